@@ -1,0 +1,30 @@
+# Everyday targets. `make test` and `make demo` are the README's two commands; the others use the environment that
+# is active (pip install -c constraints.txt -e ".[dev]").
+
+.PHONY: help demo test build lint format wheel clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
+
+demo:  ## install into .venv and rebuild one photograph from another
+	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[demo]" && PHOTOS="$$(python -c 'import skimage; print(skimage.__path__[0])')/data" && python -m contextual_attention transfer --foreground "$$PHOTOS/astronaut.png" --background "$$PHOTOS/coffee.png" --output out.png --offsets map.png
+
+test:  ## install into .venv and run all tests
+	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[test]" && pytest
+
+build:  ## recompile what has changed, in place
+	python setup.py build_ext --inplace
+
+lint:  ## check the form of the sources
+	.ci/lint
+
+format:  ## bring the sources into form
+	ruff check --fix .
+	ruff format .
+	find csrc -type f \( -name '*.h' -o -name '*.cpp' \) -exec clang-format -i {} +
+
+wheel:  ## build a wheel into dist/
+	pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:  ## remove what builds have left
+	rm -rf build dist *.egg-info contextual_attention/_C*.so

@@ -1,0 +1,188 @@
+"""The O(N + M) tensor code around the fused operator: what it takes, and what becomes of what it returns.
+
+The heavy part is torch.ops.contextual_attention.attend (see ops.py). Everything here is plain differentiable
+torch code, and no shape depends on the contents of a tensor: it compiles and exports with dynamic sizes.
+
+Shape legend: B samples; C, Cv feature and value channels; H, W a map; h = ceil(H / rate), w likewise, the
+downscaled map; m the resolution of `value` over the background's; cell = rate * m, the side of a cell in
+pixels of `value`; K = Cv * cell**2. A pasted patch is 2 x 2 cells, so the patches cover (h + 1) x (w + 1)
+cells, and the first one starts cell // 2 pixels before the edge.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .options import Options
+
+
+def ceil_div(n: int, divisor: int) -> int:
+    # Not -(-n // divisor): negative sizes are more than torch.compile can prove things about.
+    return (n + divisor - 1) // divisor
+
+
+def resolution(x: Tensor, features: Tensor) -> int:
+    """How many times finer `x` is than `features`: m for a value, j for a mask.
+
+    An int even where sizes are symbolic: a compiled graph serves all sizes of one resolution.
+    """
+    return int(x.shape[2] // features.shape[2])
+
+
+# Downscaling
+
+
+def downscale(x: Tensor, options: Options) -> Tensor:
+    """The map at the pixels that stand for each position: (B, C, H, W) -> (B, h, w, C), contiguous."""
+    return _sample(x, options.rate, options).permute(0, 2, 3, 1).contiguous()
+
+
+def _sample(x: Tensor, rate: int, options: Options) -> Tensor:
+    """Nearest neighbours: (B, C, H, W) -> (B, C, h, w)."""
+    if rate == 1:
+        return x
+    pixels = _aligned_pixels if options.downscale == "aligned" else _strided_pixels
+    rows, columns = (pixels(size, rate, x.device) for size in x.shape[2:])
+    # Not x[..., ::rate, ::rate]: its strides would make torch.compile tell odd heights from even ones.
+    return x.index_select(2, rows).index_select(3, columns)
+
+
+def _strided_pixels(size: int, rate: int, device: torch.device) -> Tensor:
+    return torch.arange(ceil_div(size, rate), device=device) * rate
+
+
+def _aligned_pixels(size: int, rate: int, device: torch.device) -> Tensor:
+    """floor(i * sigma + 1/2), sigma = (size - 1) / (small - 1): the pixel that position i of `small` reads.
+
+    In float32 throughout, as in TensorFlow: where the exact value is a tie, rounding decides.
+    """
+    small = ceil_div(size, rate)
+    # A single position reads pixel 0 whatever sigma is; max() keeps it finite.
+    intervals = torch.full((), max(small - 1, 1), dtype=torch.float32, device=device)
+    sigma = torch.full((), size - 1, dtype=torch.float32, device=device) / intervals
+    positions = torch.arange(small, dtype=torch.float32, device=device)
+    return torch.floor(positions * sigma + 0.5).long()
+
+
+def downscale_mask(mask: Tensor, features: Tensor, options: Options) -> Tensor:
+    """Which positions are missing.
+
+    Args:
+        mask: (B or 1, 1, j * H, j * W), non-zero = missing.
+        features: (B, C, H, W), the map that it is for.
+
+    Returns:
+        (B or 1, h, w) bool.
+    """
+    j = resolution(mask, features)
+    missing = mask != 0
+    if options.mask_downscale == "sampled":
+        return _sample(_sample(missing, j, options), options.rate, options)[:, 0]
+    batch, _, height, width = missing.shape
+    block = j * options.rate
+    h, w = ceil_div(height, block), ceil_div(width, block)
+    whole = F.pad(missing, (0, w * block - width, 0, h * block - height))
+    return whole.view(batch, h, block, w, block).any(4).any(2)
+
+
+def selection(foreground_mask: Tensor | None, foreground: Tensor, options: Options) -> Tensor | None:
+    """Which foreground patches attend, those centred on a missing pixel: (B or 1, h, w) bool; None: all."""
+    if foreground_mask is None:
+        return None
+    return downscale_mask(foreground_mask, foreground, options)
+
+
+# Norms and validity
+
+
+def reciprocal_norms(x: Tensor, options: Options) -> Tensor:
+    """1 / |X_p| of the ksize x ksize patch around every position: (B, h, w, C) -> (B, h, w) float32."""
+    squares = _window_sum(x.float().square().sum(-1), options.ksize)
+    if options.eps_mode == "sum":
+        return torch.rsqrt(squares + options.ksize**2 * x.shape[-1] * options.eps)
+    # Clamped before the root, whose slope at 0 is infinite: a zero patch has gradient 0, not NaN.
+    return torch.rsqrt(squares.clamp_min(options.eps**2))
+
+
+def _window_sum(x: Tensor, ksize: int) -> Tensor:
+    """Sums over ksize x ksize windows, zeros outside: (B, h, w) -> the same."""
+    return F.avg_pool2d(x[:, None], ksize, stride=1, padding=ksize // 2, divisor_override=1)[:, 0]
+
+
+def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tensor:
+    """Which background positions are candidates: on the stride grid, with no missing pixel in their window.
+
+    Args:
+        mask: (B or 1, 1, j * Hb, j * Wb), non-zero = missing; None: nothing is.
+        background: (B, C, Hb, Wb), for its size and place.
+
+    Returns:
+        (B or 1, hb, wb) bool.
+    """
+    size = (ceil_div(n, options.rate) for n in background.shape[2:])
+    rows, columns = (torch.arange(n, device=background.device) % options.stride == 0 for n in size)
+    grid = (rows[:, None] & columns)[None]
+    if mask is None:
+        return grid
+    missing = downscale_mask(mask, background, options).float()[:, None]
+    touched = F.max_pool2d(missing, options.ksize, stride=1, padding=options.ksize // 2)[:, 0]
+    return grid & (touched == 0)
+
+
+# Value cells
+
+
+def value_cells(value: Tensor, m: int, options: Options) -> Tensor:
+    """Cut `value` into cells, shifted by half a cell: (B, Cv, m * Hb, m * Wb) -> (B, hb + 1, wb + 1, K).
+
+    Position q pastes the 2 x 2 cells whose first is cell q. Zeros beyond the edge of `value`.
+    """
+    height, width = value.shape[2:]
+    cell = options.rate * m
+    half = cell // 2
+    rows, columns = ceil_div(height, cell) + 1, ceil_div(width, cell) + 1
+    padded = F.pad(value, (half, columns * cell - half - width, half, rows * cell - half - height))
+    return F.pixel_unshuffle(padded, cell).permute(0, 2, 3, 1).contiguous()
+
+
+def assemble(cells: Tensor, foreground: Tensor, m: int, selected: Tensor | None, options: Options) -> Tensor:
+    """Put summed cells together again, each over the number of patches in its sum.
+
+    Args:
+        cells: (B, h + 1, w + 1, K), the sums of what the patches paste.
+        foreground: (B, C, H, W), kept where no patch is pasted, if `cells` hold pixels of its kind.
+        selected: (B or 1, h, w) bool, the patches that paste; None: all.
+
+    Returns:
+        (B, Cv, m * H, m * W).
+    """
+    cell = options.rate * m
+    size = m * foreground.shape[2], m * foreground.shape[3]
+    count = _cover(cells, selected)
+    divisor = count.clamp_min(1) if options.overlap == "mean" else 4
+    output = _image(cells / divisor, cell, size)
+    if selected is None or m > 1 or output.shape[1] != foreground.shape[1]:
+        return output
+    covered = _image((count > 0).expand(-1, -1, -1, cell * cell), cell, size)
+    return torch.where(covered, output, foreground)
+
+
+def _cover(cells: Tensor, selected: Tensor | None) -> Tensor:
+    """How many pasted patches cover each cell: (B or 1, h + 1, w + 1, 1) in the dtype of `cells`."""
+    _, rows, columns, _ = cells.shape
+    pasted = cells.new_ones((1, rows - 1, columns - 1)) if selected is None else selected.to(cells.dtype)
+    pasted = F.pad(pasted, (1, 1, 1, 1))
+    count = pasted[:, :-1, :-1] + pasted[:, :-1, 1:] + pasted[:, 1:, :-1] + pasted[:, 1:, 1:]
+    return count[..., None]
+
+
+def _image(cells: Tensor, cell: int, size: tuple[int, int]) -> Tensor:
+    """Inverse of `value_cells`, for a map of `size`: (B, rows, columns, K) -> (B, Cv, *size), contiguous."""
+    batch, rows, columns, entries = cells.shape
+    channels = entries // cell**2
+    half, (height, width) = cell // 2, size
+    pixels = cells.reshape(batch, rows, columns, channels, cell, cell).permute(0, 3, 1, 4, 2, 5)
+    image = pixels.reshape(batch, channels, rows * cell, columns * cell)
+    return image[:, :, half : half + height, half : half + width].contiguous()

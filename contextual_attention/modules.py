@@ -1,0 +1,97 @@
+"""The layer as a torch module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from .functional import attend
+from .options import Options
+
+
+class ContextualAttention(nn.Module):
+    """`contextual_attention` with its options held: a layer without parameters.
+
+    The equations, shapes, dtypes and costs are those of `contextual_attention` (Yu et al. 2018,
+    arXiv:1801.07892); the defaults are the paper's.
+
+    Args:
+        backend: One of ``available_backends()``. Default: the fastest that can run the problem.
+        workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB.
+        **options: The fields of `Options`: ``ksize``, ``stride``, ``rate``, ``fuse``, ``fuse_k``,
+            ``softmax_scale``, ``normalize``, ``eps``, ``eps_mode``, ``downscale``, ``mask_downscale``,
+            ``propagation``, ``boundary``, ``masking``, ``overlap``.
+
+    Attributes:
+        options: The `Options`, immutable.
+        backend: As given; may be set.
+        workspace: As given; may be set.
+
+    Raises:
+        TypeError: An unknown option, or one of the wrong type.
+        ValueError: An option out of its range, or a pair that contradict each other.
+
+    Example:
+        >>> layer = ContextualAttention.from_preset("mmagic", softmax_scale=5.0)
+        >>> features = torch.randn(2, 16, 32, 32)
+        >>> layer(features, features, torch.zeros(2, 1, 128, 128)).shape
+        torch.Size([2, 16, 32, 32])
+    """
+
+    def __init__(self, *, backend: str | None = None, workspace: int | None = None, **options: Any) -> None:
+        super().__init__()
+        self.options = Options(**options)
+        self.backend = backend
+        self.workspace = workspace
+
+    @classmethod
+    def from_preset(
+        cls, name: str, *, backend: str | None = None, workspace: int | None = None, **overrides: Any
+    ) -> ContextualAttention:
+        """The layer of the paper, or of a published implementation, with some options replaced.
+
+        Args:
+            name: ``"paper"``, ``"yu2018"``, ``"daa233"``, ``"nipponjo"`` or ``"mmagic"``.
+            backend, workspace: As for the class.
+            **overrides: Any options, in place of the preset's.
+
+        Raises:
+            TypeError, ValueError: As `Options.from_preset`.
+
+        Example:
+            >>> ContextualAttention.from_preset("paper", rate=4)
+            ContextualAttention(rate=4)
+        """
+        options = Options.from_preset(name, **overrides)
+        return cls(backend=backend, workspace=workspace, **options.changed())
+
+    def forward(
+        self,
+        foreground: Tensor,
+        background: Tensor,
+        mask: Tensor | None = None,
+        *,
+        value: Tensor | None = None,
+        foreground_mask: Tensor | None = None,
+        return_offsets: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Rebuild ``foreground``; arguments, result and errors as in `contextual_attention`."""
+        output, offsets = attend(
+            foreground,
+            background,
+            mask,
+            value,
+            foreground_mask,
+            self.options,
+            self.backend,
+            self.workspace,
+            return_offsets,
+        )
+        return (output, offsets) if return_offsets else output
+
+    def extra_repr(self) -> str:
+        """What differs from the defaults: the arguments that make this layer again."""
+        given = {"backend": self.backend, "workspace": self.workspace}
+        arguments = self.options.changed() | {name: x for name, x in given.items() if x is not None}
+        return ", ".join(f"{name}={x!r}" for name, x in arguments.items())

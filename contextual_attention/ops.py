@@ -1,0 +1,125 @@
+"""The fused operator as PyTorch sees it: schemas, fake implementations, autograd.
+
+The kernels register themselves from C++ (``csrc/ops.cpp``) under the schemas defined here, so every
+backend shares one definition and a build without one of them still imports.
+
+Shape legend: B samples; C feature channels; K = (rate * m)**2 * Cv value channels of a cell;
+h, w the downscaled foreground; hb, wb the downscaled background.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+NAMESPACE = "contextual_attention"
+
+
+class Propagation(IntEnum):
+    """Where and how scores are summed along diagonals (stable C++ ABI: no strings in schemas)."""
+
+    NONE = 0
+    BEFORE_ZERO = 1
+    BEFORE_WRAP = 2
+    AFTER_ZERO = 3
+
+
+class Masking(IntEnum):
+    """What an invalid background patch does to the softmax."""
+
+    EXCLUDE = 0
+    MULTIPLY = 1
+
+
+_OPERANDS = (
+    "Tensor foreground, Tensor background, Tensor? alpha, Tensor beta, Tensor valid, Tensor? selected, Tensor value"
+)
+_OPTIONS = (
+    "float softmax_scale, int ksize, int stride, int fuse_k, int propagation, int masking"
+)
+
+_library = torch.library.Library(NAMESPACE, "DEF")
+# foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) float32; beta (B, hb, wb) float32;
+# valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
+# -> cells (B, h+1, w+1, K); offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
+_library.define(
+    f"attend({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
+)
+# -> gradients of foreground, background, alpha, beta, value; a gradient that `needs` does not ask for is (0,)
+_library.define(
+    f"attend_backward(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs, SymInt workspace)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+
+# Bit i of `needs` asks for the i-th gradient of attend_backward.
+_DIFFERENTIABLE = ("foreground", "background", "alpha", "beta", "value")
+
+
+@torch.library.register_fake(f"{NAMESPACE}::attend", lib=_library)
+def _attend_fake(
+    foreground, background, alpha, beta, valid, selected, value,
+    softmax_scale, ksize, stride, fuse_k, propagation, masking, return_offsets, workspace,
+):  # fmt: skip
+    batch, h, w, _ = foreground.shape
+    cells = value.new_empty((batch, h + 1, w + 1, value.shape[3]))
+    offsets_shape = (batch, 2, h, w) if return_offsets else (0,)
+    offsets = foreground.new_empty(offsets_shape, dtype=torch.int64)
+    statistics = foreground.new_empty((batch, 3, h, w), dtype=torch.float32)
+    return cells, offsets, statistics
+
+
+@torch.library.register_fake(f"{NAMESPACE}::attend_backward", lib=_library)
+def _attend_backward_fake(
+    grad_cells, foreground, background, alpha, beta, valid, selected, value, statistics,
+    softmax_scale, ksize, stride, fuse_k, propagation, masking, needs, workspace,
+):  # fmt: skip
+    operands = (foreground, background, alpha, beta, value)
+    return tuple(
+        torch.empty_like(x, memory_format=torch.contiguous_format)
+        if needs >> i & 1
+        else foreground.new_empty((0,), dtype=foreground.dtype if x is None else x.dtype)
+        for i, x in enumerate(operands)
+    )
+
+
+def _setup_context(ctx, inputs, output):
+    *operands, scale, ksize, stride, fuse_k, propagation, masking, _, workspace = inputs
+    cells, offsets, statistics = output
+    ctx.mark_non_differentiable(offsets, statistics)
+    ctx.save_for_backward(*operands, statistics)
+    ctx.options = (scale, ksize, stride, fuse_k, propagation, masking)
+    ctx.workspace = workspace
+
+
+def _attend_backward(ctx, grad_cells, _grad_offsets, _grad_statistics):
+    *operands, statistics = ctx.saved_tensors
+    foreground, background, alpha, beta, valid, selected, value = range(7)
+    wanted = [ctx.needs_input_grad[i] for i in (foreground, background, alpha, beta, value)]
+    needs = sum(1 << i for i, want in enumerate(wanted) if want)
+    gradients = torch.ops.contextual_attention.attend_backward(
+        grad_cells.contiguous(), *operands, statistics, *ctx.options, needs, ctx.workspace
+    )
+    f, b, a, be, v = (
+        gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)
+    )
+    return f, b, a, be, None, None, v, *([None] * 8)
+
+
+torch.library.register_autograd(
+    f"{NAMESPACE}::attend", _attend_backward, setup_context=_setup_context, lib=_library
+)
+
+
+def _no_second_derivative(ctx, *_gradients):
+    raise NotImplementedError(
+        "contextual_attention: the fused kernels have no second derivative; "
+        'pass backend="reference" to differentiate twice'
+    )
+
+
+# Without this the second derivative would silently be zero.
+torch.library.register_autograd(
+    f"{NAMESPACE}::attend_backward", _no_second_derivative, lib=_library
+)

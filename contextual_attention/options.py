@@ -1,0 +1,191 @@
+"""The options of the layer, checked once, and the presets: the paper's and every published layer's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+Normalize = Literal["both", "background"]
+EpsMode = Literal["max", "sum"]
+Downscale = Literal["strided", "aligned"]
+MaskDownscale = Literal["any", "sampled"]
+PropagationOrder = Literal["after", "before"]
+Boundary = Literal["zero", "wrap"]
+Masking = Literal["exclude", "multiply"]
+Overlap = Literal["mean", "fixed"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "normalize": get_args(Normalize),
+    "eps_mode": get_args(EpsMode),
+    "downscale": get_args(Downscale),
+    "mask_downscale": get_args(MaskDownscale),
+    "propagation": get_args(PropagationOrder),
+    "boundary": get_args(Boundary),
+    "masking": get_args(Masking),
+    "overlap": get_args(Overlap),
+}
+_ODD = ("ksize", "fuse_k")
+_POSITIVE = ("stride", "rate")
+# The derivative of a reciprocal norm is its cube, at most eps**-3: below this it leaves float32's range.
+_LEAST_EPS = 1e-12
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the layer computes, as opposed to where (backend) and in how much memory (workspace).
+
+    Immutable and hashable. The defaults are the preset ``"paper"``: the equations of Yu et al. 2018
+    (arXiv:1801.07892). Where the published code differs from the paper, the other value of an option is what
+    that code does.
+
+    Args:
+        ksize: Side of the patches that are compared, in downscaled pixels; odd, >= 1.
+        stride: Step of the grid on which background patches are taken, and of the propagation; >= 1.
+        rate: Factor by which both maps are downscaled before they are compared; >= 1.
+        fuse: Whether to propagate attention along equal displacements, which makes it coherent.
+        fuse_k: Taps of the propagation in each direction; odd, >= 1.
+        softmax_scale: Factor on the similarities before the softmax; finite, >= 0.
+        normalize: ``"both"`` divides <F_p, B_q> by |F_p| |B_q| (the paper), ``"background"`` by |B_q| alone
+            (all published code).
+        eps: Guards the norms against 0; finite, >= 1e-12.
+        eps_mode: The guarded norm is max(||x||, eps) for ``"max"``, sqrt(sum(x_i**2 + eps)) for ``"sum"``.
+        downscale: Which pixel stands for position i: i * rate for ``"strided"``, or, for ``"aligned"``,
+            floor(i * (H - 1) / (h - 1) + 1/2), which needs sizes that are multiples of ``rate``.
+        mask_downscale: A downscaled position is missing if any pixel of its block is (``"any"``), or if the
+            pixel that ``downscale`` picks for it is (``"sampled"``).
+        propagation: Applied to the weights, ``"after"`` the softmax, or to the similarities, ``"before"`` it.
+        boundary: Past the edge of a map the propagation reads ``"zero"``, or runs on into the next row or
+            column (``"wrap"``, as all published code does).
+        masking: Background patches that touch a missing pixel are left out of the softmax (``"exclude"``) or
+            have their logit and then their weight multiplied by 0 (``"multiply"``).
+        overlap: A sum of overlapping patches is divided by their number (``"mean"``) or by 4 (``"fixed"``).
+
+    Raises:
+        TypeError: An option of the wrong type.
+        ValueError: An option out of its range, or a pair that contradict each other: with ``fuse`` and
+            ``fuse_k`` > 1, ``boundary="wrap"`` goes with neither ``stride`` > 1 nor ``propagation="after"``.
+
+    Example:
+        >>> Options.from_preset("mmagic", softmax_scale=5.0).boundary
+        'wrap'
+    """
+
+    ksize: int = 3
+    stride: int = 1
+    rate: int = 2
+    fuse: bool = True
+    fuse_k: int = 3
+    softmax_scale: float = 10.0
+    normalize: Normalize = "both"
+    eps: float = 1e-4
+    eps_mode: EpsMode = "max"
+    downscale: Downscale = "strided"
+    mask_downscale: MaskDownscale = "any"
+    propagation: PropagationOrder = "after"
+    boundary: Boundary = "zero"
+    masking: Masking = "exclude"
+    overlap: Overlap = "mean"
+
+    def __post_init__(self) -> None:
+        for name in (*_ODD, *_POSITIVE):
+            _check_count(name, getattr(self, name), odd=name in _ODD)
+        if not isinstance(self.fuse, bool):
+            raise TypeError(f"fuse: expected a bool, got {self.fuse!r}")
+        _check_real("softmax_scale", self.softmax_scale, least=0.0)
+        _check_real("eps", self.eps, least=_LEAST_EPS)
+        for name, choices in _CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
+        if self.propagates and self.boundary == "wrap":
+            self._check_wrap()
+
+    @property
+    def propagates(self) -> bool:
+        """Whether the propagation mixes anything at all: one tap reads only the entry itself."""
+        return self.fuse and self.fuse_k > 1
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Options:
+        """The options of a preset, some of them replaced.
+
+        Args:
+            name: ``"paper"``, ``"yu2018"`` (the TensorFlow original), ``"daa233"``, ``"nipponjo"`` or
+                ``"mmagic"``.
+            **overrides: Any options, in place of the preset's.
+
+        Raises:
+            ValueError: An unknown preset, or options that ``Options`` refuses.
+            TypeError: An unknown option, or one of the wrong type.
+
+        Example:
+            >>> Options.from_preset("daa233", rate=4).eps_mode
+            'sum'
+        """
+        if name not in PRESETS:
+            raise ValueError(f"name: expected a preset, one of {', '.join(PRESETS)}; got {name!r}")
+        unknown = [key for key in overrides if key not in _DEFAULTS]
+        if unknown:
+            raise TypeError(f"{unknown[0]}: no such option; expected one of {', '.join(_DEFAULTS)}")
+        return replace(PRESETS[name], **overrides)
+
+    def changed(self) -> dict[str, Any]:
+        """The options that differ from the defaults, which is all it takes to write these down."""
+        return {name: x for name, x in vars(self).items() if x != _DEFAULTS[name]}
+
+    def _check_wrap(self) -> None:
+        if self.stride > 1:
+            raise ValueError(
+                f'boundary: "wrap" shifts flattened indices, which is defined for stride 1 only, got stride='
+                f'{self.stride}; use boundary="zero", stride=1 or fuse=False'
+            )
+        if self.propagation == "after":
+            raise ValueError(
+                'boundary: "wrap" goes with propagation="before" only, got propagation="after"; '
+                'use boundary="zero", propagation="before" or fuse=False'
+            )
+
+
+def _check_count(name: str, count: Any, *, odd: bool) -> None:
+    expected = f"{name}: expected an {'odd ' if odd else ''}integer >= 1"
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"{expected}, got {count!r}")
+    if count < 1 or (odd and count % 2 == 0):
+        raise ValueError(f"{expected}, got {count}")
+
+
+def _check_real(name: str, number: Any, *, least: float) -> None:
+    expected = f"{name}: expected a finite number >= {least:g}"
+    if not isinstance(number, int | float) or isinstance(number, bool):
+        raise TypeError(f"{expected}, got {number!r}")
+    if not math.isfinite(number) or number < least:
+        raise ValueError(f"{expected}, got {number}")
+
+
+def _check_choice(name: str, choice: Any, choices: tuple[str, ...]) -> None:
+    expected = f"{name}: expected one of {', '.join(map(repr, choices))}"
+    if not isinstance(choice, str):
+        raise TypeError(f"{expected}, got {choice!r}")
+    if choice not in choices:
+        raise ValueError(f"{expected}, got {choice!r}")
+
+
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Options)}
+
+# What every published implementation shares.
+_PUBLISHED = Options(normalize="background", mask_downscale="sampled", propagation="before", boundary="wrap")
+
+PRESETS: Mapping[str, Options] = MappingProxyType(
+    {
+        "paper": Options(),
+        # github.com/JiahuiYu/generative_inpainting (TensorFlow, v1 and v2)
+        "yu2018": replace(_PUBLISHED, downscale="aligned", masking="multiply", overlap="fixed"),
+        # github.com/daa233/generative-inpainting-pytorch
+        "daa233": replace(_PUBLISHED, eps_mode="sum", masking="multiply", overlap="fixed"),
+        # github.com/nipponjo/deepfillv2-pytorch, networks.py
+        "nipponjo": replace(_PUBLISHED, masking="multiply", overlap="fixed"),
+        # github.com/open-mmlab/mmagic
+        "mmagic": _PUBLISHED,
+    }
+)

@@ -1,0 +1,61 @@
+// The Python module contextual_attention._C: what is not a tensor operator.
+//
+// Importing it loads the shared object and so registers the operators of the other files with torch.
+// No header of torch's is included here: pybind11 and the stable ABI meet only in the linker.
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "cpu/simd.h"
+
+namespace py = pybind11;
+
+namespace contextual_attention {
+namespace {
+
+std::string compiler() {
+#if defined(__clang__)
+  return "clang++ " __clang_version__;
+#else
+  return "g++ " __VERSION__;
+#endif
+}
+
+py::dict build_info() {
+  py::dict info;
+  info["compiler"] = compiler();
+  info["simd_levels"] = built_simd_levels();
+  info["cuda_architectures"] = py::list();
+  info["torch_headers"] = CA_TORCH_HEADERS;
+  return info;
+}
+
+std::vector<std::string> supported_simd_levels() {
+  std::vector<std::string> supported;
+  for (const std::string& level : built_simd_levels()) {
+    if (simd_level_supported(level)) supported.push_back(level);
+  }
+  return supported;
+}
+
+}  // namespace
+}  // namespace contextual_attention
+
+PYBIND11_MODULE(_C, module) {
+  namespace ca = contextual_attention;
+  module.doc() = "The compiled half of contextual_attention: what is not a tensor operator.";
+  module.def("build_info", &ca::build_info,
+             "How this module was built: \"compiler\" and \"torch_headers\" (versions), \"simd_levels\" and\n"
+             "\"cuda_architectures\" (lists of names).");
+  module.def("simd_level", &ca::simd_level,
+             "The SIMD level in use: the best one supported here, unless another was chosen.");
+  module.def(
+      "set_simd_level", &ca::set_simd_level, py::arg("name"),
+      "Use the kernels of another SIMD level, in every thread, from the next operator on.\n\n"
+      "Raises:\n    ValueError: if the level is unknown, not built, or not supported by this processor.");
+  module.def("supported_simd_levels", &ca::supported_simd_levels,
+             "The SIMD levels that were built and that this processor can run, slowest first.");
+}

@@ -1,0 +1,452 @@
+// The gradients, by the same march: scores are recomputed from the features and the row statistics.
+//
+//   dE = dO V^T                                dV = E^T dO
+//   dA = D2^T dE                               (the cell sum's transpose)
+//   after:  dX = valid / Z2 (dA - c2), c2 = sum_q A2 dA;  dA1 = D_fuse dX
+//   dL = lambda A1 (dA1 - c1), c1 = sum_q A1 dA1
+//   dS = D_fuse dL (before) or dL;  dR = alpha beta dS;  dG = D_ksize dR
+//   dalpha = sum_q beta R dS;  dbeta = sum_p alpha R dS;  df = dG b;  db = dG^T f
+//
+// c1 and c2 need whole rows: with the background in several blocks a first pass over them collects both.
+#include <algorithm>
+#include <cstring>
+
+#include "attend.h"
+#include "gemm.h"
+#include "march.h"
+
+namespace contextual_attention {
+namespace {
+
+// c1 and c2 of every pixel. With several blocks, c1 of a propagation after the softmax is collected as
+// sum_delta (sum_q A1 valid[q+delta] dA[p+delta,q+delta] / Z2 - c2[p+delta] / Z2 * sum_q A1 valid[q+delta]).
+struct Centres {
+  explicit Centres(const Problem& problem)
+      : softmax(problem.h * problem.w), total(problem.after() ? problem.h * problem.w : 0) {}
+  std::vector<double> softmax, total, shifted;  // shifted: (h, w, taps), with several blocks only
+};
+
+class Backward : public March {
+ public:
+  Backward(const Problem& problem, const Operands& operands, const Statistics& statistics,
+           const Block& block, const Plan& plan, const Tile& tile, int64_t lanes, float* scratch,
+           const Gradients& gradients, Centres& centres)
+      : March(problem, operands, statistics, block, plan, tile, lanes, scratch, true),
+        gradients_(gradients),
+        centres_(centres),
+        next_cell_gradient_(cell_key(first_row(radius(Stage::attention_gradient)))) {
+    sums_ = Sums::apply;
+    std::memset(scratch_end_, 0, 3 * lanes * layout_.size * sizeof(float));
+  }
+
+  // First of two passes over the blocks: c1 and c2.
+  void collect_centres() {
+    const int64_t first = first_row(radius(Stage::logit_gradient));
+    // Wrapped rows repeat after h: each is counted once.
+    const int64_t last = std::min(last_row(radius(Stage::logit_gradient)), first + problem_.h);
+    collecting_ = true;
+    for (int64_t y = first; y < last; ++y) {
+      if (problem_.after())
+        collect_propagated(y);
+      else
+        collect_plain(y);
+    }
+  }
+
+  // `complete`: c1 and c2 are known, else this block is the whole background.
+  void run(bool complete) {
+    complete_ = complete;
+    if (gradients_.background) background_.assign(layout_.size * problem_.channels, 0.0f);
+    int64_t first = tile_.y0;
+    for (int64_t y = tile_.y0; y < tile_.y1; ++y) {
+      if (!gradients_.scores()) {
+        need_final(y);
+        continue;
+      }
+      need_product(y + problem_.patch_radius());
+      if (!gradients_.foreground && !gradients_.background) continue;
+      if (y - first == plan_.chunk) {
+        feature_gradients(first, y - first);
+        first = y;
+      }
+      gram_gradient_row(y, y - first);
+    }
+    if (gradients_.foreground || gradients_.background) feature_gradients(first, tile_.y1 - first);
+    add_background_gradients();
+  }
+
+ private:
+  float* work(int64_t lane) const { return scratch_end_ + 3 * lane * layout_.size; }
+  float* product(int64_t lane) const { return work(lane) + layout_.size; }
+  float* beta_sums(int64_t lane) const { return product(lane) + layout_.size; }
+
+  const Ring& final_ring() const { return ring(problem_.after() ? Stage::final : Stage::weights); }
+  const float* final_scale() const {
+    return problem_.after() ? statistics_.inverse_total : statistics_.inverse_sum;
+  }
+
+  // Weights up to row y (after: X up to row y), and the cells that they complete.
+  void need_final(int64_t y) {
+    const Stage stage = problem_.after() ? Stage::final : Stage::logit_gradient;
+    advance(stage, y, [&](int64_t row) {
+      if (problem_.after())
+        propagate(row);
+      else
+        need_weights(row);
+      if (gradients_.value && !collecting_ && row >= tile_.y0 && row < tile_.y1) add_cells(row);
+      // The cells below the last row, before its weights leave their ring.
+      if (gradients_.value && !collecting_ && row == tile_.y1 - 1) finish_cells();
+    });
+  }
+
+  void propagate(int64_t y) {
+    need_weights(y + problem_.fuse_radius());
+    const Ring& final = ring(Stage::final);
+    for_columns(final, [&](int64_t lane, int64_t x) {
+      if (statistics_.inverse_total[pixel(y, x)] == 0) return;
+      fuse_taps(ring(Stage::weights), y, x, taps(lane), [&](int64_t n) { return statistics_.inverse_sum[n]; });
+      sum_spans(final.at(y, x), taps(lane), layout_.final, 1.0f, block_.valid.data());
+    });
+  }
+
+  void add_cells(int64_t y) {
+    if (y - first_cells_ == plan_.chunk || first_cells_ < tile_.y0) flush_cells(y);
+    const Ring& chunk = ring(Stage::cells);
+    const float* scale = final_scale();
+    cell_row(final_ring(), chunk.memory() + (y - first_cells_) * chunk.columns() * chunk.size(), y,
+             [&](int64_t p) { return scale[p]; });
+  }
+
+  void finish_cells() {
+    add_cells(tile_.y1);
+    flush_cells(tile_.y1 + 1);
+  }
+
+  // dV += E^T dO for the cell rows up to y.
+  void flush_cells(int64_t y) {
+    const int64_t first = first_cells_, rows = y - first;
+    first_cells_ = y;
+    if (first < tile_.y0) return;
+    const Ring& chunk = ring(Stage::cells);
+    const int64_t k = problem_.value_channels, pitch = problem_.wb + 1, columns = chunk.columns();
+    std::vector<float> buffer;
+    const float* output = gather_rows(gradients_.cells, problem_.w + 1, k, first, rows, chunk.first(), columns, buffer);
+    for (const CellRun& run : layout_.cell_runs)
+      multiply(row_major(gradients_.value + run.first * pitch * k, run.count * pitch, k, k),
+               row_major(chunk.memory() + run.at, rows * columns, run.count * pitch, chunk.size()).transposed(),
+               row_major(output, rows * columns, k, k), true);
+  }
+
+  // Row y of dA reads the cell rows key(y) and key(y) + 1; a wrapped map has h + 1 cell rows a period.
+  int64_t cell_key(int64_t y) const { return problem_.wrap() ? y + floor_div(y, problem_.h) : y; }
+
+  // dE = dO V^T.
+  void need_cell_gradient(int64_t key) {
+    const Ring& cells = ring(Stage::cell_gradient);
+    const int64_t k = problem_.value_channels, pitch = problem_.wb + 1;
+    const int64_t last = cell_key(last_row(radius(Stage::attention_gradient)) - 1) + 2;
+    std::vector<float> buffer;
+    while (next_cell_gradient_ <= key) {
+      const int64_t count = std::min(plan_.chunk, last - next_cell_gradient_);
+      for (int64_t done = 0; done < count;) {
+        const int64_t row = next_cell_gradient_ + done, actual = floor_mod(row, problem_.h + 1);
+        const int64_t rows = std::min({count - done, cells.contiguous(row), problem_.h + 1 - actual});
+        const float* output = gather_rows(gradients_.cells, problem_.w + 1, k, actual, rows, cells.first(),
+                                          cells.columns(), buffer);
+        for (const CellRun& run : layout_.gradient_runs)
+          multiply(row_major(cells.at(row, cells.first()) + run.at, rows * cells.columns(), run.count * pitch, cells.size()),
+                   row_major(output, rows * cells.columns(), k, k),
+                   row_major(operands_.value + run.first * pitch * k, run.count * pitch, k, k).transposed(), false);
+        done += rows;
+      }
+      next_cell_gradient_ += count;
+    }
+  }
+
+  // dA of one pixel, from the 2 x 2 cells that its patch covers.
+  void attention_gradient(float* target, int64_t y, int64_t x) const {
+    const Ring& cells = ring(Stage::cell_gradient);
+    const int64_t key = cell_key(y), pitch = problem_.wb + 1;
+    const Tap terms[] = {{cells.at(key, x), 1.0f},
+                         {cells.at(key, x + 1) + 1, 1.0f},
+                         {cells.at(key + 1, x) + pitch, 1.0f},
+                         {cells.at(key + 1, x + 1) + pitch + 1, 1.0f}};
+    for (const CellSpan& span : layout_.gradient_cells)
+      filters_.diagonal_sum(target + span.at, terms, 4, span.cell_at, span.length, 1.0f, nullptr);
+  }
+
+  double dot(const float* x, const float* y, const std::vector<Span>& spans) const {
+    double total = 0;
+    for (const Span& span : spans) total += filters_.dot(x + span.at, y + span.at, span.length);
+    return total;
+  }
+
+  // dX of the propagation after the softmax; while the centres are collected, without c2.
+  void need_propagated_gradient(int64_t y) {
+    advance(Stage::attention_gradient, y, [&](int64_t row) {
+      need_final(row);
+      need_cell_gradient(cell_key(row) + 1);
+      const Ring& gradient = ring(Stage::attention_gradient);
+      for_columns(gradient, [&](int64_t, int64_t x) {
+        const int64_t p = pixel(row, x);
+        const float scale = statistics_.inverse_total[p];
+        if (scale == 0) return;
+        float* target = gradient.at(row, x);
+        attention_gradient(target, row, x);
+        double& centre = centres_.total[p];
+        if (collecting_)
+          centre += scale * dot(ring(Stage::final).at(row, x), target, layout_.owned);
+        else if (!complete_)
+          centre = scale * dot(ring(Stage::final).at(row, x), target, layout_.final);
+        const float shift = collecting_ ? 0.0f : static_cast<float>(centre);
+        for (const Span& span : layout_.final)
+          filters_.centred(target + span.at, block_.valid.data() + span.at, target + span.at, span.length,
+                           scale, shift);
+      });
+    });
+  }
+
+  bool has_total(int64_t p) const { return statistics_.inverse_total[p] != 0; }
+
+  // dL of one pixel.
+  void logit_gradient(float* target, int64_t y, int64_t x, int64_t lane) {
+    const int64_t p = pixel(y, x);
+    if (!has_weights(p)) {
+      for (const Span& span : layout_.logit_gradient) std::fill_n(target + span.at, span.length, 0.0f);
+      return;
+    }
+    float* gradient = work(lane);
+    if (problem_.after()) {
+      fuse_taps(ring(Stage::attention_gradient), y, x, taps(lane), [&](int64_t n) { return has_total(n) ? 1.0f : 0.0f; });
+      sum_spans(gradient, taps(lane), layout_.logit_gradient, 1.0f, nullptr);
+    } else {
+      attention_gradient(gradient, y, x);
+    }
+    const float* weights = ring(Stage::weights).at(y, x);
+    const float scale = statistics_.inverse_sum[p];
+    double& centre = centres_.softmax[p];
+    if (!complete_) centre = scale * dot(weights, gradient, layout_.logit_gradient);
+    for (const Span& span : layout_.logit_gradient)
+      filters_.centred(target + span.at, weights + span.at, gradient + span.at, span.length,
+                       problem_.softmax_scale * scale, static_cast<float>(centre));
+  }
+
+  // What dL of row y reads.
+  void need_logit_inputs(int64_t y) {
+    if (problem_.after()) {
+      need_propagated_gradient(y + problem_.fuse_radius());
+    } else {
+      need_final(y);
+      need_cell_gradient(cell_key(y) + 1);
+    }
+  }
+
+  void logit_row(int64_t y) {
+    need_logit_inputs(y);
+    const Ring& logits = ring(Stage::logit_gradient);
+    for_columns(logits, [&](int64_t lane, int64_t x) { logit_gradient(logits.at(y, x), y, x, lane); });
+  }
+
+  // dS of row y, then the gradients of the norms, then dR.
+  void need_product(int64_t y) {
+    advance(Stage::product_gradient, y, [&](int64_t row) {
+      if (problem_.wrap())
+        need_columnwise(row + rows_crossed(problem_));
+      else if (problem_.before())
+        need_logits(row + problem_.fuse_radius());
+      else
+        need_logit_inputs(row);
+      const Ring& products = ring(Stage::product_gradient);
+      for_columns(products, [&](int64_t lane, int64_t x) {
+        float* target = products.at(row, x);
+        similarity_gradient(target, row, x, lane);
+        divide_norms(target, row, x, lane);
+      });
+    });
+  }
+
+  void need_logits(int64_t y) {
+    for (; next_logits_ <= y && next_logits_ < last_row(radius(Stage::logit_gradient)); ++next_logits_)
+      logit_row(next_logits_);
+  }
+
+  void need_columnwise(int64_t y) {
+    advance(Stage::columnwise_gradient, y, [&](int64_t row) {
+      need_logits(row + problem_.fuse_radius());
+      const Ring& columnwise = ring(Stage::columnwise_gradient);
+      for_columns(columnwise, [&](int64_t lane, int64_t x) {
+        top_down(columnwise.at(row, x), ring(Stage::logit_gradient), row, x, layout_.columnwise_gradient,
+                 1.0f, taps(lane));
+      });
+    });
+  }
+
+  void similarity_gradient(float* target, int64_t y, int64_t x, int64_t lane) {
+    if (problem_.wrap()) {
+      left_right(target, ring(Stage::columnwise_gradient), y, x, layout_.product_gradient, taps(lane));
+    } else if (problem_.before()) {
+      fuse_taps(ring(Stage::logit_gradient), y, x, taps(lane), [](int64_t) { return 1.0f; });
+      sum_spans(target, taps(lane), layout_.product_gradient, 1.0f, nullptr);
+    } else {
+      logit_gradient(target, y, x, lane);
+    }
+  }
+
+  void divide_norms(float* target, int64_t y, int64_t x, int64_t lane) {
+    const int64_t p = pixel(y, x);
+    const float alpha = operands_.alpha ? operands_.alpha[p] : 1.0f;
+    const bool owned = y >= tile_.y0 && y < tile_.y1 && x >= tile_.x0 && x < tile_.x1;
+    if (owned && (gradients_.alpha || gradients_.beta)) {
+      patch_taps(ring(Stage::gram), y, x, taps(lane));
+      sum_spans(product(lane), taps(lane), layout_.owned_product, 1.0f, nullptr);
+      double total = 0;
+      for (const Span& span : layout_.owned_product)
+        total += filters_.norm_gradients(target + span.at, product(lane) + span.at, block_.beta.data() + span.at,
+                                         span.length, alpha, beta_sums(lane) + span.at);
+      if (gradients_.alpha) gradients_.alpha[p] += static_cast<float>(total);
+    }
+    for (const Span& span : layout_.product_gradient)
+      filters_.scale(target + span.at, block_.beta.data() + span.at, span.length, alpha);
+  }
+
+  void gram_gradient_row(int64_t y, int64_t row) {
+    const Ring& gram = ring(Stage::gram_gradient);
+    for_columns(gram, [&](int64_t lane, int64_t x) {
+      patch_taps(ring(Stage::product_gradient), y, x, taps(lane));
+      sum_spans(gram.memory() + (row * gram.columns() + x - gram.first()) * gram.size(), taps(lane),
+                layout_.gram_gradient, 1.0f, nullptr);
+    });
+  }
+
+  // df += dG b and db += dG^T f for `rows` rows from y on.
+  void feature_gradients(int64_t y, int64_t rows) {
+    const Ring& gram = ring(Stage::gram_gradient);
+    const int64_t c = problem_.channels, columns = gram.columns(), pixels = rows * columns;
+    std::vector<float> buffer, sums(gradients_.foreground ? pixels * c : 0);
+    const float* features =
+        gather_rows(operands_.foreground, problem_.w, c, y, rows, gram.first(), columns, buffer);
+    for (const Span& span : layout_.gram_gradient) {
+      const Matrix scores = row_major(gram.memory() + span.at, pixels, span.length, gram.size());
+      if (gradients_.foreground)
+        multiply(row_major(sums.data(), pixels, c, c), scores,
+                 row_major(block_.background.data() + span.at * c, span.length, c, c), true);
+      if (gradients_.background)
+        multiply(row_major(background_.data() + span.at * c, span.length, c, c), scores.transposed(),
+                 row_major(features, pixels, c, c), true);
+    }
+    if (!gradients_.foreground) return;
+    for (int64_t row = 0; row < rows; ++row)
+      filters_.add(gradients_.foreground + ((y + row) * problem_.w + gram.first()) * c,
+                   sums.data() + row * columns * c, columns * c);
+  }
+
+  // From the layout back to the map.
+  void add_background_gradients() {
+    const int64_t wb = problem_.wb, c = problem_.channels;
+    for (size_t row = 0; row < layout_.rows.size(); ++row) {
+      const int64_t v = layout_.rows[row], at = layout_.at(static_cast<int64_t>(row));
+      if (v < 0) continue;
+      if (gradients_.background)
+        filters_.add(gradients_.background + v * wb * c, background_.data() + at * c, wb * c);
+      if (!gradients_.beta) continue;
+      for (int64_t lane = 0; lane < lanes_; ++lane)
+        filters_.add(gradients_.beta + v * wb, beta_sums(lane) + at, wb);
+    }
+  }
+
+  void collect_plain(int64_t y) {
+    need_logit_inputs(y);
+    for_columns(ring(Stage::logit_gradient), [&](int64_t lane, int64_t x) {
+      const int64_t p = pixel(y, x);
+      if (!has_weights(p)) return;
+      attention_gradient(work(lane), y, x);
+      centres_.softmax[p] +=
+          statistics_.inverse_sum[p] * dot(ring(Stage::weights).at(y, x), work(lane), layout_.owned);
+    });
+  }
+
+  void collect_propagated(int64_t y) {
+    const int64_t reach = problem_.fuse_radius(), step = problem_.stride, k = problem_.fuse_k;
+    need_propagated_gradient(y + reach);
+    for_columns(ring(Stage::logit_gradient), [&](int64_t, int64_t x) {
+      const int64_t p = pixel(y, x);
+      if (!has_weights(p)) return;
+      const float* weights = ring(Stage::weights).at(y, x);
+      const float* valid = block_.valid.data();
+      for (int64_t t = 0; t < k * k; ++t) {
+        const int64_t i = t / k * step - reach, j = t % k * step - reach;
+        if (y + i < 0 || y + i >= problem_.h || x + j < 0 || x + j >= problem_.w) continue;
+        const int64_t n = pixel(y + i, x + j), shift = i * layout_.pitch + j;
+        if (!has_total(n)) continue;
+        const float* gradient = ring(Stage::attention_gradient).at(y + i, x + j);
+        for (const Span& span : layout_.owned) {
+          centres_.softmax[p] += statistics_.inverse_sum[p] *
+                                 filters_.dot(weights + span.at, gradient + span.at + shift, span.length);
+          centres_.shifted[p * k * k + t] += statistics_.inverse_sum[p] * statistics_.inverse_total[n] *
+                                             filters_.dot(weights + span.at, valid + span.at + shift, span.length);
+        }
+      }
+    });
+  }
+
+  const Gradients& gradients_;
+  Centres& centres_;
+  bool collecting_ = false, complete_ = false;
+  int64_t first_cells_ = tile_.y0 - 1;  // first row of the chunk of cells; before the tile: none yet
+  int64_t next_cell_gradient_;
+  int64_t next_logits_ = first_row(radius(Stage::logit_gradient));
+  std::vector<float> background_;  // (size, C): db in the layout
+};
+
+void clear(const Problem& problem, const Tile& area, Centres& centres) {
+  const int64_t taps = problem.fuse_k * problem.fuse_k;
+  if (problem.after()) centres.shifted.resize(problem.h * problem.w * taps);
+  for (int64_t y = area.y0; y < area.y1; ++y)
+    for (int64_t x = area.x0; x < area.x1; ++x) {
+      const int64_t p = y * problem.w + x;
+      centres.softmax[p] = 0;
+      if (!problem.after()) continue;
+      centres.total[p] = 0;
+      std::fill_n(centres.shifted.begin() + p * taps, taps, 0.0);
+    }
+}
+
+// c1 from what collect_propagated gathered, now that c2 is whole.
+void finish(const Problem& problem, const Tile& area, Centres& centres) {
+  if (!problem.after()) return;
+  const int64_t reach = problem.fuse_radius(), step = problem.stride, k = problem.fuse_k;
+  for (int64_t y = area.y0; y < area.y1; ++y)
+    for (int64_t x = area.x0; x < area.x1; ++x)
+      for (int64_t t = 0; t < k * k; ++t) {
+        const int64_t row = y - reach + t / k * step, column = x - reach + t % k * step;
+        if (row < 0 || row >= problem.h || column < 0 || column >= problem.w) continue;
+        const int64_t p = y * problem.w + x;
+        centres.softmax[p] -= centres.total[row * problem.w + column] * centres.shifted[p * k * k + t];
+      }
+}
+
+}  // namespace
+
+void attend_backward(const Problem& problem, const Operands& operands, const Schedule& schedule,
+                     int64_t lanes, float* scratch, const Statistics& statistics,
+                     const Gradients& gradients) {
+  const Plan& plan = schedule.plan;
+  const bool several = plan.layouts.size() > 1;
+  const auto reach = [&](Stage stage) {
+    return ring_shape(stage, problem, plan.layouts[0], plan.chunk, true).radius;
+  };
+  Centres centres(problem);
+  for (const Tile& tile : schedule.tiles) {
+    const auto march = [&](const Block& block) {
+      return Backward(problem, operands, statistics, block, plan, tile, lanes, scratch, gradients, centres);
+    };
+    if (several && gradients.scores()) {
+      clear(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
+      for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).collect_centres();
+      finish(problem, tile.around(problem, reach(Stage::logit_gradient)), centres);
+    }
+    for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).run(several);
+  }
+}
+
+}  // namespace contextual_attention

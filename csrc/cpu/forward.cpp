@@ -1,0 +1,186 @@
+#include <algorithm>
+#include <memory>
+
+#include "attend.h"
+#include "gemm.h"
+#include "march.h"
+
+namespace contextual_attention {
+namespace {
+
+// Largest final weight of every pixel so far, over the blocks of the background.
+struct Offsets {
+  int64_t* displacement;      // (2, h, w)
+  std::vector<float> weight;  // (h, w)
+};
+
+class Forward : public March {
+ public:
+  Forward(const Problem& problem, const Operands& operands, const Statistics& statistics,
+          const Block& block, const Plan& plan, const Tile& tile, int64_t lanes, float* scratch)
+      : March(problem, operands, statistics, block, plan, tile, lanes, scratch, false) {}
+
+  // First of two passes over the blocks: the row statistics.
+  void accumulate(PartialSums& sums) {
+    sums_ = Sums::accumulate;
+    partial_ = &sums;
+    need_weights(last_row(radius(Stage::weights)) - 1);
+  }
+
+  // `complete`: the row statistics are known, else this block is the whole background.
+  void run(bool complete, float* cells, Offsets* offsets) {
+    sums_ = complete ? Sums::apply : Sums::compute;
+    std::vector<float> product(whole() ? 0 : plan_.chunk * (tile_.width() + 1) * problem_.value_channels);
+    const Ring& chunk = ring(Stage::cells);
+    int64_t first = tile_.y0;
+    for (int64_t y = tile_.y0; y <= tile_.y1; ++y) {
+      if (y < tile_.y1) final_weights(y, offsets);
+      if (y - first == plan_.chunk) {
+        deconvolve(first, y - first, cells, product);
+        first = y;
+      }
+      const bool after = problem_.after();
+      const float* scales = after ? statistics_.inverse_total : statistics_.inverse_sum;
+      cell_row(ring(after ? Stage::final : Stage::weights), chunk.memory() + (y - first) * chunk.columns() * chunk.size(),
+               y, [&](int64_t p) { return scales[p]; });
+    }
+    deconvolve(first, tile_.y1 + 1 - first, cells, product);
+  }
+
+ private:
+  bool whole() const { return tile_.width() == problem_.w; }
+
+  void final_weights(int64_t y, Offsets* offsets) {
+    const bool after = problem_.after();
+    if (after)
+      propagate(y);
+    else
+      need_weights(y);
+    if (!offsets) return;
+    const Ring& weights = ring(after ? Stage::final : Stage::weights);
+    const float* scales = after ? statistics_.inverse_total : statistics_.inverse_sum;
+    for_columns(ring(Stage::cells), [&](int64_t, int64_t x) {
+      if (x == tile_.x1 || scales[pixel(y, x)] == 0) return;
+      find_offset(weights.at(y, x), y, x, scales[pixel(y, x)], *offsets);
+    });
+  }
+
+  // A2 before its rescaling: the propagated weights that land on valid positions, and their sum.
+  void propagate(int64_t y) {
+    need_weights(y + problem_.fuse_radius());
+    const Ring& final = ring(Stage::final);
+    const std::vector<float>& valid = block_.valid;
+    for_columns(final, [&](int64_t lane, int64_t x) {
+      const int64_t p = pixel(y, x);
+      if (operands_.selected && !operands_.selected[p]) return;
+      fuse_taps(ring(Stage::weights), y, x, taps(lane), [&](int64_t n) { return statistics_.inverse_sum[n]; });
+      float* row = final.at(y, x);
+      sum_spans(row, taps(lane), layout_.final, 1.0f, valid.data());
+      if (sums_ != Sums::compute) return;
+      double total = 0;
+      for (const Span& span : layout_.final) total += filters_.sum(row + span.at, span.length);
+      statistics_.inverse_total[p] = total == 0 ? 0.0f : static_cast<float>(1.0 / total);
+    });
+  }
+
+  void find_offset(const float* row, int64_t y, int64_t x, float scale, Offsets& offsets) const {
+    const int64_t p = pixel(y, x);
+    for (const Span& span : layout_.owned) {
+      int64_t index = 0;
+      const float weight = filters_.argmax(row + span.at, span.length, &index) * scale;
+      // Blocks and spans come in ascending order: the smallest index keeps a tie.
+      if (weight <= offsets.weight[p]) continue;
+      offsets.weight[p] = weight;
+      offsets.displacement[p] = layout_.row_of(span.at + index) - y;
+      offsets.displacement[problem_.h * problem_.w + p] = layout_.column_of(span.at + index) - x;
+    }
+  }
+
+  // O += E V for `rows` cell rows from y on.
+  void deconvolve(int64_t y, int64_t rows, float* cells, std::vector<float>& product) {
+    const Ring& chunk = ring(Stage::cells);
+    const int64_t k = problem_.value_channels, pitch = problem_.wb + 1, columns = chunk.columns();
+    float* target = cells + (y * (problem_.w + 1) + tile_.x0) * k;
+    const Matrix out = row_major(whole() ? target : product.data(), rows * columns, k, k);
+    bool accumulate = whole();
+    for (const CellRun& run : layout_.cell_runs) {
+      multiply(out, row_major(chunk.memory() + run.at, rows * columns, run.count * pitch, chunk.size()),
+               row_major(operands_.value + run.first * pitch * k, run.count * pitch, k, k), accumulate);
+      accumulate = true;
+    }
+    if (whole() || layout_.cell_runs.empty()) return;
+    for (int64_t row = 0; row < rows; ++row)
+      filters_.add(target + row * (problem_.w + 1) * k, product.data() + row * columns * k, columns * k);
+  }
+};
+
+// The statistics of a tile and the pixels around it, from the sums over all blocks.
+void finish_statistics(const Problem& problem, const Operands& operands, const Tile& area, const Tile& tile,
+                       const PartialSums& sums, const Statistics& statistics) {
+  for (int64_t y = area.y0; y < area.y1; ++y)
+    for (int64_t x = area.x0; x < area.x1; ++x) {
+      const int64_t p = y * problem.w + x;
+      const bool empty = sums.weights[p] == 0;
+      if (empty) statistics.offset[p] = 0;
+      statistics.inverse_sum[p] =
+          empty ? 0.0f : inverse_of_sum(problem, operands, statistics.offset[p], sums.weights[p]);
+    }
+  if (!problem.after()) return;
+  const int64_t reach = problem.fuse_radius(), step = problem.stride, k = problem.fuse_k;
+  for (int64_t y = tile.y0; y < tile.y1; ++y)
+    for (int64_t x = tile.x0; x < tile.x1; ++x) {
+      const int64_t p = y * problem.w + x;
+      if (operands.selected && !operands.selected[p]) continue;
+      double total = 0;
+      for (int64_t t = 0; t < k * k; ++t) {
+        const int64_t row = y - reach + t / k * step, column = x - reach + t % k * step;
+        if (row < 0 || row >= problem.h || column < 0 || column >= problem.w) continue;
+        const int64_t n = row * problem.w + column;
+        total += sums.shifted[n * k * k + t] * statistics.inverse_sum[n];
+      }
+      statistics.inverse_total[p] = total == 0 ? 0.0f : static_cast<float>(1.0 / total);
+    }
+}
+
+void clear(const Problem& problem, const Tile& area, PartialSums& sums, const Statistics& statistics) {
+  const int64_t taps = problem.fuse_k * problem.fuse_k;
+  for (int64_t y = area.y0; y < area.y1; ++y)
+    for (int64_t x = area.x0; x < area.x1; ++x) {
+      const int64_t p = y * problem.w + x;
+      statistics.offset[p] = -std::numeric_limits<float>::infinity();
+      sums.weights[p] = 0;
+      if (problem.after()) std::fill_n(sums.shifted.begin() + p * taps, taps, 0.0);
+    }
+}
+
+}  // namespace
+
+void attend(const Problem& problem, const Operands& operands, const Schedule& schedule, int64_t lanes,
+            float* scratch, float* cells, int64_t* displacement, const Statistics& statistics) {
+  const Plan& plan = schedule.plan;
+  Offsets offsets{displacement, std::vector<float>(displacement ? problem.h * problem.w : 0)};
+  Offsets* wanted = displacement ? &offsets : nullptr;
+  if (plan.layouts.size() == 1) {
+    const Block block(problem, operands, plan.layouts[0]);
+    for (const Tile& tile : schedule.tiles)
+      Forward(problem, operands, statistics, block, plan, tile, lanes, scratch).run(false, cells, wanted);
+    return;
+  }
+  PartialSums sums(problem);
+  const int64_t reach = problem.after() ? problem.fuse_radius() : 0;
+  for (const Tile& tile : schedule.tiles) {
+    const Tile area = tile.around(problem, reach);
+    clear(problem, area, sums, statistics);
+    for (const Layout& layout : plan.layouts) {
+      const Block block(problem, operands, layout);
+      Forward(problem, operands, statistics, block, plan, tile, lanes, scratch).accumulate(sums);
+    }
+    finish_statistics(problem, operands, area, tile, sums, statistics);
+    for (const Layout& layout : plan.layouts) {
+      const Block block(problem, operands, layout);
+      Forward(problem, operands, statistics, block, plan, tile, lanes, scratch).run(true, cells, wanted);
+    }
+  }
+}
+
+}  // namespace contextual_attention

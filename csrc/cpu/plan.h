@@ -1,0 +1,74 @@
+// How a problem is cut so that its scores fit into the workspace.
+//
+// The march goes down the rows of a tile of the foreground and holds, for every stage, only the rows
+// that the next stage still reads (a ring). Where even that is too much, the tile is cut into segments
+// of columns and the background into blocks of rows; more than one block needs a pass of its own for the
+// row statistics. The cheapest cut that fits is taken.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "layout.h"
+
+namespace contextual_attention {
+
+enum class Stage {
+  gram,
+  similarity,
+  rowwise,
+  weights,
+  final,
+  cells,
+  // backward only
+  cell_gradient,
+  attention_gradient,
+  logit_gradient,
+  columnwise_gradient,
+  product_gradient,
+  gram_gradient,
+  count
+};
+
+// A stage's ring: its rows (0: the stage is not used), how far beyond the tile it reaches, in foreground
+// rows and columns, and the floats that one foreground pixel (or cell) takes.
+struct RingShape {
+  int64_t rows, radius, size;
+  bool cells;  // one column more than pixels
+};
+
+RingShape ring_shape(Stage stage, const Problem& problem, const Layout& layout, int64_t chunk,
+                     bool backward);
+
+// Rows of a tile that the left-right pass crosses when it runs over row ends.
+int64_t rows_crossed(const Problem& problem);
+
+struct Plan {
+  std::vector<Layout> layouts;
+  int64_t segments = 1;  // of a tile's columns
+  int64_t chunk = 0;     // foreground rows that one GEMM takes
+  int64_t scratch = 0;   // floats
+};
+
+// An area of the foreground that is worked on as a whole: rows [y0, y1), columns [x0, x1).
+struct Tile {
+  int64_t y0, y1, x0, x1;
+  // The part of the map within `radius` of the tile; all of it where the propagation wraps.
+  Tile around(const Problem& problem, int64_t radius) const;
+  int64_t height() const { return y1 - y0; }
+  int64_t width() const { return x1 - x0; }
+};
+
+// What there is to do for the selected part of the foreground (all of it without `selected`) as few tight
+// tiles; backward that includes the pixels around it that have a gradient. Wrapped propagation runs over
+// row ends, so its tiles are as wide as the map.
+std::vector<Tile> make_tiles(const Problem& problem, const bool* selected, bool backward);
+
+// The cheapest plan whose scratch is at most `workspace` bytes; one with chunk 0 if there is none.
+Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const std::vector<Tile>& tiles,
+               int64_t lanes, int64_t workspace, bool backward);
+
+// The least bytes that any plan for this problem can need, whatever its masks.
+int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward);
+
+}  // namespace contextual_attention

@@ -1,0 +1,204 @@
+// The operator's CPU kernels behind the schemas of contextual_attention/ops.py: checks, float32 operands,
+// and how samples and threads are shared out.
+#include <algorithm>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include "cpu/attend.h"
+#include "problem.h"
+
+namespace contextual_attention {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+Tensor as_float(const Tensor& t) {
+  return torch::stable::contiguous(t.scalar_type() == ScalarType::Float ? t : torch::stable::to(t, ScalarType::Float));
+}
+
+Tensor zeros(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype) {
+  return torch::stable::new_zeros(like, {sizes.begin(), sizes.size()}, dtype);
+}
+
+void check_shape(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
+  bool same = t.dim() == static_cast<int64_t>(expected.size());
+  int64_t axis = 0;
+  for (int64_t size : expected) same = same && t.size(axis++) == size;
+  STD_TORCH_CHECK(same, "contextual_attention: ", name, " does not have the shape that its peers ask for");
+}
+
+// Operands of the whole batch, float32 and contiguous.
+struct Batch {
+  Problem problem;
+  Tensor foreground, background, beta, value, valid;
+  std::optional<Tensor> alpha, selected;
+
+  Operands sample(int64_t n) const {
+    const Problem& p = problem;
+    const auto floats = [n](const Tensor& t, int64_t size) { return t.const_data_ptr<float>() + n * size; };
+    const auto flags = [n](const Tensor& t, int64_t size) {
+      return t.const_data_ptr<bool>() + (t.size(0) == 1 ? 0 : n * size);
+    };
+    Operands operands{floats(foreground, p.h * p.w * p.channels),
+                      floats(background, p.hb * p.wb * p.channels),
+                      alpha ? floats(*alpha, p.h * p.w) : nullptr,
+                      floats(beta, p.hb * p.wb),
+                      flags(valid, p.hb * p.wb),
+                      selected ? flags(*selected, p.h * p.w) : nullptr,
+                      floats(value, (p.hb + 1) * (p.wb + 1) * p.value_channels),
+                      0};
+    operands.invalid_candidates =
+        p.candidates() - std::count(operands.valid, operands.valid + p.hb * p.wb, true);
+    return operands;
+  }
+};
+
+Batch make_batch(const Tensor& foreground, const Tensor& background, const std::optional<Tensor>& alpha,
+                 const Tensor& beta, const Tensor& valid, const std::optional<Tensor>& selected,
+                 const Tensor& value, double softmax_scale, int64_t ksize, int64_t stride, int64_t fuse_k,
+                 int64_t propagation, int64_t masking) {
+  STD_TORCH_CHECK(foreground.dim() == 4 && background.dim() == 4 && value.dim() == 4,
+                  "contextual_attention: foreground, background and value must have 4 dimensions");
+  STD_TORCH_CHECK(ksize > 0 && ksize % 2 == 1 && fuse_k > 0 && fuse_k % 2 == 1 && stride > 0,
+                  "contextual_attention: ksize and fuse_k must be odd and positive, stride positive; got ", ksize,
+                  ", ", fuse_k, ", ", stride);
+  STD_TORCH_CHECK(propagation >= 0 && propagation <= 3 && masking >= 0 && masking <= 1,
+                  "contextual_attention: unknown propagation ", propagation, " or masking ", masking);
+  const Problem p{foreground.size(0), foreground.size(3), value.size(3), foreground.size(1), foreground.size(2),
+                  background.size(1), background.size(2), static_cast<float>(softmax_scale), ksize, stride, fuse_k,
+                  static_cast<Propagation>(propagation), static_cast<Masking>(masking)};
+  STD_TORCH_CHECK(!(p.wrap() && stride > 1), "contextual_attention: wrapped propagation asks for stride 1");
+  check_shape(background, "background", {p.batch, p.hb, p.wb, p.channels});
+  check_shape(beta, "beta", {p.batch, p.hb, p.wb});
+  check_shape(value, "value", {p.batch, p.hb + 1, p.wb + 1, p.value_channels});
+  check_shape(valid, "valid", {valid.size(0) == 1 ? 1 : p.batch, p.hb, p.wb});
+  STD_TORCH_CHECK(valid.scalar_type() == ScalarType::Bool, "contextual_attention: valid must be bool");
+  std::optional<Tensor> alpha_float, selected_flags;
+  if (alpha) {
+    check_shape(*alpha, "alpha", {p.batch, p.h, p.w});
+    alpha_float = as_float(*alpha);
+  }
+  if (selected) {
+    check_shape(*selected, "selected", {selected->size(0) == 1 ? 1 : p.batch, p.h, p.w});
+    STD_TORCH_CHECK(selected->scalar_type() == ScalarType::Bool, "contextual_attention: selected must be bool");
+    selected_flags = torch::stable::contiguous(*selected);
+  }
+  return {p, as_float(foreground), as_float(background), as_float(beta), as_float(value),
+          torch::stable::contiguous(valid), alpha_float, selected_flags};
+}
+
+// One sample's part of (B, 3, h, w).
+Statistics statistics_of(const Problem& p, Tensor& statistics, int64_t n) {
+  float* first = statistics.mutable_data_ptr<float>() + n * 3 * p.h * p.w;
+  return {first, first + p.h * p.w, first + 2 * p.h * p.w};
+}
+
+// Whole samples to every thread where that keeps all of them busy, else all threads to one sample at a
+// time. run(sample, operands, schedule, lanes, scratch).
+template <class Run>
+void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run& run) {
+  const int64_t threads = torch::stable::get_num_threads(), samples = batch.problem.batch;
+  std::vector<Operands> operands;
+  for (int64_t n = 0; n < samples; ++n) operands.push_back(batch.sample(n));
+  const auto schedules = [&](int64_t lanes, int64_t bytes) {
+    std::vector<Schedule> all;
+    for (const Operands& sample : operands)
+      all.push_back(make_schedule(batch.problem, sample, lanes, bytes, backward));
+    return all;
+  };
+  const auto fits = [](const std::vector<Schedule>& all) {
+    return std::all_of(all.begin(), all.end(), [](const Schedule& s) { return s.plan.chunk > 0; });
+  };
+  int64_t workers = samples % threads == 0 || samples >= 4 * threads ? threads : 1;
+  std::vector<Schedule> planned = schedules(threads / workers, workspace / workers);
+  if (workers > 1 && !fits(planned)) {
+    workers = 1;
+    planned = schedules(threads, workspace);
+  }
+  STD_TORCH_CHECK(fits(planned), "contextual_attention: workspace of ", workspace, " bytes is too small; this problem needs at least ",
+                  least_workspace(batch.problem, threads, backward));
+  int64_t floats = 1;
+  for (const Schedule& schedule : planned) floats = std::max(floats, schedule.plan.scratch);
+  Tensor scratch = torch::stable::new_empty(batch.foreground, {{workers * floats}}, ScalarType::Float);
+  float* memory = scratch.mutable_data_ptr<float>();
+  torch::stable::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t worker = begin; worker < end; ++worker)
+      for (int64_t n = samples * worker / workers; n < samples * (worker + 1) / workers; ++n)
+        run(n, operands[n], planned[n], threads / workers, memory + worker * floats);
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor background, std::optional<Tensor> alpha,
+                                              Tensor beta, Tensor valid, std::optional<Tensor> selected,
+                                              Tensor value, double softmax_scale, int64_t ksize, int64_t stride,
+                                              int64_t fuse_k, int64_t propagation, int64_t masking,
+                                              bool return_offsets, int64_t workspace) {
+  const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale, ksize,
+                                 stride, fuse_k, propagation, masking);
+  const Problem& p = batch.problem;
+  Tensor cells = zeros(value, {p.batch, p.h + 1, p.w + 1, p.value_channels}, ScalarType::Float);
+  Tensor offsets = return_offsets ? zeros(value, {p.batch, 2, p.h, p.w}, ScalarType::Long) : zeros(value, {0}, ScalarType::Long);
+  Tensor statistics = zeros(value, {p.batch, 3, p.h, p.w}, ScalarType::Float);
+  float* cell_data = cells.mutable_data_ptr<float>();
+  int64_t* offset_data = return_offsets ? offsets.mutable_data_ptr<int64_t>() : nullptr;
+  for_samples(batch, workspace, false,
+              [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
+                attend(p, operands, schedule, lanes, scratch, cell_data + n * (p.h + 1) * (p.w + 1) * p.value_channels,
+                       offset_data ? offset_data + n * 2 * p.h * p.w : nullptr, statistics_of(p, statistics, n));
+              });
+  return {value.scalar_type() == ScalarType::Float ? cells : torch::stable::to(cells, value.scalar_type()), offsets, statistics};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
+    Tensor grad_cells, Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta, Tensor valid,
+    std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale, int64_t ksize,
+    int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs, int64_t workspace) {
+  const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale, ksize,
+                                 stride, fuse_k, propagation, masking);
+  const Problem& p = batch.problem;
+  check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
+  check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});
+  const Tensor output = as_float(grad_cells);
+  Tensor rows = as_float(statistics);
+  const int64_t sizes[] = {p.h * p.w * p.channels, p.hb * p.wb * p.channels, p.h * p.w, p.hb * p.wb,
+                           (p.hb + 1) * (p.wb + 1) * p.value_channels};
+  Tensor results[] = {zeros(value, {0}, ScalarType::Float), zeros(value, {0}, ScalarType::Float),
+                      zeros(value, {0}, ScalarType::Float), zeros(value, {0}, ScalarType::Float),
+                      zeros(value, {0}, ScalarType::Float)};
+  float* data[5] = {};
+  const Tensor* operands_in[] = {&foreground, &background, alpha ? &*alpha : nullptr, &beta, &value};
+  for (int i = 0; i < 5; ++i) {
+    if (!(needs >> i & 1)) continue;
+    STD_TORCH_CHECK(operands_in[i], "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
+    results[i] = torch::stable::new_zeros(output, operands_in[i]->sizes(), ScalarType::Float);
+    data[i] = results[i].mutable_data_ptr<float>();
+  }
+  const int64_t cell_count = (p.h + 1) * (p.w + 1) * p.value_channels;
+  for_samples(batch, workspace, true,
+              [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
+                const auto part = [&](int i) { return data[i] ? data[i] + n * sizes[i] : nullptr; };
+                const Gradients gradients{output.const_data_ptr<float>() + n * cell_count, part(0), part(1), part(2), part(3), part(4)};
+                attend_backward(p, operands, schedule, lanes, scratch, statistics_of(p, rows, n), gradients);
+              });
+  const auto as_operand = [&](int i) {
+    const ScalarType dtype = operands_in[i] ? operands_in[i]->scalar_type() : foreground.scalar_type();
+    return dtype == ScalarType::Float ? results[i] : torch::stable::to(results[i], dtype);
+  };
+  return {as_operand(0), as_operand(1), as_operand(2), as_operand(3), as_operand(4)};
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
+  m.impl("attend", TORCH_BOX(&attend_cpu));
+  m.impl("attend_backward", TORCH_BOX(&attend_backward_cpu));
+}
+
+}  // namespace contextual_attention

@@ -1,0 +1,63 @@
+// What one call of the operator computes: sizes and options, shared by every device.
+//
+// Shape legend: C feature channels, K value channels of a cell; foreground h x w, background hb x wb
+// (both downscaled). A "cell" is a rate*m square of the value map: patches paste 2 x 2 cells, so there
+// are (h+1)(w+1) cells over the foreground and (hb+1)(wb+1) over the background.
+#pragma once
+
+#include <cstdint>
+
+namespace contextual_attention {
+
+// Numbered as in contextual_attention/ops.py.
+enum class Propagation : int64_t { none = 0, before_zero = 1, before_wrap = 2, after_zero = 3 };
+enum class Masking : int64_t { exclude = 0, multiply = 1 };
+
+struct Problem {
+  int64_t batch, channels, value_channels;
+  int64_t h, w, hb, wb;
+  float softmax_scale;
+  int64_t ksize, stride, fuse_k;
+  Propagation propagation;
+  Masking masking;
+
+  bool before() const {
+    return propagation == Propagation::before_zero || propagation == Propagation::before_wrap;
+  }
+  bool after() const { return propagation == Propagation::after_zero; }
+  bool wrap() const { return propagation == Propagation::before_wrap; }
+  int64_t patch_radius() const { return ksize / 2; }
+  int64_t fuse_radius() const {
+    return propagation == Propagation::none ? 0 : fuse_k / 2 * stride;
+  }
+  // Candidates of the softmax: the positions of the stride grid, valid or not.
+  int64_t candidates() const {
+    return ((hb + stride - 1) / stride) * ((wb + stride - 1) / stride);
+  }
+};
+
+// One sample's operands and results, float32, contiguous.
+struct Operands {
+  const float* foreground;   // (h, w, C)
+  const float* background;   // (hb, wb, C)
+  const float* alpha;        // (h, w), or null: 1
+  const float* beta;         // (hb, wb)
+  const bool* valid;         // (hb, wb)
+  const bool* selected;      // (h, w), or null: all
+  const float* value;        // (hb+1, wb+1, K)
+  int64_t invalid_candidates;
+};
+
+// Row statistics kept for the backward: A1[p,q] = exp(logit - offset[p]) * inverse_sum[p], and for a
+// propagation after the softmax A2[p,q] = valid[q] * (D A1)[p,q] * inverse_total[p].
+struct Statistics {
+  float* offset;         // (h, w)
+  float* inverse_sum;    // (h, w), 0 for a row without weights
+  float* inverse_total;  // (h, w), 0 for a row without weights
+};
+
+inline int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+inline int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace contextual_attention

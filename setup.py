@@ -1,0 +1,262 @@
+"""Builds the compiled half of the package, ``contextual_attention._C``; everything else is in pyproject.toml.
+
+One shared object holds the operators and a small pybind11 module. It is built against LibTorch's stable ABI:
+it has no C++ symbol of torch's, so one build serves torch 2.11 and every later version, whichever of them
+lent its headers. PyTorch's own ``BuildExtension`` is not used, because it has no flags for a single file,
+which the SIMD levels need; and torch is not imported, only looked for, because pip's isolated builds hide it.
+
+Environment variables:
+    CXX         the C++17 compiler (default: the first of g++, c++, clang++ on PATH)
+    CXXFLAGS    further flags of every compilation
+    LDFLAGS     further flags of the link
+    MAX_JOBS    how many files are compiled at once (default: ninja's choice, by the number of cores)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, PlatformError
+
+# Relative, as setuptools wants them: it runs this file in the file's own directory.
+SOURCES = sorted([*Path("csrc").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")])
+
+MINIMUM_TORCH = (2, 11)
+# Bounded by the newest headers that the sources were built with.
+TORCH_HEADERS_REQUIREMENT = "torch>=2.11,<2.14"
+
+# No -ffast-math: the kernels rely on infinities and NaNs. No -fopenmp: torch's thread pool is the only one.
+COMMON_FLAGS = [
+    *("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"),
+    *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
+]
+
+# Limits the headers to what torch 2.11's stable ABI offers, so that the result runs there too.
+STABLE_ABI_FLAG = "-DTORCH_TARGET_VERSION=0x020b000000000000"
+
+SIMD_FLAGS = {
+    "base": [],
+    "avx2": ["-mavx2", "-mfma", "-mf16c"],
+    "avx512": [
+        *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
+        *("-mfma", "-mf16c", "-mprefer-vector-width=512"),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Torch:
+    """A torch installation that lends its headers and its libraries' names."""
+
+    root: Path
+    version: str
+
+    @property
+    def include(self) -> Path:
+        return self.root / "include"
+
+    def is_usable(self) -> bool:
+        release = re.match(r"(\d+)\.(\d+)", self.version)
+        is_new = release is not None and tuple(map(int, release.groups())) >= MINIMUM_TORCH
+        return is_new and (self.include / "torch/csrc/stable/library.h").exists()
+
+    @staticmethod
+    def installed() -> Iterator[Torch]:
+        """Every torch in sight: of this interpreter, then of the environment that pip builds for.
+
+        In pip's isolated build the first is hidden, but sysconfig still names the target's site-packages.
+        """
+        spec = importlib.util.find_spec("torch")
+        roots = [Path(spec.origin).parent] if spec and spec.origin else []
+        roots.append(Path(sysconfig.get_path("purelib"), "torch"))
+        for root in roots:
+            version_file = root / "version.py"
+            if version_file.exists():
+                version = re.search(r"^__version__ = '([^']+)'", version_file.read_text(), re.MULTILINE)
+                yield Torch(root, version[1] if version else "unknown")
+
+    @staticmethod
+    def find() -> Torch | None:
+        return next((torch for torch in Torch.installed() if torch.is_usable()), None)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One compilation: a source, what tells its object from others of the same source, and its own flags."""
+
+    source: Path
+    flags: list[str]
+    variant: str = ""
+
+    @property
+    def object(self) -> str:
+        return str(self.source.with_suffix(f".{self.variant}.o" if self.variant else ".o"))
+
+
+def is_simd_source(source: Path) -> bool:
+    """Whether a source is compiled once per SIMD level, into a namespace of that level's name."""
+    return source.parent.name == "cpu" and source.stem.startswith("filters")
+
+
+def simd_levels() -> list[str]:
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return list(SIMD_FLAGS) if is_x86 else ["base"]
+
+
+def units(tools: Toolchain) -> Iterator[Unit]:
+    """Every compilation of the extension.
+
+    The SIMD sources do not see torch's headers: an inline function of a header, compiled once per level, is
+    merged by the linker, and if the AVX-512 copy survives, an older processor crashes in baseline code.
+    """
+    torch_flags = [STABLE_ABI_FLAG, f"-isystem{tools.torch.include}"]
+    for source in SOURCES:
+        if is_simd_source(source):
+            for level in simd_levels():
+                yield Unit(source, [f"-DCA_SIMD_LEVEL={level}", *SIMD_FLAGS[level]], level)
+        elif source.name == "bindings.cpp":
+            headers = (tools.pybind11_include, tools.python_include)
+            version = f'-DCA_TORCH_HEADERS="{tools.torch.version}"'
+            yield Unit(source, [version, *(f"-isystem{path}" for path in headers)])
+        else:
+            yield Unit(source, torch_flags)
+
+
+class Toolchain:
+    """The programs and headers of a build; construction fails with what is missing and the way out."""
+
+    def __init__(self) -> None:
+        if sys.platform != "linux":
+            raise PlatformError(f"the extension builds on Linux only, this is {sys.platform}")
+        self.compiler = self.find_compiler()
+        self.ninja = self.find_ninja()
+        self.pybind11_include = self.find_pybind11()
+        self.torch = self.find_torch()
+        self.python_include = self.find_python_headers()
+
+    @staticmethod
+    def find_compiler() -> list[str]:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+        candidates = [chosen] if chosen else [["g++"], ["c++"], ["clang++"]]
+        for command in candidates:
+            if shutil.which(command[0]):
+                return command
+        names = ", ".join(command[0] for command in candidates)
+        raise PlatformError(
+            f"no C++17 compiler: {names} not found on PATH; install one (apt-get install g++)"
+            " or name one in the environment variable CXX"
+        )
+
+    @staticmethod
+    def find_ninja() -> str:
+        if importlib.util.find_spec("ninja"):
+            from ninja import BIN_DIR  # Not on PATH where the environment is not active.
+
+            return str(Path(BIN_DIR, "ninja"))
+        if program := shutil.which("ninja"):
+            return program
+        raise PlatformError("the build program ninja is missing; run `pip install ninja`")
+
+    @staticmethod
+    def find_python_headers() -> str:
+        include = sysconfig.get_path("include")
+        if not Path(include, "Python.h").exists():
+            raise PlatformError(
+                f"Python's headers are missing: no Python.h in {include}; apt-get install python3-dev"
+            )
+        return include
+
+    @staticmethod
+    def find_pybind11() -> str:
+        if not importlib.util.find_spec("pybind11"):
+            raise PlatformError("the headers of pybind11 are missing; run `pip install 'pybind11>=2.13'`")
+        import pybind11
+
+        return pybind11.get_include()
+
+    @staticmethod
+    def find_torch() -> Torch:
+        torch = Torch.find()
+        if torch is None:
+            found = "; ".join(f"torch {torch.version} in {torch.root}" for torch in Torch.installed())
+            raise PlatformError(
+                f"no torch headers of version 2.11 or later (found: {found or 'none'});"
+                " run `pip install 'torch>=2.11'`, or build without --no-build-isolation"
+            )
+        return torch
+
+
+class NinjaBuild(build_ext):
+    """setuptools' ``build_ext`` with ninja as its builder: flags per file, parallel and incremental."""
+
+    def build_extension(self, ext: Extension) -> None:
+        tools = Toolchain()
+        build_file = Path(self.build_temp).resolve() / "build.ninja"
+        build_file.parent.mkdir(parents=True, exist_ok=True)
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        build_file.write_text(ninja_file(tools, target))
+        jobs = [f"-j{os.environ['MAX_JOBS']}"] if os.environ.get("MAX_JOBS") else []
+        result = subprocess.run([tools.ninja, "-C", str(build_file.parent), *jobs], check=False)
+        if result.returncode != 0:
+            raise CompileError(f"{ext.name} could not be built: the first message above says why")
+
+
+def ninja_file(tools: Toolchain, target: Path) -> str:
+    """The text of build.ninja: one rule to compile, one to link, one edge per object."""
+    # libtorch_cpu must be on the list of needed libraries although `import torch` has loaded it: its symbols
+    # are visible only to those that name it. No rpath: the loader takes the loaded one.
+    link = ["-shared", f"-L{tools.torch.root / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu"]
+    compiler = shlex.join(tools.compiler)
+    cxxflags, ldflags = os.environ.get("CXXFLAGS", ""), os.environ.get("LDFLAGS", "")
+    lines = [
+        "rule compile",
+        f"  command = {compiler} {shlex.join(COMMON_FLAGS)} $flags {cxxflags} -MMD -MF $out.d -c $in -o $out",
+        "  deps = gcc",
+        "  depfile = $out.d",
+        "rule link",
+        f"  command = {compiler} $in {shlex.join(link)} {ldflags} -o $out",
+    ]
+    objects = []
+    for unit in units(tools):
+        objects.append(ninja_path(unit.object))
+        lines += [
+            f"build {objects[-1]}: compile {ninja_path(unit.source.resolve())}",
+            f"  flags = {shlex.join(unit.flags)}",
+        ]
+    lines.append(f"build {ninja_path(target)}: link {' '.join(objects)}")
+    return "\n".join(lines) + "\n"
+
+
+def ninja_path(path: str | Path) -> str:
+    return re.sub(r"([ :$])", r"$\1", str(path))
+
+
+def missing_requirements() -> list[str]:
+    """What pip must add to an isolated build beyond pyproject.toml's list: torch, where none is installed.
+
+    Nothing where this file is run by hand: setuptools itself would download torch then, into .eggs/.
+    """
+    is_run_by_hand = Path(sys.argv[0]).name == "setup.py"
+    return [] if is_run_by_hand or Torch.find() else [TORCH_HEADERS_REQUIREMENT]
+
+
+if __name__ == "__main__":
+    setup(
+        ext_modules=[Extension("contextual_attention._C", list(map(str, SOURCES)))],
+        cmdclass={"build_ext": NinjaBuild},
+        setup_requires=missing_requirements(),
+    )

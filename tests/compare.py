@@ -1,0 +1,146 @@
+"""How two results are compared, and how far apart they may be."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from contextual_attention import contextual_attention, reference
+from contextual_attention.options import Options
+
+OPERANDS = ("foreground", "background", "value")
+# A float32 logit of up to about 30 is off by a few times 2**-24 of that after products, filters and norms. The
+# softmax makes it a relative error of the weights, and most of it averages out in the sums that follow.
+FORWARD = 2e-6
+# Gradients are products of those weights with a second chain of the same depth: the dense float32 formula
+# itself is off by up to 1e-5.
+GRADIENT = 2e-5
+# dL = A (dA - sum A dA) cancels: where the softmax is sure of itself, or all values are alike, nothing is
+# left of dA but its rounding, 2**-24 of |upstream| |value|, and that is carried on by the slope of the logits.
+SHARE = 2e-7
+
+Problem = dict[str, Any]
+
+
+def solve(problem: Problem, backend: str, **keywords: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Output, offsets and the gradients of the operands that require one, for a fixed upstream gradient."""
+    output, offsets = contextual_attention(**problem, backend=backend, return_offsets=True, **keywords)
+    return output.detach(), offsets, gradients(problem, output)
+
+
+def gradients(problem: Problem, output: Tensor) -> dict[str, Tensor]:
+    leaves = {
+        name: problem[name] for name in OPERANDS if problem[name] is not None and problem[name].requires_grad
+    }
+    if not leaves:
+        return {}
+    found = torch.autograd.grad(output, list(leaves.values()), upstream(output))
+    return dict(zip(leaves, found, strict=True))
+
+
+def upstream(output: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(output.shape, generator=generator).to(output)
+
+
+def in_dtype(problem: Problem, dtype: torch.dtype) -> Problem:
+    """The same numbers in another dtype, as new leaves."""
+    return {
+        name: x.detach().to(dtype).requires_grad_(x.requires_grad)
+        if name in OPERANDS and x is not None
+        else x
+        for name, x in problem.items()
+    }
+
+
+def options_of(problem: Problem) -> Options:
+    return Options(**{each.name: problem[each.name] for each in fields(Options)})
+
+
+def final_weights(problem: Problem) -> Tensor:
+    """The reference's weights over all candidates, in float64: (B, h, w, hs, ws)."""
+    options = options_of(problem)
+    f, b = (problem[name].detach().double() for name in ("foreground", "background"))
+    selected = reference.select(problem["foreground_mask"], f.shape[-2:], options)
+    return reference.final_weights(f, b, problem["mask"], selected, options)
+
+
+def distance(x: Tensor, y: Tensor) -> float:
+    """||x - y||, inf if x is not finite: a NaN compares as too far, never as near."""
+    difference = (x.double() - y.double()).norm().item()
+    return difference if difference < float("inf") else float("inf")
+
+
+def assert_near(name: str, x: Tensor, exact: Tensor, relative: float, absolute: float = 0.0) -> None:
+    assert x.shape == exact.shape, f"{name}: shape {tuple(x.shape)}, expected {tuple(exact.shape)}"
+    error, norm = distance(x, exact), exact.double().norm().item()
+    allowed = relative * norm + absolute
+    assert error <= allowed, f"{name}: error {error:.2e} of norm {norm:.2e}, allowed {allowed:.2e}"
+
+
+def assert_gradients_near(
+    problem: Problem,
+    found: dict[str, Tensor],
+    exact: dict[str, Tensor],
+    relative: float = GRADIENT,
+    share: float = SHARE,
+) -> None:
+    assert found.keys() == exact.keys()
+    for name, gradient in exact.items():
+        absolute = share * cancelled(problem, name)
+        assert_near(f"gradient of {name}", found[name], gradient, relative, absolute)
+
+
+def cancelled(problem: Problem, name: str) -> float:
+    """The size of what cancels in a gradient: |upstream| times how far dA carries into this operand.
+
+    The value's own gradient is a plain product. In the features' gradients dA is of the size
+    |upstream| |value|, and the logits' slope is softmax_scale over the norm of a patch, or a ratio of norms.
+    """
+    options = options_of(problem)
+    value = problem["background"] if problem["value"] is None else problem["value"]
+    pixels = problem["foreground"].shape[-2:].numel() * value.shape[1] * problem["foreground"].shape[0]
+    resolution = value.shape[-2] // problem["background"].shape[-2]
+    norm = resolution * pixels**0.5  # of the upstream gradient, of independent unit entries
+    if name == "value":
+        return norm
+    own = norm if problem["value"] is None and name == "background" else 0.0
+    slope = 1.0 if options.normalize == "background" else 1 / max(_least_norm(problem), options.eps)
+    return own + norm * options.softmax_scale * _rms(value) * slope
+
+
+def _least_norm(problem: Problem) -> float:
+    options = options_of(problem)
+    f, b = (problem[name].detach().double() for name in ("foreground", "background"))
+    patches = reference.foreground_patches(f, options), reference.background_patches(b, options)
+    return min((reference.norm(x, options).min().item() for x in patches if x.numel()), default=1.0)
+
+
+def _rms(x: Tensor) -> float:
+    return x.detach().double().square().mean().sqrt().item() if x.numel() else 0.0
+
+
+def assert_offsets_reach_the_top(problem: Problem, offsets: Tensor, relative: float = 1e-4) -> None:
+    """Near-ties differ between backends, so it is the weight reached that counts, not where.
+
+    `relative` allows for logits of up to about 100 off by a few units in the last place.
+    """
+    weights, stride = final_weights(problem), options_of(problem).stride
+    batch, h, w, hs, ws = weights.shape
+    assert offsets.shape == (batch, 2, h, w)
+    assert offsets.dtype == torch.int64
+    heaviest = weights.flatten(3).amax(-1)
+    # Float32 flushes weights that float64 still holds.
+    lost = (heaviest < 1e-30) & (offsets == 0).all(1)
+    row = torch.arange(h)[:, None] + offsets[:, 0]
+    column = torch.arange(w) + offsets[:, 1]
+    inside = (row >= 0) & (row < hs * stride) & (column >= 0) & (column < ws * stride)
+    assert (inside | lost).all(), "an offset leads outside the background"
+    assert (((row % stride == 0) & (column % stride == 0)) | lost).all(), "an offset leads off the grid"
+    candidate = (row // stride * ws + column // stride).masked_fill(lost, 0)
+    reached = weights.flatten(3).gather(3, candidate[..., None])[..., 0]
+    assert ((reached >= heaviest * (1 - relative)) | lost).all(), "an offset misses the heaviest patch"
+    assert (offsets.abs().sum(1)[heaviest == 0] == 0).all(), "an offset of a row without weights is not 0"

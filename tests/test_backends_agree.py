@@ -1,0 +1,204 @@
+"""Every fused backend, at every SIMD level of this machine, against the float64 reference over CASES."""
+
+import functools
+import re
+
+import pytest
+import torch
+from compare import (
+    FORWARD,
+    assert_gradients_near,
+    assert_near,
+    assert_offsets_reach_the_top,
+    distance,
+    gradients,
+    in_dtype,
+    solve,
+)
+
+from contextual_attention import available_backends, contextual_attention, reference
+from contextual_attention.options import Options
+from contextual_attention.testing import CASES, Case, make_inputs
+
+BY_NAME = {case.name: case for case in CASES}
+EACH_CASE = pytest.mark.parametrize("name", BY_NAME)
+# float16 neither holds nor resolves the others.
+HALF_CASES = [case.name for case in CASES if case.magnitude == 1.0]
+
+# Large enough to be cut into strips and blocks when the workspace is small, one for each way of propagating.
+CUT = {
+    "after": Case("after", (2, 5, 44, 36), mask="holes"),
+    "after, long": Case("after, long", (1, 5, 40, 44), mask="bands", options=Options(fuse_k=7, ksize=5)),
+    "after, rebuild": Case("after, rebuild", (2, 5, 44, 40), mask="different", foreground_mask="holes"),
+    "after, multiply": Case("after, multiply", (2, 5, 30, 36), options=Options(masking="multiply")),
+    "after, stride": Case("after, stride", (1, 5, 22, 20), options=Options(rate=1, stride=2)),
+    "none": Case("none", (1, 5, 44, 36), value=(3, 2), options=Options(fuse=False)),
+    "before": Case("before", (2, 5, 44, 30), mask="bands", options=Options(propagation="before")),
+    "before, stride": Case(
+        "before, stride", (1, 5, 22, 20), (24, 17), options=Options(rate=1, stride=3, propagation="before")
+    ),
+    "before, rebuild": Case(
+        "before, rebuild", (1, 5, 44, 40), foreground_mask="holes", options=Options(propagation="before")
+    ),
+    "wrap": Case("wrap", (2, 5, 30, 24), mask="holes", options=Options.from_preset("daa233")),
+    "wrap, long": Case("wrap, long", (1, 5, 40, 6), options=Options.from_preset("mmagic", fuse_k=9)),
+    "wrap, rebuild": Case(
+        "wrap, rebuild",
+        (1, 5, 30, 24),
+        (22, 26),
+        foreground_mask="holes",
+        options=Options.from_preset("mmagic"),
+    ),
+}
+EACH_CUT = pytest.mark.parametrize("name", CUT)
+
+
+@functools.cache
+def exact(case, dtype=torch.float32):
+    """The float64 reference of a case with the numbers that `dtype` holds."""
+    problem = make_inputs(case, dtype, requires_grad=True)
+    return solve(in_dtype(problem, torch.float64), "reference")
+
+
+def assert_exact(case, problem, found):
+    output, offsets, slopes = found
+    expected, _, expected_slopes = exact(case)
+    assert_near("output", output, expected, FORWARD)
+    assert_gradients_near(problem, slopes, expected_slopes)
+    assert_offsets_reach_the_top(problem, offsets)
+
+
+def test_the_cpu_backend_exists_here():
+    """Without it everything else in this file would be skipped."""
+    assert available_backends()["cpu"] is None
+
+
+@EACH_CASE
+def test_float32(road, name):
+    problem = make_inputs(BY_NAME[name], requires_grad=True)
+    assert_exact(BY_NAME[name], problem, solve(problem, road.backend))
+
+
+@pytest.mark.parametrize("name", HALF_CASES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision(road, name, dtype, monkeypatch):
+    """No worse than twice the dense formula computed in that dtype, or than rounding the result to it."""
+    case = BY_NAME[name]
+    problem = make_inputs(case, dtype, requires_grad=True)
+    output, offsets, slopes = solve(problem, road.backend)
+    expected, _, expected_slopes = exact(case, dtype)
+    monkeypatch.setattr(reference, "widen", lambda x: x)
+    eager, _, eager_slopes = solve(problem, "reference")
+
+    assert output.dtype == dtype
+    rounding = torch.finfo(dtype).eps / 2
+    assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
+    for each, gradient in expected_slopes.items():
+        allowed = allowance(eager_slopes[each], gradient, rounding)
+        assert slopes[each].dtype == dtype
+        assert_near(f"gradient of {each}", slopes[each], gradient, rounding, allowed)
+    # The numbers are rounded on the way in, before the reference sees them too.
+    assert_offsets_reach_the_top(in_dtype(problem, torch.float64), offsets)
+
+
+def allowance(eager, expected, rounding):
+    """Twice the eager error; where eager half precision overflows, a few roundings of the result."""
+    error = distance(eager, expected)
+    return 2 * error if error < float("inf") else 4 * rounding * expected.norm().item()
+
+
+def least_workspace(problem, backend):
+    """What the error of a workspace of one byte names; it has to do for forward and backward."""
+    with pytest.raises(ValueError, match="workspace") as refusal:
+        solve(problem, backend, workspace=1)
+    return max(int(number) for number in re.findall(r"\d+", str(refusal.value)))
+
+
+@EACH_CUT
+@pytest.mark.parametrize("times", [1, 1.5, 2, 4, 16])
+def test_any_workspace_gives_the_same(road, name, times):
+    case = CUT[name]
+    problem = make_inputs(case, requires_grad=True)
+    workspace = int(times * least_workspace(problem, road.backend))
+    assert_exact(case, problem, solve(problem, road.backend, workspace=workspace))
+
+
+@EACH_CUT
+def test_any_thread_count_gives_the_same(road, name):
+    case = CUT[name]
+    problem = make_inputs(case, requires_grad=True)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            assert_exact(case, problem, solve(problem, road.backend))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@EACH_CUT
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_same_problem_gives_the_same_bits(road, name, dtype):
+    problem = make_inputs(CUT[name], dtype, requires_grad=True)
+    first, second = solve(problem, road.backend), solve(problem, road.backend)
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert all(torch.equal(first[2][each], second[2][each]) for each in first[2])
+
+
+@pytest.fixture
+def poisoned():
+    """Every new tensor is full of NaN (or the largest integer) until it is written, and freed memory is."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.empty(3).isnan().all()
+    for size in 4 ** torch.arange(5, 13):
+        torch.full((int(size),), float("nan"))
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("poisoned")
+@EACH_CASE
+def test_nothing_is_read_before_it_is_written(road, name):
+    problem = make_inputs(BY_NAME[name], requires_grad=True)
+    assert_exact(BY_NAME[name], problem, solve(problem, road.backend))
+
+
+@pytest.mark.usefixtures("poisoned")
+@EACH_CUT
+def test_nothing_is_read_before_it_is_written_in_pieces(road, name):
+    problem = make_inputs(CUT[name], requires_grad=True)
+    workspace = least_workspace(problem, road.backend)
+    assert_exact(CUT[name], problem, solve(problem, road.backend, workspace=workspace))
+
+
+@pytest.mark.parametrize("wanted", ["foreground", "background", "value"])
+@EACH_CUT
+def test_one_gradient_alone_is_the_same(road, name, wanted):
+    case = CUT[name]
+    whole = make_inputs(case, requires_grad=True)
+    if whole[wanted] is None:
+        pytest.skip("the background is pasted")
+    alone = make_inputs(case)
+    alone[wanted].requires_grad_()
+    output = contextual_attention(**alone, backend=road.backend)
+    expected = solve(whole, road.backend)[2][wanted]
+    assert torch.equal(gradients(alone, output)[wanted], expected)
+
+
+def test_a_mask_that_samples_share_is_the_mask_of_each(road):
+    problem = make_inputs(BY_NAME["mask: shared hole"])
+    expanded = {**problem, "mask": problem["mask"].expand(problem["foreground"].shape[0], -1, -1, -1)}
+    output = contextual_attention(**problem, backend=road.backend)
+    assert torch.equal(output, contextual_attention(**expanded, backend=road.backend))
+
+
+def test_a_sample_does_not_depend_on_its_batch(road):
+    """Up to rounding: batches may be scheduled otherwise."""
+    problem = make_inputs(BY_NAME["mask: different"])
+    together = contextual_attention(**problem, backend=road.backend)
+    for i in range(together.shape[0]):
+        one = {name: x[i : i + 1] if isinstance(x, torch.Tensor) else x for name, x in problem.items()}
+        alone = contextual_attention(**one, backend=road.backend)
+        assert_near("output", alone, together[i : i + 1], FORWARD)

@@ -1,0 +1,242 @@
+"""What is installed, how it was built, and what a build says that cannot go on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_outside(code: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run Python code where nothing of the checkout is on the path, except by installation."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory):
+    """Runs code outside the checkout and returns what it printed."""
+    folder = tmp_path_factory.mktemp("outside")
+    if run_outside("import contextual_attention", folder).returncode != 0:
+        pytest.skip("contextual_attention is not installed in this environment: run `pip install -e .`")
+
+    def run(code: str) -> str:
+        result = run_outside(code, folder)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def build_script():
+    """setup.py as a module."""
+    pytest.importorskip("setuptools.errors", reason="setuptools, which setup.py imports, is not installed")
+    spec = importlib.util.spec_from_file_location("contextual_attention_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up by name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        del sys.modules[spec.name]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def pinned_versions() -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)$", text("constraints.txt"), re.MULTILINE))
+
+
+class TestMetadata:
+    def test_versions_agree(self, outside):
+        declared = re.search(r'^version = "(.+)"$', text("pyproject.toml"), re.MULTILINE)[1]
+        newest_entry = re.search(r"^## \[?(\d[^\s\]]*)", text("CHANGELOG.md"), re.MULTILINE)[1]
+        installed = outside("from importlib.metadata import version; print(version('contextual_attention'))")
+        assert declared == newest_entry == installed
+
+    def test_runtime_requirements_have_no_upper_bound(self, outside):
+        requirements = outside(
+            "from importlib.metadata import requires; print(*requires('contextual_attention'), sep='\\n')"
+        ).splitlines()
+        assert {line for line in requirements if "extra ==" not in line} == {"torch>=2.11", "numpy"}
+
+    def test_pre_commit_uses_the_pinned_formatters(self):
+        hooks = re.findall(r"\[([\w-]+)==([^\]]+)\]", text(".pre-commit-config.yaml"))
+        assert {name for name, _ in hooks} == {"ruff", "clang-format"}
+        assert all(pinned_versions()[name] == version for name, version in hooks)
+
+    def test_constraints_cover_the_direct_dependencies(self):
+        pinned = {name.lower().replace("_", "-") for name in pinned_versions()}
+        lists = re.findall(
+            r"^(?:dependencies|demo|test|dev) = \[(.*)\]$", text("pyproject.toml"), re.MULTILINE
+        )
+        wanted = {name for entries in lists for name in re.findall(r'"([\w-]+)(?=["><=])', entries)}
+        assert wanted <= pinned
+
+    def test_readme_commands_are_the_ones_that_are_run(self):
+        """The README's commands stand in the Makefile, the one for the tests in .ci/run, to the letter."""
+        demo, test = re.findall(r"^python3 -m venv .*$", text("README.md"), re.MULTILINE)
+        made = [line.strip() for line in text("Makefile").replace("$$", "$").splitlines()]
+        assert test.endswith("&& pytest")
+        assert demo in made
+        assert test in made
+        assert test in text(".ci/run").splitlines()
+
+
+class TestImports:
+    def test_models_is_part_of_the_package(self, outside):
+        file = outside("import contextual_attention.models as models; print(models.__file__)")
+        assert Path(file).name == "__init__.py"
+
+    def test_models_is_no_global_package(self, outside):
+        found = outside("import importlib.util; print(importlib.util.find_spec('models'))")
+        assert found == "None"
+
+    def test_importing_the_layer_imports_nothing_heavier_than_torch(self, outside):
+        imported = outside(
+            "import sys, torch\n"
+            "before = set(sys.modules)\n"
+            "import contextual_attention\n"
+            "added = {name.partition('.')[0] for name in sys.modules.keys() - before}\n"
+            "print(*sorted(added - set(sys.stdlib_module_names)))"
+        )
+        assert imported.split() == ["contextual_attention"]
+
+    def test_the_layer_does_not_import_the_models(self, outside):
+        imported = outside("import sys, contextual_attention; print(*sys.modules)")
+        assert "contextual_attention.models" not in imported.split()
+
+
+class TestExtension:
+    @pytest.fixture
+    def symbols(self):
+        """Lists the symbols of an object file, with C++ names in clear."""
+        nm = shutil.which("nm")
+        if nm is None:
+            pytest.skip("the program nm (of binutils), which lists symbols, is not installed")
+
+        def run(file: str | Path, *options: str) -> list[str]:
+            command = [nm, "-C", *options, str(file)]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+        return run
+
+    def test_build_info(self):
+        import torch  # noqa: F401  (the extension finds torch's library already loaded)
+
+        from contextual_attention import _C
+
+        info = _C.build_info()
+        assert set(info) == {"compiler", "simd_levels", "cuda_architectures", "torch_headers"}
+        assert re.match(r"(clang\+\+|g\+\+) \d+", info["compiler"])
+        assert re.match(r"\d+\.\d+", info["torch_headers"])
+        assert info["simd_levels"][0] == "base"
+        assert set(_C.supported_simd_levels()) <= set(info["simd_levels"])
+
+    def test_simd_level_can_be_chosen(self):
+        import torch  # noqa: F401
+
+        from contextual_attention import _C
+
+        initial = _C.simd_level()
+        try:
+            for level in _C.supported_simd_levels():
+                _C.set_simd_level(level)
+                assert _C.simd_level() == level
+            with pytest.raises(ValueError, match="sse9"):
+                _C.set_simd_level("sse9")
+        finally:
+            _C.set_simd_level(initial)
+
+    def test_has_no_unstable_symbols(self, symbols):
+        """A C++ symbol of torch's would tie the extension to the one version that it was built with."""
+        extension = importlib.util.find_spec("contextual_attention._C").origin
+        undefined = symbols(extension, "-D", "--undefined-only")
+        assert any("aoti_torch_" in line for line in undefined)
+        assert [line for line in undefined if re.search(r"\b(c10|at|torch)::", line)] == []
+
+    def test_simd_levels_share_no_code(self, build_script, symbols, tmp_path):
+        """A weak symbol in two levels becomes one in the linker: perhaps the one an older processor lacks."""
+        compiler = build_script.Toolchain.find_compiler()
+        for level in build_script.simd_levels():
+            for source in filter(build_script.is_simd_source, (ROOT / "csrc/cpu").glob("*.cpp")):
+                target = tmp_path / f"{source.stem}.{level}.o"
+                flags = [f"-DCA_SIMD_LEVEL={level}", *build_script.SIMD_FLAGS[level], "-O0"]
+                command = [
+                    *compiler,
+                    *build_script.COMMON_FLAGS,
+                    *flags,
+                    "-c",
+                    str(source),
+                    "-o",
+                    str(target),
+                ]
+                subprocess.run(command, check=True)
+                defined = symbols(target, "--defined-only", "--extern-only")
+                assert defined
+                assert all(f"contextual_attention::{level}::" in line for line in defined)
+
+
+class TestBuildThatCannotGoOn:
+    """The message names what is missing and the way out."""
+
+    @pytest.fixture
+    def hide(self, monkeypatch):
+        """Makes a Python package and a program of the same name impossible to find."""
+        find_spec, which = importlib.util.find_spec, shutil.which
+
+        def hide(name: str) -> None:
+            monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == name else find_spec(n))
+            monkeypatch.setattr(shutil, "which", lambda n: None if n == name else which(n))
+
+        return hide
+
+    def test_no_compiler(self, build_script, monkeypatch):
+        monkeypatch.setenv("CXX", "no-such-compiler -m64")
+        with pytest.raises(
+            build_script.PlatformError, match=r"no-such-compiler not found.*install g\+\+.*CXX"
+        ):
+            build_script.Toolchain.find_compiler()
+
+    @pytest.mark.parametrize("name", ["ninja", "pybind11"])
+    def test_no_build_package(self, build_script, hide, name):
+        hide(name)
+        with pytest.raises(build_script.PlatformError, match=f"{name}.* missing; run `pip install .?{name}"):
+            getattr(build_script.Toolchain, f"find_{name}")()
+
+    def test_no_python_headers(self, build_script, monkeypatch, tmp_path):
+        monkeypatch.setattr(build_script.sysconfig, "get_path", lambda _: str(tmp_path))
+        with pytest.raises(build_script.PlatformError, match=r"no Python\.h in .*python3-dev"):
+            build_script.Toolchain.find_python_headers()
+
+    def test_no_torch(self, build_script, hide, monkeypatch, tmp_path):
+        hide("torch")
+        monkeypatch.setattr(build_script.sysconfig, "get_path", lambda _: str(tmp_path))
+        with pytest.raises(build_script.PlatformError, match=r"found: none.*pip install 'torch>=2\.11'"):
+            build_script.Toolchain.find_torch()
+
+    def test_torch_too_old(self, build_script, hide, monkeypatch, tmp_path):
+        hide("torch")
+        monkeypatch.setattr(build_script.sysconfig, "get_path", lambda _: str(tmp_path))
+        (tmp_path / "torch").mkdir()
+        (tmp_path / "torch/version.py").write_text("__version__ = '2.6.0+cpu'\n")
+        with pytest.raises(build_script.PlatformError, match=r"2\.11 or later \(found: torch 2\.6\.0\+cpu"):
+            build_script.Toolchain.find_torch()
+
+    def test_other_system(self, build_script, monkeypatch):
+        monkeypatch.setattr(build_script.sys, "platform", "win32")
+        with pytest.raises(build_script.PlatformError, match="Linux only, this is win32"):
+            build_script.Toolchain()
