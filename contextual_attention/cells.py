@@ -123,7 +123,7 @@ def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tenso
     """
     size = (ceil_div(n, options.rate) for n in background.shape[2:])
     rows, columns = (torch.arange(n, device=background.device) % options.stride == 0 for n in size)
-    grid = (rows[:, None] & columns)[None]
+    grid = rows[None, :, None] & columns
     if mask is None:
         return grid
     missing = downscale_mask(mask, background, options).float()[:, None]
@@ -131,20 +131,69 @@ def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tenso
     return grid & (touched == 0)
 
 
-# Value cells
+# Cells
+#
+# Cutting a map into cells and joining cells into a map are each other's adjoint. They are operators, not plain
+# views and pads: the symbolic sizes in between keep torch.compile busy for minutes.
+
+
+@torch.library.custom_op("contextual_attention::cut", mutates_args=())
+def cut(image: Tensor, cell: int, rows: int, columns: int) -> Tensor:
+    """Cells of a map, the first of which starts cell // 2 before the edge, zeros beyond the map.
+
+    (B, C, H, W) -> (B, rows, columns, C * cell**2), contiguous.
+    """
+    height, width = image.shape[2:]
+    half = cell // 2
+    padded = F.pad(image, (half, columns * cell - half - width, half, rows * cell - half - height))
+    return F.pixel_unshuffle(padded, cell).permute(0, 2, 3, 1).contiguous()
+
+
+@torch.library.custom_op("contextual_attention::join", mutates_args=())
+def join(cells: Tensor, cell: int, height: int, width: int) -> Tensor:
+    """Inverse of `cut`: (B, rows, columns, C * cell**2) -> (B, C, height, width), contiguous."""
+    batch, rows, columns, entries = cells.shape
+    half = cell // 2
+    channels = entries // cell**2
+    pixels = cells.reshape(batch, rows, columns, channels, cell, cell).permute(0, 3, 1, 4, 2, 5)
+    image = pixels.reshape(batch, channels, rows * cell, columns * cell)
+    # Not contiguous(): it would hand back a view of `cells` where a single pixel is left.
+    return image[:, :, half : half + height, half : half + width].clone(memory_format=torch.contiguous_format)
+
+
+@cut.register_fake
+def _cut_fake(image, cell, rows, columns):
+    return image.new_empty((image.shape[0], rows, columns, image.shape[1] * cell**2))
+
+
+@join.register_fake
+def _join_fake(cells, cell, height, width):
+    return cells.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
+
+
+def _keep_map(ctx, inputs, output):
+    image, ctx.cell, _, _ = inputs
+    ctx.size = image.shape[2:]
+
+
+def _keep_cells(ctx, inputs, output):
+    cells, ctx.cell, _, _ = inputs
+    ctx.size = cells.shape[1:3]
+
+
+cut.register_autograd(
+    lambda ctx, grad: (join(grad, ctx.cell, *ctx.size), None, None, None), setup_context=_keep_map
+)
+join.register_autograd(
+    lambda ctx, grad: (cut(grad, ctx.cell, *ctx.size), None, None, None), setup_context=_keep_cells
+)
 
 
 def value_cells(value: Tensor, m: int, options: Options) -> Tensor:
-    """Cut `value` into cells, shifted by half a cell: (B, Cv, m * Hb, m * Wb) -> (B, hb + 1, wb + 1, K).
-
-    Position q pastes the 2 x 2 cells whose first is cell q. Zeros beyond the edge of `value`.
-    """
-    height, width = value.shape[2:]
+    """(B, Cv, m * Hb, m * Wb) -> (B, hb + 1, wb + 1, K): position q pastes the 2 x 2 cells from cell q on."""
     cell = options.rate * m
-    half = cell // 2
-    rows, columns = ceil_div(height, cell) + 1, ceil_div(width, cell) + 1
-    padded = F.pad(value, (half, columns * cell - half - width, half, rows * cell - half - height))
-    return F.pixel_unshuffle(padded, cell).permute(0, 2, 3, 1).contiguous()
+    rows, columns = (ceil_div(n, cell) + 1 for n in value.shape[2:])
+    return cut(value, cell, rows, columns)
 
 
 def assemble(cells: Tensor, foreground: Tensor, m: int, selected: Tensor | None, options: Options) -> Tensor:
@@ -159,13 +208,13 @@ def assemble(cells: Tensor, foreground: Tensor, m: int, selected: Tensor | None,
         (B, Cv, m * H, m * W).
     """
     cell = options.rate * m
-    size = m * foreground.shape[2], m * foreground.shape[3]
+    height, width = m * foreground.shape[2], m * foreground.shape[3]
     count = _cover(cells, selected)
     divisor = count.clamp_min(1) if options.overlap == "mean" else 4
-    output = _image(cells / divisor, cell, size)
+    output = join(cells / divisor, cell, height, width)
     if selected is None or m > 1 or output.shape[1] != foreground.shape[1]:
         return output
-    covered = _image((count > 0).expand(-1, -1, -1, cell * cell), cell, size)
+    covered = join((count > 0).expand(-1, -1, -1, cell**2), cell, height, width)
     return torch.where(covered, output, foreground)
 
 
@@ -176,13 +225,3 @@ def _cover(cells: Tensor, selected: Tensor | None) -> Tensor:
     pasted = F.pad(pasted, (1, 1, 1, 1))
     count = pasted[:, :-1, :-1] + pasted[:, :-1, 1:] + pasted[:, 1:, :-1] + pasted[:, 1:, 1:]
     return count[..., None]
-
-
-def _image(cells: Tensor, cell: int, size: tuple[int, int]) -> Tensor:
-    """Inverse of `value_cells`, for a map of `size`: (B, rows, columns, K) -> (B, Cv, *size), contiguous."""
-    batch, rows, columns, entries = cells.shape
-    channels = entries // cell**2
-    half, (height, width) = cell // 2, size
-    pixels = cells.reshape(batch, rows, columns, channels, cell, cell).permute(0, 3, 1, 4, 2, 5)
-    image = pixels.reshape(batch, channels, rows * cell, columns * cell)
-    return image[:, :, half : half + height, half : half + width].contiguous()

@@ -13,13 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import cells
+from . import backends, cells
 from .ops import Masking, Propagation
 from .options import Options
-
-# Scratch for scores where the caller sets no bound: large enough for efficient GEMMs.
-_DEFAULT_WORKSPACE = 32 * 2**20
-
 
 def contextual_attention(
     foreground: Tensor,
@@ -58,6 +54,8 @@ def _attend(
     workspace: int | None,
     return_offsets: bool,
 ) -> tuple[Tensor, Tensor]:
+    differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
+    _check_workspace(workspace, foreground, background, differentiable, options)
     alpha = cells.reciprocal_norms(foreground, options) if options.normalize == "both" else None
     beta = cells.reciprocal_norms(background, options)
     summed, offsets, _ = torch.ops.contextual_attention.attend(
@@ -75,9 +73,30 @@ def _attend(
         _propagation(options),
         Masking.EXCLUDE.value if options.masking == "exclude" else Masking.MULTIPLY.value,
         return_offsets,
-        _DEFAULT_WORKSPACE if workspace is None else workspace,
+        0 if workspace is None else workspace,
     )
     return summed, offsets
+
+
+def _check_workspace(
+    workspace: int | None, foreground: Tensor, background: Tensor, needs_gradient: bool, options: Options
+) -> None:
+    """Refuses a bound under which the kernels cannot work, before they do it with a RuntimeError."""
+    # A compiled graph must not depend on this: there the kernels' own check speaks.
+    if workspace is None or torch.compiler.is_compiling():
+        return
+    least = backends.extension.least_cpu_workspace(
+        *foreground.shape[1:3],
+        *background.shape[1:3],
+        ksize=options.ksize,
+        stride=options.stride,
+        fuse_k=options.fuse_k,
+        propagation=_propagation(options),
+        threads=torch.get_num_threads(),
+        backward=needs_gradient,
+    )
+    if workspace < least:
+        raise ValueError(f"workspace: expected at least {least} bytes for this problem, got {workspace}")
 
 
 def _propagation(options: Options) -> int:

@@ -41,6 +41,7 @@ _OPTIONS = (
 )
 
 _library = torch.library.Library(NAMESPACE, "DEF")
+# workspace: the bound on the score scratch in bytes, 0 for the backend's own choice;
 # foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) float32; beta (B, hb, wb) float32;
 # valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
 # -> cells (B, h+1, w+1, K); offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/plan.h"
 #include "cpu/simd.h"
 
 namespace py = pybind11;
@@ -41,6 +42,15 @@ std::vector<std::string> supported_simd_levels() {
   return supported;
 }
 
+int64_t least_cpu_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
+                            int64_t fuse_k, int64_t propagation, int64_t threads, bool backward) {
+  Problem problem{};
+  problem.h = h, problem.w = w, problem.hb = hb, problem.wb = wb;
+  problem.ksize = ksize, problem.stride = stride, problem.fuse_k = fuse_k;
+  problem.propagation = static_cast<Propagation>(propagation);
+  return least_workspace(problem, threads, backward);
+}
+
 }  // namespace
 }  // namespace contextual_attention
 
@@ -58,4 +68,8 @@ PYBIND11_MODULE(_C, module) {
       "Raises:\n    ValueError: if the level is unknown, not built, or not supported by this processor.");
   module.def("supported_simd_levels", &ca::supported_simd_levels,
              "The SIMD levels that were built and that this processor can run, slowest first.");
+  module.def("least_cpu_workspace", &ca::least_cpu_workspace, py::arg("h"), py::arg("w"), py::arg("hb"),
+             py::arg("wb"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"),
+             py::arg("threads"), py::arg("backward"),
+             "The least bytes of score scratch with which the CPU kernels can work on such a problem.");
 }

@@ -100,6 +100,10 @@ Statistics statistics_of(const Problem& p, Tensor& statistics, int64_t n) {
   return {first, first + p.h * p.w, first + 2 * p.h * p.w};
 }
 
+// Score scratch where the caller sets no bound (workspace 0): enough for efficient matrix products. Only a
+// problem that cannot do with it takes more, the least it needs.
+constexpr int64_t kDefaultWorkspace = 32 << 20;
+
 // Whole samples to every thread where that keeps all of them busy, else all threads to one sample at a
 // time. run(sample, operands, schedule, lanes, scratch).
 template <class Run>
@@ -117,13 +121,18 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
     return std::all_of(all.begin(), all.end(), [](const Schedule& s) { return s.plan.chunk > 0; });
   };
   int64_t workers = samples % threads == 0 || samples >= 4 * threads ? threads : 1;
-  std::vector<Schedule> planned = schedules(threads / workers, workspace / workers);
+  const int64_t bound = workspace > 0 ? workspace : kDefaultWorkspace;
+  std::vector<Schedule> planned = schedules(threads / workers, bound / workers);
   if (workers > 1 && !fits(planned)) {
     workers = 1;
-    planned = schedules(threads, workspace);
+    planned = schedules(threads, bound);
   }
-  STD_TORCH_CHECK(fits(planned), "contextual_attention: workspace of ", workspace, " bytes is too small; this problem needs at least ",
-                  least_workspace(batch.problem, threads, backward));
+  if (!fits(planned)) {
+    const int64_t least = least_workspace(batch.problem, threads, backward);
+    STD_TORCH_CHECK(workspace == 0, "contextual_attention: workspace: expected at least ", least,
+                    " bytes for this problem, got ", workspace);
+    planned = schedules(threads, least);
+  }
   int64_t floats = 1;
   for (const Schedule& schedule : planned) floats = std::max(floats, schedule.plan.scratch);
   Tensor scratch = torch::stable::new_empty(batch.foreground, {{workers * floats}}, ScalarType::Float);

@@ -22,8 +22,15 @@ from contextual_attention.testing import CASES, Case, make_inputs
 
 BY_NAME = {case.name: case for case in CASES}
 EACH_CASE = pytest.mark.parametrize("name", BY_NAME)
-# float16 neither holds nor resolves the others.
-HALF_CASES = [case.name for case in CASES if case.magnitude == 1.0]
+
+
+def _suits_half(case):
+    """float16 holds the numbers, and torch's half precision products, which are slow, take no seconds."""
+    scores = case.foreground[0] * (case.foreground[2] * case.foreground[3] / case.options.rate**2) ** 2
+    return case.magnitude == 1.0 and scores < 20_000
+
+
+HALF_CASES = [case.name for case in CASES if _suits_half(case)]
 
 # Large enough to be cut into strips and blocks when the workspace is small, one for each way of propagating.
 CUT = {
@@ -60,6 +67,14 @@ def exact(case, dtype=torch.float32):
     return solve(in_dtype(problem, torch.float64), "reference")
 
 
+@functools.cache
+def dense_in(case, dtype):
+    """The dense formula with every step in `dtype`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "widen", lambda x: x)
+        return solve(make_inputs(case, dtype, requires_grad=True), "reference")
+
+
 def assert_exact(case, problem, found):
     output, offsets, slopes = found
     expected, _, expected_slopes = exact(case)
@@ -81,14 +96,13 @@ def test_float32(road, name):
 
 @pytest.mark.parametrize("name", HALF_CASES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision(road, name, dtype, monkeypatch):
+def test_half_precision(road, name, dtype):
     """No worse than twice the dense formula computed in that dtype, or than rounding the result to it."""
     case = BY_NAME[name]
     problem = make_inputs(case, dtype, requires_grad=True)
     output, offsets, slopes = solve(problem, road.backend)
     expected, _, expected_slopes = exact(case, dtype)
-    monkeypatch.setattr(reference, "widen", lambda x: x)
-    eager, _, eager_slopes = solve(problem, "reference")
+    eager, _, eager_slopes = dense_in(case, dtype)
 
     assert output.dtype == dtype
     rounding = torch.finfo(dtype).eps / 2

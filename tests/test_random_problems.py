@@ -6,21 +6,18 @@ import pytest
 import torch
 from compare import (
     FORWARD,
-    GRADIENT,
-    SHARE,
     assert_gradients_near,
     assert_near,
     assert_offsets_reach_the_top,
     in_dtype,
-    options_of,
     solve,
+    steepness,
 )
 from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
 from roads import ROADS
 from test_backends_agree import least_workspace
 
-from contextual_attention import reference
 from contextual_attention.options import Options
 
 BACKENDS = sorted({road.backend for road in ROADS})
@@ -92,21 +89,6 @@ def problems(draw):
     }
 
 
-def steepness(problem):
-    """How much looser the bounds are: a relative error of a logit is an absolute error of its size.
-
-    The softmax makes it a relative error of a weight. With "multiply" every valid weight can lie far below the
-    invalid ones, and then no large weight hides it. The bounds are set for logits up to 20.
-    """
-    chosen = options_of(problem)
-    f, b = (problem[name].detach().double() for name in ("foreground", "background"))
-    patches = reference.foreground_patches(f, chosen), reference.background_patches(b, chosen)
-    s = reference.similarity(*patches, chosen)
-    if chosen.fuse and chosen.propagation == "before":
-        s = reference.propagate(s, chosen)
-    return max(1.0, chosen.softmax_scale * s.abs().max().item() / 20) if s.numel() else 1.0
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=200)
 @given(data=st.data())
@@ -120,7 +102,6 @@ def test_agrees_with_the_reference(backend, data):
         workspace = least_workspace(problem, backend) if small and problem["foreground"].numel() else None
         output, offsets, slopes = solve(problem, backend, workspace=workspace)
     expected, _, expected_slopes = solve(in_dtype(problem, torch.float64), "reference")
-    loose = steepness(problem)
-    assert_near("output", output, expected, FORWARD * loose)
-    assert_gradients_near(problem, slopes, expected_slopes, GRADIENT * loose, SHARE * loose)
+    assert_near("output", output, expected, steepness(problem) * FORWARD)
+    assert_gradients_near(problem, slopes, expected_slopes)
     assert_offsets_reach_the_top(problem, offsets)

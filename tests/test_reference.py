@@ -192,9 +192,7 @@ def test_derivatives_of_zero_patches_are_finite():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     half = make_inputs(Case("half", value=(3, 2)), dtype)
-    single = {
-        name: x.float() if name in ("foreground", "background", "value") else x for name, x in half.items()
-    }
+    single = in_dtype(half, torch.float32)
     output = contextual_attention(**half, backend="reference")
     assert output.dtype == dtype
     assert torch.equal(output, contextual_attention(**single, backend="reference").to(dtype))

@@ -125,7 +125,8 @@ void place_rows(const Rows& needed, Layout& layout) {
     last = v;
   }
   layout.rows.insert(layout.rows.end(), layout.margin, -1);
-  layout.size = layout.at(static_cast<int64_t>(layout.rows.size()));
+  // A sum at the zeros behind the last column reads as many floats further on.
+  layout.size = layout.at(static_cast<int64_t>(layout.rows.size())) + layout.margin;
 }
 
 std::vector<Span> spans_of(const Layout& layout, const Rows& rows) {
