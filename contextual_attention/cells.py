@@ -5,7 +5,7 @@ torch code, and no shape depends on the contents of a tensor: it compiles and ex
 
 Shape legend: B samples; C, Cv feature and value channels; H, W a map; h = ceil(H / rate), w likewise, the
 downscaled map; m the resolution of `value` over the background's; cell = rate * m, the side of a cell in
-pixels of `value`; K = Cv * cell**2. A pasted patch is 2 x 2 cells, so the patches cover (h + 1) x (w + 1)
+pixels of `value`; K = cell**2 * Cv. A pasted patch is 2 x 2 cells, so the patches cover (h + 1) x (w + 1)
 cells, and the first one starts cell // 2 pixels before the edge.
 """
 
@@ -32,38 +32,70 @@ def resolution(x: Tensor, features: Tensor) -> int:
 
 
 # Downscaling
+#
+# Picking pixels and placing them back are each other's adjoint, and operators for the sake of torch.compile:
+# its index_add writes out of bounds (2.13, CPU), and strided slices make it tell odd heights from even ones.
+
+
+@torch.library.custom_op("contextual_attention::pick", mutates_args=())
+def pick(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels where some rows (h,) and columns (w,) meet: (B, C, H, W) -> (B, h, w, C), contiguous."""
+    picked = image.index_select(2, rows).index_select(3, columns)
+    return picked.permute(0, 2, 3, 1).contiguous()
+
+
+@torch.library.custom_op("contextual_attention::place", mutates_args=())
+def place(pixels: Tensor, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
+    """Pixels at different rows (h,) and columns (w,) of a map of zeros: (B, h, w, C) -> (B, C, H, W)."""
+    image = pixels.new_zeros((pixels.shape[0], pixels.shape[3], height, width))
+    image[:, :, rows[:, None], columns] = pixels.permute(0, 3, 1, 2)
+    return image
+
+
+@pick.register_fake
+def _pick_fake(image, rows, columns):
+    return image.new_empty((image.shape[0], rows.shape[0], columns.shape[0], image.shape[1]))
+
+
+@place.register_fake
+def _place_fake(pixels, rows, columns, height, width):
+    return pixels.new_empty((pixels.shape[0], pixels.shape[3], height, width))
+
+
+def _keep_pixels(ctx, inputs, output):
+    ctx.size = inputs[0].shape[2:]
+    ctx.save_for_backward(*inputs[1:3])
+
+
+def _pick_backward(ctx, gradient):
+    return place(gradient, *ctx.saved_tensors, *ctx.size), None, None
+
+
+def _place_backward(ctx, gradient):
+    return pick(gradient, *ctx.saved_tensors), None, None, None, None
+
+
+pick.register_autograd(_pick_backward, setup_context=_keep_pixels)
+place.register_autograd(_place_backward, setup_context=_keep_pixels)
 
 
 def downscale(x: Tensor, options: Options) -> Tensor:
     """The map at the pixels that stand for each position: (B, C, H, W) -> (B, h, w, C), contiguous."""
-    return _sample(x, options.rate, options).permute(0, 2, 3, 1).contiguous()
+    rows, columns = (_pixels(size, options.rate, x.device, options) for size in x.shape[2:])
+    return pick(x, rows, columns)
 
 
-def _sample(x: Tensor, rate: int, options: Options) -> Tensor:
-    """Nearest neighbours: (B, C, H, W) -> (B, C, h, w)."""
-    if rate == 1:
-        return x
-    pixels = _aligned_pixels if options.downscale == "aligned" else _strided_pixels
-    rows, columns = (pixels(size, rate, x.device) for size in x.shape[2:])
-    # Not x[..., ::rate, ::rate]: its strides would make torch.compile tell odd heights from even ones.
-    return x.index_select(2, rows).index_select(3, columns)
-
-
-def _strided_pixels(size: int, rate: int, device: torch.device) -> Tensor:
-    return torch.arange(ceil_div(size, rate), device=device) * rate
-
-
-def _aligned_pixels(size: int, rate: int, device: torch.device) -> Tensor:
-    """floor(i * sigma + 1/2), sigma = (size - 1) / (small - 1): the pixel that position i of `small` reads.
-
-    In float32 throughout, as in TensorFlow: where the exact value is a tie, rounding decides.
-    """
+def _pixels(size: int, rate: int, device: torch.device, options: Options) -> Tensor:
+    """The pixel, of `size`, that each of the ceil(size / rate) positions reads: int64."""
     small = ceil_div(size, rate)
-    # A single position reads pixel 0 whatever sigma is; max() keeps it finite.
+    positions = torch.arange(small, device=device)
+    if options.downscale == "strided":
+        return positions * rate
+    # floor(i * sigma + 1/2), sigma = (size - 1) / (small - 1), in float32 throughout, as in TensorFlow: where
+    # the exact value is a tie, rounding decides. (One position reads pixel 0; max() keeps sigma finite.)
     intervals = torch.full((), max(small - 1, 1), dtype=torch.float32, device=device)
     sigma = torch.full((), size - 1, dtype=torch.float32, device=device) / intervals
-    positions = torch.arange(small, dtype=torch.float32, device=device)
-    return torch.floor(positions * sigma + 0.5).long()
+    return torch.floor(positions.float() * sigma + 0.5).long()
 
 
 def downscale_mask(mask: Tensor, features: Tensor, options: Options) -> Tensor:
@@ -77,10 +109,14 @@ def downscale_mask(mask: Tensor, features: Tensor, options: Options) -> Tensor:
         (B or 1, h, w) bool.
     """
     j = resolution(mask, features)
-    missing = mask != 0
+    missing = mask[:, 0] != 0
     if options.mask_downscale == "sampled":
-        return _sample(_sample(missing, j, options), options.rate, options)[:, 0]
-    batch, _, height, width = missing.shape
+        rows, columns = (
+            _pixels(j * size, j, mask.device, options)[_pixels(size, options.rate, mask.device, options)]
+            for size in features.shape[2:]
+        )
+        return missing[:, rows[:, None], columns]
+    batch, height, width = missing.shape
     block = j * options.rate
     h, w = ceil_div(height, block), ceil_div(width, block)
     whole = F.pad(missing, (0, w * block - width, 0, h * block - height))
@@ -133,37 +169,39 @@ def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tenso
 
 # Cells
 #
-# Cutting a map into cells and joining cells into a map are each other's adjoint. They are operators, not plain
-# views and pads: the symbolic sizes in between keep torch.compile busy for minutes.
+# Cutting a map into cells and joining cells into a map are each other's adjoint. They are operators, not
+# plain views and pads: the symbolic sizes in between would keep torch.compile busy for minutes.
 
 
 @torch.library.custom_op("contextual_attention::cut", mutates_args=())
 def cut(image: Tensor, cell: int, rows: int, columns: int) -> Tensor:
     """Cells of a map, the first of which starts cell // 2 before the edge, zeros beyond the map.
 
-    (B, C, H, W) -> (B, rows, columns, C * cell**2), contiguous.
+    (B, C, H, W) -> (B, rows, columns, cell**2 * C), contiguous.
     """
-    height, width = image.shape[2:]
+    batch, channels, height, width = image.shape
     half = cell // 2
     padded = F.pad(image, (half, columns * cell - half - width, half, rows * cell - half - height))
-    return F.pixel_unshuffle(padded, cell).permute(0, 2, 3, 1).contiguous()
+    # Not pixel_unshuffle: it returns an empty batch in the wrong shape.
+    pixels = padded.view(batch, channels, rows, cell, columns, cell).permute(0, 2, 4, 3, 5, 1)
+    return pixels.reshape(batch, rows, columns, cell**2 * channels).contiguous()
 
 
 @torch.library.custom_op("contextual_attention::join", mutates_args=())
 def join(cells: Tensor, cell: int, height: int, width: int) -> Tensor:
-    """Inverse of `cut`: (B, rows, columns, C * cell**2) -> (B, C, height, width), contiguous."""
+    """Inverse of `cut`: (B, rows, columns, cell**2 * C) -> (B, C, height, width), contiguous."""
     batch, rows, columns, entries = cells.shape
     half = cell // 2
     channels = entries // cell**2
-    pixels = cells.reshape(batch, rows, columns, channels, cell, cell).permute(0, 3, 1, 4, 2, 5)
+    pixels = cells.reshape(batch, rows, columns, cell, cell, channels).permute(0, 5, 1, 3, 2, 4)
     image = pixels.reshape(batch, channels, rows * cell, columns * cell)
-    # Not contiguous(): it would hand back a view of `cells` where a single pixel is left.
+    # Not contiguous(): where a single pixel is left it would return a view of `cells`.
     return image[:, :, half : half + height, half : half + width].clone(memory_format=torch.contiguous_format)
 
 
 @cut.register_fake
 def _cut_fake(image, cell, rows, columns):
-    return image.new_empty((image.shape[0], rows, columns, image.shape[1] * cell**2))
+    return image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]))
 
 
 @join.register_fake
@@ -211,7 +249,8 @@ def assemble(cells: Tensor, foreground: Tensor, m: int, selected: Tensor | None,
     height, width = m * foreground.shape[2], m * foreground.shape[3]
     count = _cover(cells, selected)
     divisor = count.clamp_min(1) if options.overlap == "mean" else 4
-    output = join(cells / divisor, cell, height, width)
+    # A kernel may return half precision sums in float32, in which four of them cannot overflow.
+    output = join((cells / divisor).to(foreground.dtype), cell, height, width)
     if selected is None or m > 1 or output.shape[1] != foreground.shape[1]:
         return output
     covered = join((count > 0).expand(-1, -1, -1, cell**2), cell, height, width)

@@ -11,6 +11,7 @@
 
 #include "cpu/plan.h"
 #include "cpu/simd.h"
+#include "cpu/work.h"
 
 namespace py = pybind11;
 
@@ -51,6 +52,16 @@ int64_t least_cpu_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_
   return least_workspace(problem, threads, backward);
 }
 
+py::dict stop_counting_work() {
+  const Work work = stop_counting();
+  py::dict counts;
+  counts["gemm_calls"] = work.gemm_calls;
+  counts["gemm_flop"] = work.gemm_flop;
+  counts["score_visits"] = work.score_visits;
+  counts["scratch_bytes"] = work.scratch_bytes;
+  return counts;
+}
+
 }  // namespace
 }  // namespace contextual_attention
 
@@ -72,4 +83,8 @@ PYBIND11_MODULE(_C, module) {
              py::arg("wb"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"),
              py::arg("threads"), py::arg("backward"),
              "The least bytes of score scratch with which the CPU kernels can work on such a problem.");
+  module.def("start_counting_work", &ca::start_counting, "Count the work of the CPU kernels, in all threads, from zero.");
+  module.def("stop_counting_work", &ca::stop_counting_work,
+             "The work since start_counting_work: \"gemm_calls\", \"gemm_flop\", \"score_visits\" (scores written or\n"
+             "reduced by a filter) and \"scratch_bytes\" (the largest score scratch of a call).");
 }

@@ -11,6 +11,8 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include "cpu/attend.h"
+#include "cpu/gemm.h"
+#include "cpu/work.h"
 #include "problem.h"
 
 namespace contextual_attention {
@@ -34,7 +36,7 @@ void check_shape(const Tensor& t, const char* name, std::initializer_list<int64_
   STD_TORCH_CHECK(same, "contextual_attention: ", name, " does not have the shape that its peers ask for");
 }
 
-// Operands of the whole batch, float32 and contiguous.
+// Operands of the whole batch, contiguous, float32; forward the value may stay bfloat16.
 struct Batch {
   Problem problem;
   Tensor foreground, background, beta, value, valid;
@@ -52,8 +54,14 @@ struct Batch {
                       floats(beta, p.hb * p.wb),
                       flags(valid, p.hb * p.wb),
                       selected ? flags(*selected, p.h * p.w) : nullptr,
-                      floats(value, (p.hb + 1) * (p.wb + 1) * p.value_channels),
+                      nullptr,
+                      nullptr,
                       0};
+    const int64_t at = n * (p.hb + 1) * (p.wb + 1) * p.value_channels;
+    if (value.scalar_type() == ScalarType::Float)
+      operands.value = value.const_data_ptr<float>() + at;
+    else
+      operands.value16 = static_cast<const uint16_t*>(value.const_data_ptr()) + at;
     operands.invalid_candidates =
         p.candidates() - std::count(operands.valid, operands.valid + p.hb * p.wb, true);
     return operands;
@@ -63,7 +71,7 @@ struct Batch {
 Batch make_batch(const Tensor& foreground, const Tensor& background, const std::optional<Tensor>& alpha,
                  const Tensor& beta, const Tensor& valid, const std::optional<Tensor>& selected,
                  const Tensor& value, double softmax_scale, int64_t ksize, int64_t stride, int64_t fuse_k,
-                 int64_t propagation, int64_t masking) {
+                 int64_t propagation, int64_t masking, bool keep_bfloat16) {
   STD_TORCH_CHECK(foreground.dim() == 4 && background.dim() == 4 && value.dim() == 4,
                   "contextual_attention: foreground, background and value must have 4 dimensions");
   STD_TORCH_CHECK(ksize > 0 && ksize % 2 == 1 && fuse_k > 0 && fuse_k % 2 == 1 && stride > 0,
@@ -90,7 +98,9 @@ Batch make_batch(const Tensor& foreground, const Tensor& background, const std::
     STD_TORCH_CHECK(selected->scalar_type() == ScalarType::Bool, "contextual_attention: selected must be bool");
     selected_flags = torch::stable::contiguous(*selected);
   }
-  return {p, as_float(foreground), as_float(background), as_float(beta), as_float(value),
+  keep_bfloat16 = keep_bfloat16 && value.scalar_type() == ScalarType::BFloat16 && has_fast_bfloat16();
+  return {p, as_float(foreground), as_float(background), as_float(beta),
+          keep_bfloat16 ? torch::stable::contiguous(value) : as_float(value),
           torch::stable::contiguous(valid), alpha_float, selected_flags};
 }
 
@@ -136,6 +146,7 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
   int64_t floats = 1;
   for (const Schedule& schedule : planned) floats = std::max(floats, schedule.plan.scratch);
   Tensor scratch = torch::stable::new_empty(batch.foreground, {{workers * floats}}, ScalarType::Float);
+  count_scratch(workers * floats * static_cast<int64_t>(sizeof(float)));
   float* memory = scratch.mutable_data_ptr<float>();
   torch::stable::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
     for (int64_t worker = begin; worker < end; ++worker)
@@ -150,7 +161,7 @@ std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor backgrou
                                               int64_t fuse_k, int64_t propagation, int64_t masking,
                                               bool return_offsets, int64_t workspace) {
   const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale, ksize,
-                                 stride, fuse_k, propagation, masking);
+                                 stride, fuse_k, propagation, masking, true);
   const Problem& p = batch.problem;
   Tensor cells = zeros(value, {p.batch, p.h + 1, p.w + 1, p.value_channels}, ScalarType::Float);
   Tensor offsets = return_offsets ? zeros(value, {p.batch, 2, p.h, p.w}, ScalarType::Long) : zeros(value, {0}, ScalarType::Long);
@@ -170,7 +181,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
     std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale, int64_t ksize,
     int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs, int64_t workspace) {
   const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale, ksize,
-                                 stride, fuse_k, propagation, masking);
+                                 stride, fuse_k, propagation, masking, false);
   const Problem& p = batch.problem;
   check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
   check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});

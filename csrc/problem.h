@@ -44,7 +44,8 @@ struct Operands {
   const float* beta;         // (hb, wb)
   const bool* valid;         // (hb, wb)
   const bool* selected;      // (h, w), or null: all
-  const float* value;        // (hb+1, wb+1, K)
+  const float* value;        // (hb+1, wb+1, K), or null:
+  const uint16_t* value16;   // the same in bfloat16
   int64_t invalid_candidates;
 };
 

@@ -80,11 +80,6 @@ class Backward : public March {
   float* product(int64_t lane) const { return work(lane) + layout_.size; }
   float* beta_sums(int64_t lane) const { return product(lane) + layout_.size; }
 
-  const Ring& final_ring() const { return ring(problem_.after() ? Stage::final : Stage::weights); }
-  const float* final_scale() const {
-    return problem_.after() ? statistics_.inverse_total : statistics_.inverse_sum;
-  }
-
   // Weights up to row y (after: X up to row y), and the cells that they complete.
   void need_final(int64_t y) {
     const Stage stage = problem_.after() ? Stage::final : Stage::logit_gradient;
@@ -112,9 +107,7 @@ class Backward : public March {
   void add_cells(int64_t y) {
     if (y - first_cells_ == plan_.chunk || first_cells_ < tile_.y0) flush_cells(y);
     const Ring& chunk = ring(Stage::cells);
-    const float* scale = final_scale();
-    cell_row(final_ring(), chunk.memory() + (y - first_cells_) * chunk.columns() * chunk.size(), y,
-             [&](int64_t p) { return scale[p]; });
+    cell_row(final_ring(), chunk.memory() + (y - first_cells_) * chunk.columns() * chunk.size(), y, final_scale());
   }
 
   void finish_cells() {

@@ -65,6 +65,22 @@ void diagonal_sum(float* y, const Tap* taps, int count, int64_t at, int64_t n, f
   }
 }
 
+inline uint16_t to_bfloat16(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);  // to nearest, ties to even
+}
+
+void diagonal_sum_bfloat16(uint16_t* y, const Tap* taps, int count, int64_t at, int64_t n) {
+  float sums[kChunk];
+  for (int64_t start = 0; start < n; start += kChunk) {
+    const int64_t length = start + kChunk < n ? kChunk : n - start;
+    diagonal_sum(sums, taps, count, at + start, length, 1.0f, nullptr);
+#pragma omp simd
+    for (int64_t i = 0; i < length; ++i) y[start + i] = to_bfloat16(sums[i]);
+  }
+}
+
 float largest(const float* x, const float* valid, int64_t n) {
   float best = -kInfinity;
 #pragma omp simd reduction(max : best)
@@ -191,11 +207,21 @@ void add(float* y, const float* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += x[i];
 }
 
+void add_bfloat16(float* y, const uint16_t* x, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(x[i]) << 16;
+    float value;
+    __builtin_memcpy(&value, &bits, 4);
+    y[i] += value;
+  }
+}
+
 }  // namespace
 
 extern const Filters filters;
-const Filters filters = {diagonal_sum, largest, exponentials, sum, dot, argmax,
-                         centred,      norm_gradients, scale, add};
+const Filters filters = {diagonal_sum, diagonal_sum_bfloat16, largest, exponentials, sum,  dot,
+                         argmax,       centred,               norm_gradients,        scale, add, add_bfloat16};
 
 }  // namespace CA_SIMD_LEVEL
 }  // namespace contextual_attention

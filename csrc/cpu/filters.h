@@ -19,6 +19,8 @@ struct Filters {
   // y[i] = scale * gain[at+i] * sum_t taps[t].weight * taps[t].source[at+i]; no gain: 1.
   void (*diagonal_sum)(float* y, const Tap* taps, int count, int64_t at, int64_t n, float scale,
                        const float* gain);
+  // The same without scale and gain, rounded to bfloat16.
+  void (*diagonal_sum_bfloat16)(uint16_t* y, const Tap* taps, int count, int64_t at, int64_t n);
   // Largest x[i] with valid[i] != 0; -infinity where there is none.
   float (*largest)(const float* x, const float* valid, int64_t n);
   // x[i] <- valid[i] * exp(min(x[i] - offset, 0)), weights under 1e-30 flushed to 0; returns the sum.
@@ -37,6 +39,8 @@ struct Filters {
   // x[i] *= scale * gain[i].
   void (*scale)(float* x, const float* gain, int64_t n, float scale);
   void (*add)(float* y, const float* x, int64_t n);
+  // The same for x in bfloat16.
+  void (*add_bfloat16)(float* y, const uint16_t* x, int64_t n);
 };
 
 }  // namespace contextual_attention

@@ -30,35 +30,32 @@ class Forward : public March {
   // `complete`: the row statistics are known, else this block is the whole background.
   void run(bool complete, float* cells, Offsets* offsets) {
     sums_ = complete ? Sums::apply : Sums::compute;
-    std::vector<float> product(whole() ? 0 : plan_.chunk * (tile_.width() + 1) * problem_.value_channels);
-    const Ring& chunk = ring(Stage::cells);
     int64_t first = tile_.y0;
     for (int64_t y = tile_.y0; y <= tile_.y1; ++y) {
       if (y < tile_.y1) final_weights(y, offsets);
       if (y - first == plan_.chunk) {
-        deconvolve(first, y - first, cells, product);
+        deconvolve(first, y - first, cells);
         first = y;
       }
-      const bool after = problem_.after();
-      const float* scales = after ? statistics_.inverse_total : statistics_.inverse_sum;
-      cell_row(ring(after ? Stage::final : Stage::weights), chunk.memory() + (y - first) * chunk.columns() * chunk.size(),
-               y, [&](int64_t p) { return scales[p]; });
+      const Ring& chunk = ring(Stage::cells);
+      const int64_t at = (y - first) * chunk.columns() * chunk.size();
+      if (operands_.value16)
+        cell_row(final_ring(), reinterpret_cast<uint16_t*>(chunk.memory()) + at, y, final_scale());
+      else
+        cell_row(final_ring(), chunk.memory() + at, y, final_scale());
     }
-    deconvolve(first, tile_.y1 + 1 - first, cells, product);
+    deconvolve(first, tile_.y1 + 1 - first, cells);
   }
 
  private:
-  bool whole() const { return tile_.width() == problem_.w; }
-
   void final_weights(int64_t y, Offsets* offsets) {
-    const bool after = problem_.after();
-    if (after)
+    if (problem_.after())
       propagate(y);
     else
       need_weights(y);
     if (!offsets) return;
-    const Ring& weights = ring(after ? Stage::final : Stage::weights);
-    const float* scales = after ? statistics_.inverse_total : statistics_.inverse_sum;
+    const Ring& weights = final_ring();
+    const float* scales = final_scale();
     for_columns(ring(Stage::cells), [&](int64_t, int64_t x) {
       if (x == tile_.x1 || scales[pixel(y, x)] == 0) return;
       find_offset(weights.at(y, x), y, x, scales[pixel(y, x)], *offsets);
@@ -97,21 +94,41 @@ class Forward : public March {
   }
 
   // O += E V for `rows` cell rows from y on.
-  void deconvolve(int64_t y, int64_t rows, float* cells, std::vector<float>& product) {
+  void deconvolve(int64_t y, int64_t rows, float* cells) {
     const Ring& chunk = ring(Stage::cells);
     const int64_t k = problem_.value_channels, pitch = problem_.wb + 1, columns = chunk.columns();
-    float* target = cells + (y * (problem_.w + 1) + tile_.x0) * k;
-    const Matrix out = row_major(whole() ? target : product.data(), rows * columns, k, k);
-    bool accumulate = whole();
+    const int64_t pixels = rows * columns;
     for (const CellRun& run : layout_.cell_runs) {
-      multiply(out, row_major(chunk.memory() + run.at, rows * columns, run.count * pitch, chunk.size()),
-               row_major(operands_.value + run.first * pitch * k, run.count * pitch, k, k), accumulate);
-      accumulate = true;
+      const int64_t length = run.count * pitch, first = run.first * pitch * k;
+      if (operands_.value16) {
+        product16_.resize(pixels * k);
+        multiply_bfloat16(product16_.data(), reinterpret_cast<uint16_t*>(chunk.memory()) + run.at, chunk.size(),
+                          operands_.value16 + first, pixels, length, k);
+        add_rows(y, rows, product16_.data(), cells, filters_.add_bfloat16);
+        continue;
+      }
+      const Matrix weights = row_major(chunk.memory() + run.at, pixels, length, chunk.size());
+      const Matrix value = row_major(operands_.value + first, length, k, k);
+      if (columns == problem_.w + 1) {
+        multiply(row_major(cells + y * columns * k, pixels, k, k), weights, value, true);
+      } else {
+        product_.resize(pixels * k);
+        multiply(row_major(product_.data(), pixels, k, k), weights, value, false);
+        add_rows(y, rows, product_.data(), cells, filters_.add);
+      }
     }
-    if (whole() || layout_.cell_runs.empty()) return;
-    for (int64_t row = 0; row < rows; ++row)
-      filters_.add(target + row * (problem_.w + 1) * k, product.data() + row * columns * k, columns * k);
   }
+
+  // Adds the cells of the tile's columns to their place in the map.
+  template <class T>
+  void add_rows(int64_t y, int64_t rows, const T* product, float* cells, void (*add)(float*, const T*, int64_t)) const {
+    const int64_t k = problem_.value_channels, floats = ring(Stage::cells).columns() * k;
+    for (int64_t row = 0; row < rows; ++row)
+      add(cells + ((y + row) * (problem_.w + 1) + tile_.x0) * k, product + row * floats, floats);
+  }
+
+  std::vector<float> product_;
+  std::vector<uint16_t> product16_;
 };
 
 // The statistics of a tile and the pixels around it, from the sums over all blocks.

@@ -7,15 +7,23 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "work.h"
+
 namespace contextual_attention {
 namespace {
 
+using torch::headeronly::ScalarType;
+
+torch::stable::Tensor view(const void* data, int64_t rows, int64_t columns, int64_t row_stride,
+                           int64_t column_stride, ScalarType dtype) {
+  const int64_t sizes[] = {rows, columns};
+  const int64_t strides[] = {row_stride, column_stride};
+  return torch::stable::from_blob(const_cast<void*>(data), {sizes, 2}, {strides, 2},
+                                  torch::stable::Device(torch::headeronly::DeviceType::CPU), dtype);
+}
+
 torch::stable::Tensor view(const Matrix& m) {
-  const int64_t sizes[] = {m.rows, m.columns};
-  const int64_t strides[] = {m.row_stride, m.column_stride};
-  return torch::stable::from_blob(m.data, {sizes, 2}, {strides, 2},
-                                  torch::stable::Device(torch::headeronly::DeviceType::CPU),
-                                  torch::headeronly::ScalarType::Float);
+  return view(m.data, m.rows, m.columns, m.row_stride, m.column_stride, ScalarType::Float);
 }
 
 }  // namespace
@@ -33,6 +41,7 @@ const float* gather_rows(const float* map, int64_t pitch, int64_t depth, int64_t
 // The C shims call the CPU kernel itself: no dispatcher, so worker threads need none of its state.
 void multiply(const Matrix& out, const Matrix& a, const Matrix& b, bool accumulate) {
   if (out.rows == 0 || out.columns == 0) return;
+  count_gemm(out.rows, out.columns, a.columns);
   const torch::stable::Tensor result = view(out), left = view(a), right = view(b);
   if (accumulate) {
     STABLE_TORCH_ERROR_CODE_CHECK(
@@ -40,6 +49,23 @@ void multiply(const Matrix& out, const Matrix& a, const Matrix& b, bool accumula
   } else {
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
   }
+}
+
+void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const uint16_t* b, int64_t m, int64_t k,
+                       int64_t n) {
+  count_gemm(m, n, k);
+  const torch::stable::Tensor result = view(out, m, n, n, 1, ScalarType::BFloat16);
+  const torch::stable::Tensor left = view(a, m, k, stride, 1, ScalarType::BFloat16);
+  const torch::stable::Tensor right = view(b, k, n, n, 1, ScalarType::BFloat16);
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
+}
+
+bool has_fast_bfloat16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
 }
 
 }  // namespace contextual_attention

@@ -107,8 +107,15 @@ class March {
                 float scale, std::vector<Tap>& taps) const;
 
   // Cell row y of E from the weights of the rows y - 1 and y of the tile, `scale`d by pixel.
-  template <class Scale>
-  void cell_row(const Ring& source, float* cells, int64_t y, Scale scale);
+  // Cells are float, or uint16_t for bfloat16.
+  template <class Cell>
+  void cell_row(const Ring& source, Cell* cells, int64_t y, const float* scale);
+
+  // The weights that paste, and what makes a row of them sum to 1.
+  const Ring& final_ring() const { return ring(problem_.after() ? Stage::final : Stage::weights); }
+  const float* final_scale() const {
+    return problem_.after() ? statistics_.inverse_total : statistics_.inverse_sum;
+  }
 
   const Problem& problem_;
   const Operands& operands_;
@@ -127,6 +134,12 @@ class March {
   void gram_rows(int64_t y, int64_t count);
   void similarity_row(int64_t y);
   void weights_row(int64_t y);
+  void sum_cells(float* target, const std::vector<Tap>& taps, const CellSpan& span) const {
+    filters_.diagonal_sum(target, taps.data(), static_cast<int>(taps.size()), span.at, span.length, 1.0f, nullptr);
+  }
+  void sum_cells(uint16_t* target, const std::vector<Tap>& taps, const CellSpan& span) const {
+    filters_.diagonal_sum_bfloat16(target, taps.data(), static_cast<int>(taps.size()), span.at, span.length);
+  }
   void logits(float* row, int64_t y, int64_t x, const std::vector<Span>& spans, std::vector<Tap>& taps) const;
   void normalise(float* row, int64_t p);
   void accumulate(float* row, int64_t p);
@@ -152,8 +165,8 @@ void March::fuse_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>
   }
 }
 
-template <class Scale>
-void March::cell_row(const Ring& source, float* cells, int64_t y, Scale scale) {
+template <class Cell>
+void March::cell_row(const Ring& source, Cell* cells, int64_t y, const float* scale) {
   const Ring& shape = ring(Stage::cells);
   for_columns(shape, [&](int64_t lane, int64_t x) {
     std::vector<Tap>& terms = taps(lane);
@@ -162,14 +175,12 @@ void March::cell_row(const Ring& source, float* cells, int64_t y, Scale scale) {
       for (int64_t j = 0; j < 2; ++j) {
         const int64_t row = y - i, column = x - j;
         if (row < tile_.y0 || row >= tile_.y1 || column < tile_.x0 || column >= tile_.x1) continue;
-        const float weight = scale(pixel(row, column));
+        const float weight = scale[pixel(row, column)];
         if (weight != 0) terms.push_back({source.at(row, column) - i * layout_.pitch - j, weight});
       }
     }
-    float* target = cells + (x - shape.first()) * shape.size();
-    for (const CellSpan& span : layout_.cells)
-      filters_.diagonal_sum(target + span.cell_at, terms.data(), static_cast<int>(terms.size()), span.at,
-                            span.length, 1.0f, nullptr);
+    Cell* target = cells + (x - shape.first()) * shape.size();
+    for (const CellSpan& span : layout_.cells) sum_cells(target + span.cell_at, terms, span);
   });
 }
 

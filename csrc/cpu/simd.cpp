@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "work.h"
+
 namespace contextual_attention {
 
 namespace base {
@@ -87,6 +89,6 @@ std::string simd_level() { return active().load()->name; }
 
 void set_simd_level(const std::string& level) { active().store(usable(level)); }
 
-const Filters& active_filters() { return *active().load()->filters; }
+const Filters& active_filters() { return counted(*active().load()->filters); }
 
 }  // namespace contextual_attention

@@ -1,0 +1,68 @@
+"""The dense eager form: all samples at once, patches by unfold, batched matrix products, shifted sums.
+
+What one writes without convolutions, and what torch.compile is given.
+
+Shape legend: as in steps.py; N = h * w.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from steps import (
+    canvas,
+    compared_patches,
+    cover,
+    crop,
+    downscale,
+    norm,
+    pasted_patches,
+    rescale,
+    softmax,
+    validity,
+)
+from torch import Tensor
+
+from contextual_attention.options import Options
+
+
+def dense(foreground: Tensor, background: Tensor, mask: Tensor | None, options: Options) -> Tensor:
+    """Rebuild every patch of `foreground` from those of `background`; arguments and result as `textbook`."""
+    f, b = (downscale(x, options.rate, options) for x in (foreground, background))
+    h, w = f.shape[2:]
+    valid = validity(mask, background, options)
+    sizes = (h, w, *valid.shape[2:])
+    valid = valid.flatten(1)[:, None]  # (B or 1, 1, M)
+    queries = compared_patches(f, 1, options)
+    keys = compared_patches(b, options.stride, options)
+    if options.normalize == "both":
+        queries = queries / norm(queries, 1, options)
+    scores = queries.transpose(1, 2) @ (keys / norm(keys, 1, options))  # (B, N, M)
+    if options.fuse and options.propagation == "before":
+        scores = _propagate(scores, sizes, options)
+    weights = softmax(scores, valid, 2, options)
+    if options.fuse and options.propagation == "after":
+        weights = rescale(_propagate(weights, sizes, options), valid, 2)
+    patches = pasted_patches(background, options) @ weights.transpose(1, 2)  # (B, C * (2 rate)**2, N)
+    pasted = F.fold(patches, canvas(h, w, options), 2 * options.rate, stride=options.rate)
+    return crop(pasted / cover(h, w, pasted, options), background, options)
+
+
+def _propagate(x: Tensor, sizes: tuple[int, int, int, int], options: Options) -> Tensor:
+    """Along equal displacements, left-right and then top-down: (B, N, M) -> the same."""
+    h, w, hs, ws = sizes
+    if options.boundary == "wrap":
+        x = _diagonal_sum(x, options)
+        x = x.reshape(-1, h, w, hs, ws).permute(0, 2, 1, 4, 3).reshape(-1, w * h, ws * hs)
+        x = _diagonal_sum(x, options)
+        return x.reshape(-1, w, h, ws, hs).permute(0, 2, 1, 4, 3).reshape(-1, h * w, hs * ws)
+    x = _diagonal_sum(x.reshape(-1, h, w, hs, ws).transpose(2, 3), options)  # (B, h, hs, w, ws)
+    x = _diagonal_sum(x.permute(0, 3, 4, 1, 2), options)  # (B, w, ws, h, hs)
+    return x.permute(0, 3, 1, 4, 2).reshape(-1, h * w, hs * ws)
+
+
+def _diagonal_sum(x: Tensor, options: Options) -> Tensor:
+    """sum_i x[..., p + i * stride, q + i], |i| <= fuse_k // 2, zero outside: (..., n, m) -> the same."""
+    n, m = x.shape[-2:]
+    reach, stride = options.fuse_k // 2, options.stride
+    padded = F.pad(x, (reach, reach, reach * stride, reach * stride))
+    return sum(padded[..., i * stride : i * stride + n, i : i + m] for i in range(options.fuse_k))

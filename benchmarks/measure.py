@@ -1,0 +1,174 @@
+"""Time and memory of a variant on a problem.
+
+Time: all variants of a problem take turns in one process, so that a slower minute of the machine is shared;
+a sample is one call, or as many as take 10 ms; what is reported is the median.
+
+Memory: each variant runs once in a fresh process that has only warmed up, and the highest growth of that
+process is taken (see `devices.growth`). Inputs and upstream gradient exist before. The output, and the
+gradients of the inputs, are subtracted: every implementation must make them, and must keep its inputs for a
+backward. What else a variant keeps for its backward, as the textbook form does its scores, is working memory.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from typing import TypeVar
+
+import devices
+import torch
+from cases import Problem
+from checking import Result
+from torch import Tensor
+from variants import Variant
+
+Key = TypeVar("Key", bound=Hashable)
+
+# From this many seconds on, the call whose result is checked is the first sample: warmth is no matter.
+SLOW = 5.0
+_SAMPLE = 0.01
+_LEAST_SAMPLES, _MOST_SAMPLES = 5, 50
+_SAMPLES_OF_SLOW = 3
+
+
+class Run:
+    """One pass of one variant over one problem, ready to be run again and again."""
+
+    def __init__(self, problem: Problem, variant: Variant, direction: str) -> None:
+        problem = variant.problem(problem)
+        self._device = problem.device
+        self._direction = direction
+        self._inputs = problem.inputs(direction != "forward", variant.dtype)
+        self._leaves = (self._inputs["foreground"], self._inputs["background"])
+        self._function = variant.function(problem.options)
+        self._upstream = None if direction == "forward" else problem.upstream(variant.dtype)
+
+    def once(self) -> Result:
+        """The whole pass; "backward" has its forward too."""
+        output = self._forward()
+        return Result(output.detach(), self._backward(output))
+
+    def seconds(self, calls: int = 1) -> float:
+        """Of one call, the mean of `calls`."""
+        if self._direction == "backward":
+            return sum(self._seconds_of_backward() for _ in range(calls)) / calls
+        devices.synchronize(self._device)
+        start = time.perf_counter()
+        for _ in range(calls):
+            self._backward(self._forward())
+        devices.synchronize(self._device)
+        return (time.perf_counter() - start) / calls
+
+    def _seconds_of_backward(self) -> float:
+        output = self._forward()
+        devices.synchronize(self._device)
+        start = time.perf_counter()
+        self._backward(output)
+        devices.synchronize(self._device)
+        return time.perf_counter() - start
+
+    def _forward(self) -> Tensor:
+        with torch.set_grad_enabled(self._direction != "forward"):
+            return self._function(self._inputs)
+
+    def _backward(self, output: Tensor) -> tuple[Tensor, ...]:
+        if self._direction == "forward":
+            return ()
+        return torch.autograd.grad(output, self._leaves, self._upstream)
+
+
+def gemm(problem: Problem, side: int) -> Callable[[int], float]:
+    """Seconds of a square matrix product in the problem's dtype, out of place into the same memory."""
+    a, b = (torch.randn(side, side).to(problem.device, problem.dtype) for _ in range(2))
+    product = a @ b
+
+    def seconds(calls: int) -> float:
+        devices.synchronize(problem.device)
+        start = time.perf_counter()
+        for _ in range(calls):
+            torch.matmul(a, b, out=product)
+        devices.synchronize(problem.device)
+        return (time.perf_counter() - start) / calls
+
+    return seconds
+
+
+def interleave(
+    runs: Mapping[Key, Callable[[int], float]],
+    first: Mapping[Key, float],
+    once: set[Key],
+    budget: float,
+    advance: Callable[[Key], None],
+) -> dict[Key, list[float]]:
+    """Samples of every run, in turns.
+
+    Args:
+        runs: From a number of calls to seconds a call.
+        first: What a call has taken when it was checked. Slow ones start with this as their first sample.
+        once: Runs of which one sample is enough if they are slow.
+        budget: Seconds to spend on each run, if this gives 5 to 50 samples; slow ones have 3.
+        advance: Told whenever a run has had a turn.
+
+    Returns:
+        Seconds a call, in the order in which they were taken.
+    """
+    samples: dict[Key, list[float]] = {key: [] for key in runs}
+    plans: dict[Key, tuple[int, int]] = {}  # samples still to take, calls in each
+    for key, run in runs.items():
+        if first[key] >= SLOW:
+            samples[key].append(first[key])
+            plans[key] = (0 if key in once else _SAMPLES_OF_SLOW - 1, 1)
+            continue
+        seconds = run(1)
+        calls = max(1, math.ceil(_SAMPLE / seconds))
+        wanted = int(min(max(budget / (seconds * calls), _LEAST_SAMPLES), _MOST_SAMPLES))
+        plans[key] = (wanted, calls)
+    rounds = max(wanted for wanted, _ in plans.values())
+    for turn in range(rounds):
+        for key, (wanted, calls) in plans.items():
+            # The turns of those with fewer samples are spread evenly over the rounds.
+            if (turn + 1) * wanted // rounds > turn * wanted // rounds:
+                samples[key].append(runs[key](calls))
+                advance(key)
+    return samples
+
+
+def working_memory(problem: Problem, variant: Variant, direction: str, threads: int) -> int | str:
+    """Bytes, as the head of this file defines them; or why there are none.
+
+    "backward" is measured with its forward: what one keeps for the other must be there.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # Imported once: each measurement starts from there, with nothing computed yet.
+    context.set_forkserver_preload(["torch", "contextual_attention"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(_growth_in_this_process, problem, variant, direction, threads).result()
+        except BrokenProcessPool:
+            return "its process was killed"
+
+
+def _growth_in_this_process(problem: Problem, variant: Variant, direction: str, threads: int) -> int:
+    torch.set_num_threads(threads)
+    _start_threads(problem)
+    # A compiled form is compiled for these very sizes; the others only load libraries and start threads.
+    Run(problem if variant.name == "compiled" else _tiny(problem), variant, direction).once()
+    run = Run(problem, variant, direction)
+    results: list[Result] = []
+    grown = devices.growth(problem.device, lambda: results.append(run.once()))
+    return max(0, grown - sum(x.nbytes for x in results[0].tensors()))
+
+
+def _tiny(problem: Problem) -> Problem:
+    hole = None if problem.case.hole is None else (8, 8)
+    return replace(problem, case=replace(problem.case, batch=1, size=(24, 24), hole=hole))
+
+
+def _start_threads(problem: Problem) -> None:
+    """A product that is large enough for all of them."""
+    gemm(problem, 512)(1)

@@ -1,0 +1,175 @@
+"""Rows of results, the machine that they are of, and the JSON file that holds both."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import devices
+import torch
+from cases import Problem
+from variants import Variant, name_of
+
+import contextual_attention
+from contextual_attention import backends
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Row:
+    """One variant on one problem in one pass; None where something was not measured, and `note` says why."""
+
+    shape: str
+    batch: int
+    channels: int
+    features: tuple[int, int]
+    image: tuple[int, int] | None
+    hole: tuple[int, int] | None
+    dtype: str
+    direction: str  # forward, backward or both
+    preset: str
+    device: str
+    threads: int
+    variant: str
+    label: str
+    whole: bool  # without the problem's foreground_mask
+    pairs: int  # scores that this variant is asked for
+    flop: int  # of the factored form for them
+    textbook_flop: int  # of the form with patches
+    estimated_bytes: int
+    seconds: list[float] = field(default_factory=list)  # of a call, every sample
+    median: float | None = None
+    spread: float | None = None  # half the distance of the quartiles, over the median
+    working_bytes: int | None = None
+    gflops: float | None = None  # of the factored form
+    gemm_gflops: float | None = None  # of a square product in this dtype, in the same turns
+    gemm_side: int | None = None
+    gemm_share: float | None = None
+    ratio: float | None = None  # the textbook form's time, in the same dtype, over this one's
+    ratio_to_float32: float | None = None  # the same of the textbook form in float32
+    judge: str | None = None
+    errors: tuple[float, ...] = ()  # of output and gradients
+    wrong: bool = False
+    note: str | None = None
+    load: float | None = None  # of the machine, over the minute before
+    commit: str | None = None
+    date: str | None = None
+
+    @classmethod
+    def of(cls, problem: Problem, variant: Variant, direction: str, threads: int) -> Row:
+        case, solved = problem.case, variant.problem(problem)
+        return cls(
+            shape=case.name,
+            batch=case.batch,
+            channels=problem.channels,
+            features=case.size,
+            image=case.image,
+            hole=case.hole,
+            dtype=name_of(problem.dtype),
+            direction=direction,
+            preset=problem.preset,
+            device=problem.device,
+            threads=threads,
+            variant=variant.name,
+            label=variant.label,
+            whole=variant.whole,
+            pairs=solved.pairs(),
+            flop=solved.flop(direction),
+            textbook_flop=solved.textbook_flop(direction),
+            estimated_bytes=variant.estimated_bytes(problem, direction),
+            load=os.getloadavg()[0],
+            commit=commit(),
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What a row is about: a second one with this key takes its place."""
+        about = (self.shape, self.channels, self.dtype, self.direction, self.preset)
+        return (*about, self.device, self.threads, self.label)
+
+    def take(self, seconds: list[float], gemm_seconds: list[float], gemm_side: int) -> None:
+        self.seconds = seconds
+        self.median, self.spread = statistics.median(seconds), spread(seconds)
+        self.gemm_side = gemm_side
+        self.gemm_gflops = 2 * gemm_side**3 / statistics.median(gemm_seconds) / 1e9
+        self.gflops = self.flop / self.median / 1e9
+        self.gemm_share = self.gflops / self.gemm_gflops
+
+
+def spread(seconds: list[float]) -> float | None:
+    if len(seconds) < 2:
+        return None
+    low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return (high - low) / 2 / middle
+
+
+def add_ratios(rows: Sequence[Row]) -> None:
+    """To rows of one problem and pass: each over the textbook form's."""
+    textbook = {row.label.removesuffix(", whole"): row.median for row in rows if row.variant == "textbook"}
+    own, wide = textbook.get("textbook"), textbook.get("textbook float32")
+    for row in rows:
+        if row.median is not None:
+            row.ratio = own and own / row.median
+            row.ratio_to_float32 = wide and wide / row.median
+
+
+def machine(used: Sequence[str]) -> dict[str, Any]:
+    """What times depend on and does not change while they are taken."""
+    return {
+        "devices": {device: devices.describe(device) for device in used},
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "contextual_attention": contextual_attention.__version__,
+        "compiler": backends.extension.build_info()["compiler"] if backends.extension else None,
+    }
+
+
+def commit() -> str | None:
+    """The checkout's, with "+" if it has changes; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = [Row(**{**row, "image": _pair(row["image"])}) for row in content["rows"]]
+    return content["machine"], rows
+
+
+def _pair(sides: list[int] | None) -> tuple[int, int] | None:
+    return None if sides is None else (sides[0], sides[1])
+
+
+def save(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Write rows, and keep those of other problems that the file already holds.
+
+    Raises:
+        ValueError: The file is of another machine or of other versions.
+    """
+    kept: list[Row] = []
+    if path.exists():
+        before, kept = load(path)
+        if before != about:
+            raise ValueError(
+                f"--json: {path} holds results of another machine or of other versions, which times cannot "
+                "be compared across; name another file or remove it"
+            )
+    merged = {row.key: row for row in (*kept, *rows)}
+    content = {"machine": about, "rows": [asdict(row) for row in merged.values()]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

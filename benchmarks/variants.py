@@ -1,0 +1,123 @@
+"""What competes: every backend of the package, the textbook form, the dense form, and that one compiled.
+
+Shape legend: B samples; C channels; N foreground patches, M candidates of a sample; cell = rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import torch
+from cases import Problem
+from dense import dense
+from devices import device_of
+from textbook import textbook
+from torch import Tensor
+
+from contextual_attention import backends, contextual_attention, reference
+from contextual_attention.options import Options
+
+# The forms that the package is measured against. They know no foreground_mask: they always do the whole.
+FORMS = ("textbook", "dense", "compiled")
+# The fused backends' own default bound on the scores.
+_WORKSPACE = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to solve a problem; can be sent to another process.
+
+    Args:
+        name: A backend's, or one of FORMS.
+        whole: Solves the problem without its `foreground_mask`.
+        dtype: In place of the problem's.
+    """
+
+    name: str
+    whole: bool = False
+    dtype: torch.dtype | None = None
+
+    @property
+    def label(self) -> str:
+        dtype = f" {name_of(self.dtype)}" if self.dtype else ""
+        return self.name + dtype + (", whole" if self.whole else "")
+
+    @property
+    def is_backend(self) -> bool:
+        return self.name not in FORMS
+
+    def problem(self, problem: Problem) -> Problem:
+        """What it solves of a problem, up to its own dtype."""
+        return problem.whole() if self.whole else problem
+
+    def function(self, options: Options) -> Callable[[dict[str, Any]], Tensor]:
+        """From the keyword arguments of the package's function to the output."""
+        if self.is_backend:
+            return lambda inputs: contextual_attention(**inputs, backend=self.name)
+        form = {"textbook": textbook, "dense": dense}.get(self.name) or _compiled()
+        return lambda inputs: form(inputs["foreground"], inputs["background"], inputs["mask"], options)
+
+    def refusal(self, problem: Problem) -> str | None:
+        """Why it cannot solve a problem of this dtype here, if it is a backend."""
+        if not self.is_backend:
+            return None
+        return backends.refusals(torch.device(problem.device), problem.dtype).get(self.name)
+
+    def estimated_bytes(self, problem: Problem, direction: str) -> int:
+        """About what it takes beyond the inputs; see `dense_copies` for the forms."""
+        problem = self.problem(problem)
+        options, channels, batch = problem.options, problem.channels, problem.case.batch
+        itemsize = (self.dtype or problem.dtype).itemsize
+        features = batch * channels * math.prod(problem.case.size) * itemsize
+        if self.name == "reference":
+            shape = (batch, channels, *problem.case.size)
+            learns = direction != "forward"
+            operand = torch.empty(shape, dtype=problem.dtype, device="meta", requires_grad=learns)
+            return reference.dense_bytes(operand, operand, operand, options)
+        if self.is_backend:
+            return 4 * features + _WORKSPACE
+        n = math.prod(math.ceil(side / options.rate) for side in problem.case.size)
+        m = math.prod(math.ceil(side / options.rate / options.stride) for side in problem.case.size)
+        patches = m * channels * (options.ksize**2 + (2 * options.rate) ** 2)
+        samples = batch * (dense_copies(self.name, direction, options) * n * m + 2 * patches)
+        at_once = 1 if self.name == "textbook" and direction == "forward" else batch
+        return samples // batch * at_once * itemsize + features
+
+
+def dense_copies(form: str, direction: str, options: Options) -> int:
+    """How many N x M arrays a form holds at once: counted, and found so by measurement."""
+    copies = {"textbook": (3, 7), "dense": (4, 8), "compiled": (3, 7)}[form][direction != "forward"]
+    return copies + (2 if options.fuse else 0)
+
+
+@cache
+def _compiled() -> Callable[..., Tensor]:
+    # One whole graph, for the very sizes: what it does best, or an error that says why it cannot.
+    return torch.compile(dense, dynamic=False, fullgraph=True)
+
+
+def variants_for(
+    problem: Problem, named: Sequence[str], forms: Sequence[str], quick: bool = False
+) -> list[Variant]:
+    """What is measured on a problem.
+
+    Where only a hole is rebuilt, the whole is measured too, and of the forms only the textbook's. In half
+    precision the textbook form also runs in float32.
+    """
+    inside = problem.case.inside
+    variants = [Variant(name) for name in named if device_of(name) == problem.device or name == "reference"]
+    if inside:
+        variants += [replace(variant, whole=True) for variant in variants if variant.name != "reference"]
+        forms = [form for form in forms if form == "textbook"]
+    variants += [Variant(form, whole=inside) for form in forms if not (quick and form == "compiled")]
+    if problem.dtype.itemsize < 4 and "textbook" in forms:
+        variants.append(Variant("textbook", whole=inside, dtype=torch.float32))
+    return variants
+
+
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

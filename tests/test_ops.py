@@ -1,0 +1,189 @@
+"""The fused operator as torch sees it: its registration, compilation, export and derivatives."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from contextual_attention import ContextualAttention, contextual_attention
+from contextual_attention.ops import Masking, Propagation
+
+ATTEND = torch.ops.contextual_attention.attend.default
+BACKWARD = torch.ops.contextual_attention.attend_backward.default
+WORKSPACE = 2**22
+
+
+def operands(alpha=True, selected=False, dtype=torch.float32, batch=2):
+    """foreground, background, alpha, beta, valid, selected, value: 3 x 4 positions over 2 x 5."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape, dtype=dtype):
+        return torch.randn(*shape, generator=generator).to(dtype)
+
+    return [
+        random(batch, 3, 4, 6),
+        random(batch, 2, 5, 6),
+        random(batch, 3, 4, dtype=torch.float32).abs() if alpha else None,
+        random(batch, 2, 5, dtype=torch.float32).abs(),
+        random(1, 2, 5) < 1,
+        random(batch, 3, 4) < 1 if selected else None,
+        random(batch, 3, 6, 8),
+    ]
+
+
+def differentiable(inputs):
+    return [
+        x.requires_grad_() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in inputs
+    ]
+
+
+VARIANTS = [
+    ({}, (10.0, 3, 1, 3, Propagation.AFTER_ZERO.value, Masking.EXCLUDE.value)),
+    ({"alpha": False}, (10.0, 3, 1, 3, Propagation.BEFORE_WRAP.value, Masking.MULTIPLY.value)),
+    ({"selected": True}, (5.0, 1, 2, 3, Propagation.BEFORE_ZERO.value, Masking.EXCLUDE.value)),
+    ({"dtype": torch.bfloat16}, (5.0, 5, 1, 1, Propagation.NONE.value, Masking.EXCLUDE.value)),
+]
+
+
+@pytest.mark.parametrize("return_offsets", [False, True])
+@pytest.mark.parametrize(("inputs", "options"), VARIANTS)
+def test_attend_is_registered_properly(inputs, options, return_offsets):
+    torch.library.opcheck(ATTEND, (*differentiable(operands(**inputs)), *options, return_offsets, WORKSPACE))
+
+
+@pytest.mark.parametrize("needs", [0b11111, 0b10010, 0])
+@pytest.mark.parametrize(("inputs", "options"), VARIANTS)
+def test_attend_backward_is_registered_properly(inputs, options, needs):
+    arguments = operands(**inputs)
+    if arguments[2] is None:
+        needs &= ~0b100
+    summed, _, statistics = ATTEND(*arguments, *options, False, WORKSPACE)
+    gradient = torch.ones_like(summed)
+    torch.library.opcheck(BACKWARD, (gradient, *arguments, statistics, *options, needs, WORKSPACE))
+
+
+class BackwardCalls(TorchDispatchMode):
+    """Records what attend_backward was asked for and what it returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is BACKWARD:
+            self.calls.append((args[-2], [x.numel() > 0 for x in result]))
+        return result
+
+
+@pytest.mark.parametrize("normalize", ["both", "background"])
+@pytest.mark.parametrize(
+    ("learns", "asked"),
+    [
+        ({"foreground"}, "foreground alpha"),
+        ({"background"}, "background beta"),
+        ({"value"}, "value"),
+        ({"foreground", "background", "value"}, "foreground background alpha beta value"),
+    ],
+)
+def test_only_the_gradients_asked_for_are_computed(learns, asked, normalize):
+    maps = {name: torch.randn(1, 2, 6, 6) for name in ("foreground", "background", "value")}
+    for name in learns:
+        maps[name].requires_grad_()
+    wanted = [name in asked.split() for name in ("foreground", "background", "alpha", "beta", "value")]
+    wanted[2] &= normalize == "both"
+    output = contextual_attention(**maps, normalize=normalize, backend="cpu")
+    with BackwardCalls() as recorded:
+        output.sum().backward()
+    assert recorded.calls == [(sum(1 << i for i, want in enumerate(wanted) if want), wanted)]
+    assert {name for name, x in maps.items() if x.grad is not None} == learns
+
+
+def test_nothing_is_kept_for_a_backward_that_cannot_come():
+    x = torch.randn(1, 2, 6, 6)
+    assert not contextual_attention(x, x, backend="cpu").requires_grad
+    x.requires_grad_()
+    output, offsets = contextual_attention(x, x, backend="cpu", return_offsets=True)
+    assert output.requires_grad
+    assert not offsets.requires_grad
+    with torch.no_grad():
+        assert not contextual_attention(x, x, backend="cpu").requires_grad
+
+
+def test_a_second_derivative_names_the_way_out():
+    x = torch.randn(1, 2, 6, 6, requires_grad=True)
+
+    def penalty(backend):
+        output = contextual_attention(x, x, backend=backend)
+        (slope,) = torch.autograd.grad(output.square().sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), x)[0]
+
+    with pytest.raises(NotImplementedError, match='backend="reference"'):
+        penalty("cpu")
+    assert penalty("reference").abs().sum() > 0
+
+
+def problem(batch, height, width, background_height, background_width):
+    """Maps with a value at 2 times and a mask at 4 times their resolution, and a foreground mask."""
+    generator = torch.Generator().manual_seed(height)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "foreground": random(batch, 6, height, width).requires_grad_(),
+        "background": random(batch, 6, background_height, background_width).requires_grad_(),
+        "mask": random(batch, 1, 4 * background_height, 4 * background_width) > 2,
+        "value": random(batch, 7, 2 * background_height, 2 * background_width).requires_grad_(),
+        "foreground_mask": random(1, 1, height, width) > 0,
+        "return_offsets": True,
+    }
+
+
+def solve(layer, arguments):
+    output, offsets = layer(**arguments)
+    leaves = [arguments[name] for name in ("foreground", "background", "value")]
+    return output, offsets, *torch.autograd.grad(output.square().sum(), leaves)
+
+
+# (batch, height, width, background height, background width). In the first of each no two are equal, nor
+# equal to a number of channels: torch.compile takes equal ones for one.
+ODD = ((2, 8, 12, 16, 20), (3, 7, 9, 11, 13), (4, 21, 14, 10, 18))
+EVEN = ((2, 8, 12, 16, 20), (3, 14, 10, 6, 24))  # downscale="aligned" takes multiples of rate
+
+
+@pytest.mark.parametrize(("preset", "sizes"), [("paper", ODD), ("yu2018", EVEN)])
+def test_one_compiled_graph_serves_all_sizes(preset, sizes):
+    torch._dynamo.reset()
+    layer = ContextualAttention.from_preset(preset, backend="cpu")
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=counter)
+    solve(compiled, problem(*sizes[0]))
+    graphs = counter.frame_count
+    for size in sizes[1:]:
+        arguments = problem(*size)
+        # The same kernels on the same numbers: only the eager code between them could round differently.
+        for got, expected in zip(solve(compiled, arguments), solve(layer, arguments), strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    assert counter.frame_count == graphs
+
+
+def test_inductor_compiles_the_layer():
+    torch._dynamo.reset()
+    layer = ContextualAttention.from_preset("mmagic", backend="cpu")
+    arguments = problem(2, 8, 12, 16, 20)
+    compiled = torch.compile(layer, fullgraph=True)
+    # Inductor fuses the norms into one loop, which may sum in another order; the softmax passes that on.
+    for got, expected in zip(solve(compiled, arguments), solve(layer, arguments), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_export_keeps_sizes_dynamic():
+    layer = ContextualAttention(backend="cpu")
+    batch, *sizes = (torch.export.Dim.DYNAMIC for _ in range(3))
+    shapes = {"foreground": (batch, None, *sizes), "background": (batch, None, *sizes)}
+    first, other = ((torch.randn(*a), torch.randn(*b)) for a, b in (
+        ((2, 6, 8, 12), (2, 6, 16, 20)), ((3, 6, 7, 9), (3, 6, 11, 13)),
+    ))  # fmt: skip
+    exported = torch.export.export(layer, first, dynamic_shapes=shapes).module()
+    assert torch.equal(exported(*other), layer(*other))
