@@ -83,9 +83,7 @@ class Problem:
         """The same with every foreground patch attending."""
         return replace(self, case=replace(self.case, inside=False))
 
-    def inputs(
-        self, requires_grad: bool = False, computed_in: torch.dtype | None = None
-    ) -> dict[str, Any]:
+    def inputs(self, requires_grad: bool = False, computed_in: torch.dtype | None = None) -> dict[str, Any]:
         """The keyword arguments of `contextual_attention.contextual_attention`, the same in every process.
 
         Args:

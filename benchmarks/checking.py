@@ -70,13 +70,14 @@ class Judge:
     row, and then all results against the first float32 result of the textbook or the dense form, if any fits.
     """
 
-    def __init__(self, problem: Problem, upstream: Tensor | None) -> None:
+    def __init__(self, problem: Problem, direction: str) -> None:
         inputs = problem.inputs(computed_in=torch.float64)
         self._operands = [inputs[name] for name in ("foreground", "background")]
         self._masks = [inputs[name] for name in ("mask", "foreground_mask")]
         self._options = problem.options
         self._expected: Result | None = None
         self._cells: tuple[Tensor, Tensor] | None = None
+        upstream = None if direction == "forward" else problem.upstream(torch.float64)
         needed = reference.dense_bytes(*self._operands, self._operands[1], self._options)
         if needed * (1 if upstream is None else 1.5) <= _CHEAP:
             self._expected, self._name = self._solve(upstream), "float64 reference"
@@ -108,7 +109,7 @@ class Judge:
         )
         if upstream is None:
             return Result(output)
-        gradients = torch.autograd.grad(output, (foreground, background), upstream.double())
+        gradients = torch.autograd.grad(output, (foreground, background), upstream)
         return Result(output.detach(), gradients)
 
     def _sample_cells(self) -> tuple[Tensor, Tensor]:
@@ -131,7 +132,12 @@ class Judge:
         for quarter in ((0, 0), (0, 1), (1, 0), (1, 1)):
             queries = last - torch.tensor(quarter, device=last.device)
             weights = attention_weights(
-                foreground, background, mask, queries=queries, foreground_mask=foreground_mask, **vars(options)
+                foreground,
+                background,
+                mask,
+                queries=queries,
+                foreground_mask=foreground_mask,
+                **vars(options),
             )
             cells = cells + _pasted(weights, background, quarter, rate) / 4
         return last, cells

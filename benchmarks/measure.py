@@ -103,7 +103,7 @@ def interleave(
     first: Mapping[Key, float],
     once: set[Key],
     budget: float,
-    advance: Callable[[Key], None],
+    tell: Callable[[Key], None],
 ) -> dict[Key, list[float]]:
     """Samples of every run, in turns.
 
@@ -112,7 +112,7 @@ def interleave(
         first: What a call has taken when it was checked. Slow ones start with this as their first sample.
         once: Runs of which one sample is enough if they are slow.
         budget: Seconds to spend on each run, if this gives 5 to 50 samples; slow ones have 3.
-        advance: Told whenever a run has had a turn.
+        tell: Told whenever a run has its turn.
 
     Returns:
         Seconds a call, in the order in which they were taken.
@@ -133,8 +133,8 @@ def interleave(
         for key, (wanted, calls) in plans.items():
             # The turns of those with fewer samples are spread evenly over the rounds.
             if (turn + 1) * wanted // rounds > turn * wanted // rounds:
+                tell(key)
                 samples[key].append(runs[key](calls))
-                advance(key)
     return samples
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ import torch
 from cases import Problem
 from variants import Variant, name_of
 
-import contextual_attention
 from contextual_attention import backends
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,9 +32,9 @@ class Row:
     shape: str
     batch: int
     channels: int
-    features: tuple[int, int]
-    image: tuple[int, int] | None
-    hole: tuple[int, int] | None
+    features: Sequence[int]  # height, width
+    image: Sequence[int] | None
+    hole: Sequence[int] | None
     dtype: str
     direction: str  # forward, backward or both
     preset: str
@@ -57,7 +58,7 @@ class Row:
     ratio: float | None = None  # the textbook form's time, in the same dtype, over this one's
     ratio_to_float32: float | None = None  # the same of the textbook form in float32
     judge: str | None = None
-    errors: tuple[float, ...] = ()  # of output and gradients
+    errors: Sequence[float] = ()  # of output and gradients
     wrong: bool = False
     note: str | None = None
     load: float | None = None  # of the machine, over the minute before
@@ -98,7 +99,7 @@ class Row:
         return (*about, self.device, self.threads, self.label)
 
     def take(self, seconds: list[float], gemm_seconds: list[float], gemm_side: int) -> None:
-        self.seconds = seconds
+        self.seconds = [float(f"{x:.4g}") for x in seconds]
         self.median, self.spread = statistics.median(seconds), spread(seconds)
         self.gemm_side = gemm_side
         self.gemm_gflops = 2 * gemm_side**3 / statistics.median(gemm_seconds) / 1e9
@@ -130,11 +131,12 @@ def machine(used: Sequence[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "contextual_attention": contextual_attention.__version__,
+        "contextual_attention": importlib.metadata.version("contextual_attention"),
         "compiler": backends.extension.build_info()["compiler"] if backends.extension else None,
     }
 
 
+@cache
 def commit() -> str | None:
     """The checkout's, with "+" if it has changes; None outside a checkout."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
@@ -147,12 +149,7 @@ def commit() -> str | None:
 
 def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
     content = json.loads(path.read_text(encoding="utf-8"))
-    rows = [Row(**{**row, "image": _pair(row["image"])}) for row in content["rows"]]
-    return content["machine"], rows
-
-
-def _pair(sides: list[int] | None) -> tuple[int, int] | None:
-    return None if sides is None else (sides[0], sides[1])
+    return content["machine"], [Row(**row) for row in content["rows"]]
 
 
 def save(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
@@ -170,6 +167,7 @@ def save(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
                 "be compared across; name another file or remove it"
             )
     merged = {row.key: row for row in (*kept, *rows)}
-    content = {"machine": about, "rows": [asdict(row) for row in merged.values()]}
+    # A line for a row: that is what one wants to see of a change.
+    lines = ",\n".join(json.dumps(asdict(row)) for row in merged.values())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.write_text(f'{{"machine": {json.dumps(about)},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")

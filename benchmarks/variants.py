@@ -50,6 +50,10 @@ class Variant:
     def is_backend(self) -> bool:
         return self.name not in FORMS
 
+    @property
+    def is_fused(self) -> bool:
+        return self.is_backend and self.name != "reference"
+
     def problem(self, problem: Problem) -> Problem:
         """What it solves of a problem, up to its own dtype."""
         return problem.whole() if self.whole else problem
@@ -109,14 +113,15 @@ def variants_for(
     precision the textbook form also runs in float32.
     """
     inside = problem.case.inside
-    variants = [Variant(name) for name in named if device_of(name) == problem.device or name == "reference"]
+    backends = [Variant(name) for name in named if name == "reference" or device_of(name) == problem.device]
     if inside:
-        variants += [replace(variant, whole=True) for variant in variants if variant.name != "reference"]
+        backends += [replace(variant, whole=True) for variant in backends if variant.is_fused]
         forms = [form for form in forms if form == "textbook"]
-    variants += [Variant(form, whole=inside) for form in forms if not (quick and form == "compiled")]
+    variants = [Variant(form, whole=inside) for form in forms if not (quick and form == "compiled")]
     if problem.dtype.itemsize < 4 and "textbook" in forms:
-        variants.append(Variant("textbook", whole=inside, dtype=torch.float32))
-    return variants
+        # First, for it can judge the others.
+        variants.insert(0, Variant("textbook", whole=inside, dtype=torch.float32))
+    return variants + backends
 
 
 def name_of(dtype: torch.dtype) -> str:

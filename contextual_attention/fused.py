@@ -17,6 +17,7 @@ from . import backends, cells
 from .ops import Masking, Propagation
 from .options import Options
 
+
 def contextual_attention(
     foreground: Tensor,
     background: Tensor,

@@ -12,7 +12,6 @@ from __future__ import annotations
 from enum import IntEnum
 
 import torch
-from torch import Tensor
 
 NAMESPACE = "contextual_attention"
 
@@ -34,11 +33,10 @@ class Masking(IntEnum):
 
 
 _OPERANDS = (
-    "Tensor foreground, Tensor background, Tensor? alpha, Tensor beta, Tensor valid, Tensor? selected, Tensor value"
+    "Tensor foreground, Tensor background, Tensor? alpha, Tensor beta, Tensor valid, Tensor? selected, "
+    "Tensor value"
 )
-_OPTIONS = (
-    "float softmax_scale, int ksize, int stride, int fuse_k, int propagation, int masking"
-)
+_OPTIONS = "float softmax_scale, int ksize, int stride, int fuse_k, int propagation, int masking"
 
 _library = torch.library.Library(NAMESPACE, "DEF")
 # workspace: the bound on the score scratch in bytes, 0 for the backend's own choice;
@@ -48,14 +46,11 @@ _library = torch.library.Library(NAMESPACE, "DEF")
 _library.define(
     f"attend({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
 )
-# -> gradients of foreground, background, alpha, beta, value; a gradient that `needs` does not ask for is (0,)
+# -> gradients of foreground, background, alpha, beta, value; one that `needs` does not ask for is (0,)
 _library.define(
-    f"attend_backward(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs, SymInt workspace)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+    f"attend_backward(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs,"
+    " SymInt workspace) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
-
-# Bit i of `needs` asks for the i-th gradient of attend_backward.
-_DIFFERENTIABLE = ("foreground", "background", "alpha", "beta", "value")
 
 
 @torch.library.register_fake(f"{NAMESPACE}::attend", lib=_library)
@@ -98,13 +93,12 @@ def _attend_backward(ctx, grad_cells, _grad_offsets, _grad_statistics):
     *operands, statistics = ctx.saved_tensors
     foreground, background, alpha, beta, valid, selected, value = range(7)
     wanted = [ctx.needs_input_grad[i] for i in (foreground, background, alpha, beta, value)]
+    # Bit i of `needs` asks for the i-th gradient of attend_backward.
     needs = sum(1 << i for i, want in enumerate(wanted) if want)
     gradients = torch.ops.contextual_attention.attend_backward(
         grad_cells.contiguous(), *operands, statistics, *ctx.options, needs, ctx.workspace
     )
-    f, b, a, be, v = (
-        gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)
-    )
+    f, b, a, be, v = (gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
     return f, b, a, be, None, None, v, *([None] * 8)
 
 
@@ -121,6 +115,4 @@ def _no_second_derivative(ctx, *_gradients):
 
 
 # Without this the second derivative would silently be zero.
-torch.library.register_autograd(
-    f"{NAMESPACE}::attend_backward", _no_second_derivative, lib=_library
-)
+torch.library.register_autograd(f"{NAMESPACE}::attend_backward", _no_second_derivative, lib=_library)

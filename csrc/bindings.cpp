@@ -83,8 +83,10 @@ PYBIND11_MODULE(_C, module) {
              py::arg("wb"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"),
              py::arg("threads"), py::arg("backward"),
              "The least bytes of score scratch with which the CPU kernels can work on such a problem.");
-  module.def("start_counting_work", &ca::start_counting, "Count the work of the CPU kernels, in all threads, from zero.");
+  module.def("start_counting_work", &ca::start_counting,
+             "Count the work of the CPU kernels, in all threads, from zero.");
   module.def("stop_counting_work", &ca::stop_counting_work,
-             "The work since start_counting_work: \"gemm_calls\", \"gemm_flop\", \"score_visits\" (scores written or\n"
+             "The work since start_counting_work: \"gemm_calls\", \"gemm_flop\", \"score_visits\" (scores "
+             "written or\n"
              "reduced by a filter) and \"scratch_bytes\" (the largest score scratch of a call).");
 }

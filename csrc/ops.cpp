@@ -1,14 +1,14 @@
 // The operator's CPU kernels behind the schemas of contextual_attention/ops.py: checks, float32 operands,
 // and how samples and threads are shared out.
-#include <algorithm>
-#include <optional>
-#include <tuple>
-#include <vector>
-
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <optional>
+#include <tuple>
+#include <vector>
 
 #include "cpu/attend.h"
 #include "cpu/gemm.h"
@@ -22,7 +22,8 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 Tensor as_float(const Tensor& t) {
-  return torch::stable::contiguous(t.scalar_type() == ScalarType::Float ? t : torch::stable::to(t, ScalarType::Float));
+  return torch::stable::contiguous(
+      t.scalar_type() == ScalarType::Float ? t : torch::stable::to(t, ScalarType::Float));
 }
 
 Tensor zeros(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype) {
@@ -75,13 +76,23 @@ Batch make_batch(const Tensor& foreground, const Tensor& background, const std::
   STD_TORCH_CHECK(foreground.dim() == 4 && background.dim() == 4 && value.dim() == 4,
                   "contextual_attention: foreground, background and value must have 4 dimensions");
   STD_TORCH_CHECK(ksize > 0 && ksize % 2 == 1 && fuse_k > 0 && fuse_k % 2 == 1 && stride > 0,
-                  "contextual_attention: ksize and fuse_k must be odd and positive, stride positive; got ", ksize,
-                  ", ", fuse_k, ", ", stride);
+                  "contextual_attention: ksize and fuse_k must be odd and positive, stride positive; got ",
+                  ksize, ", ", fuse_k, ", ", stride);
   STD_TORCH_CHECK(propagation >= 0 && propagation <= 3 && masking >= 0 && masking <= 1,
                   "contextual_attention: unknown propagation ", propagation, " or masking ", masking);
-  const Problem p{foreground.size(0), foreground.size(3), value.size(3), foreground.size(1), foreground.size(2),
-                  background.size(1), background.size(2), static_cast<float>(softmax_scale), ksize, stride, fuse_k,
-                  static_cast<Propagation>(propagation), static_cast<Masking>(masking)};
+  const Problem p{foreground.size(0),
+                  foreground.size(3),
+                  value.size(3),
+                  foreground.size(1),
+                  foreground.size(2),
+                  background.size(1),
+                  background.size(2),
+                  static_cast<float>(softmax_scale),
+                  ksize,
+                  stride,
+                  fuse_k,
+                  static_cast<Propagation>(propagation),
+                  static_cast<Masking>(masking)};
   STD_TORCH_CHECK(!(p.wrap() && stride > 1), "contextual_attention: wrapped propagation asks for stride 1");
   check_shape(background, "background", {p.batch, p.hb, p.wb, p.channels});
   check_shape(beta, "beta", {p.batch, p.hb, p.wb});
@@ -95,13 +106,19 @@ Batch make_batch(const Tensor& foreground, const Tensor& background, const std::
   }
   if (selected) {
     check_shape(*selected, "selected", {selected->size(0) == 1 ? 1 : p.batch, p.h, p.w});
-    STD_TORCH_CHECK(selected->scalar_type() == ScalarType::Bool, "contextual_attention: selected must be bool");
+    STD_TORCH_CHECK(selected->scalar_type() == ScalarType::Bool,
+                    "contextual_attention: selected must be bool");
     selected_flags = torch::stable::contiguous(*selected);
   }
   keep_bfloat16 = keep_bfloat16 && value.scalar_type() == ScalarType::BFloat16 && has_fast_bfloat16();
-  return {p, as_float(foreground), as_float(background), as_float(beta),
+  return {p,
+          as_float(foreground),
+          as_float(background),
+          as_float(beta),
           keep_bfloat16 ? torch::stable::contiguous(value) : as_float(value),
-          torch::stable::contiguous(valid), alpha_float, selected_flags};
+          torch::stable::contiguous(valid),
+          alpha_float,
+          selected_flags};
 }
 
 // One sample's part of (B, 3, h, w).
@@ -155,33 +172,39 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
   });
 }
 
-std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor background, std::optional<Tensor> alpha,
-                                              Tensor beta, Tensor valid, std::optional<Tensor> selected,
-                                              Tensor value, double softmax_scale, int64_t ksize, int64_t stride,
+std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor background,
+                                              std::optional<Tensor> alpha, Tensor beta, Tensor valid,
+                                              std::optional<Tensor> selected, Tensor value,
+                                              double softmax_scale, int64_t ksize, int64_t stride,
                                               int64_t fuse_k, int64_t propagation, int64_t masking,
                                               bool return_offsets, int64_t workspace) {
-  const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale, ksize,
-                                 stride, fuse_k, propagation, masking, true);
+  const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale,
+                                 ksize, stride, fuse_k, propagation, masking, true);
   const Problem& p = batch.problem;
   Tensor cells = zeros(value, {p.batch, p.h + 1, p.w + 1, p.value_channels}, ScalarType::Float);
-  Tensor offsets = return_offsets ? zeros(value, {p.batch, 2, p.h, p.w}, ScalarType::Long) : zeros(value, {0}, ScalarType::Long);
+  Tensor offsets = return_offsets ? zeros(value, {p.batch, 2, p.h, p.w}, ScalarType::Long)
+                                  : zeros(value, {0}, ScalarType::Long);
   Tensor statistics = zeros(value, {p.batch, 3, p.h, p.w}, ScalarType::Float);
   float* cell_data = cells.mutable_data_ptr<float>();
   int64_t* offset_data = return_offsets ? offsets.mutable_data_ptr<int64_t>() : nullptr;
-  for_samples(batch, workspace, false,
-              [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
-                attend(p, operands, schedule, lanes, scratch, cell_data + n * (p.h + 1) * (p.w + 1) * p.value_channels,
-                       offset_data ? offset_data + n * 2 * p.h * p.w : nullptr, statistics_of(p, statistics, n));
-              });
-  return {value.scalar_type() == ScalarType::Float ? cells : torch::stable::to(cells, value.scalar_type()), offsets, statistics};
+  for_samples(
+      batch, workspace, false,
+      [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
+        attend(p, operands, schedule, lanes, scratch,
+               cell_data + n * (p.h + 1) * (p.w + 1) * p.value_channels,
+               offset_data ? offset_data + n * 2 * p.h * p.w : nullptr, statistics_of(p, statistics, n));
+      });
+  return {value.scalar_type() == ScalarType::Float ? cells : torch::stable::to(cells, value.scalar_type()),
+          offsets, statistics};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
-    Tensor grad_cells, Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta, Tensor valid,
-    std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale, int64_t ksize,
-    int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs, int64_t workspace) {
-  const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale, ksize,
-                                 stride, fuse_k, propagation, masking, false);
+    Tensor grad_cells, Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta,
+    Tensor valid, std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale,
+    int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs,
+    int64_t workspace) {
+  const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale,
+                                 ksize, stride, fuse_k, propagation, masking, false);
   const Problem& p = batch.problem;
   check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
   check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});
@@ -196,17 +219,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
   const Tensor* operands_in[] = {&foreground, &background, alpha ? &*alpha : nullptr, &beta, &value};
   for (int i = 0; i < 5; ++i) {
     if (!(needs >> i & 1)) continue;
-    STD_TORCH_CHECK(operands_in[i], "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
+    STD_TORCH_CHECK(operands_in[i],
+                    "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
     results[i] = torch::stable::new_zeros(output, operands_in[i]->sizes(), ScalarType::Float);
     data[i] = results[i].mutable_data_ptr<float>();
   }
   const int64_t cell_count = (p.h + 1) * (p.w + 1) * p.value_channels;
-  for_samples(batch, workspace, true,
-              [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
-                const auto part = [&](int i) { return data[i] ? data[i] + n * sizes[i] : nullptr; };
-                const Gradients gradients{output.const_data_ptr<float>() + n * cell_count, part(0), part(1), part(2), part(3), part(4)};
-                attend_backward(p, operands, schedule, lanes, scratch, statistics_of(p, rows, n), gradients);
-              });
+  for_samples(
+      batch, workspace, true,
+      [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
+        const auto part = [&](int i) { return data[i] ? data[i] + n * sizes[i] : nullptr; };
+        const Gradients gradients{
+            output.const_data_ptr<float>() + n * cell_count, part(0), part(1), part(2), part(3), part(4)};
+        attend_backward(p, operands, schedule, lanes, scratch, statistics_of(p, rows, n), gradients);
+      });
   const auto as_operand = [&](int i) {
     const ScalarType dtype = operands_in[i] ? operands_in[i]->scalar_type() : foreground.scalar_type();
     return dtype == ScalarType::Float ? results[i] : torch::stable::to(results[i], dtype);

@@ -27,25 +27,21 @@ struct Problem {
   bool after() const { return propagation == Propagation::after_zero; }
   bool wrap() const { return propagation == Propagation::before_wrap; }
   int64_t patch_radius() const { return ksize / 2; }
-  int64_t fuse_radius() const {
-    return propagation == Propagation::none ? 0 : fuse_k / 2 * stride;
-  }
+  int64_t fuse_radius() const { return propagation == Propagation::none ? 0 : fuse_k / 2 * stride; }
   // Candidates of the softmax: the positions of the stride grid, valid or not.
-  int64_t candidates() const {
-    return ((hb + stride - 1) / stride) * ((wb + stride - 1) / stride);
-  }
+  int64_t candidates() const { return ((hb + stride - 1) / stride) * ((wb + stride - 1) / stride); }
 };
 
 // One sample's operands and results, float32, contiguous.
 struct Operands {
-  const float* foreground;   // (h, w, C)
-  const float* background;   // (hb, wb, C)
-  const float* alpha;        // (h, w), or null: 1
-  const float* beta;         // (hb, wb)
-  const bool* valid;         // (hb, wb)
-  const bool* selected;      // (h, w), or null: all
-  const float* value;        // (hb+1, wb+1, K), or null:
-  const uint16_t* value16;   // the same in bfloat16
+  const float* foreground;  // (h, w, C)
+  const float* background;  // (hb, wb, C)
+  const float* alpha;       // (h, w), or null: 1
+  const float* beta;        // (hb, wb)
+  const bool* valid;        // (hb, wb)
+  const bool* selected;     // (h, w), or null: all
+  const float* value;       // (hb+1, wb+1, K), or null:
+  const uint16_t* value16;  // the same in bfloat16
   int64_t invalid_candidates;
 };
 

@@ -34,7 +34,6 @@ struct Gradients {
 };
 
 void attend_backward(const Problem& problem, const Operands& operands, const Schedule& schedule,
-                     int64_t lanes, float* scratch, const Statistics& statistics,
-                     const Gradients& gradients);
+                     int64_t lanes, float* scratch, const Statistics& statistics, const Gradients& gradients);
 
 }  // namespace contextual_attention

@@ -30,8 +30,7 @@ constexpr float kInfinity = __builtin_inff();
 
 // `Count` vectors of the diagonal sum at once, held in registers over all taps.
 template <int Count>
-inline void sum_taps(float* y, const Tap* taps, int count, int64_t at, float scale,
-                     const float* gain) {
+inline void sum_taps(float* y, const Tap* taps, int count, int64_t at, float scale, const float* gain) {
   Vector sums[Count] = {};
   for (int t = 0; t < count; ++t) {
     const float* source = taps[t].source + at;
@@ -174,14 +173,13 @@ float argmax(const float* x, int64_t n, int64_t* index) {
   return best;
 }
 
-void centred(float* y, const float* weight, const float* gradient, int64_t n, float scale,
-             float centre) {
+void centred(float* y, const float* weight, const float* gradient, int64_t n, float scale, float centre) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = scale * weight[i] * (gradient[i] - centre);
 }
 
-double norm_gradients(const float* gradient, const float* product, const float* beta, int64_t n,
-                      float alpha, float* beta_gradient) {
+double norm_gradients(const float* gradient, const float* product, const float* beta, int64_t n, float alpha,
+                      float* beta_gradient) {
   double total = 0;
   for (int64_t start = 0; start < n; start += kChunk) {
     const int64_t end = start + kChunk < n ? start + kChunk : n;
@@ -220,8 +218,8 @@ void add_bfloat16(float* y, const uint16_t* x, int64_t n) {
 }  // namespace
 
 extern const Filters filters;
-const Filters filters = {diagonal_sum, diagonal_sum_bfloat16, largest, exponentials, sum,  dot,
-                         argmax,       centred,               norm_gradients,        scale, add, add_bfloat16};
+const Filters filters = {diagonal_sum, diagonal_sum_bfloat16, largest, exponentials, sum,         dot, argmax,
+                         centred,      norm_gradients,        scale,   add,          add_bfloat16};
 
 }  // namespace CA_SIMD_LEVEL
 }  // namespace contextual_attention

@@ -30,8 +30,7 @@ struct Filters {
   // The largest x[i] and the smallest index that reaches it.
   float (*argmax)(const float* x, int64_t n, int64_t* index);
   // y[i] = scale * weight[i] * (gradient[i] - centre); y may be gradient.
-  void (*centred)(float* y, const float* weight, const float* gradient, int64_t n, float scale,
-                  float centre);
+  void (*centred)(float* y, const float* weight, const float* gradient, int64_t n, float scale, float centre);
   // The gradient of the norms: beta_gradient[i] += alpha * product[i] * gradient[i]; returns
   // sum_i beta[i] * product[i] * gradient[i]. `product` is the raw patch product R.
   double (*norm_gradients)(const float* gradient, const float* product, const float* beta, int64_t n,

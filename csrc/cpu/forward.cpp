@@ -16,8 +16,8 @@ struct Offsets {
 
 class Forward : public March {
  public:
-  Forward(const Problem& problem, const Operands& operands, const Statistics& statistics,
-          const Block& block, const Plan& plan, const Tile& tile, int64_t lanes, float* scratch)
+  Forward(const Problem& problem, const Operands& operands, const Statistics& statistics, const Block& block,
+          const Plan& plan, const Tile& tile, int64_t lanes, float* scratch)
       : March(problem, operands, statistics, block, plan, tile, lanes, scratch, false) {}
 
   // First of two passes over the blocks: the row statistics.
@@ -70,7 +70,8 @@ class Forward : public March {
     for_columns(final, [&](int64_t lane, int64_t x) {
       const int64_t p = pixel(y, x);
       if (operands_.selected && !operands_.selected[p]) return;
-      fuse_taps(ring(Stage::weights), y, x, taps(lane), [&](int64_t n) { return statistics_.inverse_sum[n]; });
+      fuse_taps(ring(Stage::weights), y, x, taps(lane),
+                [&](int64_t n) { return statistics_.inverse_sum[n]; });
       float* row = final.at(y, x);
       sum_spans(row, taps(lane), layout_.final, 1.0f, valid.data());
       if (sums_ != Sums::compute) return;
@@ -102,8 +103,8 @@ class Forward : public March {
       const int64_t length = run.count * pitch, first = run.first * pitch * k;
       if (operands_.value16) {
         product16_.resize(pixels * k);
-        multiply_bfloat16(product16_.data(), reinterpret_cast<uint16_t*>(chunk.memory()) + run.at, chunk.size(),
-                          operands_.value16 + first, pixels, length, k);
+        multiply_bfloat16(product16_.data(), reinterpret_cast<uint16_t*>(chunk.memory()) + run.at,
+                          chunk.size(), operands_.value16 + first, pixels, length, k);
         add_rows(y, rows, product16_.data(), cells, filters_.add_bfloat16);
         continue;
       }
@@ -121,7 +122,8 @@ class Forward : public March {
 
   // Adds the cells of the tile's columns to their place in the map.
   template <class T>
-  void add_rows(int64_t y, int64_t rows, const T* product, float* cells, void (*add)(float*, const T*, int64_t)) const {
+  void add_rows(int64_t y, int64_t rows, const T* product, float* cells,
+                void (*add)(float*, const T*, int64_t)) const {
     const int64_t k = problem_.value_channels, floats = ring(Stage::cells).columns() * k;
     for (int64_t row = 0; row < rows; ++row)
       add(cells + ((y + row) * (problem_.w + 1) + tile_.x0) * k, product + row * floats, floats);

@@ -1,11 +1,11 @@
 #include "gemm.h"
 
-#include <algorithm>
-
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+
+#include <algorithm>
 
 #include "work.h"
 
@@ -51,8 +51,8 @@ void multiply(const Matrix& out, const Matrix& a, const Matrix& b, bool accumula
   }
 }
 
-void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const uint16_t* b, int64_t m, int64_t k,
-                       int64_t n) {
+void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const uint16_t* b, int64_t m,
+                       int64_t k, int64_t n) {
   count_gemm(m, n, k);
   const torch::stable::Tensor result = view(out, m, n, n, 1, ScalarType::BFloat16);
   const torch::stable::Tensor left = view(a, m, k, stride, 1, ScalarType::BFloat16);

@@ -26,9 +26,10 @@ const float* gather_rows(const float* map, int64_t pitch, int64_t depth, int64_t
 // out = a * b, or out += a * b.
 void multiply(const Matrix& out, const Matrix& a, const Matrix& b, bool accumulate);
 
-// The same for row-major bfloat16 matrices, (m, k) and (k, n); the sums run in float32. `stride`: of a's rows.
-void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const uint16_t* b, int64_t m, int64_t k,
-                       int64_t n);
+// The same for row-major bfloat16 matrices, (m, k) and (k, n); the sums run in float32. `stride`: of a's
+// rows.
+void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const uint16_t* b, int64_t m,
+                       int64_t k, int64_t n);
 
 // Whether this processor multiplies bfloat16 matrices faster than float32 ones.
 bool has_fast_bfloat16();

@@ -71,8 +71,7 @@ struct Needs {
 void add_backward(const Problem& problem, const Rows& owned, const Rows& valid, Needs& needs) {
   const Reach reach{problem};
   needs.gram_gradient.assign(owned.begin(), owned.end() - 1);
-  needs.product_gradient =
-      both(dilate(needs.gram_gradient, problem.patch_radius()), reach.scores(valid));
+  needs.product_gradient = both(dilate(needs.gram_gradient, problem.patch_radius()), reach.scores(valid));
   Rows logits = needs.product_gradient;
   if (problem.wrap()) {
     needs.columnwise_gradient = reach.left_right(logits);
@@ -185,8 +184,8 @@ std::vector<CellSpan> cell_spans(const Layout& layout, const std::vector<CellRun
 
 // Row v of dA reads cell rows v and v + 1. The column of zeros between two rows is written as well where
 // rows join (with a finite value that the masks remove), never the one after the last.
-std::vector<CellSpan> gradient_spans(const Layout& layout, const Rows& rows,
-                                     const std::vector<CellRun>& runs, int64_t wb) {
+std::vector<CellSpan> gradient_spans(const Layout& layout, const Rows& rows, const std::vector<CellRun>& runs,
+                                     int64_t wb) {
   std::vector<CellSpan> spans;
   for (const CellRun& run : runs) {
     for (int64_t i = 0; i + 1 < run.count; ++i) {
@@ -217,10 +216,8 @@ Layout make_layout(const Problem& problem, const Rows& owned, const Rows& valid,
   layout.logit_gradient = spans_of(layout, needs.logit_gradient);
   layout.owned_product = spans_of(layout, both(owned_rows, needs.product_gradient));
   layout.gram_gradient = spans_of(layout, needs.gram_gradient);
-  layout.gradient_runs =
-      runs_of(cells_of(needs.attention_gradient), problem.wb + 1, layout.gradient_size);
-  layout.gradient_cells =
-      gradient_spans(layout, needs.attention_gradient, layout.gradient_runs, problem.wb);
+  layout.gradient_runs = runs_of(cells_of(needs.attention_gradient), problem.wb + 1, layout.gradient_size);
+  layout.gradient_cells = gradient_spans(layout, needs.attention_gradient, layout.gradient_runs, problem.wb);
   return layout;
 }
 

@@ -43,12 +43,12 @@ struct Layout {
   int64_t cell_size = 0;
 
   // Backward only.
-  std::vector<Span> product_gradient;         // dS, dR
-  std::vector<Span> columnwise_gradient;      // wrap: between the two adjoint passes
-  std::vector<Span> logit_gradient;           // dL
-  std::vector<Span> owned_product;            // dR whose sums this block counts
-  std::vector<Span> gram_gradient;            // dG, of the owned rows
-  std::vector<CellSpan> gradient_cells;       // dA from dE
+  std::vector<Span> product_gradient;     // dS, dR
+  std::vector<Span> columnwise_gradient;  // wrap: between the two adjoint passes
+  std::vector<Span> logit_gradient;       // dL
+  std::vector<Span> owned_product;        // dR whose sums this block counts
+  std::vector<Span> gram_gradient;        // dG, of the owned rows
+  std::vector<CellSpan> gradient_cells;   // dA from dE
   std::vector<CellRun> gradient_runs;
   int64_t gradient_size = 0;
 
@@ -59,8 +59,8 @@ struct Layout {
 };
 
 // The background rows, cut into `blocks` blocks of about equal size. row_valid[v]: row v has a valid patch.
-std::vector<Layout> make_layouts(const Problem& problem, const std::vector<char>& row_valid,
-                                 int64_t blocks, bool backward);
+std::vector<Layout> make_layouts(const Problem& problem, const std::vector<char>& row_valid, int64_t blocks,
+                                 bool backward);
 
 // The most blocks that make_layouts can make.
 int64_t most_blocks(const Problem& problem, const std::vector<char>& row_valid, bool backward);

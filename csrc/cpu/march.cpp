@@ -1,10 +1,10 @@
 #include "march.h"
 
+#include <torch/csrc/stable/ops.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-
-#include <torch/csrc/stable/ops.h>
 
 #include "gemm.h"
 #include "simd.h"
@@ -12,10 +12,7 @@
 namespace contextual_attention {
 
 Block::Block(const Problem& problem, const Operands& operands, const Layout& layout)
-    : layout(layout),
-      background(layout.size * problem.channels),
-      beta(layout.size),
-      valid(layout.size) {
+    : layout(layout), background(layout.size * problem.channels), beta(layout.size), valid(layout.size) {
   const int64_t wb = problem.wb, c = problem.channels;
   for (size_t row = 0; row < layout.rows.size(); ++row) {
     const int64_t v = layout.rows[row];
@@ -94,8 +91,8 @@ void March::patch_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap
 void March::sum_spans(float* target, const std::vector<Tap>& taps, const std::vector<Span>& spans,
                       float scale, const float* gain) const {
   for (const Span& span : spans)
-    filters_.diagonal_sum(target + span.at, taps.data(), static_cast<int>(taps.size()), span.at,
-                          span.length, scale, gain);
+    filters_.diagonal_sum(target + span.at, taps.data(), static_cast<int>(taps.size()), span.at, span.length,
+                          scale, gain);
 }
 
 // Sum over i of source[n + i, m + i], n and m row-major indices: within a row by plain offsets (the zeros
@@ -132,8 +129,8 @@ void March::left_right(float* target, const Ring& source, int64_t y, int64_t x,
 
 // Sum over i of source[n + i, m + i], n and m column-major indices: rows further down, and over the last
 // row into the first row of the next column.
-void March::top_down(float* target, const Ring& source, int64_t y, int64_t x,
-                     const std::vector<Span>& spans, float scale, std::vector<Tap>& taps) const {
+void March::top_down(float* target, const Ring& source, int64_t y, int64_t x, const std::vector<Span>& spans,
+                     float scale, std::vector<Tap>& taps) const {
   const int64_t hb = problem_.hb, wb = problem_.wb, reach = problem_.fuse_radius(), row = actual_row(y);
   taps.clear();
   std::vector<int64_t> steps;
@@ -177,8 +174,8 @@ void March::gram_rows(int64_t y, int64_t count) {
     // Rows that follow each other in the map and in the ring are one product.
     const int64_t row = y + done, actual = actual_row(row);
     const int64_t rows = std::min({count - done, gram.contiguous(row), problem_.h - actual});
-    const float* features = gather_rows(operands_.foreground, problem_.w, c, actual, rows, gram.first(),
-                                        gram.columns(), buffer);
+    const float* features =
+        gather_rows(operands_.foreground, problem_.w, c, actual, rows, gram.first(), gram.columns(), buffer);
     multiply(row_major(gram.at(row, gram.first()), rows * gram.columns(), gram.size(), gram.size()),
              row_major(features, rows * gram.columns(), c, c),
              row_major(block_.background.data(), gram.size(), c, c).transposed(), false);
@@ -261,8 +258,8 @@ void March::accumulate(float* row, int64_t p) {
     for (int64_t j = -reach; j <= reach; j += step, ++shifted) {
       *shifted *= rescale;
       for (const Span& span : layout_.owned)
-        *shifted += filters_.dot(row + span.at,
-                                 block_.valid.data() + span.at - i * layout_.pitch - j, span.length);
+        *shifted +=
+            filters_.dot(row + span.at, block_.valid.data() + span.at - i * layout_.pitch - j, span.length);
     }
   }
 }

@@ -66,9 +66,8 @@ class March {
   enum class Sums { compute, accumulate, apply };
 
  protected:
-  March(const Problem& problem, const Operands& operands, const Statistics& statistics,
-        const Block& block, const Plan& plan, const Tile& tile, int64_t lanes, float* scratch,
-        bool backward);
+  March(const Problem& problem, const Operands& operands, const Statistics& statistics, const Block& block,
+        const Plan& plan, const Tile& tile, int64_t lanes, float* scratch, bool backward);
 
   // Virtual rows that exist, within `radius` of the tile.
   int64_t first_row(int64_t radius) const;
@@ -135,7 +134,8 @@ class March {
   void similarity_row(int64_t y);
   void weights_row(int64_t y);
   void sum_cells(float* target, const std::vector<Tap>& taps, const CellSpan& span) const {
-    filters_.diagonal_sum(target, taps.data(), static_cast<int>(taps.size()), span.at, span.length, 1.0f, nullptr);
+    filters_.diagonal_sum(target, taps.data(), static_cast<int>(taps.size()), span.at, span.length, 1.0f,
+                          nullptr);
   }
   void sum_cells(uint16_t* target, const std::vector<Tap>& taps, const CellSpan& span) const {
     filters_.diagonal_sum_bfloat16(target, taps.data(), static_cast<int>(taps.size()), span.at, span.length);
@@ -151,8 +151,7 @@ class March {
 };
 
 template <class Weight>
-void March::fuse_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>& taps,
-                      Weight weight) const {
+void March::fuse_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>& taps, Weight weight) const {
   taps.clear();
   const int64_t reach = problem_.fuse_radius(), step = problem_.stride;
   for (int64_t i = -reach; i <= reach; i += step) {

@@ -32,8 +32,7 @@ int64_t scratch_floats(const Problem& problem, const Layout& layout, int64_t wid
     const int64_t columns = std::min(problem.w, width + 2 * ring.radius) + (ring.cells ? 1 : 0);
     total += ring.rows * columns * ring.size;
   }
-  // Rows of their own for every lane: dA and R, and the sums of the gradient of beta.
-  return total + (backward ? 3 * lanes * layout.size : 0);
+  return total + (backward ? kLaneRows * lanes * layout.size : 0);
 }
 
 // Share of the peak rate that a matrix product with few rows reaches.

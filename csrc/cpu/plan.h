@@ -37,11 +37,13 @@ struct RingShape {
   bool cells;  // one column more than pixels
 };
 
-RingShape ring_shape(Stage stage, const Problem& problem, const Layout& layout, int64_t chunk,
-                     bool backward);
+RingShape ring_shape(Stage stage, const Problem& problem, const Layout& layout, int64_t chunk, bool backward);
 
 // Rows of a tile that the left-right pass crosses when it runs over row ends.
 int64_t rows_crossed(const Problem& problem);
+
+// Backward, rows of scores that every lane has to itself: dA, R, and the sums of the gradient of beta.
+constexpr int64_t kLaneRows = 3;
 
 struct Plan {
   std::vector<Layout> layouts;

@@ -31,8 +31,7 @@ struct Level {
 const Level kLevels[] = {
     {"base", &base::filters, [] { return true; }},
 #if defined(__x86_64__)
-    {"avx2", &avx2::filters,
-     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {"avx2", &avx2::filters, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
     {"avx512", &avx512::filters,
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

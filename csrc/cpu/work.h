@@ -8,10 +8,10 @@
 namespace contextual_attention {
 
 struct Work {
-  int64_t gemm_calls;      // matrix products
-  int64_t gemm_flop;       // their floating point operations
-  int64_t score_visits;    // scores that a filter has written or reduced
-  int64_t scratch_bytes;   // the largest score scratch of one call
+  int64_t gemm_calls;     // matrix products
+  int64_t gemm_flop;      // their floating point operations
+  int64_t score_visits;   // scores that a filter has written or reduced
+  int64_t scratch_bytes;  // the largest score scratch of one call
 };
 
 // Starts from zero, in all threads. Counting costs a little: the filters run behind counting ones.

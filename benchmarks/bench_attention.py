@@ -1,0 +1,147 @@
+"""How fast the layer is here, and in how much memory, against what one would write in plain PyTorch.
+
+    python benchmarks/bench_attention.py                                  everything, in float32
+    python benchmarks/bench_attention.py --quick                          under a minute
+    python benchmarks/bench_attention.py --shape 512x680 --pass both --dtype float32 bfloat16
+    python benchmarks/bench_attention.py --json benchmarks/results/mine.json --plot mine.png
+
+Every backend that works here runs against the textbook form (convolutions with patches as filters, as the
+published layers do it), a dense form (unfold and matrix products) and that form under torch.compile. Results
+are checked before anything is timed; how time and memory are taken stands in measure.py.
+
+Ends with status 1 if a result is wrong, whatever the times are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import devices
+import torch
+from cases import CASES, PASSES, QUICK, Case, Problem, find_case
+from report import plot, table
+from results import Row, machine, save
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from session import Plan, measure
+from variants import FORMS
+
+from contextual_attention import available_backends
+from contextual_attention.options import PRESETS
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def main() -> int:
+    parser = _parser()
+    arguments = parser.parse_args()
+    try:
+        cases = [find_case(name) for name in arguments.shape or (QUICK if arguments.quick else CASES)]
+    except ValueError as error:
+        parser.error(str(error))
+    torch.set_num_threads(arguments.threads)
+    console = Console()
+    _announce(arguments, console)
+    plan = _plan(arguments)
+    problems = list(_problems(cases, arguments, console))
+    about = machine(sorted({problem.device for problem, _ in problems}))
+    rows: list[Row] = []
+    with _progress(console) as progress:
+        task = progress.add_task("", total=len(problems))
+        for problem, direction in problems:
+            new = measure(problem, direction, plan, lambda what: progress.update(task, description=what))
+            rows += new
+            progress.advance(task)
+            console.print(table(new), "")
+            if arguments.json:
+                save(arguments.json, about, rows)
+    if arguments.plot:
+        plot(rows, arguments.plot)
+    wrong = [row for row in rows if row.wrong]
+    for row in wrong:
+        console.print(f"[red]wrong: {row.label} at {row.shape}, {row.dtype}, {row.direction}: {row.note}")
+    return 1 if wrong else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    backends = available_backends()
+    usable = [name for name, reason in backends.items() if reason is None]
+    add = parser.add_argument
+    add("--backend", nargs="+", choices=backends, default=usable, help="default: all that work here")
+    add("--against", nargs="*", choices=FORMS, default=list(FORMS), help="default: all")
+    add("--shape", nargs="+", metavar="SHAPE", help=f"image sizes, as in 4x256x256, or {', '.join(CASES)}")
+    add("--channels", nargs="+", type=int, help="default: 128 and 96; 128 for holes and strides")
+    add("--dtype", nargs="+", choices=DTYPES, default=["float32"])
+    add("--pass", nargs="+", choices=PASSES, dest="passes", help="default: forward, and both as one step")
+    add("--preset", choices=PRESETS, default="paper")
+    add("--threads", type=int, default=torch.get_num_threads(), help="of the CPU; default: torch's")
+    add("--budget", type=float, help="seconds to time each variant for; default: 4, or 0.3 if quick")
+    add("--patience", type=float, default=30.0, metavar="SECONDS",
+        help="where a step of the textbook form takes longer, the other forms are left out; default: 30")  # fmt: skip
+    add("--json", type=Path, help="file to write results to, or to replace those of the same problems in")
+    add("--plot", type=Path, help="PNG of time and memory against image size")
+    add("--quick", action="store_true", help="small sizes, few samples, no torch.compile")
+    return parser
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    quick, budget = arguments.quick, arguments.budget
+    budget = (0.3 if quick else 4.0) if budget is None else budget
+    backends, forms = tuple(arguments.backend), tuple(arguments.against)
+    return Plan(backends, forms, arguments.threads, budget, arguments.patience, quick)
+
+
+def _announce(arguments: argparse.Namespace, console: Console) -> None:
+    backends = available_backends()
+    for name, reason in backends.items():
+        if reason is not None and name in arguments.backend:
+            raise SystemExit(f"--backend: {name} does not work here: {reason}")
+        if reason is not None:
+            console.print(f"{name}: {reason}", style="dim")
+    for device in sorted({devices.device_of(name) for name in arguments.backend}):
+        console.print(f"{device}: {devices.describe(device)}")
+    busy = os.getloadavg()[0]
+    if busy > 0.5:
+        console.print(
+            f"[yellow]the load of this machine is {busy:.1f}: times will be longer than they could be"
+        )
+
+
+def _problems(
+    cases: list[Case], arguments: argparse.Namespace, console: Console
+) -> Iterator[tuple[Problem, str]]:
+    """Every problem and pass that is asked for and makes sense."""
+    places = dict.fromkeys(devices.device_of(name) for name in arguments.backend)
+    passes = arguments.passes or ["forward", "both"]
+    for device in places:
+        for dtype in arguments.dtype:
+            for case in cases:
+                for channels in arguments.channels or (
+                    case.channels[:1] if arguments.quick else case.channels
+                ):
+                    problem = Problem(case, channels, DTYPES[dtype], arguments.preset, device)
+                    if _makes_sense(problem, console):
+                        yield from ((problem, each) for each in passes if each in case.passes)
+
+
+def _makes_sense(problem: Problem, console: Console) -> bool:
+    try:
+        return bool(problem.options)
+    except ValueError as error:
+        console.print(f"{problem.case.name}: not with the preset {problem.preset}: {error}", style="dim")
+        return False
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
