@@ -94,6 +94,8 @@ class Problem:
             self.case.name,
             (self.case.batch, self.channels, *self.case.size),
             mask=None,
+            # Patches of about norm 1: where a preset leaves a norm in, its logits are of the paper's size.
+            magnitude=1 / math.sqrt(self.options.ksize**2 * self.channels),
             options=self.options,
         )
         inputs = testing.make_inputs(case, self.dtype, self.device)

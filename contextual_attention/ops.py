@@ -42,7 +42,7 @@ _library = torch.library.Library(NAMESPACE, "DEF")
 # workspace: the bound on the score scratch in bytes, 0 for the backend's own choice;
 # foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) float32; beta (B, hb, wb) float32;
 # valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
-# -> cells (B, h+1, w+1, K); offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
+# -> cells (B, h+1, w+1, K) float32; offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
 _library.define(
     f"attend({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
 )
@@ -59,7 +59,7 @@ def _attend_fake(
     softmax_scale, ksize, stride, fuse_k, propagation, masking, return_offsets, workspace,
 ):  # fmt: skip
     batch, h, w, _ = foreground.shape
-    cells = value.new_empty((batch, h + 1, w + 1, value.shape[3]))
+    cells = value.new_empty((batch, h + 1, w + 1, value.shape[3]), dtype=torch.float32)
     offsets_shape = (batch, 2, h, w) if return_offsets else (0,)
     offsets = foreground.new_empty(offsets_shape, dtype=torch.int64)
     statistics = foreground.new_empty((batch, 3, h, w), dtype=torch.float32)

@@ -276,6 +276,9 @@ def _mask_cases() -> list[Case]:
             Case(f"before, multiply: {kind}", (4, 4, 16, 14), mask=kind, options=multiply_before)
             for kind in ("everything", "different")
         ),
+        # With ksize 1 nothing reaches over background rows without a valid patch.
+        Case("bands, ksize 1", (1, 4, 30, 12), mask="bands", options=Options(ksize=1, fuse=False)),
+        Case("stride 3, ksize 1", mask=None, options=Options(rate=1, stride=3, ksize=1, fuse=False)),
         Case("bands, before", (1, 4, 30, 12), mask="bands", options=before),
         Case("bands, wrap", (1, 4, 30, 12), mask="bands", options=wrap),
         Case("bands, stride 2", (1, 4, 40, 12), mask="bands", options=Options(rate=1, stride=2)),

@@ -165,10 +165,14 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
   Tensor scratch = torch::stable::new_empty(batch.foreground, {{workers * floats}}, ScalarType::Float);
   count_scratch(workers * floats * static_cast<int64_t>(sizeof(float)));
   float* memory = scratch.mutable_data_ptr<float>();
+  const auto work = [&](int64_t worker) {
+    for (int64_t n = samples * worker / workers; n < samples * (worker + 1) / workers; ++n)
+      run(n, operands[n], planned[n], threads / workers, memory + worker * floats);
+  };
+  // Not a parallel_for of one worker: it would count as a parallel region, in which the lanes get no threads.
+  if (workers == 1) return work(0);
   torch::stable::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t worker = begin; worker < end; ++worker)
-      for (int64_t n = samples * worker / workers; n < samples * (worker + 1) / workers; ++n)
-        run(n, operands[n], planned[n], threads / workers, memory + worker * floats);
+    for (int64_t worker = begin; worker < end; ++worker) work(worker);
   });
 }
 
@@ -194,8 +198,7 @@ std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor backgrou
                cell_data + n * (p.h + 1) * (p.w + 1) * p.value_channels,
                offset_data ? offset_data + n * 2 * p.h * p.w : nullptr, statistics_of(p, statistics, n));
       });
-  return {value.scalar_type() == ScalarType::Float ? cells : torch::stable::to(cells, value.scalar_type()),
-          offsets, statistics};
+  return {cells, offsets, statistics};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(

@@ -70,8 +70,9 @@ struct Needs {
 
 void add_backward(const Problem& problem, const Rows& owned, const Rows& valid, Needs& needs) {
   const Reach reach{problem};
-  needs.gram_gradient.assign(owned.begin(), owned.end() - 1);
-  needs.product_gradient = both(dilate(needs.gram_gradient, problem.patch_radius()), reach.scores(valid));
+  const Rows scores = reach.scores(valid);
+  needs.gram_gradient = both(Rows(owned.begin(), owned.end() - 1), dilate(scores, problem.patch_radius()));
+  needs.product_gradient = both(dilate(needs.gram_gradient, problem.patch_radius()), scores);
   Rows logits = needs.product_gradient;
   if (problem.wrap()) {
     needs.columnwise_gradient = reach.left_right(logits);
