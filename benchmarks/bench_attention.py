@@ -72,19 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     backends = available_backends()
     usable = [name for name, reason in backends.items() if reason is None]
+    shapes = f"image sizes, as in 4x256x256, or {', '.join(CASES)}; default: these"
+    patience = "where a step of the textbook form takes longer, other forms are left out; default: 30"
     add = parser.add_argument
     add("--backend", nargs="+", choices=backends, default=usable, help="default: all that work here")
     add("--against", nargs="*", choices=FORMS, default=list(FORMS), help="default: all")
-    add("--shape", nargs="+", metavar="SHAPE", help=f"image sizes, as in 4x256x256, or {', '.join(CASES)}")
+    add("--shape", nargs="+", metavar="SHAPE", help=shapes)
     add("--channels", nargs="+", type=int, help="default: 128 and 96; 128 for holes and strides")
-    add("--dtype", nargs="+", choices=DTYPES, default=["float32"])
+    add("--dtype", nargs="+", choices=DTYPES, default=["float32"], help="default: float32")
     add("--pass", nargs="+", choices=PASSES, dest="passes", help="default: forward, and both as one step")
-    add("--preset", choices=PRESETS, default="paper")
+    add("--preset", choices=PRESETS, default="paper", help="default: paper")
     add("--threads", type=int, default=torch.get_num_threads(), help="of the CPU; default: torch's")
-    add("--budget", type=float, help="seconds to time each variant for; default: 4, or 0.3 if quick")
-    add("--patience", type=float, default=30.0, metavar="SECONDS",
-        help="where a step of the textbook form takes longer, the other forms are left out; default: 30")  # fmt: skip
-    add("--json", type=Path, help="file to write results to, or to replace those of the same problems in")
+    add("--budget", type=float, metavar="SECONDS", help="to time each variant for; default: 4, quick 0.3")
+    add("--patience", type=float, metavar="SECONDS", default=30.0, help=patience)
+    add("--json", type=Path, help="file of results, to write or to add to")
     add("--plot", type=Path, help="PNG of time and memory against image size")
     add("--quick", action="store_true", help="small sizes, few samples, no torch.compile")
     return parser

@@ -59,7 +59,9 @@ class Case:
 
     def with_hole(self, percent: int) -> Case:
         """Attending in a hole of this share of the area, of whole pixels at rate 2."""
-        rows, columns = (2 * round(side * math.sqrt(percent / 100) / 2) for side in self.size)
+        height, width = self.size
+        rows = 2 * max(1, round(height * math.sqrt(percent / 100) / 2))
+        columns = 2 * max(1, round(height * width * percent / 100 / rows / 2))
         name = f"{self.name}-hole{percent}"
         return replace(self, name=name, hole=(rows, columns), inside=True, channels=(128,))
 

@@ -42,7 +42,7 @@ def dense(foreground: Tensor, background: Tensor, mask: Tensor | None, options: 
     weights = softmax(scores, valid, 2, options)
     if options.fuse and options.propagation == "after":
         weights = rescale(_propagate(weights, sizes, options), valid, 2)
-    # Not the transpose of this product: torch 2.13's compiler then gives gradients that are wrong where N = M.
+    # Not the transpose of this product: torch 2.13's compiler then gets the gradients wrong where N = M.
     patches = weights @ pasted_patches(background, options).transpose(1, 2)  # (B, N, C * (2 rate)**2)
     pasted = F.fold(patches.transpose(1, 2), canvas(h, w, options), 2 * options.rate, stride=options.rate)
     return crop(pasted / cover(h, w, pasted, options), background, options)

@@ -85,38 +85,43 @@ def table(rows: Sequence[Row]) -> Any:
     """A rich table of the rows of one problem and pass."""
     from rich.table import Table
 
+    left = {"title_justify": "left", "caption_justify": "left"}
+    shown = Table(title=problem_text(rows[0]), title_style="bold", caption=_caption(rows), **left)
     half = any(row.ratio_to_float32 for row in rows)
-    shown = Table(
-        title=problem_text(rows[0]), title_justify="left", title_style="bold", caption_justify="left"
-    )
     shown.add_column("variant", no_wrap=True)
     headings = ["time", "±", "n", "ratio", *(["to float32"] if half else []), "memory", "GFLOP/s", "GEMM"]
     for heading in headings:
         shown.add_column(heading, justify="right", no_wrap=True)
-    shown.add_column("", style="red" if any(row.wrong for row in rows) else "dim")
     for row in rows:
-        shown.add_row(*_cells(row, half))
-    first = next((row for row in rows if row.gemm_gflops), None)
-    if first:
-        shown.caption = (
-            f"GEMM: {first.gemm_gflops:.0f} GFLOP/s, {first.dtype}, {first.gemm_side}³, in the same turns"
-        )
+        shown.add_row(*_cells(row, half), style="red" if row.wrong else None)
     return shown
 
 
 def _cells(row: Row, half: bool) -> list[str]:
-    cells = [
+    ratios = [row.ratio, *([row.ratio_to_float32] if half else [])]
+    return [
         row.label,
         _or_nothing(time_text, row.median),
         _or_nothing(lambda x: f"{100 * x:.0f} %", row.spread),
         str(len(row.seconds) or ""),
-        _or_nothing(ratio_text, row.ratio),
-        *([_or_nothing(ratio_text, row.ratio_to_float32)] if half else []),
-        _or_nothing(bytes_text, row.working_bytes),
+        *(_or_nothing(ratio_text, ratio) for ratio in ratios),
+        row.note if _is_unfit(row) else _or_nothing(bytes_text, row.working_bytes),
         _or_nothing(lambda x: f"{x:.0f}", row.gflops),
         _or_nothing(lambda x: f"{100 * x:.0f} %", row.gemm_share),
     ]
-    return [*cells, row.note or ""]
+
+
+def _caption(rows: Sequence[Row]) -> str:
+    lines = [f"{row.label}: {row.note}" for row in rows if row.note and not _is_unfit(row)]
+    timed = next((row for row in rows if row.gemm_gflops), None)
+    if timed:
+        rate = f"{timed.gemm_gflops:.0f} GFLOP/s, {timed.dtype}, {timed.gemm_side}³"
+        lines.append(f"GEMM: {rate}, in the same turns")
+    return "\n".join(lines)
+
+
+def _is_unfit(row: Row) -> bool:
+    return (row.note or "").startswith("would need")
 
 
 # The README's table
@@ -165,12 +170,12 @@ def _markdown_caption(about: dict[str, Any], rows: Sequence[Row]) -> str:
     devices = "; ".join(about["devices"].values())
     side = next(row.gemm_side for row in rows if row.gemm_side)
     return (
-        f"{devices}; {', '.join(map(str, threads))} threads, torch {about['torch']}. Medians, all forms in turns "
-        "in one process. "
-        "*ratio*: the textbook form's time over this package's. *of GEMM*: arithmetic of the factored form, over "
-        f"time, over the rate of a {side}³ matrix product in the same dtype at the same time. *memory*: the most "
-        "that is held beyond inputs, output and gradients, textbook → this package. Where a hole is rebuilt, "
-        "the textbook form, which cannot leave anything out, rebuilds everything."
+        f"{devices}; {', '.join(map(str, threads))} threads, torch {about['torch']}. Medians, all forms in "
+        "turns in one process. *ratio*: the textbook form's time over this package's. *of GEMM*: arithmetic "
+        f"of the factored form, over time, over the rate of a {side}³ matrix product in the same dtype and "
+        "turns. *memory*: the most that is held beyond inputs, output and gradients, textbook → this "
+        "package. Where a hole is rebuilt, the textbook form, which cannot leave anything out, rebuilds "
+        "everything."
     )
 
 
@@ -243,7 +248,7 @@ def _draw(time: Any, memory: Any, rows: Sequence[Row], label: str, colour: str) 
     rows = sorted(rows, key=pixels)
     timed = [row for row in rows if row.median is not None]
     weighed = [row for row in rows if row.working_bytes]
-    unfit = [row for row in rows if row.median is None and (row.note or "").startswith("would need")]
+    unfit = [row for row in rows if _is_unfit(row)]
     line = {"color": colour, "label": label, "marker": "o"}
     time.plot([pixels(row) for row in timed], [row.median for row in timed], **line)
     memory.plot([pixels(row) for row in weighed], [row.working_bytes / 1e6 for row in weighed], **line)

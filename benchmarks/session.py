@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import devices
 import torch
 from cases import Problem
-from checking import Judge
+from checking import Judge, Verdict
 from measure import Run, gemm, interleave, working_memory
 from report import bytes_text, problem_text, time_text
 from results import Row, add_ratios
@@ -43,10 +43,6 @@ class Entry:
     first: float = 0.0
 
     @property
-    def is_form(self) -> bool:
-        return not self.variant.is_backend
-
-    @property
     def is_quoted(self) -> bool:
         """Whether ratios are made of it: then a single slow sample is not enough."""
         return self.variant.name == "textbook" or self.variant.is_fused
@@ -74,57 +70,58 @@ def measure(problem: Problem, direction: str, plan: Plan, tell: Callable[[str], 
     return [entry.row for entry in entries]
 
 
-def _check(
-    entries: list[Entry], problem: Problem, direction: str, plan: Plan, tell: Callable[[str], None]
-) -> None:
-    judges: dict[Problem, Judge] = {}
-    textbook_seconds = 0.0
-    for entry in entries:
-        tell(entry.row.label)
-        entry.row.note = _obstacle(entry, problem, textbook_seconds, plan.patience)
-        if entry.row.note is not None:
-            continue
-        solved = entry.variant.problem(problem)
-        if solved not in judges:
-            judges[solved] = Judge(solved, direction)
-        try:
-            _check_one(entry, problem, direction, judges[solved])
-        except Exception as error:
-            if not entry.is_form:
-                raise
-            entry.row.note = _in_a_line(error)
-        if entry.variant.name == "textbook":
-            textbook_seconds = max(textbook_seconds, entry.first)
+def obstacle(variant: Variant, problem: Problem, direction: str) -> str | None:
+    """Why a variant cannot run on a problem here; None: it can."""
+    refusal = variant.refusal(problem)
+    if refusal is not None:
+        return refusal
+    needed = variant.estimated_bytes(problem, direction)
+    if needed > (1 - _MARGIN) * devices.free_bytes(problem.device):
+        return f"would need {bytes_text(needed)}"
+    return None
 
 
-def _check_one(entry: Entry, problem: Problem, direction: str, judge: Judge) -> None:
-    run = Run(problem, entry.variant, direction)
-    if entry.variant.name == "compiled":
+def checked(variant: Variant, problem: Problem, direction: str, judge: Judge) -> tuple[Run, float, Verdict]:
+    """A variant's run after one pass: with the seconds that this took and what the judge says of it."""
+    run = Run(problem, variant, direction)
+    if variant.name == "compiled":
         run.once()  # compiles
     devices.synchronize(problem.device)
     start = time.perf_counter()
     result = run.once()
     devices.synchronize(problem.device)
-    entry.first = time.perf_counter() - start
-    verdict = judge.verdict(entry.variant, problem, result)
-    row = entry.row
-    row.judge, row.errors, row.wrong = verdict.judge, verdict.errors, verdict.wrong
-    if verdict.wrong:
-        row.note = f"WRONG: {verdict}"
-    else:
-        entry.run = run
+    seconds = time.perf_counter() - start
+    return run, seconds, judge.verdict(variant, problem, result)
 
 
-def _obstacle(entry: Entry, problem: Problem, textbook_seconds: float, patience: float) -> str | None:
-    """Why a variant is not run on a problem; None: it is."""
-    refusal = entry.variant.refusal(problem)
-    if refusal is not None:
-        return refusal
-    if entry.row.estimated_bytes > (1 - _MARGIN) * devices.free_bytes(problem.device):
-        return f"would need {bytes_text(entry.row.estimated_bytes)}"
-    if textbook_seconds > patience and not entry.is_quoted:
-        return f"left out: the textbook form takes {time_text(textbook_seconds)}"
-    return None
+def _check(
+    entries: list[Entry], problem: Problem, direction: str, plan: Plan, tell: Callable[[str], None]
+) -> None:
+    judges: dict[Problem, Judge] = {}
+    slowest_textbook = 0.0
+    for entry in entries:
+        variant, row = entry.variant, entry.row
+        tell(row.label)
+        row.note = obstacle(variant, problem, direction)
+        if row.note is None and slowest_textbook > plan.patience and not entry.is_quoted:
+            row.note = f"left out, for the textbook form takes {time_text(slowest_textbook)}"
+        if row.note is not None:
+            continue
+        solved = variant.problem(problem)
+        if solved not in judges:
+            judges[solved] = Judge(solved, direction)
+        try:
+            run, entry.first, verdict = checked(variant, problem, direction, judges[solved])
+        except Exception as error:
+            if variant.is_backend:
+                raise
+            row.note = _in_a_line(error)
+            continue
+        row.judge, row.errors, row.wrong = verdict.judge, verdict.errors, verdict.wrong
+        row.note = f"WRONG: {verdict}" if verdict.wrong else None
+        entry.run = None if verdict.wrong else run
+        if variant.name == "textbook":
+            slowest_textbook = max(slowest_textbook, entry.first)
 
 
 def _time(entries: list[Entry], problem: Problem, plan: Plan, tell: Callable[[str], None]) -> None:
@@ -144,7 +141,7 @@ def _weigh(entry: Entry, problem: Problem, direction: str, threads: int) -> None
     try:
         grown = working_memory(problem, entry.variant, direction, threads)
     except Exception as error:
-        if not entry.is_form:
+        if entry.variant.is_backend:
             raise
         grown = _in_a_line(error)
     if isinstance(grown, str):

@@ -19,8 +19,9 @@ FORWARD = 2e-6
 # itself is off by up to 1e-5.
 GRADIENT = 2e-5
 # dL = A (dA - sum A dA) cancels: where the softmax is sure of itself, or all values are alike, nothing is
-# left of dA but its rounding, 2**-24 of |upstream| |value|, and the slope of the logits carries that on.
-SHARE = 2e-7
+# left of dA = <upstream, V> but its rounding, 2**-24 of |upstream| |V|, and the slope of the logits carries
+# that on.
+SHARE = 2**-24
 
 Problem = dict[str, Any]
 
@@ -109,28 +110,32 @@ def steepness(problem: Problem) -> float:
 
 
 def cancelled(problem: Problem, name: str) -> float:
-    """The size of what cancels in a gradient: |upstream| times how far dA carries into this operand.
+    """The size of what cancels in a gradient: |upstream| |V| times how steeply logits depend on the operand.
 
-    The value's own gradient is a plain product. In the features' gradients dA is of the size
-    |upstream| |value|, and the logits' slope is softmax_scale over the norm of a patch, or a ratio of norms.
+    V is the patch of the value that dA is a product with. The value's own gradient is a plain product.
     """
-    options = options_of(problem)
     value = problem["background"] if problem["value"] is None else problem["value"]
-    pixels = problem["foreground"].shape[-2:].numel() * value.shape[1] * problem["foreground"].shape[0]
     resolution = value.shape[-2] // problem["background"].shape[-2]
-    norm = resolution * pixels**0.5  # of the upstream gradient, of independent unit entries
+    patch = value.shape[1] * (2 * problem["rate"] * resolution) ** 2
+    pasted = value.shape[1] * resolution**2 * problem["foreground"][:, 0].numel()
+    upstream_norm = pasted**0.5  # of independent entries of unit size
     if name == "value":
-        return norm
-    own = norm if problem["value"] is None and name == "background" else 0.0
-    slope = 1.0 if options.normalize == "background" else 1 / max(_least_norm(problem), options.eps)
-    return own + norm * options.softmax_scale * _rms(value) * slope
+        return upstream_norm
+    own = upstream_norm if problem["value"] is None and name == "background" else 0.0
+    return own + upstream_norm * patch**0.5 * _rms(value) * _slope(problem, name)
 
 
-def _least_norm(problem: Problem) -> float:
+def _slope(problem: Problem, name: str) -> float:
+    """The most that a logit changes with a patch: the direct term and the one through the norm cancel."""
     options = options_of(problem)
-    f, b = (problem[name].detach().double() for name in ("foreground", "background"))
+    f, b = (problem[each].detach().double() for each in ("foreground", "background"))
+    if not f.numel():
+        return 0.0
     patches = reference.foreground_patches(f, options), reference.background_patches(b, options)
-    return min((reference.norm(x, options).min().item() for x in patches if x.numel()), default=1.0)
+    own, other = (reference.norm(x, options) for x in (patches if name == "foreground" else patches[::-1]))
+    if options.normalize == "both":
+        return options.softmax_scale / own.min().item()
+    return options.softmax_scale * (1.0 if name == "foreground" else (other.max() / own.min()).item())
 
 
 def _rms(x: Tensor) -> float:

@@ -186,9 +186,9 @@ double norm_gradients(const float* gradient, const float* product, const float* 
     float part = 0;
 #pragma omp simd reduction(+ : part)
     for (int64_t i = start; i < end; ++i) {
-      const float t = product[i] * gradient[i];
-      part += beta[i] * t;
-      beta_gradient[i] += alpha * t;
+      // The norm first: product * gradient overflows where the features are large.
+      part += beta[i] * product[i] * gradient[i];
+      beta_gradient[i] += alpha * product[i] * gradient[i];
     }
     total += part;
   }

@@ -1,0 +1,55 @@
+"""The benchmark's cases under pytest-benchmark: `pytest benchmarks/`, or some of them by `-k "512x680"`.
+
+What does not fit into the memory of this machine is skipped and says what it would need; a wrong result
+fails. The slow forms are timed three times.
+"""
+
+from functools import lru_cache
+
+import pytest
+import torch
+from cases import CASES, Problem
+from checking import Judge
+from measure import SLOW
+from report import problem_text
+from results import Row
+from session import checked, obstacle
+from variants import FORMS, variants_for
+
+from contextual_attention import available_backends
+
+USABLE = [name for name, reason in available_backends().items() if reason is None]
+
+
+def _everything():
+    for case in CASES.values():
+        problem = Problem(case, case.channels[0], torch.float32, "paper", "cpu")
+        for direction in ("forward", "both"):
+            if direction in case.passes:
+                for variant in variants_for(problem, USABLE, FORMS):
+                    yield pytest.param(
+                        problem, direction, variant, id=f"{case.name}-{direction}-{variant.label}"
+                    )
+
+
+@lru_cache(maxsize=2)
+def _judge(problem, direction):
+    torch.compiler.reset()
+    return Judge(problem, direction)
+
+
+@pytest.mark.parametrize(("problem", "direction", "variant"), list(_everything()))
+def test_attention(benchmark, problem, direction, variant):
+    reason = obstacle(variant, problem, direction)
+    if reason is not None:
+        pytest.skip(reason)
+    judge = _judge(variant.problem(problem), direction)
+    run, seconds, verdict = checked(variant, problem, direction, judge)
+    assert not verdict.wrong, str(verdict)
+    row = Row.of(problem, variant, direction, torch.get_num_threads())
+    benchmark.group = problem_text(row)
+    benchmark.extra_info.update(flop=row.flop, judge=verdict.judge, errors=verdict.errors)
+    if seconds < SLOW:
+        benchmark(run.once)
+    else:
+        benchmark.pedantic(run.once, rounds=3)
