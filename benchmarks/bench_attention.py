@@ -49,6 +49,8 @@ def main() -> int:
     problems = list(_problems(cases, arguments, console))
     about = machine(sorted({problem.device for problem, _ in problems}))
     rows: list[Row] = []
+    if arguments.json:
+        save(arguments.json, about, rows)  # refuses another machine's file before anything is measured
     with _progress(console) as progress:
         task = progress.add_task("", total=len(problems))
         for problem, direction in problems:
@@ -78,17 +80,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--backend", nargs="+", choices=backends, default=usable, help="default: all that work here")
     add("--against", nargs="*", choices=FORMS, default=list(FORMS), help="default: all")
     add("--shape", nargs="+", metavar="SHAPE", help=shapes)
-    add("--channels", nargs="+", type=int, help="default: 128 and 96; 128 for holes and strides")
+    add("--channels", nargs="+", type=_count, help="default: 128 and 96; 128 for holes and strides")
     add("--dtype", nargs="+", choices=DTYPES, default=["float32"], help="default: float32")
     add("--pass", nargs="+", choices=PASSES, dest="passes", help="default: forward, and both as one step")
     add("--preset", choices=PRESETS, default="paper", help="default: paper")
-    add("--threads", type=int, default=torch.get_num_threads(), help="of the CPU; default: torch's")
+    add("--threads", type=_count, default=torch.get_num_threads(), help="of the CPU; default: torch's")
     add("--budget", type=float, metavar="SECONDS", help="to time each variant for; default: 4, quick 0.3")
     add("--patience", type=float, metavar="SECONDS", default=30.0, help=patience)
     add("--json", type=Path, help="file of results, to write or to add to")
     add("--plot", type=Path, help="PNG of time and memory against image size")
     add("--quick", action="store_true", help="small sizes, few samples, no torch.compile")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text!r}")
+    return int(text)
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:

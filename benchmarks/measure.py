@@ -32,7 +32,7 @@ Key = TypeVar("Key", bound=Hashable)
 # From this many seconds on, the call whose result is checked is the first sample: warmth is no matter.
 SLOW = 5.0
 _SAMPLE = 0.01
-_LEAST_SAMPLES, _MOST_SAMPLES = 5, 50
+_MOST_SAMPLES = 50
 _SAMPLES_OF_SLOW = 3
 
 
@@ -103,6 +103,7 @@ def interleave(
     first: Mapping[Key, float],
     once: set[Key],
     budget: float,
+    least: int,
     tell: Callable[[Key], None],
 ) -> dict[Key, list[float]]:
     """Samples of every run, in turns.
@@ -111,7 +112,8 @@ def interleave(
         runs: From a number of calls to seconds a call.
         first: What a call has taken when it was checked. Slow ones start with this as their first sample.
         once: Runs of which one sample is enough if they are slow.
-        budget: Seconds to spend on each run, if this gives 5 to 50 samples; slow ones have 3.
+        budget: Seconds to spend on each run, if this gives `least` to 50 samples; slow ones have 3.
+        least: See there.
         tell: Told whenever a run has its turn.
 
     Returns:
@@ -126,7 +128,7 @@ def interleave(
             continue
         seconds = run(1)
         calls = max(1, math.ceil(_SAMPLE / seconds))
-        wanted = int(min(max(budget / (seconds * calls), _LEAST_SAMPLES), _MOST_SAMPLES))
+        wanted = int(min(max(budget / (seconds * calls), least), _MOST_SAMPLES))
         plans[key] = (wanted, calls)
     rounds = max(wanted for wanted, _ in plans.values())
     for turn in range(rounds):

@@ -8,6 +8,7 @@ python benchmarks/report.py plot    benchmarks/results/<machine>.json times.png
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -106,7 +107,7 @@ def _cells(row: Row, half: bool) -> list[str]:
         str(len(row.seconds) or ""),
         *(_or_nothing(ratio_text, ratio) for ratio in ratios),
         row.note if _is_unfit(row) else _or_nothing(bytes_text, row.working_bytes),
-        _or_nothing(lambda x: f"{x:.0f}", row.gflops),
+        _or_nothing(lambda x: f"{x:.0f}" if x >= 9.95 else f"{x:.1f}", row.gflops),
         _or_nothing(lambda x: f"{100 * x:.0f} %", row.gemm_share),
     ]
 
@@ -145,7 +146,8 @@ def markdown(about: dict[str, Any], rows: Sequence[Row]) -> str:
 
 def _markdown_line(best: Row, same: Sequence[Row]) -> str:
     forms = {row.label.removesuffix(", whole"): row for row in same if row.variant != best.variant}
-    work = f"{work_text(best)}, {best.dtype}, {_PASS[best.direction]}"
+    preset = "" if best.preset == "paper" else f", {best.preset}"
+    work = f"{work_text(best)}, {best.dtype}, {_PASS[best.direction]}{preset}"
     times = [_form_text(forms.get(name)) for name in ("textbook", "dense", "compiled")]
     memory = [_or_nothing(bytes_text, row and row.working_bytes) for row in (forms.get("textbook"), best)]
     cells = [
@@ -225,13 +227,15 @@ def plot(rows: Iterable[Row], path: Path) -> None:
         time.set_title(_PASS[direction])
         time.set_ylabel("seconds")
         memory.set_ylabel("working memory, MB")
-        memory.set_xlabel("image, pixels")
+        memory.set_xlabel("image")
         for index, label in enumerate(labels):
             own = [row for row in single if (row.direction, row.label) == (direction, label)]
             _draw(time, memory, own, label, f"C{index}")
+    images = sorted({tuple(row.image) for row in single}, key=math.prod)
     for each in axes.flat:
-        each.set_xscale("log")
-        each.set_yscale("log")
+        each.set(xscale="log", yscale="log")
+        each.set_xticks([math.prod(image) for image in images], ["{}×{}".format(*image) for image in images])
+        each.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         each.grid(alpha=0.3)
     axes[0, 0].legend()
     channels, dtype, preset, device, threads = about(single[0])
@@ -243,7 +247,7 @@ def plot(rows: Iterable[Row], path: Path) -> None:
 
 def _draw(time: Any, memory: Any, rows: Sequence[Row], label: str, colour: str) -> None:
     def pixels(row: Row) -> int:
-        return row.image[0] * row.image[1]
+        return math.prod(row.image)
 
     rows = sorted(rows, key=pixels)
     timed = [row for row in rows if row.median is not None]

@@ -132,7 +132,7 @@ def _time(entries: list[Entry], problem: Problem, plan: Plan, tell: Callable[[st
     runs = {entry.row.label: entry.run.seconds for entry in entries} | {_GEMM: product}
     first = {entry.row.label: entry.first for entry in entries} | {_GEMM: product(1)}
     once = {entry.row.label for entry in entries if not entry.is_quoted}
-    samples = interleave(runs, first, once, plan.budget, tell)
+    samples = interleave(runs, first, once, plan.budget, 3 if plan.quick else 5, tell)
     for entry in entries:
         entry.row.take(samples[entry.row.label], samples[_GEMM], side)
 

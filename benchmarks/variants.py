@@ -114,14 +114,14 @@ def variants_for(
 ) -> list[Variant]:
     """What is measured on a problem.
 
-    Where only a hole is rebuilt, the whole is measured too, and of the forms only the textbook's. In half
+    Where only a hole is rebuilt, the whole is measured too, and no form is compiled. In half
     precision the textbook form also runs in float32.
     """
     inside = problem.case.inside
     backends = [Variant(name) for name in named if name == "reference" or device_of(name) == problem.device]
     if inside:
         backends += [replace(variant, whole=True) for variant in backends if variant.is_fused]
-        forms = [form for form in forms if form == "textbook"]
+        forms = [form for form in forms if form != "compiled"]
     variants = [Variant(form, whole=inside) for form in forms if not (quick and form == "compiled")]
     if problem.dtype.itemsize < 4 and "textbook" in forms:
         # First, for it can judge the others.

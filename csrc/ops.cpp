@@ -135,19 +135,20 @@ constexpr int64_t kDefaultWorkspace = 32 << 20;
 // time. run(sample, operands, schedule, lanes, scratch).
 template <class Run>
 void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run& run) {
-  const int64_t threads = torch::stable::get_num_threads(), samples = batch.problem.batch;
+  const Problem& p = batch.problem;
+  const int64_t threads = torch::stable::get_num_threads(), samples = p.batch;
   std::vector<Operands> operands;
   for (int64_t n = 0; n < samples; ++n) operands.push_back(batch.sample(n));
   const auto schedules = [&](int64_t lanes, int64_t bytes) {
     std::vector<Schedule> all;
-    for (const Operands& sample : operands)
-      all.push_back(make_schedule(batch.problem, sample, lanes, bytes, backward));
+    for (const Operands& sample : operands) all.push_back(make_schedule(p, sample, lanes, bytes, backward));
     return all;
   };
   const auto fits = [](const std::vector<Schedule>& all) {
     return std::all_of(all.begin(), all.end(), [](const Schedule& s) { return s.plan.chunk > 0; });
   };
-  int64_t workers = samples % threads == 0 || samples >= 4 * threads ? threads : 1;
+  const bool small = samples * p.h * p.w * p.hb * p.wb < kScoresWorthSharing;
+  int64_t workers = !small && (samples % threads == 0 || samples >= 4 * threads) ? threads : 1;
   const int64_t bound = workspace > 0 ? workspace : kDefaultWorkspace;
   std::vector<Schedule> planned = schedules(threads / workers, bound / workers);
   if (workers > 1 && !fits(planned)) {
@@ -155,7 +156,7 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
     planned = schedules(threads, bound);
   }
   if (!fits(planned)) {
-    const int64_t least = least_workspace(batch.problem, threads, backward);
+    const int64_t least = least_workspace(p, threads, backward);
     STD_TORCH_CHECK(workspace == 0, "contextual_attention: workspace: expected at least ", least,
                     " bytes for this problem, got ", workspace);
     planned = schedules(threads, least);

@@ -131,7 +131,8 @@ class TestMeasuring:
         def run(name):
             return lambda calls: turns.append(name) or seconds[name]
 
-        samples = interleave({name: run(name) for name in seconds}, seconds, {"once"}, 1.0, lambda name: None)
+        runs = {name: run(name) for name in seconds}
+        samples = interleave(runs, seconds, {"once"}, 1.0, 5, lambda name: None)
         assert {name: len(taken) for name, taken in samples.items()} == {
             "quick": 50,
             "middle": 5,

@@ -210,6 +210,15 @@ def test_an_empty_batch_works(backend):
         assert gradient.shape == x.shape
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sums_of_large_halves_do_not_overflow(backend):
+    """Four patches overlap: their sum is four times the largest float16 here, their mean is not."""
+    maps = features(1, 2, 6, 6).half()
+    value = torch.full((1, 1, 6, 6), 60000.0, dtype=torch.float16)
+    output = contextual_attention(maps, maps, value=value, rate=1, ksize=1, fuse=False, backend=backend)
+    assert torch.isfinite(output).all()
+
+
 LAYOUTS = {
     "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
     "transposed": lambda x: x.mT.contiguous().mT,

@@ -70,7 +70,10 @@ void March::for_columns(const Ring& ring, const std::function<void(int64_t, int6
   const auto run = [&](int64_t lane) {
     for (int64_t x = columns * lane / lanes_; x < columns * (lane + 1) / lanes_; ++x) f(lane, first + x);
   };
-  if (lanes_ == 1) return run(0);
+  if (lanes_ == 1 || columns * layout_.size < kScoresWorthSharing) {
+    for (int64_t lane = 0; lane < lanes_; ++lane) run(lane);
+    return;
+  }
   torch::stable::parallel_for(0, lanes_, 1, [&](int64_t begin, int64_t end) {
     for (int64_t lane = begin; lane < end; ++lane) run(lane);
   });

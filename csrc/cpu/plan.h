@@ -45,6 +45,9 @@ int64_t rows_crossed(const Problem& problem);
 // Backward, rows of scores that every lane has to itself: dA, R, and the sums of the gradient of beta.
 constexpr int64_t kLaneRows = 3;
 
+// Fewer scores than this take less time than waking the other threads and waiting for them.
+constexpr int64_t kScoresWorthSharing = 1 << 14;
+
 struct Plan {
   std::vector<Layout> layouts;
   int64_t segments = 1;  // of a tile's columns

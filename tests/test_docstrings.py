@@ -1,0 +1,18 @@
+"""The examples in the public docstrings run and print what they say."""
+
+import doctest
+import importlib
+
+import pytest
+import torch
+
+import contextual_attention
+
+
+@pytest.mark.parametrize("module", ["backends", "functional", "modules", "options", "visualize"])
+def test_examples_run(module):
+    names = {name: getattr(contextual_attention, name) for name in contextual_attention.__all__}
+    loaded = importlib.import_module(f"contextual_attention.{module}")
+    result = doctest.testmod(loaded, extraglobs={"torch": torch, **names})
+    assert result.attempted > 0
+    assert result.failed == 0
