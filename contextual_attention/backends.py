@@ -6,6 +6,7 @@ The one place that imports the compiled extension and remembers why it could not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 
 import torch
@@ -15,7 +16,8 @@ from . import ops  # noqa: F401  (defines the operators that the extension's ker
 extension: ModuleType | None
 extension_error: str | None
 try:
-    from . import _C as extension
+    # Not `from . import _C`: where it is missing, that blames a circular import.
+    extension = import_module("._C", __package__)
 except ImportError as error:
     extension = None
     extension_error = f"the compiled extension contextual_attention._C did not load: {error}"

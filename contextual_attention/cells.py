@@ -33,8 +33,9 @@ def resolution(x: Tensor, features: Tensor) -> int:
 
 # Downscaling
 #
-# Picking pixels and placing them back are each other's adjoint, and operators for the sake of torch.compile:
-# its index_add writes out of bounds (2.13, CPU), and strided slices make it tell odd heights from even ones.
+# Picking pixels and placing them back are each other's adjoint. They are operators for the sake of speed (the
+# CPU kernels are one transposing copy, csrc/maps.cpp) and of torch.compile: with index_select its backward
+# corrupted memory (2.13, CPU), and strided slices make it tell odd heights from even ones.
 
 
 @torch.library.custom_op("contextual_attention::pick", mutates_args=())
