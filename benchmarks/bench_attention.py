@@ -43,7 +43,7 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     torch.set_num_threads(arguments.threads)
-    console = Console()
+    console = _console()
     _announce(arguments, console)
     plan = _plan(arguments)
     problems = list(_problems(cases, arguments, console))
@@ -137,6 +137,12 @@ def _problems(
                     problem = Problem(case, channels, DTYPES[dtype], arguments.preset, device)
                     if _makes_sense(problem, console):
                         yield from ((problem, each) for each in passes if each in case.passes)
+
+
+def _console() -> Console:
+    """A log has no width of its own: there the tables have room."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
 
 
 def _makes_sense(problem: Problem, console: Console) -> bool:

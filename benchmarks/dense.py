@@ -51,19 +51,23 @@ def dense(foreground: Tensor, background: Tensor, mask: Tensor | None, options: 
 def _propagate(x: Tensor, sizes: tuple[int, int, int, int], options: Options) -> Tensor:
     """Along equal displacements, left-right and then top-down: (B, N, M) -> the same."""
     h, w, hs, ws = sizes
-    if options.boundary == "wrap":
-        x = _diagonal_sum(x, options)
-        x = x.reshape(-1, h, w, hs, ws).permute(0, 2, 1, 4, 3).reshape(-1, w * h, ws * hs)
-        x = _diagonal_sum(x, options)
-        return x.reshape(-1, w, h, ws, hs).permute(0, 2, 1, 4, 3).reshape(-1, h * w, hs * ws)
-    x = _diagonal_sum(x.reshape(-1, h, w, hs, ws).transpose(2, 3), options)  # (B, h, hs, w, ws)
-    x = _diagonal_sum(x.permute(0, 3, 4, 1, 2), options)  # (B, w, ws, h, hs)
-    return x.permute(0, 3, 1, 4, 2).reshape(-1, h * w, hs * ws)
+    if options.boundary == "zero":
+        # No permutation in between: torch 2.13's compiler gets its gradient wrong where N = M.
+        x = _diagonal_sum(x.reshape(-1, h, w, hs, ws), 2, options)
+        return _diagonal_sum(x, 1, options).reshape(-1, h * w, hs * ws)
+    x = _diagonal_sum(x[:, :, None], 1, options)
+    x = x.reshape(-1, h, w, hs, ws).permute(0, 2, 1, 4, 3).reshape(-1, w * h, 1, ws * hs)
+    x = _diagonal_sum(x, 1, options)
+    return x.reshape(-1, w, h, ws, hs).permute(0, 2, 1, 4, 3).reshape(-1, h * w, hs * ws)
 
 
-def _diagonal_sum(x: Tensor, options: Options) -> Tensor:
-    """sum_i x[..., p + i * stride, q + i], |i| <= fuse_k // 2, zero outside: (..., n, m) -> the same."""
-    n, m = x.shape[-2:]
+def _diagonal_sum(x: Tensor, dim: int, options: Options) -> Tensor:
+    """sum_i x[.., p + i * stride, .., q + i, ..], |i| <= fuse_k // 2, zero outside.
+
+    p is the dimension `dim`, q the second after it.
+    """
+    n, m = x.shape[dim], x.shape[dim + 2]
     reach, stride = options.fuse_k // 2, options.stride
-    padded = F.pad(x, (reach, reach, reach * stride, reach * stride))
-    return sum(padded[..., i * stride : i * stride + n, i : i + m] for i in range(options.fuse_k))
+    behind = [0, 0] * (x.dim() - dim - 3)
+    padded = F.pad(x, (*behind, reach, reach, 0, 0, reach * stride, reach * stride))
+    return sum(padded.narrow(dim, i * stride, n).narrow(dim + 2, i, m) for i in range(options.fuse_k))

@@ -84,13 +84,16 @@ def problem_text(row: Row) -> str:
 
 def table(rows: Sequence[Row]) -> Any:
     """A rich table of the rows of one problem and pass."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     left = {"title_justify": "left", "caption_justify": "left"}
-    shown = Table(title=problem_text(rows[0]), title_style="bold", caption=_caption(rows), **left)
+    shown = Table(
+        title=problem_text(rows[0]), title_style="bold", caption=_caption(rows), box=SIMPLE_HEAD, **left
+    )
     half = any(row.ratio_to_float32 for row in rows)
     shown.add_column("variant", no_wrap=True)
-    headings = ["time", "±", "n", "ratio", *(["to float32"] if half else []), "memory", "GFLOP/s", "GEMM"]
+    headings = ["time", "±", "n", "ratio", *(["/ float32"] if half else []), "memory", "GFLOP/s", "GEMM"]
     for heading in headings:
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
