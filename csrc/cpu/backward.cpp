@@ -125,7 +125,7 @@ class Backward : public LogitGradient {
 
   void divide_norms(float* target, int64_t y, int64_t x, int64_t lane) {
     const int64_t p = pixel(y, x);
-    const float alpha = operands_.alpha ? operands_.alpha[p] : 1.0f;
+    const float scale = alpha(p);
     const bool owned = y >= tile_.y0 && y < tile_.y1 && x >= tile_.x0 && x < tile_.x1;
     if (owned && (gradients_.alpha || gradients_.beta)) {
       patch_taps(ring(Stage::gram), y, x, taps(lane));
@@ -134,11 +134,11 @@ class Backward : public LogitGradient {
       for (const Span& span : layout_.owned_product)
         total +=
             filters_.norm_gradients(target + span.at, product(lane) + span.at, block_.beta.data() + span.at,
-                                    span.length, alpha, beta_sums(lane) + span.at);
+                                    span.length, scale, beta_sums(lane) + span.at);
       if (gradients_.alpha) gradients_.alpha[p] += static_cast<float>(total);
     }
     for (const Span& span : layout_.product_gradient)
-      filters_.scale(target + span.at, block_.beta.data() + span.at, span.length, alpha);
+      filters_.scale(target + span.at, block_.beta.data() + span.at, span.length, scale);
   }
 
   void gram_gradient_row(int64_t y, int64_t row) {

@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <memory>
+#include <limits>
 
 #include "attend.h"
 #include "gemm.h"

@@ -202,8 +202,7 @@ void March::similarity_row(int64_t y) {
   const Ring& similarity = ring(Stage::similarity);
   for_columns(similarity, [&](int64_t lane, int64_t x) {
     patch_taps(ring(Stage::gram), y, x, taps(lane));
-    const float alpha = operands_.alpha ? operands_.alpha[pixel(y, x)] : 1.0f;
-    sum_spans(similarity.at(y, x), taps(lane), layout_.similarity, alpha, block_.beta.data());
+    sum_spans(similarity.at(y, x), taps(lane), layout_.similarity, alpha(pixel(y, x)), block_.beta.data());
   });
 }
 
@@ -217,8 +216,7 @@ void March::logits(float* row, int64_t y, int64_t x, const std::vector<Span>& sp
     sum_spans(row, taps, spans, scale, nullptr);
   } else {
     patch_taps(ring(Stage::gram), y, x, taps);
-    const float alpha = operands_.alpha ? operands_.alpha[pixel(y, x)] : 1.0f;
-    sum_spans(row, taps, spans, scale * alpha, block_.beta.data());
+    sum_spans(row, taps, spans, scale * alpha(pixel(y, x)), block_.beta.data());
   }
 }
 

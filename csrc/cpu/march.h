@@ -29,7 +29,6 @@ class Ring {
   // Rows from y on that lie one after the other.
   int64_t contiguous(int64_t y) const { return rows_ - floor_mod(y, rows_); }
   int64_t first() const { return first_; }
-  int64_t last() const { return first_ + columns_; }
   int64_t columns() const { return columns_; }
   int64_t size() const { return size_; }
   int64_t floats() const { return rows_ * columns_ * size_; }
@@ -89,6 +88,7 @@ class March {
 
   void need_gram(int64_t y);
   void need_weights(int64_t y);
+  float alpha(int64_t pixel) const { return operands_.alpha ? operands_.alpha[pixel] : 1.0f; }
   bool has_weights(int64_t pixel) const { return statistics_.inverse_sum[pixel] != 0; }
 
   std::vector<Tap>& taps(int64_t lane) const { return taps_[lane]; }
