@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from contextual_attention import backends, contextual_attention, offsets_to_image, photos
-from contextual_attention.cli import TRANSFER_OPTIONS, main
+from contextual_attention.cli import main
+from contextual_attention.commands.transfer import TRANSFER_OPTIONS
 from contextual_attention.options import PRESETS
 
 BUNDLED = Path(skimage.__path__[0], "data")
@@ -148,7 +149,7 @@ def test_workspace_is_given_in_bytes(folder, monkeypatch, size):
         seen.update(options)
         return foreground, torch.zeros(1, 2, 4, 5, dtype=torch.int64)
 
-    monkeypatch.setattr("contextual_attention.cli.contextual_attention", layer)
+    monkeypatch.setattr("contextual_attention.commands.transfer.contextual_attention", layer)
     assert transfer("--workspace", size) == 0
     assert seen["workspace"] == 64 * 2**20
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from contextual_attention import cli
+from contextual_attention.commands import transfer
 from contextual_attention.options import PRESETS, Options
 
 ROOT = Path(__file__).parents[1]
@@ -58,4 +59,4 @@ def test_main_command_is_one_that_exists():
 
 
 def test_softmax_scale_of_transfer():
-    assert f"Its softmax scale is {cli.TRANSFER_OPTIONS.softmax_scale:g} " in README
+    assert f"Its softmax scale is {transfer.TRANSFER_OPTIONS.softmax_scale:g} " in README
