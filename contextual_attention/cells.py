@@ -228,6 +228,67 @@ join.register_autograd(
 )
 
 
+@torch.library.custom_op("contextual_attention::paste", mutates_args=())
+def paste(
+    cells: Tensor, weight: Tensor, foreground: Tensor, keep: bool, cell: int, height: int, width: int
+) -> Tensor:
+    """A map of weighted cells, in the dtype of `foreground`.
+
+    Args:
+        cells: (B, rows, columns, cell**2 * C) float32.
+        weight: (B or 1, rows, columns) float32; a cell of weight 0 is not there.
+        foreground: (B, C, height, width), what its pixels show in its place with `keep`; without: 0.
+
+    Returns:
+        (B, C, height, width), contiguous.
+    """
+    image = join((cells * weight[..., None]).to(foreground.dtype), cell, height, width)
+    if not keep:
+        return image
+    return torch.where(_covered(weight, cell, height, width), image, foreground)
+
+
+@torch.library.custom_op("contextual_attention::lift", mutates_args=())
+def lift(
+    image: Tensor, weight: Tensor, keep: bool, cell: int, rows: int, columns: int
+) -> tuple[Tensor, Tensor]:
+    """The gradients of `paste` from that of its map: cells, and what is kept, or (0,) if nothing is."""
+    cells = cut(image.float(), cell, rows, columns) * weight[..., None]
+    if not keep:
+        return cells, image.new_zeros((0,))
+    return cells, torch.where(_covered(weight, cell, *image.shape[2:]), torch.zeros_like(image), image)
+
+
+def _covered(weight: Tensor, cell: int, height: int, width: int) -> Tensor:
+    """Whether the cell of each pixel has a weight: (B or 1, 1, height, width) bool."""
+    return join((weight != 0)[..., None].expand(-1, -1, -1, cell**2), cell, height, width)
+
+
+@paste.register_fake
+def _paste_fake(cells, weight, foreground, keep, cell, height, width):
+    return foreground.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
+
+
+@lift.register_fake
+def _lift_fake(image, weight, keep, cell, rows, columns):
+    cells = image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]), dtype=torch.float32)
+    return cells, image.new_empty(image.shape if keep else (0,))
+
+
+def _keep_weights(ctx, inputs, output):
+    cells, weight, _, ctx.keep, ctx.cell, _, _ = inputs
+    ctx.size = cells.shape[1:3]
+    ctx.save_for_backward(weight)
+
+
+def _paste_backward(ctx, gradient):
+    cells, kept = lift(gradient, *ctx.saved_tensors, ctx.keep, ctx.cell, *ctx.size)
+    return cells, None, kept if ctx.keep else None, None, None, None, None
+
+
+paste.register_autograd(_paste_backward, setup_context=_keep_weights)
+
+
 def value_cells(value: Tensor, m: int, options: Options) -> Tensor:
     """(B, Cv, m * Hb, m * Wb) -> (B, hb + 1, wb + 1, K): position q pastes the 2 x 2 cells from cell q on."""
     cell = options.rate * m
@@ -239,29 +300,24 @@ def assemble(cells: Tensor, foreground: Tensor, m: int, selected: Tensor | None,
     """Put summed cells together again, each over the number of patches in its sum.
 
     Args:
-        cells: (B, h + 1, w + 1, K), the sums of what the patches paste.
+        cells: (B, h + 1, w + 1, K) float32, the sums of what the patches paste.
         foreground: (B, C, H, W), kept where no patch is pasted, if `cells` hold pixels of its kind.
         selected: (B or 1, h, w) bool, the patches that paste; None: all.
 
     Returns:
-        (B, Cv, m * H, m * W).
+        (B, Cv, m * H, m * W) in the dtype of `foreground`.
     """
     cell = options.rate * m
     height, width = m * foreground.shape[2], m * foreground.shape[3]
-    count = _cover(cells, selected)
-    divisor = count.clamp_min(1) if options.overlap == "mean" else 4
-    # A kernel may return half precision sums in float32, in which four of them cannot overflow.
-    output = join((cells / divisor).to(foreground.dtype), cell, height, width)
-    if selected is None or m > 1 or output.shape[1] != foreground.shape[1]:
-        return output
-    covered = join((count > 0).expand(-1, -1, -1, cell**2), cell, height, width)
-    return torch.where(covered, output, foreground)
+    keep = selected is not None and m == 1 and cells.shape[3] == cell**2 * foreground.shape[1]
+    return paste(cells, _shares(cells, selected, options), foreground, keep, cell, height, width)
 
 
-def _cover(cells: Tensor, selected: Tensor | None) -> Tensor:
-    """How many pasted patches cover each cell: (B or 1, h + 1, w + 1, 1) in the dtype of `cells`."""
+def _shares(cells: Tensor, selected: Tensor | None, options: Options) -> Tensor:
+    """What each patch that is pasted on a cell counts for, 0 where none is: (B or 1, h + 1, w + 1) float32."""
     _, rows, columns, _ = cells.shape
     pasted = cells.new_ones((1, rows - 1, columns - 1)) if selected is None else selected.to(cells.dtype)
     pasted = F.pad(pasted, (1, 1, 1, 1))
     count = pasted[:, :-1, :-1] + pasted[:, :-1, 1:] + pasted[:, 1:, :-1] + pasted[:, 1:, 1:]
-    return count[..., None]
+    divisor = count if options.overlap == "mean" else torch.full_like(count, 4)
+    return torch.where(count > 0, 1 / divisor, 0)

@@ -32,9 +32,10 @@ def contextual_attention(
     with torch.autocast(foreground.device.type, enabled=False):
         selected = cells.selection(foreground_mask, foreground, options)
         m = cells.resolution(value, background)
+        queries = cells.downscale(foreground, options)
         summed, offsets = _attend(
-            cells.downscale(foreground, options),
-            cells.downscale(background, options),
+            queries,
+            queries if background is foreground else cells.downscale(background, options),
             cells.validity(mask, background, options),
             selected,
             cells.value_cells(value, m, options),
@@ -57,8 +58,10 @@ def _attend(
 ) -> tuple[Tensor, Tensor]:
     differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
     _check_workspace(workspace, foreground, background, differentiable, options)
-    alpha = cells.reciprocal_norms(foreground, options) if options.normalize == "both" else None
     beta = cells.reciprocal_norms(background, options)
+    alpha = None
+    if options.normalize == "both":
+        alpha = beta if foreground is background else cells.reciprocal_norms(foreground, options)
     summed, offsets, _ = torch.ops.contextual_attention.attend(
         foreground,
         background,

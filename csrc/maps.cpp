@@ -1,13 +1,16 @@
 // Between maps of planes (B, C, H, W) and maps of pixels or cells, whose channels lie together: the CPU
-// kernels of the operators pick, place, cut and join (contextual_attention/cells.py), one transposing copy
-// each, in any dtype.
+// kernels of the operators of contextual_attention/cells.py, one transposing copy each.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
 
-#include <algorithm>
-#include <vector>
+#include <cstring>
+#include <tuple>
+
+#include "transpose.h"
 
 namespace contextual_attention {
 namespace {
@@ -15,51 +18,41 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-enum class Direction { to_pixels, to_planes };
-
-// Where the pixels of one row of a plane lie: columns[i] of the row belongs to the C entries from at[i] on.
-struct RowMap {
-  std::vector<int64_t> columns, at;
-};
-
-// One row of all planes. Blocks of 16 x 16 keep both sides in the nearest cache.
-template <class T, Direction direction>
-void move_row(T* planes, int64_t plane, T* pixels, int64_t channels, const RowMap& map) {
-  constexpr int64_t kBlock = 16;
-  const int64_t count = static_cast<int64_t>(map.columns.size());
-  for (int64_t i0 = 0; i0 < count; i0 += kBlock) {
-    const int64_t i1 = std::min(count, i0 + kBlock);
-    for (int64_t c0 = 0; c0 < channels; c0 += kBlock) {
-      const int64_t c1 = std::min(channels, c0 + kBlock);
-      if (direction == Direction::to_pixels) {
-        for (int64_t i = i0; i < i1; ++i)
-          for (int64_t c = c0; c < c1; ++c) pixels[map.at[i] + c] = planes[c * plane + map.columns[i]];
-      } else {
-        for (int64_t c = c0; c < c1; ++c)
-          for (int64_t i = i0; i < i1; ++i) planes[c * plane + map.columns[i]] = pixels[map.at[i] + c];
-      }
-    }
-  }
-}
-
 // Planes of one batch and the buffer of pixels that belongs to them.
 struct Maps {
   void* planes;
   void* pixels;
   int64_t batch, channels, height, width, sample;  // sample: entries of one sample's pixels
+
+  int64_t plane() const { return height * width; }
 };
 
+Maps maps_of(const Tensor& planes, const Tensor& pixels) {
+  const int64_t batch = planes.size(0);
+  return {planes.data_ptr(),
+          pixels.data_ptr(),
+          batch,
+          planes.size(1),
+          planes.size(2),
+          planes.size(3),
+          batch ? pixels.numel() / batch : 0};
+}
+
+// f(sample, row) for all samples and `rows` rows of each, shared out among the threads.
+template <class F>
+void for_rows(int64_t batch, int64_t rows, const F& f) {
+  torch::stable::parallel_for(0, batch * rows, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) f(n / rows, n % rows);
+  });
+}
+
 // Rows rows[i] of every sample, with map_row(i) for where their pixels lie.
-template <class T, Direction direction, class MapRow>
+template <Direction direction, class T, class MapRow>
 void move_rows(const Maps& maps, const std::vector<int64_t>& rows, const MapRow& map_row) {
-  const int64_t count = static_cast<int64_t>(rows.size()), plane = maps.height * maps.width;
-  torch::stable::parallel_for(0, maps.batch * count, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) {
-      const int64_t sample = n / count, row = n % count;
-      T* planes = static_cast<T*>(maps.planes) + sample * maps.channels * plane + rows[row] * maps.width;
-      T* pixels = static_cast<T*>(maps.pixels) + sample * maps.sample;
-      move_row<T, direction>(planes, plane, pixels, maps.channels, map_row(row));
-    }
+  for_rows(maps.batch, static_cast<int64_t>(rows.size()), [&](int64_t sample, int64_t row) {
+    T* planes = static_cast<T*>(maps.planes) + sample * maps.channels * maps.plane();
+    T* pixels = static_cast<T*>(maps.pixels) + sample * maps.sample;
+    move_row<direction>(planes + rows[row] * maps.width, maps.plane(), pixels, maps.channels, map_row(row));
   });
 }
 
@@ -68,13 +61,13 @@ template <Direction direction, class MapRow>
 void move(const Maps& maps, int64_t entry, const std::vector<int64_t>& rows, const MapRow& map_row) {
   switch (entry) {
     case 1:
-      return move_rows<uint8_t, direction>(maps, rows, map_row);
+      return move_rows<direction, uint8_t>(maps, rows, map_row);
     case 2:
-      return move_rows<uint16_t, direction>(maps, rows, map_row);
+      return move_rows<direction, uint16_t>(maps, rows, map_row);
     case 4:
-      return move_rows<uint32_t, direction>(maps, rows, map_row);
+      return move_rows<direction, uint32_t>(maps, rows, map_row);
     case 8:
-      return move_rows<uint64_t, direction>(maps, rows, map_row);
+      return move_rows<direction, uint64_t>(maps, rows, map_row);
     default:
       STD_TORCH_CHECK(false, "contextual_attention: entries of ", entry, " bytes are not supported");
   }
@@ -83,6 +76,8 @@ void move(const Maps& maps, int64_t entry, const std::vector<int64_t>& rows, con
 Tensor zeros(const Tensor& like, std::initializer_list<int64_t> sizes) {
   return torch::stable::new_zeros(like, {sizes.begin(), sizes.size()});
 }
+
+// Picked pixels
 
 std::vector<int64_t> indices_below(const Tensor& indices, int64_t size, const char* name) {
   STD_TORCH_CHECK(indices.scalar_type() == ScalarType::Long, "contextual_attention: ", name,
@@ -102,39 +97,10 @@ void move_picked(const Maps& maps, int64_t entry, const Tensor& rows, const Tens
   const std::vector<int64_t> xs = indices_below(columns, maps.width, "columns");
   const int64_t count = static_cast<int64_t>(xs.size());
   move<direction>(maps, entry, indices_below(rows, maps.height, "rows"), [&](int64_t row) {
-    RowMap map{xs, std::vector<int64_t>(count)};
+    RowMap map{xs, std::vector<int64_t>(count), {}};
     for (int64_t i = 0; i < count; ++i) map.at[i] = (row * count + i) * maps.channels;
     return map;
   });
-}
-
-// All pixels of a map, in cells; the first cell starts cell / 2 before the edge.
-template <Direction direction>
-void move_cells(const Maps& maps, int64_t entry, int64_t cell, int64_t columns) {
-  std::vector<int64_t> rows(maps.height);
-  for (int64_t y = 0; y < maps.height; ++y) rows[y] = y;
-  move<direction>(maps, entry, rows, [&](int64_t y) {
-    RowMap map{std::vector<int64_t>(maps.width), std::vector<int64_t>(maps.width)};
-    const int64_t row = y + cell / 2;
-    for (int64_t x = 0; x < maps.width; ++x) {
-      const int64_t column = x + cell / 2;
-      const int64_t index = row / cell * columns + column / cell;
-      map.columns[x] = x;
-      map.at[x] = (index * cell * cell + row % cell * cell + column % cell) * maps.channels;
-    }
-    return map;
-  });
-}
-
-Maps maps_of(const Tensor& planes, const Tensor& pixels) {
-  const int64_t batch = planes.size(0);
-  return {planes.data_ptr(),
-          pixels.data_ptr(),
-          batch,
-          planes.size(1),
-          planes.size(2),
-          planes.size(3),
-          batch ? pixels.numel() / batch : 0};
 }
 
 Tensor pick_cpu(Tensor image, Tensor rows, Tensor columns) {
@@ -152,16 +118,61 @@ Tensor place_cpu(Tensor pixels, Tensor rows, Tensor columns, int64_t height, int
   return image;
 }
 
+// Cells. The first one starts cell / 2 pixels before the edge.
+
 void check_cells(int64_t cell, int64_t rows, int64_t columns, int64_t height, int64_t width) {
   STD_TORCH_CHECK(cell >= 1 && rows * cell >= height + cell / 2 && columns * cell >= width + cell / 2,
                   "contextual_attention: ", rows, " x ", columns, " cells of side ", cell, " do not cover ",
                   height, " x ", width, " pixels");
 }
 
+// Where the pixels of a map lie in its cells.
+struct Cells {
+  int64_t cell, columns, channels, width;
+
+  int64_t cell_row(int64_t y) const { return (y + cell / 2) / cell; }
+  int64_t cell_column(int64_t x) const { return (x + cell / 2) / cell; }
+  int64_t at(int64_t y, int64_t x) const {
+    const int64_t row = (y + cell / 2) % cell, column = (x + cell / 2) % cell;
+    return ((cell_row(y) * columns + cell_column(x)) * cell * cell + row * cell + column) * channels;
+  }
+};
+
+template <Direction direction>
+void move_cells(const Maps& maps, int64_t entry, int64_t cell, int64_t columns) {
+  const Cells cells{cell, columns, maps.channels, maps.width};
+  std::vector<int64_t> rows(maps.height);
+  for (int64_t y = 0; y < maps.height; ++y) rows[y] = y;
+  move<direction>(maps, entry, rows, [&](int64_t y) {
+    RowMap map{std::vector<int64_t>(maps.width), std::vector<int64_t>(maps.width), {}};
+    for (int64_t x = 0; x < maps.width; ++x) {
+      map.columns[x] = x;
+      map.at[x] = cells.at(y, x);
+    }
+    return map;
+  });
+}
+
+// Zeros in the cells that reach beyond the map; the others will be written whole.
+void clear_edges(const Maps& maps, int64_t entry, int64_t cell, int64_t rows, int64_t columns) {
+  const int64_t half = cell / 2, bytes = cell * cell * maps.channels * entry;
+  const auto is_inside = [&](int64_t index, int64_t size) {
+    return index * cell >= half && (index + 1) * cell - half <= size;
+  };
+  for_rows(maps.batch, rows, [&](int64_t sample, int64_t row) {
+    char* first = static_cast<char*>(maps.pixels) + (sample * rows + row) * columns * bytes;
+    for (int64_t column = 0; column < columns; ++column)
+      if (!is_inside(row, maps.height) || !is_inside(column, maps.width))
+        std::memset(first + column * bytes, 0, bytes);
+  });
+}
+
 Tensor cut_cpu(Tensor image, int64_t cell, int64_t rows, int64_t columns) {
   check_cells(cell, rows, columns, image.size(2), image.size(3));
   const Tensor planes = torch::stable::contiguous(image);
-  const Tensor cells = zeros(image, {image.size(0), rows, columns, cell * cell * image.size(1)});
+  const Tensor cells =
+      torch::stable::new_empty(image, {{image.size(0), rows, columns, cell * cell * image.size(1)}});
+  clear_edges(maps_of(planes, cells), image.element_size(), cell, rows, columns);
   move_cells<Direction::to_pixels>(maps_of(planes, cells), image.element_size(), cell, columns);
   return cells;
 }
@@ -175,6 +186,137 @@ Tensor join_cpu(Tensor cells, int64_t cell, int64_t height, int64_t width) {
   return image;
 }
 
+// Weighted cells: a cell of weight 0 is not there.
+
+struct Weights {
+  const float* first;
+  int64_t sample;  // from one sample's to the next, 0: all have the same
+};
+
+Weights weights_of(const Tensor& weight, const Tensor& cells) {
+  STD_TORCH_CHECK(weight.scalar_type() == ScalarType::Float && cells.scalar_type() == ScalarType::Float,
+                  "contextual_attention: cells and their weights must be float32");
+  const int64_t count = cells.size(1) * cells.size(2);
+  const int64_t samples = weight.size(0);
+  STD_TORCH_CHECK((samples == 1 || samples == cells.size(0)) && weight.numel() == samples * count,
+                  "contextual_attention: a weight for each cell is needed");
+  return {weight.const_data_ptr<float>(), samples == 1 ? 0 : count};
+}
+
+// The pixels of row y whose cells have a weight.
+RowMap covered_pixels(const Cells& cells, const float* weight, int64_t y) {
+  RowMap map;
+  const float* row = weight + cells.cell_row(y) * cells.columns;
+  for (int64_t x = 0; x < cells.width; ++x) {
+    if (row[cells.cell_column(x)] == 0) continue;
+    map.columns.push_back(x);
+    map.at.push_back(cells.at(y, x));
+    map.weight.push_back(row[cells.cell_column(x)]);
+  }
+  return map;
+}
+
+// to[x] = from[x], or 0 without `from`, for the columns of one row of all planes that are (or are not)
+// `covered`.
+template <class T>
+void fill_row(T* to, const T* from, const Maps& maps, const RowMap& map, bool covered) {
+  const auto fill = [&](int64_t first, int64_t last) {
+    for (int64_t c = 0; c < maps.channels && first < last; ++c) {
+      T* target = to + c * maps.plane() + first;
+      if (from)
+        std::memcpy(target, from + c * maps.plane() + first, (last - first) * sizeof(T));
+      else
+        std::fill(target, to + c * maps.plane() + last, T(0.0f));
+    }
+  };
+  int64_t next = 0;
+  for (int64_t i = 0; i < map.count();) {
+    const int64_t first = map.columns[i];
+    int64_t last = first;
+    while (i < map.count() && map.columns[i] == last) ++i, ++last;
+    if (covered)
+      fill(first, last);
+    else
+      fill(next, first);
+    next = last;
+  }
+  if (!covered) fill(next, maps.width);
+}
+
+template <class T>
+void paste_rows(const Maps& maps, const Weights& weights, const Cells& cells, const T* kept) {
+  for_rows(maps.batch, maps.height, [&](int64_t sample, int64_t y) {
+    const RowMap map = covered_pixels(cells, weights.first + sample * weights.sample, y);
+    const int64_t at = sample * maps.channels * maps.plane() + y * maps.width;
+    T* planes = static_cast<T*>(maps.planes) + at;
+    move_row<Direction::to_planes>(
+        planes, maps.plane(), static_cast<float*>(maps.pixels) + sample * maps.sample, maps.channels, map);
+    fill_row(planes, kept ? kept + at : nullptr, maps, map, false);
+  });
+}
+
+template <class T>
+void lift_rows(const Maps& maps, const Weights& weights, const Cells& cells, T* kept) {
+  for_rows(maps.batch, maps.height, [&](int64_t sample, int64_t y) {
+    const RowMap map = covered_pixels(cells, weights.first + sample * weights.sample, y);
+    const int64_t at = sample * maps.channels * maps.plane() + y * maps.width;
+    T* planes = static_cast<T*>(maps.planes) + at;
+    move_row<Direction::to_pixels>(
+        planes, maps.plane(), static_cast<float*>(maps.pixels) + sample * maps.sample, maps.channels, map);
+    if (!kept) return;
+    fill_row(kept + at, planes, maps, map, false);
+    fill_row<T>(kept + at, nullptr, maps, map, true);
+  });
+}
+
+// f(T*) for the entries that `dtype` stands for.
+template <class F>
+void for_floating(ScalarType dtype, const F& f) {
+  switch (dtype) {
+    case ScalarType::Float:
+      return f(static_cast<float*>(nullptr));
+    case ScalarType::BFloat16:
+      return f(static_cast<torch::headeronly::BFloat16*>(nullptr));
+    case ScalarType::Half:
+      return f(static_cast<torch::headeronly::Half*>(nullptr));
+    default:
+      STD_TORCH_CHECK(false, "contextual_attention: maps must be float32, bfloat16 or float16");
+  }
+}
+
+Tensor paste_cpu(Tensor cells, Tensor weight, Tensor foreground, bool keep, int64_t cell, int64_t height,
+                 int64_t width) {
+  check_cells(cell, cells.size(1), cells.size(2), height, width);
+  const Tensor packed = torch::stable::contiguous(cells), weights = torch::stable::contiguous(weight);
+  const Tensor kept = torch::stable::contiguous(foreground);
+  const int64_t channels = cells.size(3) / (cell * cell);
+  STD_TORCH_CHECK(!keep || (kept.size(1) == channels && kept.size(2) == height && kept.size(3) == width),
+                  "contextual_attention: the kept map does not have the size of the output");
+  const Tensor image = torch::stable::new_empty(kept, {{cells.size(0), channels, height, width}});
+  for_floating(kept.scalar_type(), [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    paste_rows<T>(maps_of(image, packed), weights_of(weights, packed), {cell, cells.size(2), channels, width},
+                  keep ? static_cast<const T*>(kept.data_ptr()) : nullptr);
+  });
+  return image;
+}
+
+std::tuple<Tensor, Tensor> lift_cpu(Tensor image, Tensor weight, bool keep, int64_t cell, int64_t rows,
+                                    int64_t columns) {
+  check_cells(cell, rows, columns, image.size(2), image.size(3));
+  const Tensor planes = torch::stable::contiguous(image), weights = torch::stable::contiguous(weight);
+  const int64_t channels = image.size(1);
+  const Tensor cells = torch::stable::new_zeros(
+      image, {{image.size(0), rows, columns, cell * cell * channels}}, ScalarType::Float);
+  const Tensor kept = keep ? torch::stable::empty_like(planes) : zeros(planes, {0});
+  for_floating(image.scalar_type(), [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    lift_rows<T>(maps_of(planes, cells), weights_of(weights, cells), {cell, columns, channels, image.size(3)},
+                 keep ? static_cast<T*>(kept.data_ptr()) : nullptr);
+  });
+  return {cells, kept};
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
@@ -182,6 +324,8 @@ STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
   m.impl("place", TORCH_BOX(&place_cpu));
   m.impl("cut", TORCH_BOX(&cut_cpu));
   m.impl("join", TORCH_BOX(&join_cpu));
+  m.impl("paste", TORCH_BOX(&paste_cpu));
+  m.impl("lift", TORCH_BOX(&lift_cpu));
 }
 
 }  // namespace contextual_attention

@@ -127,3 +127,42 @@ def test_joining_a_single_pixel_copies_it():
     pieces = torch.ones(1, 2, 2, 1)
     cells.join(pieces, 1, 1, 1).zero_()
     assert torch.equal(pieces, torch.ones(1, 2, 2, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("cell", "keep"), [(1, True), (2, True), (2, False), (3, True)])
+def test_paste_weighs_each_cell_and_keeps_the_rest(cell, keep, dtype):
+    """Pixel by pixel; sizes beyond the blocks of the copies, and a width that is none of their multiples."""
+    channels, height, width = 11, 5, 37
+    rows, columns = (cells.ceil_div(n, cell) + 1 for n in (height, width))
+    pieces = torch.randn(2, rows, columns, cell**2 * channels)
+    weight = torch.rand(1, rows, columns) * (torch.rand(1, rows, columns) < 0.6)
+    foreground = torch.randn(2, channels, height, width).to(dtype)
+    expected = foreground.clone() if keep else torch.zeros_like(foreground)
+    for y in range(height):
+        for x in range(width):
+            (row, i), (column, j) = divmod(y + cell // 2, cell), divmod(x + cell // 2, cell)
+            if weight[0, row, column] == 0:
+                continue
+            pixel = pieces.view(2, rows, columns, cell, cell, channels)[:, row, column, i, j]
+            expected[:, :, y, x] = (pixel * weight[0, row, column]).to(dtype)
+    found = cells.paste(pieces, weight, foreground, keep, cell, height, width)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_the_gradients_of_paste(keep, samples):
+    pieces = torch.randn(2, 4, 5, 2**2 * 3, requires_grad=True)
+    weight = torch.rand(samples, 4, 5) * (torch.rand(samples, 4, 5) < 0.6)
+    foreground = torch.randn(2, 3, 5, 7, requires_grad=keep)
+    arguments = (pieces, weight, foreground, keep, 2, 5, 7)
+    torch.library.opcheck(cells.paste, arguments)
+    torch.library.opcheck(cells.lift, (torch.randn(2, 3, 5, 7), weight, keep, 2, 4, 5))
+    # paste is linear: its adjoint moves between the two sides of a scalar product.
+    slope = torch.randn(2, 3, 5, 7)
+    (cells.paste(*arguments) * slope).sum().backward()
+    found = (pieces.grad * pieces).sum()
+    if keep:
+        found = found + (foreground.grad * foreground).sum()
+    torch.testing.assert_close(found, (cells.paste(*arguments) * slope).sum())

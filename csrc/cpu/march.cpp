@@ -14,14 +14,18 @@ namespace contextual_attention {
 Block::Block(const Problem& problem, const Operands& operands, const Layout& layout)
     : layout(layout), background(layout.size * problem.channels), beta(layout.size), valid(layout.size) {
   const int64_t wb = problem.wb, c = problem.channels;
-  for (size_t row = 0; row < layout.rows.size(); ++row) {
-    const int64_t v = layout.rows[row];
-    if (v < 0) continue;
-    const int64_t at = layout.at(static_cast<int64_t>(row));
-    std::copy_n(operands.background + v * wb * c, wb * c, background.begin() + at * c);
-    std::copy_n(operands.beta + v * wb, wb, beta.begin() + at);
-    for (int64_t u = 0; u < wb; ++u) valid[at + u] = operands.valid[v * wb + u] ? 1.0f : 0.0f;
-  }
+  torch::stable::parallel_for(0, static_cast<int64_t>(layout.rows.size()), kScoresWorthSharing / (wb * c) + 1,
+                              [&](int64_t begin, int64_t end) {
+                                for (int64_t row = begin; row < end; ++row) {
+                                  const int64_t v = layout.rows[row], at = layout.at(row);
+                                  if (v < 0) continue;
+                                  std::copy_n(operands.background + v * wb * c, wb * c,
+                                              background.begin() + at * c);
+                                  std::copy_n(operands.beta + v * wb, wb, beta.begin() + at);
+                                  for (int64_t u = 0; u < wb; ++u)
+                                    valid[at + u] = operands.valid[v * wb + u] ? 1.0f : 0.0f;
+                                }
+                              });
 }
 
 PartialSums::PartialSums(const Problem& problem)
