@@ -11,12 +11,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import info, transfer
+from .commands import info, inpaint, transfer
 from .commands.errors import CommandError
 
 PROGRAM = "python -m contextual_attention"
 
-COMMANDS = {"info": info, "transfer": transfer}
+COMMANDS = {"info": info, "transfer": transfer, "inpaint": inpaint}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,9 @@ import io
 import os
 import secrets
 import stat
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +48,90 @@ def read_photo(path: Path, max_size: int | None = None) -> Tensor:
         image = _reduce(image, max_size)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return pixels[None].to(torch.float32) / 127.5 - 1
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph as it is edited: its pixels, and what else its file says that belongs to them.
+
+    Attributes:
+        image: upright, of mode L, LA, RGB, RGBA or I;16.
+        exif: without the orientation, which has been applied; empty if there is none.
+        icc_profile: of the colours; None if there is none.
+    """
+
+    image: Image.Image
+    exif: bytes = b""
+    icc_profile: bytes | None = None
+
+    def with_image(self, image: Image.Image) -> Photo:
+        """The same photograph with other pixels."""
+        return replace(self, image=image)
+
+
+def open_photo(path: Path) -> Photo:
+    """Read a photograph with all its bits, its opacity and what its file says about it.
+
+    Palettes become RGB or RGBA, black and white becomes grey, CMYK becomes RGB without its profile.
+
+    Raises:
+        PhotoError: the file is missing, not a picture, damaged, too large, or has 16 bits a colour, of which
+            Pillow would silently drop 8.
+    """
+    try:
+        with Image.open(path) as file:
+            if _has_deep_colours(file):
+                raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
+            upright = ImageOps.exif_transpose(file)
+            image = _editable(upright)
+            profile = upright.info.get("icc_profile") if upright.mode != "CMYK" else None
+            return Photo(image, upright.getexif().tobytes(), profile)
+    except FileNotFoundError as error:
+        raise PhotoError(f"{path}: no such file") from error
+    # As in read_photo.
+    except Exception as error:
+        raise PhotoError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
+    """Read a mask: (1, 1, H, W) bool, True where it is lighter than mid-grey.
+
+    Args:
+        path: any picture; it is turned the way its EXIF orientation says.
+        size: (width, height) to bring it to, nearest. Default: its own.
+
+    Raises:
+        PhotoError: as open_photo.
+    """
+    mask = open_photo(path).image
+    if mask.mode == "I;16":
+        mask = Image.fromarray((np.asarray(mask) >> 8).astype(np.uint8))
+    mask = mask.convert("L")
+    if size is not None and mask.size != size:
+        mask = mask.resize(size, Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(mask) > 127)[None, None]
+
+
+def transparent(image: Image.Image) -> Tensor:
+    """(1, 1, H, W) bool, True where an image of mode LA or RGBA is not fully opaque."""
+    return torch.from_numpy(np.array(image.getchannel("A")) < 255)[None, None]
+
+
+def can_be_transparent(path: Path) -> bool:
+    """Whether the format that the path ends in has a place for opacity."""
+    return _format_of(path) not in ("JPEG", "BMP", "PPM")
+
+
+def write_photo(photo: Photo, path: Path) -> None:
+    """Write a photograph whole or not at all, with its EXIF data and colour profile, as the path ends.
+
+    Raises:
+        PhotoError: the format cannot hold it, or the file cannot be written.
+    """
+    kept: dict[str, Any] = {"exif": photo.exif} if photo.exif else {}
+    if photo.icc_profile is not None:
+        kept["icc_profile"] = photo.icc_profile
+    write_atomically(path, _encode(photo.image, path, **kept))
 
 
 def to_uint8(photo: Tensor) -> Tensor:
@@ -85,8 +171,12 @@ def write_photos(photos: dict[Path, Tensor]) -> None:
     Raises:
         PhotoError: a picture cannot be encoded in its format, or a file cannot be written.
     """
-    for path, data in {path: _encode(photo, path) for path, photo in photos.items()}.items():
-        _write_atomically(path, data)
+    encoded = {
+        path: _encode(Image.fromarray(photo.permute(1, 2, 0).contiguous().cpu().numpy()), path)
+        for path, photo in photos.items()
+    }
+    for path, data in encoded.items():
+        write_atomically(path, data)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -116,17 +206,42 @@ def _format_of(path: Path) -> str:
     return format_name
 
 
-def _encode(photo: Tensor, path: Path) -> bytes:
-    image = Image.fromarray(photo.permute(1, 2, 0).contiguous().cpu().numpy())
+def _has_deep_colours(file: Image.Image) -> bool:
+    """Whether Pillow is about to read 16 bits a channel of colour as 8."""
+    modes = [
+        tile.args if isinstance(tile.args, str) else tile.args[0]
+        for tile in getattr(file, "tile", [])
+        if tile.args
+    ]
+    return file.mode in ("RGB", "RGBA", "LA") and any(";16" in str(mode) for mode in modes)
+
+
+def _editable(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of no known range")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("its pixels are whole numbers beyond 16 bits")
+        return Image.fromarray(grey.astype(np.uint16))
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image.convert(image.mode)
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _encode(image: Image.Image, path: Path, **kept: Any) -> bytes:
     data = io.BytesIO()
     try:
-        image.save(data, format=_format_of(path), quality=95)
+        image.save(data, format=_format_of(path), quality=95, **kept)
     except (OSError, ValueError) as error:
         raise PhotoError(f"{path}: cannot be encoded ({error})") from error
     return data.getvalue()
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; a PhotoError if it cannot be written."""
     target = Path(os.path.realpath(path))  # through a link, which os.replace would replace by the file
     temporary = target.parent / f".contextual_attention-{secrets.token_hex(8)}"
     try:

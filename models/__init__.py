@@ -1,5 +1,9 @@
 """Networks built around the contextual attention layer, shipped as ``contextual_attention.models``.
 
-Empty for now. Modules here import each other relatively and the layer as ``contextual_attention``; nothing of
-the layer imports from here.
+A module for each part; `inpaint` is the way in to all methods that fill holes. Modules here import each other
+relatively and the layer as ``contextual_attention``; nothing of the layer imports from here.
 """
+
+from .inpaint import inpaint
+
+__all__ = ["inpaint"]

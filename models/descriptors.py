@@ -62,9 +62,9 @@ def with_texture(image: Tensor, known: Tensor) -> Tensor:
     channels = [image]
     for axis in (3, 2):
         steps = grey.diff(dim=axis).abs()
-        pairs = (known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(axis, 0, known.shape[axis] - 1)).to(
-            image.dtype
-        )
+        pairs = (
+            known.narrow(axis, 1, known.shape[axis] - 1) & known.narrow(axis, 0, known.shape[axis] - 1)
+        ).to(image.dtype)
         end = (0, 1) if axis == 3 else (0, 0, 0, 1)
         total, count = (_box_mean(F.pad(x, end)) for x in (steps * pairs, pairs))
         channels.append(_TEXTURE_WEIGHT * total / count.clamp(min=torch.finfo(count.dtype).eps))

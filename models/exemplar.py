@@ -198,7 +198,7 @@ def _sharpen(
     options: ExemplarOptions,
     advance: Callable[[Level], None],
 ) -> tuple[Tensor, Tensor]:
-    """Rounds of attention at one scale, each sharper than the one before: the hole rebuilt, and the offsets."""
+    """Rounds of attention at one scale, each sharper than the one before: the estimate and the offsets."""
     for scale in scales:
         found, guide = _search(level, estimate, guide, level.hole, estimate, patch, options, scale)
         estimate = torch.where(level.hole, found, estimate)

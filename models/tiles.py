@@ -57,12 +57,16 @@ def attend_by_tiles(
     m = value.shape[2] // estimate.shape[2]
     output, offsets = torch.zeros_like(value), torch.zeros_like(guide.offsets)
     for corners in _tiles(selected):
-        shifts = torch.stack([_common_offsets(guide.offsets, selected, corner) for corner in corners.tolist()])
+        shifts = torch.stack(
+            [_common_offsets(guide.offsets, selected, corner) for corner in corners.tolist()]
+        )
         found, where = _attend_tiles(
             estimate, missing, selected, value, corners, shifts, guide.patch.dilation, layer
         )
         for (top, left), pixels, offset in zip(corners.tolist(), found, where, strict=True):
-            height, width = (min(_TILE, n - at) for n, at in zip(estimate.shape[2:], (top, left), strict=True))
+            height, width = (
+                min(_TILE, n - at) for n, at in zip(estimate.shape[2:], (top, left), strict=True)
+            )
             output[0, :, m * top : m * (top + height), m * left : m * (left + width)] = pixels[
                 :, : m * height, : m * width
             ]
@@ -77,7 +81,7 @@ def _tiles(selected: Tensor) -> Iterator[Tensor]:
 
 
 def _common_offsets(offsets: Tensor, selected: Tensor, corner: list[int]) -> Tensor:
-    """The offsets that most pixels of a tile have, coarsely; (K, 2), the first repeated if there are fewer."""
+    """The commonest offsets of a tile, coarsely; (K, 2), the first repeated if there are fewer."""
     rows, columns = (slice(at, at + _TILE) for at in corner)
     own = offsets[0, :, rows, columns][:, selected[0, 0, rows, columns]].T
     steps = torch.div(own + _STEP // 2, _STEP, rounding_mode="floor") * _STEP
@@ -96,7 +100,7 @@ def _attend_tiles(
     dilation: int,
     layer: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
-    """The layer on a batch of tiles at ``corners`` (n, 2), each with windows moved by ``shifts`` (n, K, 2)."""
+    """The layer on tiles at ``corners`` (n, 2), each with windows moved by ``shifts`` (n, K, 2)."""
     m = value.shape[2] // estimate.shape[2]
     side = _TILE + 2 * _MARGIN
     origins = corners - _MARGIN
@@ -135,7 +139,11 @@ def _cut(x: Tensor, origins: Tensor, side: int) -> tuple[Tensor, Tensor]:
 def _stack(windows: Tensor) -> Tensor:
     """(n * K, C, s, s) as (n, C, K * s, s): the windows of a tile one under the other."""
     channels, side = windows.shape[1:3]
-    return windows.view(-1, _WINDOWS, channels, side, side).transpose(1, 2).reshape(-1, channels, _WINDOWS * side, side)
+    return (
+        windows.view(-1, _WINDOWS, channels, side, side)
+        .transpose(1, 2)
+        .reshape(-1, channels, _WINDOWS * side, side)
+    )
 
 
 def _in_the_picture(offsets: Tensor, origins: Tensor, sources: Tensor) -> Tensor:

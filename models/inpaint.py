@@ -1,0 +1,156 @@
+"""Removing things from photographs: one function over every method and every kind of picture.
+
+Shape legend: B pictures; C channels; H, W their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from .exemplar import ExemplarOptions, Filled, Progress, check_picture, fill_exemplar
+from .patchmatch import PatchMatchOptions, fill_patchmatch
+from .pictures import hole_of, planes_of
+from .pyramid import dilate
+
+Picture = TypeVar("Picture")
+METHODS = ("exemplar", "patchmatch", "model")
+
+
+def inpaint(
+    image: Picture,
+    mask: Any,
+    method: str = "exemplar",
+    *,
+    model: Any = None,
+    feather: int = 0,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    workspace: int | None = None,
+    progress: Progress | None = None,
+    return_offsets: bool = False,
+) -> Picture | tuple[Picture, Tensor]:
+    """Fill the missing part of a picture, and return the same kind of picture.
+
+    Args:
+        image: One of
+            a Pillow image, of mode L, LA, RGB, RGBA or I;16;
+            a NumPy array, (H, W) or (H, W, C) with C from 1 to 4, uint8, uint16, or floating in [0, 1];
+            a tensor, (C, H, W) or (B, C, H, W) with C 1 or 3, uint8, or floating in [-1, 1].
+            A second or fourth channel of the first two is opacity: it does not take part, and becomes opaque
+            in the hole.
+        mask: What is missing: a Pillow image of the same size (lighter than mid-grey = missing), an array
+            (H, W) or (H, W, 1), or a tensor (H, W), (1, H, W) or (B or 1, 1, H, W) (non-zero = missing).
+        method: ``"exemplar"`` (default): contextual attention to the picture itself, see `fill_exemplar`;
+            ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network.
+        model: For ``"model"``: an `InpaintGenerator`, or the folder or repository of one.
+        feather: Width, in pixels, of a border around the hole over which the filling fades into the picture:
+            that border is no longer as it came in. Default 0: every known pixel is.
+        seed: Of the random numbers of PatchMatch; the others use none. Default 0.
+        device: Where to compute. Default: where a tensor is, else the CPU.
+        workspace: Bound on the score scratch of the attention, in bytes; as in `contextual_attention`.
+        progress: Called now and then with the share of the work that is done, in (0, 1].
+        return_offsets: Whether to return the offsets too. Default False.
+
+    Returns:
+        The picture, of the type, size and dtype of ``image``, known pixels bit-identical without ``feather``;
+        with ``return_offsets`` also (B, 2, h, w) int64, from each pixel (of a model: from each patch of 8 x 8
+        pixels) to where it was copied from, for `offsets_to_image`.
+
+    Raises:
+        TypeError: A kind of picture, mask or dtype that is not listed here.
+        ValueError: Sizes that differ, a mask that leaves nothing known, or an option out of its range.
+
+    Cost: that of the method, one picture after the other.
+
+    Example:
+        >>> picture = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
+        >>> mask = np.zeros((32, 32), bool)
+        >>> mask[10:16, 10:16] = True
+        >>> inpaint(picture, mask).shape
+        (32, 32)
+    """
+    if isinstance(feather, bool) or not isinstance(feather, int) or feather < 0:
+        raise ValueError(f"feather: expected a number of pixels, at least 0, got {feather!r}")
+    planes = planes_of(image)
+    hole = hole_of(mask, planes)
+    fill = _filler(method, model, seed, workspace)
+    colours = planes.colours if device is None else planes.colours.to(device)
+    hole = hole.to(colours.device)
+    count = len(colours)
+    filled, offsets = [], []
+    for i in range(count):
+        one = _part(progress, i, count)
+        result = _feathered(colours[i : i + 1], hole[i : i + 1], fill, feather, one)
+        filled.append(result.image)
+        offsets.append(result.offsets)
+    changed = dilate(hole, feather) if feather else hole
+    picture = planes.put_back(
+        torch.cat(filled).to(planes.colours.device), changed.to(planes.colours.device), hole
+    )
+    return (picture, torch.cat(offsets)) if return_offsets else picture
+
+
+Filler = Callable[[Tensor, Tensor, Progress | None], Filled]
+
+
+def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler:
+    if method == "exemplar":
+        options = ExemplarOptions(workspace=workspace)
+        return lambda image, hole, progress: fill_exemplar(image, hole, options, progress)
+    if method == "patchmatch":
+        search = PatchMatchOptions(seed=seed)
+        return lambda image, hole, progress: fill_patchmatch(image, hole, search, progress)
+    if method == "model":
+        if model is None:
+            raise ValueError(
+                'model: method "model" needs one: a generator, or the folder or repository of one'
+            )
+        return _model_filler(model)
+    raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}; got {method!r}")
+
+
+def _model_filler(model: Any) -> Filler:
+    """A trained network as a method; grey pictures are shown to it as RGB."""
+    if isinstance(model, torch.nn.Module):
+        generator = model
+    else:
+        from .generator import InpaintGenerator
+
+        generator = InpaintGenerator.from_pretrained(model)
+    generator.eval()
+
+    @torch.no_grad()
+    def fill(image: Tensor, hole: Tensor, progress: Progress | None) -> Filled:
+        check_picture(image, hole)
+        channels = image.shape[1]
+        generator.to(image.device)
+        with_offsets = generator.config.attention is not None
+        result = generator(image.expand(-1, 3, -1, -1), hole, return_offsets=with_offsets)
+        completed = result.completed if channels == 3 else result.completed.mean(1, keepdim=True)
+        if progress is not None:
+            progress(1.0)
+        offsets = result.offsets if with_offsets else hole.new_zeros((1, 2, 1, 1), dtype=torch.int64)
+        return Filled(torch.where(hole, completed, image), offsets)
+
+    return fill
+
+
+def _feathered(image: Tensor, hole: Tensor, fill: Filler, width: int, progress: Progress | None) -> Filled:
+    """Fill the hole and ``width`` pixels around it, and fade from the filling to the picture over those."""
+    if width == 0:
+        return fill(image, hole, progress)
+    filled = fill(image, dilate(hole, width), progress)
+    rings = [dilate(hole, distance).to(image.dtype) for distance in range(1, width + 1)]
+    share = (hole.to(image.dtype) + sum(rings)) / (width + 1)
+    return Filled(torch.lerp(image, filled.image, share), filled.offsets)
+
+
+def _part(progress: Progress | None, i: int, count: int) -> Progress | None:
+    """Progress of the i-th of ``count`` pictures as progress of all."""
+    if progress is None:
+        return None
+    return lambda done: progress((i + done) / count)
