@@ -20,7 +20,7 @@ from .pyramid import dilate
 # Of colours in [-1, 1]: with texture, pixels stay inside the unit ball that they are lifted from.
 _SCALE = 0.3
 # Mean gradients are small beside colours, and they alone tell a texture from its own average.
-_TEXTURE_WEIGHT = 2.0
+_TEXTURE_WEIGHT = 5.0
 _TEXTURE_SIDE = 5
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from contextual_attention import contextual_attention
 
 from .descriptors import PATCHES, Patch, count_sources, describe, unusable, with_texture
-from .pyramid import Level, dilate, finest_level, halve, is_thin
+from .pyramid import Level, dilate, finest_level, halve, is_thin, smooth_fill
 from .tiles import Guide, attend_by_tiles
 
 Progress = Callable[[float], None]
@@ -42,8 +42,8 @@ class ExemplarOptions:
             round before it is half as sharp as the one after.
         fuse_k: Taps of the propagation, odd; default 5.
         start_depth: A scale is coarse enough to begin with if no pixel of the hole is deeper inside than
-            this, in pixels, at least 1; default 8.
-        full_search: Scores, N * M, up to which a scale is searched over all patches; default 1e9. Finer
+            this, in pixels, at least 1; default 6.
+        full_search: Scores, N * M, up to which a scale is searched over all patches; default 3e8. Finer
             scales are searched around what the scale before has found.
         workspace: As in `contextual_attention`.
         backend: As in `contextual_attention`.
@@ -52,8 +52,8 @@ class ExemplarOptions:
     rounds: int = 3
     softmax_scale: float = 1e5
     fuse_k: int = 5
-    start_depth: int = 8
-    full_search: float = 1e9
+    start_depth: int = 6
+    full_search: float = 3e8
     workspace: int | None = None
     backend: str | None = None
 
@@ -157,7 +157,7 @@ def _widest_patch(hole: Tensor) -> Patch:
 def _pyramid(image: Tensor, hole: Tensor, patch: Patch, start_depth: int) -> list[Level]:
     """The finest scale first, the last one so coarse that the hole is thin."""
     pyramid = [finest_level(image, hole)]
-    while not is_thin(pyramid[-1].hole, start_depth):
+    while patch.reach > 0 and not is_thin(pyramid[-1].hole, start_depth):
         coarser = halve(pyramid[-1])
         if count_sources(coarser.missing, patch) < _FEWEST_SOURCES:
             break
@@ -181,7 +181,8 @@ def _meter(pyramid: list[Level], rounds: int, progress: Progress | None) -> Call
 
 def _peel(level: Level, patch: Patch, options: ExemplarOptions) -> Tensor:
     """A first estimate: ring after ring is filled, compared by what is known or filled already."""
-    image, defined = level.image, ~level.hole
+    # A pasted patch is 2 x 2 pixels: of a patch of one pixel, the others may lie in the hole.
+    image, defined = smooth_fill(level.image, level.hole), ~level.hole
     while not bool(defined.all()):
         ring = dilate(defined, 1) & ~defined
         found, _ = _attend(level, image, defined, ring, image, patch, options.layer(patch))

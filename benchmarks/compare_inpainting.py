@@ -1,0 +1,187 @@
+"""Compare ways to fill holes in photographs without training: a table and a picture.
+
+    python benchmarks/compare_inpainting.py --table docs/inpainting.md --picture docs/images/inpainting.jpg
+
+Photographs come with scikit-image and scikit-learn; holes are drawn with fixed seeds. Needs the extra bench.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage
+import sklearn.datasets
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from contextual_attention.models import inpaint
+
+CROP, HOLE, MARGIN = 256, 48, 24
+SKIMAGE = Path(skimage.__path__[0], "data")
+SKLEARN = Path(sklearn.datasets.__path__[0], "images")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph, where its crop is (top, left; None: drawn), and the first row of the crop for holes."""
+
+    path: Path
+    corner: tuple[int, int] | None = None
+    first_row: int = MARGIN
+
+
+PHOTOS = {
+    "brick": Photo(SKIMAGE / "brick.png"),
+    "grass": Photo(SKIMAGE / "grass.png"),
+    "gravel": Photo(SKIMAGE / "gravel.png"),
+    "foliage": Photo(SKLEARN / "china.jpg", (171, 320), 150),
+    "roofs": Photo(SKLEARN / "china.jpg", (60, 80)),
+    "portrait": Photo(SKIMAGE / "astronaut.png", (0, 80)),
+}
+
+
+def fill_mean(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The mean colour of what is known."""
+    result = image.copy()
+    result[hole] = image[~hole].mean(0).round()
+    return result
+
+
+def _opencv(flag: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return lambda image, hole: cv2.inpaint(image, hole.astype(np.uint8), 3, flag)
+
+
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "exemplar": inpaint,
+    "patchmatch": lambda image, hole: inpaint(image, hole, "patchmatch"),
+    "Telea": _opencv(cv2.INPAINT_TELEA),
+    "Navier-Stokes": _opencv(cv2.INPAINT_NS),
+    "mean": fill_mean,
+}
+MEASURES = {
+    "PSNR": "dB, in the hole",
+    "SSIM": "mean over the hole",
+    "l1": "% of the range, in the hole",
+    "TV": "total variation in the hole, as a share of the truth's",
+    "gradient": "mean length of the gradient in the hole, as a share of the truth's",
+    "seam": "mean step across the hole's border over that within 4 pixels outside; 1: invisible",
+    "seconds": "processor time of all threads",
+}
+
+
+@dataclass
+class Results:
+    """Measures by photograph and method, a list over holes; and one row of pictures for each photograph."""
+
+    measures: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
+    rows: list[np.ndarray] = field(default_factory=list)
+
+
+def crop_and_hole(photo: Photo, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A crop (256, 256, 3) uint8 and a square hole in it, drawn with the seed."""
+    with Image.open(photo.path) as file:
+        image = np.array(file.convert("RGB"))
+    random = np.random.default_rng(seed)
+    drawn = [int(random.integers(0, n - CROP + 1)) for n in image.shape[:2]]
+    top, left = photo.corner or drawn
+    hole = np.zeros((CROP, CROP), bool)
+    row, column = (random.integers(first, CROP - HOLE - MARGIN) for first in (photo.first_row, MARGIN))
+    hole[row : row + HOLE, column : column + HOLE] = True
+    return np.ascontiguousarray(image[top : top + CROP, left : left + CROP]), hole
+
+
+def measure(truth: np.ndarray, hole: np.ndarray, filled: np.ndarray) -> dict[str, float]:
+    """All measures but the time; see MEASURES."""
+    difference = (filled.astype(float) - truth)[hole]
+    similarity = structural_similarity(truth, filled, channel_axis=2, full=True)[1]
+    down, across = np.abs(_steps(filled, 0)), np.abs(_steps(filled, 1))
+    inside = hole[:-1, :-1] & hole[1:, 1:]
+    lengths = [np.hypot(_steps(x, 0), _steps(x, 1))[inside].mean() for x in (filled, truth)]
+    variations = [(np.abs(_steps(x, 0)) + np.abs(_steps(x, 1)))[inside].mean() for x in (filled, truth)]
+    edges = [hole[:-1, :-1] != hole[1:, :-1], hole[:-1, :-1] != hole[:-1, 1:]]
+    around = (cv2.dilate(hole.astype(np.uint8), np.ones((9, 9))) > 0) & ~hole
+    outside = around[:-1, :-1] & around[1:, 1:]
+    seam = np.concatenate([down[edges[0]], across[edges[1]]]).mean()
+    return {
+        "PSNR": 10 * np.log10(255**2 / max((difference**2).mean(), 1e-9)),
+        "SSIM": similarity[hole].mean(),
+        "l1": 100 * np.abs(difference).mean() / 255,
+        "TV": variations[0] / variations[1],
+        "gradient": lengths[0] / lengths[1],
+        "seam": seam / np.concatenate([down[outside], across[outside]]).mean(),
+    }
+
+
+def _steps(image: np.ndarray, axis: int) -> np.ndarray:
+    """Differences of neighbouring grey values down (0) or across (1), (H - 1, W - 1)."""
+    grey = image.astype(float).mean(2)
+    return np.diff(grey, axis=axis)[: CROP - 1, : CROP - 1]
+
+
+def compare(names: list[str], holes: int) -> Results:
+    """Run every method on the same holes of every photograph."""
+    results = Results()
+    for name in names:
+        by_method: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
+        for seed in range(holes):
+            truth, hole = crop_and_hole(PHOTOS[name], seed)
+            shown = [np.where(hole[..., None], 255, truth).astype(np.uint8)]
+            # Methods do not get to see the truth.
+            seen = np.where(hole[..., None], 0, truth).astype(np.uint8)
+            for method, fill in METHODS.items():
+                start = time.process_time()
+                shown.append(fill(seen, hole))
+                seconds = time.process_time() - start
+                by_method[method].append({**measure(truth, hole, shown[-1]), "seconds": seconds})
+            if seed == 0:
+                results.rows.append(_close_up([*shown, truth], hole))
+            print(f"{name}, hole {seed + 1} of {holes}", flush=True)
+        results.measures[name] = by_method
+    return results
+
+
+def _close_up(pictures: list[np.ndarray], hole: np.ndarray) -> np.ndarray:
+    """The hole and as much again around it, of all pictures side by side."""
+    corner = [int(max(0, at.min() - HOLE // 2)) for at in np.nonzero(hole)]
+    rows, columns = (slice(at, at + 2 * HOLE) for at in corner)
+    return np.concatenate([picture[rows, columns] for picture in pictures], 1)
+
+
+def table(results: Results) -> str:
+    """Means over the holes, in Markdown."""
+    lines = ["| photo | method | " + " | ".join(MEASURES) + " |", "|---" * (len(MEASURES) + 2) + "|"]
+    for name, by_method in results.measures.items():
+        for method, rows in by_method.items():
+            means = [np.mean([row[measure] for row in rows]) for measure in MEASURES]
+            lines.append(f"| {name} | {method} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+    legend = "; ".join(f"*{name}*: {meaning}" for name, meaning in MEASURES.items())
+    return "\n".join(lines) + f"\n\n{legend}.\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photo", action="append", choices=PHOTOS, help="may be repeated; default: all")
+    parser.add_argument("--holes", type=int, default=4, help="for each photograph (default: %(default)s)")
+    parser.add_argument("--table", type=Path, help="write the table as Markdown")
+    parser.add_argument("--picture", type=Path, help="write hole, methods and truth side by side")
+    given = parser.parse_args()
+    results = compare(given.photo or list(PHOTOS), given.holes)
+    print(table(results))
+    if given.table is not None:
+        title = (
+            f"# Filling holes without training\n\n{given.holes} holes of {HOLE} x {HOLE} pixels in crops of "
+        )
+        command = "Made by `python benchmarks/compare_inpainting.py --table docs/inpainting.md`."
+        given.table.write_text(f"{title}{CROP} x {CROP}. {command}\n\n{table(results)}")
+    if given.picture is not None:
+        Image.fromarray(np.concatenate(results.rows)).save(given.picture, quality=88)
+
+
+if __name__ == "__main__":
+    main()
