@@ -173,7 +173,7 @@ class InpaintGenerator(
         _check_mask(mask, image)
         if return_offsets and self.config.attention is None:
             raise ValueError("return_offsets: this network has no attention (attention=None), so no offsets")
-        missing = (mask != 0).expand(len(image), -1, -1, -1)
+        missing = (mask != 0).expand(image.shape[0], -1, -1, -1)
         known, hole = _pad_to_grid(image), _pad_to_grid(missing.to(image.dtype))
         coarse = self._coarse(known, hole)
         refined, offsets = self.refinement(_network_input(known, coarse, hole), hole, return_offsets)
