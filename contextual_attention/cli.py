@@ -11,12 +11,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import info, transfer
+from .commands import convert, info, transfer
 from .commands.errors import CommandError
 
 PROGRAM = "python -m contextual_attention"
 
-COMMANDS = {"info": info, "transfer": transfer}
+COMMANDS = {"convert": convert, "info": info, "transfer": transfer}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
