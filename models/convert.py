@@ -1,14 +1,13 @@
 """Published checkpoints of the generator into ours.
 
-What a published network does differently stays as it is, by its `GeneratorConfig`; only colours are brought to
-red, green, blue, by exchanging the channels of the first and the last weights.
+What a published network does differently stays as it is, by its `GeneratorConfig`; only colours are brought
+to red, green, blue, by exchanging the channels of the first and the last weights.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,19 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .generator import GeneratorConfig, InpaintGenerator
-from .layers import ConvLayer
+from .generator import InpaintGenerator
+from .layers import ConvLayer, Padding
 from .layouts import LAYOUTS, Layout
 
-ACCEPTED = "\n".join(
-    [
-        "Accepted are",
-        *(
-            f"- {each.name}, keys such as {each.prefixes[0]}{each.example} ({each.origin})"
-            for each in LAYOUTS
-        ),
-        "in a file of torch.save, a .safetensors, an .npz of TensorFlow variables, or a TensorFlow checkpoint.",
-    ]
+_FORMATS = "\n".join(f"- {each.name} ({each.origin}): {each.prefixes[0]}{each.example}" for each in LAYOUTS)
+ACCEPTED = (
+    "Accepted are, each with the key of its first layer,\n"
+    f"{_FORMATS},\n"
+    "in a file of torch.save, a .safetensors, an .npz of TensorFlow variables or a TensorFlow checkpoint."
 )
 _COLOURS = 3
 _BLUE_GREEN_RED = [2, 1, 0]
@@ -45,22 +40,27 @@ class Converted(NamedTuple):
     layout: Layout
 
 
-def convert(path: str | Path, *, is_bgr: bool | None = None, **options: Any) -> Converted:
+def convert(
+    path: str | Path,
+    *,
+    padding: Padding | None = None,
+    attention: str | None = None,
+    is_bgr: bool | None = None,
+) -> Converted:
     """Read a published checkpoint, recognised by its keys, as an `InpaintGenerator` for RGB images.
 
     Args:
-        path: A file of torch.save (a state dict, or a dict that has one as ``"state_dict"``), a .safetensors, an
-            .npz of TensorFlow variables under their names, or a TensorFlow checkpoint: its prefix, one of its
-            files or its folder, which needs the extra ``tensorflow``.
-        is_bgr: Whether the network was trained on images of channels blue, green, red. Default: as the format's
-            publisher trains.
-        **options: Fields of `GeneratorConfig`, in place of the format's: for weights that were moved from one
-            implementation to another.
+        path: A file of torch.save (a state dict, or a dict that has one as ``"state_dict"``), a .safetensors,
+            an .npz of TensorFlow variables under their names, or a TensorFlow checkpoint: its prefix, one of
+            its files or its folder, which needs the extra ``tensorflow``.
+        padding, attention: As in `GeneratorConfig`, for weights that were moved from one implementation to
+            another. Default: as the format's publisher has them.
+        is_bgr: Whether the network was trained on images of channels blue, green, red. Default: likewise.
 
     Raises:
         ConversionError: Nothing that is accepted, or weights missing or of other shapes than this network's.
         OSError: The file cannot be read.
-        TypeError, ValueError: Options that `GeneratorConfig` refuses.
+        ValueError: A padding or an attention that `GeneratorConfig` refuses.
     """
     weights = read_weights(Path(path))
     layout, prefix = _recognise(weights, path)
@@ -69,8 +69,9 @@ def convert(path: str | Path, *, is_bgr: bool | None = None, **options: Any) -> 
         for layer in layout.layers
         for name in (layer + layout.weight, layer + layout.bias)
     }
-    config = replace(GeneratorConfig(**layout.options), cnum=named[layout.example].shape[0])
-    generator = InpaintGenerator(config, **options)
+    given = {"padding": padding, "attention": attention}
+    options = layout.options | {name: each for name, each in given.items() if each is not None}
+    generator = InpaintGenerator(cnum=named[layout.example].shape[0], **options)
     _fill(generator, named, layout, path)
     if layout.is_bgr if is_bgr is None else is_bgr:
         _exchange_colours(generator)
@@ -100,8 +101,8 @@ def _fill(generator: InpaintGenerator, named: dict[str, Tensor], layout: Layout,
             tensor = named[name + suffix]
             if tensor.shape != parameter.shape:
                 raise ConversionError(
-                    f"{path}: {name}{suffix}: expected shape {tuple(parameter.shape)} (out, in, height, width), "
-                    f"got {tuple(tensor.shape)}: another network, such as version 2 with its gated convolutions"
+                    f"{path}: {name}{suffix}: expected {tuple(parameter.shape)}, (out, in, height, width), got "
+                    f"{tuple(tensor.shape)}: another network, such as version 2 with its gated convolutions"
                 )
             parameter.copy_(tensor)
 
@@ -170,8 +171,8 @@ def _read_tensorflow(prefix: Path) -> Mapping[str, Any]:
     except ModuleNotFoundError as error:
         raise ConversionError(
             f"{prefix}: reading TensorFlow's files needs TensorFlow: pip install "
-            '"contextual_attention[tensorflow]"; or convert an .npz of the variables, made where it is installed: '
-            "reader = tf.train.load_checkpoint(path); np.savez(file, "
+            '"contextual_attention[tensorflow]"; or convert an .npz of the variables, made where it is '
+            "installed: reader = tf.train.load_checkpoint(path); np.savez(file, "
             "**{n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()})"
         ) from error
     reader = tensorflow.train.load_checkpoint(str(prefix))

@@ -22,8 +22,8 @@ class Layout:
         name: What it is called here.
         origin: Where the format and its behaviour are published.
         prefixes: Under which its keys may stand, the likeliest first.
-        layers: Names of its 42 convolutions, in the order of ours: coarse network, refinement by convolutions,
-            attention branch, decoder.
+        layers: Names of its 42 convolutions, in the order of ours: coarse network, refinement by
+            convolutions, attention branch, decoder.
         weight, bias: What follows the name of a layer in a key.
         is_hwio: Whether weights are stored as (height, width, in, out), and not (out, in, height, width).
         is_bgr: Whether the network was trained on images with channels blue, green, red.

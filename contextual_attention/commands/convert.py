@@ -35,10 +35,11 @@ def run(given: argparse.Namespace) -> None:
     convert = _convert()
     if given.output.exists():
         raise CommandError(f"{given.output}: exists; remove it, or name another folder")
-    options = {name: getattr(given, name) for name in ("padding", "attention") if getattr(given, name)}
     is_bgr = None if given.channels is None else given.channels == "bgr"
     try:
-        generator, layout = convert.convert(given.source, is_bgr=is_bgr, **options)
+        generator, layout = convert.convert(
+            given.source, padding=given.padding, attention=given.attention, is_bgr=is_bgr
+        )
     except convert.ConversionError as error:
         raise CommandError(str(error)) from error
     print(f"{given.source}: {layout.name}, {layout.origin}")
