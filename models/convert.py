@@ -10,9 +10,12 @@ import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .generator import InpaintGenerator
@@ -101,8 +104,8 @@ def _fill(generator: InpaintGenerator, named: dict[str, Tensor], layout: Layout,
             tensor = named[name + suffix]
             if tensor.shape != parameter.shape:
                 raise ConversionError(
-                    f"{path}: {name}{suffix}: expected {tuple(parameter.shape)}, (out, in, height, width), got "
-                    f"{tuple(tensor.shape)}: another network, such as version 2 with its gated convolutions"
+                    f"{path}: {name}{suffix}: expected shape {tuple(parameter.shape)}, out x in x height x "
+                    f"width, got {tuple(tensor.shape)}: another network, such as version 2 with its gates"
                 )
             parameter.copy_(tensor)
 
@@ -133,27 +136,30 @@ def read_weights(path: Path) -> Mapping[str, Any]:
         return _read_tensorflow(prefix)
     if path.is_dir():
         raise ConversionError(f"{path}: a folder without a TensorFlow checkpoint\n{ACCEPTED}")
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name.removesuffix(":0"): arrays[name] for name in arrays.files}
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return _read_torch(path)
+    try:
+        return _READERS.get(path.suffix, _read_torch)(path)
+    except _UNREADABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise ConversionError(f"{path}: not a file of named tensors ({reason})\n{ACCEPTED}") from error
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConversionError(f"{path}: not a file of tensors ({reason})\n{ACCEPTED}") from error
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping) or not all(isinstance(each, str) for each in loaded):
-        raise ConversionError(f"{path}: not a dict of named tensors\n{ACCEPTED}")
+        raise ValueError(f"it holds a {type(loaded).__name__}")
     return loaded
+
+
+def _read_npz(path: Path) -> Mapping[str, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name.removesuffix(":0"): arrays[name] for name in arrays.files}
+
+
+_READERS = {".npz": _read_npz, ".safetensors": load_file}
+# What they raise for a file that is not what it should be.
+_UNREADABLE = (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, BadZipFile, SafetensorError)
 
 
 def _tensorflow_prefix(path: Path) -> Path | None:
