@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import check_data, evaluate, info, train, transfer
+from .commands import check_data, convert, evaluate, info, train, transfer
 from .commands.errors import CommandError
 
 PROGRAM = "python -m contextual_attention"
@@ -19,6 +19,7 @@ PROGRAM = "python -m contextual_attention"
 COMMANDS = {
     "info": info,
     "transfer": transfer,
+    "convert": convert,
     "train": train,
     "evaluate": evaluate,
     "check-data": check_data,

@@ -1,4 +1,4 @@
-"""The inpainting model built around the contextual attention layer, shipped as ``contextual_attention.models``.
+"""The inpainting model built around the layer, shipped as ``contextual_attention.models``.
 
 A module for each part, to be imported by name: ``from contextual_attention.models.generator import
 InpaintGenerator``. They need ``pip install "contextual_attention[models]"``. Modules here import each other

@@ -1,6 +1,7 @@
 """The critics of Yu et al. 2018: one looks at the whole image, one at the region around the hole.
 
-arXiv:1801.07892, section 3.2; channels as in the authors' code, github.com/JiahuiYu/generative_inpainting v1.0.0.
+arXiv:1801.07892, section 3.2; channels as in the authors' code, github.com/JiahuiYu/generative_inpainting,
+branch v1.0.0.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ _GLOBAL = (1, 2, 4, 4)
 class Critic(nn.Module):
     """A Wasserstein critic: 5 x 5 convolutions of stride 2 with LeakyReLU 0.2, then one linear unit.
 
-    Without normalisation layers, which would let the samples of a batch influence each other's gradients in the
-    gradient penalty. The convolutions are padded by 2 zeros on every side (published TensorFlow code: "SAME",
-    by 1 and 2). Weights start Glorot uniform, with biases of 0, as there.
+    Without normalisation layers, which would let the samples of a batch influence each other's gradients in
+    the gradient penalty. The convolutions are padded by 2 zeros on every side (the authors' code: by
+    TensorFlow's rule, 1 and 2). Weights start as there: Glorot uniform, with biases of 0.
 
     Args:
         channels: Of the convolutions, in order.

@@ -1,10 +1,10 @@
-"""The inpainting generator of Yu et al. 2018: a coarse network, then one that refines with contextual attention.
+"""The inpainting generator of Yu et al. 2018: a coarse network, and one that refines by attention.
 
 arXiv:1801.07892, sections 3.1 and 4; layers and channels are those of the authors' code,
 github.com/JiahuiYu/generative_inpainting, branch v1.0.0.
 
-Shape legend: B samples; (H, W) the image; (H8, W8) the same rounded up to multiples of 8; (h, w) = (H8, W8) / 8
-the grid of the attention.
+Shape legend: B samples; (H, W) the image; (H8, W8) the same rounded up to multiples of 8; (h, w) =
+(H8, W8) / 8 the grid of the attention.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ class GeneratorConfig:
     """All that decides what an `InpaintGenerator` computes, up to its weights; travels with them.
 
     Args:
-        cnum: Channels of the first layer, even, >= 2; every other layer's are a multiple of its half. 32 in the
-            paper: 3,601,542 parameters.
-        padding: Of every convolution: ``"mirror"`` (the paper, mmagic), ``"same"`` (TensorFlow's, which the
-            authors' code uses) or ``"zero"`` (daa233).
-        attention: A preset of `ContextualAttention`: ``"paper"``, ``"yu2018"``, ``"daa233"``, ``"nipponjo"`` or
-            ``"mmagic"``; None: the paper's baseline, which refines by convolutions alone.
-        attend: Patches that the attention rebuilds: ``"everywhere"`` (all published code) or in the ``"hole"``.
-        attention_activation: Of the layer before the attention: ``"relu"`` (the authors' code and daa233) or
-            ``"elu"`` (mmagic). All others have ELU.
-        fill: What the network sees in the hole: ``"grey"``, 0, or ``"white"``, 1.
+        cnum: Channels of the first layer, even, >= 2; every other layer's are a multiple of its half.
+            Default 32, the paper's: 3,601,542 parameters.
+        padding: Of every convolution: ``"mirror"`` (default: the paper, mmagic), ``"same"`` (TensorFlow's,
+            which the authors' code uses) or ``"zero"`` (daa233).
+        attention: A preset of `ContextualAttention`: ``"paper"`` (default), ``"yu2018"``, ``"daa233"``,
+            ``"nipponjo"`` or ``"mmagic"``; None: the paper's baseline, which refines by convolutions alone.
+        attend: Patches that the attention rebuilds: ``"everywhere"`` (default; all published code), or
+            those centred in the ``"hole"``.
+        attention_activation: Of the layer before the attention: ``"relu"`` (default: the authors' code and
+            daa233) or ``"elu"`` (mmagic). All others have ELU.
+        fill: What the network sees in the hole: ``"grey"``, 0 (default), or ``"white"``, 1.
 
     Raises:
         TypeError, ValueError: A field of the wrong type or out of its range.
@@ -106,9 +107,9 @@ class InpaintGenerator(
         refined = clip(G2(x', 1, m)), x' = the image, with `coarse` in the holes
         completed = the image, with `refined` in the holes
 
-    G2 has a branch of dilated convolutions and one of contextual attention, which one decoder merges. Gradients
-    of the refined image flow into G1 through x'. The published code differs from the paper in its padding
-    and in the attention; every published variant is a `GeneratorConfig`.
+    G2 has a branch of dilated convolutions and one of contextual attention, which one decoder merges.
+    Gradients of the refined image flow into G1 through x'. The published code differs from the
+    paper in its padding and its attention; every published variant is a `GeneratorConfig`.
 
     Args:
         base: The configuration to start from. Default: the paper's.
@@ -147,7 +148,7 @@ class InpaintGenerator(
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **given: Any) -> InpaintGenerator:
-        """The mixin's, but a missing or an unknown weight is an error unless ``strict=False`` is asked for."""
+        """The mixin's, but a missing or an unknown weight is an error unless ``strict=False`` is given."""
         return super()._from_pretrained(strict=strict, **given)
 
     def forward(self, image: Tensor, mask: Tensor, return_offsets: bool = False) -> Inpainted:
@@ -162,8 +163,8 @@ class InpaintGenerator(
             `Inpainted`, in the dtype of the image, under autocast too.
 
         Raises:
-            TypeError, ValueError: An argument of the wrong type, shape or device, or offsets of a network that
-                has no attention.
+            TypeError, ValueError: An argument of the wrong type, shape or device, or offsets of a network
+                that has no attention.
 
         Cost: about 2.1 MFLOP a pixel in convolutions at cnum 32, and the attention's, which grows with the
         square of the area. Sizes that are not multiples of 8 are reflected up to the next one.
@@ -172,7 +173,7 @@ class InpaintGenerator(
         _check_mask(mask, image)
         if return_offsets and self.config.attention is None:
             raise ValueError("return_offsets: this network has no attention (attention=None), so no offsets")
-        missing = (mask != 0).expand(len(image), -1, -1, -1)
+        missing = (mask != 0).expand(image.shape[0], -1, -1, -1)
         known, hole = _pad_to_grid(image), _pad_to_grid(missing.to(image.dtype))
         coarse = self._coarse(known, hole)
         refined, offsets = self.refinement(_network_input(known, coarse, hole), hole, return_offsets)
@@ -266,7 +267,7 @@ def _decoder(cnum: int) -> tuple[Conv, ...]:
 
 
 def _network_input(image: Tensor, filling: Tensor, hole: Tensor) -> Tensor:
-    """The image with a filling in its holes, a map of ones, which tells where padding begins, and the mask."""
+    """The image with a filling in its holes, a map of ones, which tells where padding begins, the mask."""
     filled = torch.where(hole != 0, filling, image)
     return torch.cat((filled, torch.ones_like(hole), hole), 1)
 

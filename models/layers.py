@@ -1,4 +1,4 @@
-"""The convolution of the generator: padded by reflection, as TensorFlow does or with zeros, then an activation.
+"""The convolution of the generator: padded by reflection, as TensorFlow does or with zeros, then activated.
 
 Shape legend: B samples; C, Co channels in and out; (H, W) a map, (Ho, Wo) the map that comes out.
 """
@@ -44,10 +44,11 @@ class Conv(NamedTuple):
 class ConvLayer(nn.Conv2d):
     """A convolution whose border is chosen by name, with what goes before and after it.
 
-    The output is ceil(H / stride) x ceil(W / stride) for every padding. With reach = dilation * (kernel // 2):
+    The output is ceil(H / stride) x ceil(W / stride) for every padding. With
+    reach = dilation * (kernel // 2):
 
     - ``"mirror"``: reach pixels on every side, reflected about the edge pixel as often as it takes
-      (arXiv:1801.07892, appendix B: mirror padding in all layers). mmagic pads likewise.
+      (arXiv:1801.07892, section 3.1: mirror padding in all layers). mmagic pads likewise.
     - ``"same"``: TensorFlow's: zeros, of which an even map gets more on the far side under stride 2, (0, 1)
       for a kernel of 3 (the authors' published code differs from the paper in this).
     - ``"zero"``: reach zeros on every side (daa233).

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """mean D(fake) - mean D(real): minus the critic's estimate of the Wasserstein-1 distance.
 
-    Arjovsky et al. 2017 (arXiv:1701.07875), equation 2, as arXiv:1801.07892 uses it in its equation 1.
+    Arjovsky et al. 2017 (arXiv:1701.07875), equation 2 (arXiv:1801.07892, section 3.2).
 
     Args:
         real_scores, fake_scores: (B,), the critic's of photographs and of completed images.
@@ -57,9 +57,9 @@ def gradient_penalty(
 ) -> Tensor:
     """mean (|grad D(x) * m| - 1)**2 at points x on the straight lines between real and fake images.
 
-    x = real + t (fake - real). arXiv:1801.07892, equation 5, with its m turned round: here non-zero is the hole;
-    only pixels that the generator makes can move, so only there must the critic be 1-Lipschitz. Without a mask it is
-    the penalty of Gulrajani et al. 2017 (arXiv:1704.00028), equation 3. The norm is of each sample by itself.
+    x = real + t (fake - real), t in [0, 1]. arXiv:1801.07892, section 3.2, with its m turned round: here
+    non-zero is the hole. Only pixels that the generator makes can move, so only there must the critic be
+    1-Lipschitz. Without a mask it is the penalty of Gulrajani et al. 2017 (arXiv:1704.00028), equation 3.
 
     Args:
         critic: From (B, 3, H, W) to (B,), without operations across the samples.
@@ -68,8 +68,8 @@ def gradient_penalty(
         position: (B,), t in [0, 1] of each sample. Default: uniform, from torch's global generator.
 
     Returns:
-        A scalar that can be differentiated by the critic's parameters; to be multiplied by lambda, 10 in the paper.
-        A sample whose gradient is 0 throughout adds 1 and has gradient 0, not NaN.
+        A scalar that can be differentiated by the critic's parameters; the paper multiplies it by 10. A
+        sample whose gradient is 0 throughout adds 1 and passes a gradient of 0, not NaN.
 
     Raises:
         ValueError: Real and fake of different shapes.
@@ -100,7 +100,8 @@ def gradient_penalty(
 def clip_weights(critic: nn.Module, limit: float) -> None:
     """Clamp every parameter to [-limit, limit], in place: the critic's bound before there was the penalty.
 
-    Arjovsky et al. 2017 (arXiv:1701.07875), algorithm 1, limit 0.01. For comparison: the paper uses the penalty.
+    Arjovsky et al. 2017 (arXiv:1701.07875), algorithm 1, limit 0.01. For comparison: the paper has the
+    penalty.
 
     Args:
         critic: Changed.
@@ -125,9 +126,9 @@ def discount_weights(mask: Tensor, gamma: float) -> Tensor:
     """gamma**l in the holes, l the distance of a pixel to the nearest known pixel, and 1 outside.
 
     arXiv:1801.07892, section 3.3: far inside a hole many completions are right, so the photograph's own
-    counts less there. l is Euclidean, between the centres of pixels: 1 at the rim. The published code differs: its
-    gamma is 0.9 (the paper: 0.99), and its l, for boxes alone, is the distance to the nearest side, 0 at the
-    top and left.
+    counts less there. l is Euclidean, between the centres of pixels: 1 at the rim. The published code
+    differs: its gamma is 0.9 (the paper: 0.99), and its l, for boxes alone, is the distance to the nearest
+    side, 0 at the top and left.
 
     Args:
         mask: (B, 1, H, W), bool or floating, non-zero = missing; holes of any shape.
@@ -164,9 +165,9 @@ def discount_weights(mask: Tensor, gamma: float) -> Tensor:
 def discounted_l1(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Mean over the samples of sum w |output - target| / (number of pixels and channels where w is not 0).
 
-    arXiv:1801.07892, section 3.3. With `discount_weights` times the mask it is the published code's loss of the
-    hole; with the mask turned round, its loss of the known pixels. Every sample counts alike, whatever the size
-    of its hole, so that the mean over processes is the mean over their batches.
+    arXiv:1801.07892, section 3.3. With `discount_weights` times the mask it is the published code's loss of
+    the hole; with the mask turned round, its loss of the known pixels. Every sample counts alike, whatever
+    the size of its hole, so that the mean over processes is that over their batches.
 
     Args:
         output, target: (B, C, H, W), floating.

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+
 from contextual_attention.models.checkpoint import CheckpointError, Checkpoints, load_checkpoint, replace_file
 
 

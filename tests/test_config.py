@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+
 from contextual_attention.models import config
 from contextual_attention.models.config import PRESETS, TrainConfig, change, from_dict, to_dict
 

@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from contextual_attention.models.data import (
     DataError,
     Place,
@@ -17,7 +19,6 @@ from contextual_attention.models.data import (
 from contextual_attention.models.losses import discount_weights
 from contextual_attention.models.masks import random_boxes
 from contextual_attention.models.sources import PictureFiles, ProceduralPictures
-from PIL import Image
 
 
 def draw_box(batch, size, generator):

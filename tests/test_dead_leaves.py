@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+
 from contextual_attention.models.dead_leaves import _radius as radius
 from contextual_attention.models.dead_leaves import dead_leaves
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from contextual_attention.models.config import PRESETS, change
 from contextual_attention.models.estimate import describe, estimate
 from contextual_attention.models.generator import InpaintGenerator

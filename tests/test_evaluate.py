@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from contextual_attention.models.data import Samples
 from contextual_attention.models.evaluate import (
     METHODS,
@@ -22,7 +24,6 @@ from contextual_attention.models.generator import InpaintGenerator
 from contextual_attention.models.masks import random_boxes
 from contextual_attention.models.metrics import DEFINITIONS, picture_metrics
 from contextual_attention.models.sources import PictureFiles, ProceduralPictures
-from PIL import Image
 
 
 def draw_box(batch, size, generator):

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from contextual_attention.models.masks import MaskFolder, bounding_boxes, crop_boxes, free_form, random_boxes
 from contextual_attention.models.masks import _near_line as near_line
-from PIL import Image
 
 
 def seeded(seed=0):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from contextual_attention.models.metrics import DEFINITIONS, picture_metrics
 from skimage.metrics import structural_similarity
+
+from contextual_attention.models.metrics import DEFINITIONS, picture_metrics
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import time
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+
 from contextual_attention.models import trainer as trainer_module
 from contextual_attention.models.checkpoint import load_checkpoint
 from contextual_attention.models.config import PRESETS, change
@@ -25,7 +27,6 @@ from contextual_attention.models.losses import (
 from contextual_attention.models.run_log import read_losses
 from contextual_attention.models.trainer import NotFinite, Trainer
 from contextual_attention.models.updates import Critics
-from lightning_fabric import Fabric
 
 SETTINGS = {
     "data.size": "24", "data.pictures": "10", "masks.box": "12", "masks.shrink": "6", "generator.cnum": "2",

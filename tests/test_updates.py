@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from contextual_attention.models.config import PRESETS, LossConfig, change
 from contextual_attention.models.data import Sample
 from contextual_attention.models.generator import Inpainted
