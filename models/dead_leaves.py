@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 # Radii in shares of the picture's shorter side.
-_LEAST_RADIUS, _LARGEST_RADIUS = 0.05, 0.45
-# Enough to cover the picture about three times over: only its first few leaves can show the ground.
-_LEAVES = 100
+_LEAST_RADIUS, _LARGEST_RADIUS = 0.1, 0.5
+# On a square: enough to cover it almost whole.
+_LEAVES = 60
 _SHAPES = ("ellipse", "rectangle")
 _TEXTURES = ("flat", "stripes", "checks", "shading")
 
@@ -43,7 +43,7 @@ def dead_leaves(size: tuple[int, int], generator: torch.Generator) -> Tensor:
 
     Args:
         size: (H, W) in pixels.
-        generator: On the CPU; a picture takes a fixed count of numbers for each leaf.
+        generator: On the CPU.
 
     Returns:
         (3, H, W) float32, red, green, blue in [-1, 1].
@@ -56,7 +56,7 @@ def dead_leaves(size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """
     ground = 2 * torch.rand(3, 1, 1, generator=generator) - 1
     picture = ground.expand(3, *size).clone()
-    for _ in range(_LEAVES):
+    for _ in range(round(_LEAVES * max(size) / min(size))):
         _paint(picture, _draw_leaf(size, generator))
     return picture
 

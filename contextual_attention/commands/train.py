@@ -101,8 +101,9 @@ def _train(config: Any, given: argparse.Namespace) -> None:
         with _progress(config.steps, training.step, fabric.is_global_zero) as report:
             finished = training.run(report=report)
     # ValueError: what the trainer refuses. RuntimeError: NaN, no readable data, no such device or memory.
+    # What a decoding process raises comes with its traceback as text, its message last.
     except (ValueError, RuntimeError) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(str(error).strip().splitlines()[-1]) from error
     if fabric.is_global_zero:
         done = "finished" if finished else "stopped as asked; go on with --resume"
         print(f"step {training.step} of {config.steps}: {done}; the model is {given.out / trainer.MODEL}")
