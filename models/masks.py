@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..photos import read_photo
+from .sources import find_pictures
+
 Size = tuple[int, int]
 
 
@@ -160,8 +163,6 @@ class MaskFolder:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        from .sources import find_pictures  # here, because it needs Pillow, and boxes do not
-
         self.paths = find_pictures(Path(folder))
 
     def __call__(self, batch: int, size: Size, generator: torch.Generator) -> Masks:
@@ -172,8 +173,6 @@ class MaskFolder:
 
 
 def _read_mask(path: Path, size: Size) -> Tensor:
-    from ..photos import read_photo
-
     bright = (read_photo(path).mean(1, keepdim=True) > 0).to(torch.float32)
     mask = F.adaptive_max_pool2d(bright, size).bool()
     if not mask.any():

@@ -25,13 +25,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..photos import write_photos
 from .checkpoint import Checkpoints, load_checkpoint
-from .config import TrainConfig, to_dict
+from .config import TrainConfig
 from .data import Sample
 from .feed import Feed, make_samples
 from .gallery import Gallery
 from .generator import InpaintGenerator
 from .losses import clip_weights
 from .run_log import RunLog
+from .settings import to_dict
 from .stopping import StopRequest
 from .updates import Critics, Terms, critic_weights, frozen, generator_terms, generator_weights, weigh
 
@@ -192,7 +193,7 @@ class Trainer:
         shared = dict(zip(terms, means, strict=True))
         for name, value in shared.items():
             if not abs(value) < float("inf"):
-                raise NotFinite(f"step {self.step}: the term {name} is {value}")
+                raise NotFinite(f"step {self.step}: the term {name} is {value}; nothing is saved")
         return shared, stops > 0
 
     def _note(self, terms: Mapping[str, float], seconds: float, log: RunLog, report: Report | None) -> None:
@@ -217,7 +218,7 @@ class Trainer:
         for network in (self.generator, self.critics):
             for name, weight in network.named_parameters():
                 if not weight.isfinite().all():
-                    raise NotFinite(f"step {self.step}: the weight {name} is not finite")
+                    raise NotFinite(f"step {self.step}: the weight {name} is not finite; nothing is saved")
         if self.fabric.is_global_zero:
             self.checkpoints.save(self.step, self._state())
             _export(self.average.module, self.out / MODEL)

@@ -1,12 +1,12 @@
 """The configuration of training: the presets' numbers, changes by name, what is refused."""
 
 import dataclasses
-import json
 
 import pytest
 
 from contextual_attention.models import config
-from contextual_attention.models.config import PRESETS, TrainConfig, change, from_dict, to_dict
+from contextual_attention.models.config import PRESETS
+from contextual_attention.models.settings import change, to_dict
 
 
 def test_the_paper_and_the_published_code_differ_where_they_do():
@@ -27,27 +27,6 @@ def test_the_paper_and_the_published_code_differ_where_they_do():
     optimiser = PRESETS["paper"].optimiser
     assert (optimiser.learning_rate, optimiser.beta1, optimiser.beta2) == (1e-4, 0.5, 0.9)
     assert (optimiser.batch, optimiser.critic_updates) == (16, 5)
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_configuration_survives_json(preset):
-    assert from_dict(json.loads(json.dumps(to_dict(PRESETS[preset])))) == PRESETS[preset]
-
-
-def test_changes_by_name():
-    changed = change(
-        PRESETS["paper"],
-        {"optimiser.batch": "8", "generator.attention": "None", "critics.local": "4,5,6,7",
-         "data.flip": "false", "loss.gamma": "0.5", "steps": "3", "masks.kind": "free-form"},
-    )  # fmt: skip
-    assert changed.optimiser.batch == 8
-    assert changed.generator.attention is None
-    assert changed.critics.local == (4, 5, 6, 7)
-    assert changed.data.flip is False
-    assert changed.loss.gamma == 0.5
-    assert changed.steps == 3
-    assert changed.masks.kind == "free-form"
-    assert dataclasses.replace(changed, steps=TrainConfig().steps) != PRESETS["paper"]
 
 
 @pytest.mark.parametrize(
@@ -78,11 +57,6 @@ def test_changes_by_name():
 def test_what_is_refused(settings, says):
     with pytest.raises(ValueError, match=says):
         change(PRESETS["paper"], settings)
-
-
-def test_unknown_fields_of_a_file_are_named():
-    with pytest.raises(ValueError, match="TrainConfig: unknown learning; known: data, masks"):
-        from_dict({"learning": 1})
 
 
 def test_every_number_has_its_source():

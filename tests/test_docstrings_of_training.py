@@ -7,7 +7,7 @@ import pytest
 import torch
 
 
-@pytest.mark.parametrize("module", ["config", "dead_leaves", "evaluate", "masks"])
+@pytest.mark.parametrize("module", ["dead_leaves", "evaluate", "masks", "settings"])
 def test_examples_run(module):
     loaded = importlib.import_module(f"contextual_attention.models.{module}")
     result = doctest.testmod(loaded, extraglobs={"torch": torch})

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from contextual_attention.models.config import PRESETS, change
+from contextual_attention.models.config import PRESETS
 from contextual_attention.models.estimate import describe, estimate
 from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.settings import change
 from contextual_attention.models.updates import Critics
 
 

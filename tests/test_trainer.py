@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 
 from contextual_attention.models import trainer as trainer_module
 from contextual_attention.models.checkpoint import load_checkpoint
-from contextual_attention.models.config import PRESETS, change
+from contextual_attention.models.config import PRESETS
 from contextual_attention.models.data import Stream, collate
 from contextual_attention.models.evaluate import model_method
 from contextual_attention.models.generator import InpaintGenerator
@@ -25,6 +25,7 @@ from contextual_attention.models.losses import (
     wasserstein_generator_loss,
 )
 from contextual_attention.models.run_log import read_losses
+from contextual_attention.models.settings import change
 from contextual_attention.models.trainer import NotFinite, Trainer
 from contextual_attention.models.updates import Critics
 
@@ -76,7 +77,7 @@ def whole_run(tmp_path_factory):
 
 
 def test_a_step_is_algorithm_1(tmp_path):
-    """Written out once more, without Fabric, streams and terms: the same weights to the last bit."""
+    """Written out once more, without Fabric, feed and terms: the same weights to rounding."""
     config = tiny()
     trainer = make_trainer(tmp_path)
     trainer.run(1)
@@ -306,7 +307,8 @@ def test_runs_are_not_mixed_up(whole_run, tmp_path):
 
 
 def test_two_processes_compute_what_one_does(whole_run, tmp_path):
-    settings = SETTINGS | {"steps": "2"}
+    """Started by torchrun, each with a quarter of the batch, twice, against one process with the whole."""
+    settings = SETTINGS | {"steps": "2", "optimiser.accumulate": "2"}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     process = start([*launcher, *command(tmp_path, "--preset", "small", settings=settings)])
     try:

@@ -137,7 +137,7 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
     iterate = Trainer.iterate
     monkeypatch.setattr(Trainer, "iterate", poison)
     assert train("--data", "photos", "--out", "run") == 2
-    assert refused(capsys).endswith("error: step 2: the term whole_penalty is nan")
+    assert refused(capsys).endswith("error: step 2: the term whole_penalty is nan; nothing is saved")
     assert os.listdir("run/checkpoints") == ["step_000000001.ckpt"]
 
 

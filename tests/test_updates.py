@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from contextual_attention.models.config import PRESETS, LossConfig, change
+from contextual_attention.models.config import PRESETS, LossConfig
 from contextual_attention.models.data import Sample
 from contextual_attention.models.generator import Inpainted
+from contextual_attention.models.settings import change
 from contextual_attention.models.updates import (
     Critics,
     critic_weights,

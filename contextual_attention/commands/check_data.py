@@ -33,7 +33,7 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     sizes: Counter[tuple[int, int]] = Counter()
     broken: list[str] = []
-    for found in _decoded(source):
+    for found in _watched(_decoded(source), len(source)):
         if isinstance(found, str):
             broken.append(found)
         else:
@@ -54,6 +54,13 @@ def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
     # Pillow decodes outside Python's lock.
     with ThreadPoolExecutor() as pool:
         yield from pool.map(decode, range(len(source)))
+
+
+def _watched(found: Iterator[Any], total: int) -> Iterator[Any]:
+    """The same, under a progress bar."""
+    from rich.progress import track
+
+    return track(found, "reading", total=total, transient=True)
 
 
 def _report(sizes: Counter[tuple[int, int]], broken: list[str], least: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,9 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Train, until the steps are done or a signal asks to stop."""
-    settings = need("models.config", "train")
     try:
-        config = _configuration(given, settings)
+        config = _configuration(given)
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
     if given.dry_run:
@@ -63,16 +61,17 @@ def _setting(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _configuration(given: argparse.Namespace, settings: Any) -> Any:
+def _configuration(given: argparse.Namespace) -> Any:
     """The preset, or the resumed run's configuration, with the changes of the command line."""
+    presets, settings = need("models.config", "train").PRESETS, need("models.settings", "train")
     changes = dict(given.settings)
     changes |= {} if given.data is None else {"data.path": given.data}
     changes |= {} if given.steps is None else {"steps": str(given.steps)}
     if not given.resume:
         preset = given.preset or "paper"
-        if preset not in settings.PRESETS:
-            raise CommandError(f"--preset: expected one of {', '.join(settings.PRESETS)}, got {preset}")
-        return settings.change(settings.PRESETS[preset], changes)
+        if preset not in presets:
+            raise CommandError(f"--preset: expected one of {', '.join(presets)}, got {preset}")
+        return settings.change(presets[preset], changes)
     if given.preset is not None:
         raise CommandError("--preset: a resumed run has its configuration already; leave it out")
     fixed = changes.keys() - set(_RESUMABLE)
@@ -93,7 +92,6 @@ def _saved(path: Path) -> dict[str, Any]:
 def _train(config: Any, given: argparse.Namespace) -> None:
     trainer = need("models.trainer", "train")
     fabric = _fabric(config, given)
-    fabric.launch()
     try:
         training = trainer.Trainer(config, fabric, given.out, given.resume)
         if fabric.is_global_zero:
@@ -110,16 +108,10 @@ def _train(config: Any, given: argparse.Namespace) -> None:
 
 
 def _fabric(config: Any, given: argparse.Namespace) -> Any:
-    """One process for each device; those of torchrun, where it started this one."""
-    fabric = need("models.trainer", "train").Fabric
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
-    devices = local or given.devices or 1
-    nodes = int(os.environ["WORLD_SIZE"]) // local if local else 1
+    launch = need("models.launch", "train")
+    devices = given.devices or 1
     try:
-        return fabric(
-            accelerator=given.accelerator, devices=devices, num_nodes=nodes, precision=config.precision,
-            strategy="ddp" if devices * nodes > 1 else "auto",
-        )  # fmt: skip
+        return launch.make_fabric(given.accelerator, devices, config.precision)
     # Fabric refuses devices that are not there by any of these.
     except (ValueError, RuntimeError) as error:
         raise CommandError(f"--accelerator {given.accelerator}, --devices {devices}: {error}") from error
@@ -127,7 +119,7 @@ def _fabric(config: Any, given: argparse.Namespace) -> Any:
 
 def _save(config: Any, path: Path) -> None:
     """What the run is, for --resume and for its reader."""
-    text = json.dumps(need("models.config", "train").to_dict(config), indent=1) + "\n"
+    text = json.dumps(need("models.settings", "train").to_dict(config), indent=1) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     need("models.checkpoint", "train").replace_file(path, lambda file: file.write(text.encode()))
 
