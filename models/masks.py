@@ -7,6 +7,7 @@ Shape legend: B samples; H, W the image; a box is (top, left, height, width) in 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..photos import read_photo
 from .sources import find_pictures
 
 Size = tuple[int, int]
+Point = tuple[float, float]
 
 
 class Masks(NamedTuple):
@@ -115,7 +117,7 @@ def free_form(
     Returns:
         Masks whose boxes are those of `bounding_boxes`.
 
-    Cost: a few passes over H·W for each segment, about 10 ms for 256 x 256 on one core.
+    Cost: a few passes over the pixels around each segment, about 2 ms for 256 x 256 on one core.
     """
     mask = torch.zeros(batch, 1, *size, dtype=torch.bool)
     for sample in range(batch):
@@ -126,27 +128,45 @@ def free_form(
     return Masks(mask, bounding_boxes(mask))
 
 
-def _stroke(size: Size, segments: int, generator: torch.Generator) -> Tensor:
-    """The corners of a zigzag that starts within the image: (segments + 1, 2) float32, (row, column)."""
-    start = torch.tensor([[float(_integer(0, length - 1, generator)) for length in size]])
+def _stroke(size: Size, segments: int, generator: torch.Generator) -> list[Point]:
+    """The corners of a zigzag within the image, (row, column), one more than segments."""
     mean = math.hypot(*size) / 8
-    lengths = (mean + mean / 2 * torch.randn(segments, generator=generator)).clamp(0, 2 * mean)
-    turn = 2 * math.pi / 5 + 2 * math.pi / 15 * (2 * torch.rand(segments, generator=generator) - 1)
-    angles = torch.where(torch.arange(segments) % 2 == 0, 2 * math.pi - turn, turn)
-    angles = angles + _uniform(0.0, 2 * math.pi, generator)  # the published code flips the mask instead
-    steps = lengths[:, None] * torch.stack([angles.sin(), angles.cos()], dim=1)
-    points = torch.cat([start, start + steps.cumsum(0)])
-    return points.clamp(torch.zeros(2), torch.tensor(size) - 1.0)
+    lengths = (mean + mean / 2 * torch.randn(segments, generator=generator)).clamp(0, 2 * mean).tolist()
+    turns = 2 * math.pi / 5 + 2 * math.pi / 15 * (2 * torch.rand(segments, generator=generator) - 1)
+    lean = _uniform(0.0, 2 * math.pi, generator)  # where the published code flips the mask at random
+    points = [tuple(float(_integer(0, length - 1, generator)) for length in size)]
+    for number, (length, turn) in enumerate(zip(lengths, turns.tolist(), strict=True)):
+        angle = lean + (turn if number % 2 else -turn)
+        step = (length * math.sin(angle), length * math.cos(angle))
+        ends = zip(points[-1], step, size, strict=True)
+        points.append(tuple(min(max(start + change, 0.0), limit - 1.0) for start, change, limit in ends))
+    return points
 
 
-def _near_line(points: Tensor, radius: float, size: Size) -> Tensor:
+def _near_line(points: Sequence[Point], radius: float, size: Size) -> Tensor:
     """The pixels within ``radius`` of the line through ``points``: (H, W) bool."""
-    pixels = torch.cartesian_prod(*(torch.arange(length, dtype=torch.float32) for length in size))
-    start, step = points[:-1, None], points[1:, None] - points[:-1, None]  # (S, 1, 2)
-    # The nearest point of a segment; a segment of no length is its start.
-    share = ((pixels - start) * step).sum(2) / step.square().sum(2).clamp(min=1e-12)
-    distance = (pixels - start - share.clamp(0, 1)[..., None] * step).square().sum(2)
-    return (distance <= radius**2).any(0).reshape(size)
+    near = torch.zeros(size, dtype=torch.bool)
+    for ends in itertools.pairwise(points):
+        # Of each segment only the pixels around it.
+        rows, columns = (
+            slice(max(math.floor(min(span) - radius), 0), math.ceil(max(span) + radius) + 1)
+            for span in zip(*ends, strict=True)
+        )
+        near[rows, columns] |= _near_segment(ends, radius, rows, columns, size)
+    return near
+
+
+def _near_segment(
+    ends: tuple[Point, Point], radius: float, rows: slice, columns: slice, size: Size
+) -> Tensor:
+    """The same for one segment, within some rows and columns."""
+    (y0, x0), (y1, x1) = ends
+    y = torch.arange(rows.start, min(rows.stop, size[0]), dtype=torch.float32)[:, None] - y0
+    x = torch.arange(columns.start, min(columns.stop, size[1]), dtype=torch.float32) - x0
+    dy, dx = y1 - y0, x1 - x0
+    # The nearest point of the segment, as a share of it; a segment of no length is its start.
+    share = ((y * dy + x * dx) / max(dy * dy + dx * dx, 1e-12)).clamp(0, 1)
+    return (y - share * dy).square() + (x - share * dx).square() <= radius**2
 
 
 class MaskFolder:
