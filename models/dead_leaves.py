@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 # Radii in shares of the picture's shorter side.
-_LEAST_RADIUS, _LARGEST_RADIUS = 0.1, 0.5
+_LEAST_RADIUS, _LARGEST_RADIUS = 0.15, 0.5
 # On a square: enough to cover it almost whole.
-_LEAVES = 60
+_LEAVES = 40
 _SHAPES = ("ellipse", "rectangle")
 _TEXTURES = ("flat", "stripes", "checks", "shading")
 

@@ -58,7 +58,7 @@ class Feed:
     def __init__(self, samples: Samples, config: TrainConfig, fabric: Fabric, position: int) -> None:
         self.fabric, self.position = fabric, position
         chunk = _chunk(config.optimiser.batch, fabric.world_size, config.optimiser.accumulate)
-        self.step = chunk * fabric.world_size
+        self._at_once = chunk * fabric.world_size
         stream = Stream(len(samples), config.seed, chunk, fabric.world_size, fabric.global_rank, position)
         pin_memory = fabric.device.type == "cuda"
         self._batches = iter(make_loader(samples, stream, config.data.workers, pin_memory))
@@ -71,7 +71,7 @@ class Feed:
             DataError: The pictures cannot be read.
         """
         sample = next(self._batches)
-        self.position += self.step
+        self.position += self._at_once
         for message in set(sample.broken) - self._broken:
             self._broken.add(message)
             print(f"skipped, {len(self._broken)} so far: {message}", flush=True)

@@ -54,8 +54,8 @@ class Trainer:
     Args:
         config: What to train, on what, how.
         fabric: Launched; it decides devices, processes and precision.
-        out: The run's folder: losses.jsonl, tensorboard/, samples/, checkpoints/, and model/, the averaged
-            generator for `InpaintGenerator.from_pretrained`.
+        out: The run's folder, seen by every process: losses.jsonl, tensorboard/, samples/, checkpoints/, and
+            model/, the averaged generator for `InpaintGenerator.from_pretrained`.
         resume: Go on from the newest checkpoint in ``out``.
 
     Attributes:

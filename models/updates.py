@@ -58,7 +58,8 @@ class Critics(nn.Module):
         """
         terms: Terms = {}
         for name, critic, real, fake, mask in self._views(sample, completed):
-            terms[f"{name}_critic"] = wasserstein_critic_loss(critic(real), critic(fake))
+            # In float32 under autocast too: the estimate is a small difference of large means.
+            terms[f"{name}_critic"] = wasserstein_critic_loss(critic(real).float(), critic(fake).float())
             if self.has_penalty:
                 seen = mask if self.masks_penalty else None
                 terms[f"{name}_penalty"] = gradient_penalty(critic, real, fake, seen, position=sample.blend)
@@ -66,7 +67,8 @@ class Critics(nn.Module):
 
     def scores(self, sample: Sample, completed: Tensor) -> dict[str, Tensor]:
         """What each critic thinks of completed images, (B,) by its name."""
-        return {"local": self.local(self._crop(completed, sample)), "whole": self.whole(completed)}
+        local, whole = self.local(self._crop(completed, sample)), self.whole(completed)
+        return {"local": local.float(), "whole": whole.float()}
 
     def _views(
         self, sample: Sample, completed: Tensor

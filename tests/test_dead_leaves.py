@@ -28,7 +28,7 @@ def test_radii_have_the_density_of_the_scale_invariant_model():
     a, b = draws[0], draws[-1]
     expected = (a**-2 - draws**-2) / (a**-2 - b**-2)
     assert np.allclose(expected, np.linspace(0, 1, 1001))
-    assert math.isclose(a, 0.1)
+    assert math.isclose(a, 0.15)
     assert math.isclose(b, 0.5)
 
 

@@ -32,7 +32,8 @@ from contextual_attention.models.updates import Critics
 SETTINGS = {
     "data.size": "24", "data.pictures": "10", "masks.box": "12", "masks.shrink": "6", "generator.cnum": "2",
     "critics.local": "4,4,4,4", "critics.whole": "4,4,4,4", "optimiser.batch": "4", "save_every": "2",
-    "show_every": "3", "steps": "4",
+    "optimiser.critic_updates": "5", "optimiser.learning_rate": "5e-4", "optimiser.beta1": "0.5",
+    "optimiser.beta2": "0.9", "show_every": "3", "steps": "4",
 }  # fmt: skip
 
 
