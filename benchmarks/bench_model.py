@@ -61,16 +61,13 @@ def main() -> int:
     about = machine([arguments.device])
     console.print(f"{arguments.device}: {devices.describe(arguments.device)}")
     if arguments.json:
-        save(
-            arguments.json, about, [], ModelRow
-        )  # refuses another machine's file before anything is measured
+        # Refuses another machine's file before anything is measured.
+        save(arguments.json, about, [], ModelRow)
     is_wrong = False
     for work in works:
         error = disagreement(work)
         if not error <= _ALLOWED:
-            console.print(
-                f"[red]wrong: {work.name}: the layers differ by {error:.1e}, allowed {_ALLOWED:.0e}"
-            )
+            console.print(f"[red]wrong: {work.name}: the layers differ by {error:.1e} of {_ALLOWED:.0e}")
             is_wrong = True
             continue
         rows = measure(work, arguments.threads, arguments.budget, console)
