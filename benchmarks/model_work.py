@@ -19,16 +19,22 @@ from textbook import textbook
 from torch import Tensor, nn
 
 from contextual_attention.models import losses
-from contextual_attention.models.critics import global_critic, local_critic
+from contextual_attention.models.config import CriticConfig, DataConfig, MaskConfig, TrainConfig
+from contextual_attention.models.data import Sample
 from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.updates import (
+    Critics,
+    critic_weights,
+    frozen,
+    generator_terms,
+    generator_weights,
+    weigh,
+)
 from contextual_attention.options import Options
 
 # The layer of the network: this package's, the published form by convolutions, or none at all (features pass
 # through as they are), which tells what the rest of the network takes.
 FORMS = ("package", "textbook", "without")
-# arXiv:1801.07892, algorithm 1 and section 4, and the authors' configuration.
-_CRITIC_STEPS = 5
-_PENALTY, _ADVERSARIAL, _L1, _COARSE, _GAMMA = 10.0, 0.001, 1.2, 1.2, 0.99
 _FEATURES = 4  # pixels of the image to one of the features
 
 
@@ -168,54 +174,49 @@ def make_step(work: Work, form: str) -> Callable[[], Tensor]:
 
 
 class Training:
-    """One iteration of algorithm 1 of arXiv:1801.07892, on one batch again and again."""
+    """An iteration of algorithm 1 as trainer.py takes it, on the same batch: no time goes to data."""
 
     def __init__(self, generator: InpaintGenerator, image: Tensor, mask: Tensor) -> None:
-        self.generator, self.image, self.mask = generator, image, mask
-        size, width = image.shape[-1], 2 * generator.config.cnum
-        self.critics = nn.ModuleList([global_critic(size, width), local_critic(size // 2, width)])
-        self.critics.to(image.device)
-        self.weights = losses.discount_weights(mask, _GAMMA) * mask
-        self.optimizers = [
-            torch.optim.Adam(network.parameters(), 1e-4, betas=(0.5, 0.9))
+        size, cnum = image.shape[-1], generator.config.cnum
+        self.config = TrainConfig(
+            data=DataConfig(size=size),
+            masks=MaskConfig(box=size // 2),
+            critics=CriticConfig(
+                local=tuple(2 * cnum * each for each in (1, 2, 4, 8)),
+                whole=tuple(2 * cnum * each for each in (1, 2, 4, 4)),
+            ),
+        )
+        self.generator, self.critics = generator, Critics(self.config).to(image.device)
+        self.sample = _sample(image, mask, self.config.loss.gamma)
+        self.optimizers = {
+            network: torch.optim.Adam(network.parameters(), 1e-4, betas=(0.5, 0.9))
             for network in (self.critics, self.generator)
-        ]
+        }
 
     def iteration(self) -> Tensor:
-        for _ in range(_CRITIC_STEPS):
+        sample, loss = self.sample, self.config.loss
+        for _ in range(self.config.optimiser.critic_updates):
             with torch.no_grad():
-                completed = self.generator(self.image, self.mask).completed
-            self._update(0, self._critic_loss(completed))
-        result = self.generator(self.image, self.mask)
-        adversarial = sum(
-            losses.wasserstein_generator_loss(critic(fake))
-            for critic, fake in zip(self.critics, self._views(result.completed), strict=True)
-        )
-        l1 = _COARSE * self._l1(result.coarse) + self._l1(result.refined)
-        self._update(1, _ADVERSARIAL * adversarial + _L1 * l1)
+                completed = self.generator(sample.image, sample.mask).completed
+            self._update(self.critics, weigh(self.critics(sample, completed), critic_weights(loss)))
+        with frozen(self.critics):
+            result = self.generator(sample.image, sample.mask)
+            terms = generator_terms(sample, result, self.critics.scores(sample, result.completed))
+            self._update(self.generator, weigh(terms, generator_weights(loss)))
         return result.refined.detach()
 
-    def _critic_loss(self, completed: Tensor) -> Tensor:
-        views = zip(*map(self._views, (self.image, completed, self.mask)), strict=True)
-        total = self.image.new_zeros(())
-        for critic, (real, fake, hole) in zip(self.critics, views, strict=True):
-            total = total + losses.wasserstein_critic_loss(critic(real), critic(fake))
-            total = total + _PENALTY * losses.gradient_penalty(critic, real, fake, hole)
-        return total
-
-    def _l1(self, output: Tensor) -> Tensor:
-        known = 1 - self.mask
-        return sum(losses.discounted_l1(output, self.image, weights) for weights in (self.weights, known))
-
-    def _views(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The whole image and its hole."""
-        quarter = x.shape[-1] // 4
-        return x, x[..., quarter:-quarter, quarter:-quarter]
-
-    def _update(self, which: int, loss: Tensor) -> None:
-        self.optimizers[which].zero_grad()
+    def _update(self, network: nn.Module, loss: Tensor) -> None:
         loss.backward()
-        self.optimizers[which].step()
+        self.optimizers[network].step()
+        self.optimizers[network].zero_grad()
+
+
+def _sample(image: Tensor, mask: Tensor, gamma: float) -> Sample:
+    """A batch whose boxes are its holes, in the middle of square images."""
+    batch, side = len(image), image.shape[-1]
+    box = torch.tensor([side // 4, side // 4, side // 2, side // 2], device=image.device).repeat(batch, 1)
+    blend = torch.linspace(0.2, 0.8, batch, device=image.device)
+    return Sample(image, mask != 0, losses.discount_weights(mask, gamma), box, blend, ())
 
 
 # Measuring

@@ -38,8 +38,10 @@ def test_an_iteration_trains_every_network(form):
     networks = {"generator": training.generator, "critics": training.critics}
     steps = dict.fromkeys(networks, 0)
     before = {name: [p.detach().clone() for p in each.parameters()] for name, each in networks.items()}
-    for name, optimizer in zip(("critics", "generator"), training.optimizers, strict=True):
-        optimizer.register_step_post_hook(lambda *_, name=name: steps.__setitem__(name, steps[name] + 1))
+    for name, network in networks.items():
+        training.optimizers[network].register_step_post_hook(
+            lambda *_, name=name: steps.__setitem__(name, steps[name] + 1)
+        )
     refined = training.iteration()
     assert refined.shape == (1, 3, 64, 64)
     assert steps == {"generator": 1, "critics": 5}

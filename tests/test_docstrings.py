@@ -8,7 +8,6 @@ import torch
 
 import contextual_attention
 
-
 _CORE = ("backends", "functional", "modules", "options", "visualize")
 _MODELS = ("models.critics", "models.generator", "models.losses")
 
