@@ -39,9 +39,8 @@ def test_an_iteration_trains_every_network(form):
     steps = dict.fromkeys(networks, 0)
     before = {name: [p.detach().clone() for p in each.parameters()] for name, each in networks.items()}
     for name, network in networks.items():
-        training.optimizers[network].register_step_post_hook(
-            lambda *_, name=name: steps.__setitem__(name, steps[name] + 1)
-        )
+        optimizer = training.optimizers[network]
+        optimizer.register_step_post_hook(lambda *_, name=name: steps.update({name: steps[name] + 1}))
     refined = training.iteration()
     assert refined.shape == (1, 3, 64, 64)
     assert steps == {"generator": 1, "critics": 5}
