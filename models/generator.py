@@ -166,7 +166,7 @@ class InpaintGenerator(
             TypeError, ValueError: An argument of the wrong type, shape or device, or offsets of a network
                 that has no attention.
 
-        Cost: about 2.1 MFLOP a pixel in convolutions at cnum 32, and the attention's, which grows with the
+        Cost: 0.68 MFLOP a pixel in convolutions at cnum 32, and the attention's, which grows with the
         square of the area. Sizes that are not multiples of 8 are reflected up to the next one.
         """
         _check_image(image)

@@ -7,10 +7,10 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from types import ModuleType
 
 from ..options import PRESETS
 from .errors import CommandError
+from .needs import need
 
 HELP = "Turn a published checkpoint of the generator into a folder that from_pretrained reads."
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Read, recognise and convert a checkpoint, and write it whole or not at all."""
-    convert = _convert()
+    convert = need("models.convert", "models")
     if given.output.exists():
         raise CommandError(f"{given.output}: exists; remove it, or name another folder")
     is_bgr = None if given.channels is None else given.channels == "bgr"
@@ -46,18 +46,6 @@ def run(given: argparse.Namespace) -> None:
     print(", ".join(f"{name}={value}" for name, value in vars(generator.config).items()))
     _save(generator, given.output)
     print(f"written: {given.output}")
-
-
-def _convert() -> ModuleType:
-    try:
-        from ..models import convert
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("huggingface_hub", "safetensors"):
-            raise
-        raise CommandError(
-            f'the models need {error.name}: pip install "contextual_attention[models]"'
-        ) from error
-    return convert
 
 
 def _save(generator: object, output: Path) -> None:
