@@ -227,7 +227,7 @@ def start(arguments):
     return subprocess.Popen([sys.executable, *arguments], env=environment, **to_here)
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(condition, process, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stdout.read()
