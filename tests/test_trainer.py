@@ -259,7 +259,7 @@ def test_a_signal_saves_and_leaves(tmp_path, number):
     try:
         wait_for(lambda: (tmp_path / "losses.jsonl").exists() and losses(tmp_path), process)
         process.send_signal(number)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 0, said
@@ -313,7 +313,7 @@ def test_two_processes_compute_what_one_does(whole_run, tmp_path):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     process = start([*launcher, *command(tmp_path, "--preset", "small", settings=settings)])
     try:
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 0, said
