@@ -77,10 +77,11 @@ def model_method(path: str, device: torch.device | str = "cpu") -> Method:
     """
     folder = Path(path)
     folder = folder / "model" if (folder / "model").is_dir() else folder
-    if not (folder / "config.json").is_file():
+    # Not config.json: a run that has saved nothing yet has one too, of another kind.
+    if not (folder / "model.safetensors").is_file():
         raise ValueError(
-            f"model: {path} is neither a training run (with model/config.json) nor a folder that "
-            "save_pretrained wrote (with config.json)"
+            f"model: {path} is neither a training run that has saved (model/model.safetensors) nor a folder "
+            "that save_pretrained wrote (model.safetensors)"
         )
     with contextlib.redirect_stdout(sys.stderr):  # huggingface_hub says there that it loads
         generator = InpaintGenerator.from_pretrained(folder).to(device).eval()
