@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import devices
 import torch
@@ -145,12 +145,17 @@ def working_memory(problem: Problem, variant: Variant, direction: str, threads: 
 
     "backward" is measured with its forward: what one keeps for the other must be there.
     """
+    return in_fresh_process(_growth_in_this_process, problem, variant, direction, threads)
+
+
+def in_fresh_process(function: Callable[..., int], *arguments: Any) -> int | str:
+    """What a function of a module returns in a process that has computed nothing yet; or why nothing."""
     context = multiprocessing.get_context("forkserver")
     # Imported once: each measurement starts from there, with nothing computed yet.
     context.set_forkserver_preload(["torch", "contextual_attention"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(_growth_in_this_process, problem, variant, direction, threads).result()
+            return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
             return "its process was killed"
 

@@ -11,12 +11,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import info, transfer
+from .commands import check_data, convert, evaluate, info, train, transfer
 from .commands.errors import CommandError
 
 PROGRAM = "python -m contextual_attention"
 
-COMMANDS = {"info": info, "transfer": transfer}
+COMMANDS = {
+    "info": info,
+    "transfer": transfer,
+    "convert": convert,
+    "train": train,
+    "evaluate": evaluate,
+    "check-data": check_data,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

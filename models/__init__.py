@@ -1,5 +1,6 @@
-"""Networks built around the contextual attention layer, shipped as ``contextual_attention.models``.
+"""The inpainting model built around the layer, shipped as ``contextual_attention.models``.
 
-Empty for now. Modules here import each other relatively and the layer as ``contextual_attention``; nothing of
-the layer imports from here.
+A module for each part, to be imported by name: ``from contextual_attention.models.generator import
+InpaintGenerator``. They need ``pip install "contextual_attention[models]"``. Modules here import each other
+relatively and the layer as ``contextual_attention``; nothing of the layer imports from here.
 """
