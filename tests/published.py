@@ -79,7 +79,7 @@ def checkpoint(kind: str, seed: int = 0) -> Weights:
                 weight = weight.permute(2, 3, 1, 0).contiguous()
             weights[key(kind, layer, "weight")] = weight
             weights[key(kind, layer, "bias")] = 0.2 * torch.randn(after, generator=generator)
-    others = {"discriminator/discriminator_local/conv1/kernel": torch.zeros(5, 5, 3, 64)}
+    others = {"disc.local_disc.conv1.weight": torch.zeros(64, 3, 5, 5)}
     if kind == "yu2018":
         others |= {f"{name}/Adam": torch.zeros_like(x) for name, x in weights.items()}
     return dict(reversed(weights.items())) | others
