@@ -57,10 +57,12 @@ def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
 
 
 def _watched(found: Iterator[Any], total: int) -> Iterator[Any]:
-    """The same, under a progress bar."""
+    """The same, under a progress bar where there is a terminal."""
+    from rich.console import Console
     from rich.progress import track
 
-    return track(found, "reading", total=total, transient=True)
+    console = Console(stderr=True)
+    return track(found, "reading", total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _report(sizes: Counter[tuple[int, int]], broken: list[str], least: int) -> None:
