@@ -135,8 +135,8 @@ def run(experiment: Experiment) -> Curve:
     mean = _mean(evaluate({"mean": METHODS["mean"]}, samples), "mean")
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Fabric(accelerator="cpu", devices=1), Path(folder))
-        curve = Curve(title, mean, [0], [_error(samples, trainer)])
-        for until in range(experiment.every, config.steps + 1, experiment.every):
+        curve = Curve(title, mean, [], [])
+        for until in range(0, config.steps + 1, experiment.every):
             trainer.run(until)
             curve.steps.append(until)
             curve.errors.append(_error(samples, trainer))
