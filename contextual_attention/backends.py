@@ -52,6 +52,51 @@ class _Backend:
 
 
 @cache
+def _no_cuda() -> str | None:
+    """Why the CUDA kernels of the extension cannot run here."""
+    if extension is None:
+        return extension_error
+    built = extension.build_info()["cuda_architectures"]
+    if not built:
+        return "the extension was built without CUDA; install it where nvcc is, with CA_CUDA=1 to see why not"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA; install one for your driver from pytorch.org"
+    if not torch.cuda.is_available():
+        return "torch finds no usable CUDA device; `nvidia-smi` and torch.cuda.init() say more"
+    return None
+
+
+@cache
+def _no_code_for(index: int) -> str | None:
+    """Why the extension's CUDA kernels do not run on a device."""
+    built = extension.build_info()["cuda_architectures"]
+    capability = torch.cuda.get_device_capability(index)
+    if runs_on(capability, built):
+        return None
+    have = ".".join(map(str, capability))
+    return (
+        f"{torch.cuda.get_device_name(index)} has compute capability {have}, and the extension holds code for"
+        f" {_list(built)}; install it again with TORCH_CUDA_ARCH_LIST={have}"
+    )
+
+
+def runs_on(capability: tuple[int, int], architectures: list[str]) -> bool:
+    """Whether code for these architectures ("8.0", "9.0a", "12.0+PTX") runs on such a device."""
+    for name in architectures:
+        major, minor = map(int, re.match(r"(\d+)\.(\d)", name).groups())
+        if "a" in name:  # this architecture alone
+            matches = capability == (major, minor)
+        elif "f" in name:  # its family
+            matches = capability[0] == major and capability[1] >= minor
+        else:
+            matches = capability[0] == major and capability[1] >= minor
+            matches |= name.endswith("+PTX") and capability >= (major, minor)
+        if matches:
+            return True
+    return False
+
+
+@cache
 def _no_triton() -> str | None:
     """Why Triton's kernels cannot run here."""
     if find_spec("triton") is None:
@@ -76,6 +121,7 @@ _LEAST_CAPABILITY = (8, 0)
 
 # Fastest first: the order in which `choose` tries them.
 _BACKENDS = {
+    "cuda": _Backend(_no_cuda, ("cuda",), _FUSED_DTYPES),
     "cpu": _Backend(extension_error, ("cpu",), _FUSED_DTYPES),
     "triton": _Backend(_no_triton, (ops.TRITON_DEVICE,), _TRITON_DTYPES),
     "reference": _Backend(None, None, (*_FUSED_DTYPES, torch.float64)),
@@ -86,8 +132,8 @@ def available_backends() -> dict[str, str | None]:
     """Every backend by name, fastest first: None if it is usable here, else the reason why it is not.
 
     Whether one can run a given problem also depends on the device and the dtype of the operands: ``"cpu"``
-    takes CPU tensors in float32, bfloat16 and float16, ``"triton"`` the same on a CUDA device,
-    ``"reference"`` takes everything.
+    takes CPU tensors in float32, bfloat16 and float16, ``"cuda"`` and ``"triton"`` the same on a CUDA
+    device, ``"reference"`` takes everything.
 
     Example:
         >>> available_backends()["reference"] is None

@@ -18,6 +18,7 @@ from .ops import Masking, Propagation
 from .options import Options
 
 _OPERATORS = {
+    "cuda": torch.ops.contextual_attention.attend,
     "cpu": torch.ops.contextual_attention.attend,
     "triton": torch.ops.contextual_attention.attend_triton,
 }
@@ -110,6 +111,20 @@ def _least_workspace(
         channels = (foreground.shape[3], value.shape[3])
         solved = problem.Problem(*channels, *sizes, *_schema_options(options))
         return max(plan.least_workspace(solved, backward) for backward in {False, learns})
+    if backend == "cuda":
+        return max(
+            backends.extension.least_cuda_workspace(
+                *sizes,
+                channels=foreground.shape[3],
+                value_channels=value.shape[3],
+                ksize=options.ksize,
+                stride=options.stride,
+                fuse_k=options.fuse_k,
+                propagation=_propagation(options),
+                backward=backward,
+            )
+            for backward in {False, learns}
+        )
     return backends.extension.least_cpu_workspace(
         *sizes,
         ksize=options.ksize,

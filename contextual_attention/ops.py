@@ -142,6 +142,8 @@ def _attend_triton_backward(*arguments):
 
 # Kernels register for these from C++, by device.
 _define("attend", "attend_backward")
+# For the tests: the pipeline of the CUDA kernels, in plain loops over CPU tensors.
+_define("attend_cuda_on_host", "attend_cuda_on_host_backward")
 # A device can have Triton's kernels beside those of the extension, so they have names of their own. Triton's
 # interpreter, which must be asked for before triton is imported, runs them on the CPU.
 _define("attend_triton", "attend_triton_backward")
