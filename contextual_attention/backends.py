@@ -60,7 +60,9 @@ def _no_cuda() -> str | None:
     if not built:
         return "the extension was built without CUDA; install it where nvcc is, with CA_CUDA=1 to see why not"
     if torch.version.cuda is None:
-        return f"torch {torch.__version__} is built without CUDA; install one for your driver from pytorch.org"
+        return (
+            f"torch {torch.__version__} is built without CUDA; install one for your driver from pytorch.org"
+        )
     if not torch.cuda.is_available():
         return "torch finds no usable CUDA device; `nvidia-smi` and torch.cuda.init() say more"
     return None

@@ -142,7 +142,8 @@ std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor backgrou
                                               bool return_offsets, int64_t workspace) {
   const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
   const Batch batch = make_batch(
-      arguments, checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking), true);
+      arguments, checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking),
+      true);
   const Problem& p = batch.problem;
   Tensor cells = zeros(value, {p.batch, p.h + 1, p.w + 1, p.value_channels}, ScalarType::Float);
   Tensor offsets = return_offsets ? zeros(value, {p.batch, 2, p.h, p.w}, ScalarType::Long)
@@ -167,7 +168,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
     int64_t workspace) {
   const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
   const Batch batch = make_batch(
-      arguments, checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking), false);
+      arguments, checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking),
+      false);
   const Problem& p = batch.problem;
   check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
   check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from compare import FORWARD, assert_near, gradients, in_dtype, solve
+from compare import FORWARD, SHARE, assert_near, cancelled, gradients, in_dtype, solve
 from test_backends_agree import (
     HALF_CASES,
     allowance,
@@ -54,7 +54,9 @@ CUT = {
         "wrap, multiply", (2, 3, 9, 5), (7, 6), mask="holes", options=Options(**WRAP, masking="multiply")
     ),
     "wrap, long": Case("wrap, long", (1, 3, 12, 3), (11, 2), options=Options(**WRAP, fuse_k=7)),
-    "wrap, rebuild": Case("wrap, rebuild", (1, 3, 9, 5), (10, 4), foreground_mask="holes", options=Options(**WRAP)),
+    "wrap, rebuild": Case(
+        "wrap, rebuild", (1, 3, 9, 5), (10, 4), foreground_mask="holes", options=Options(**WRAP)
+    ),
 }
 EACH_CUT = pytest.mark.parametrize("name", CUT)
 
@@ -89,7 +91,8 @@ def test_half_precision(name, dtype):
     assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
     for each, gradient in expected_slopes.items():
         assert slopes[each].dtype == dtype
-        allowed = allowance(eager_slopes[each], gradient, rounding)
+        # As in float32: what is left where dA - sum A dA cancels, and eager half precision happens on a zero.
+        allowed = allowance(eager_slopes[each], gradient, rounding) + SHARE * cancelled(problem, each)
         assert_near(f"gradient of {each}", slopes[each], gradient, rounding, allowed)
     assert_offsets_reach_the_top(in_dtype(problem, torch.float64), offsets)
 

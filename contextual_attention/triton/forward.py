@@ -122,5 +122,3 @@ class _Best:
         offsets = self._offsets[:, :, *strip.p.box[1:]]
         offsets.copy_(torch.where(better[:, None], found, offsets))
         best.copy_(torch.where(better, weight, best))
-
-

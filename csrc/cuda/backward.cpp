@@ -24,12 +24,12 @@ using torch::stable::Tensor;
 
 class Backward : public Pipeline {
  public:
-  Backward(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group, char* scratch,
-           Tensor& statistics, Gradients& gradients)
+  Backward(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
+           char* scratch, Tensor& statistics, Gradients& gradients)
       : Pipeline(inputs, executor, plan, group, {kGram, kSpare, kTurns, kWeights}, true, statistics, scratch),
         gradients_(gradients),
         wide_(storage_of(inputs.foreground.scalar_type()) == Storage::bfloat16 ? ScalarType::BFloat16
-                                                                              : ScalarType::Float),
+                                                                               : ScalarType::Float),
         foreground_(in_dtype(inputs.foreground, wide_)),
         background_(in_dtype(inputs.background, wide_)),
         products_(new_sums()),
@@ -66,17 +66,16 @@ class Backward : public Pipeline {
   }
 
  private:
-  // The buffers: the Gram matrix and its gradient; weights, then the logits' gradient; E, dE and more in turn;
-  // similarities, dX, dS.
+  // The buffers: the Gram matrix and its gradient; weights, then the logits' gradient; E, dE and more in
+  // turn; similarities, dX, dS.
   enum : int { kGram, kWeights, kTurns, kSpare };
 
   static Tensor in_dtype(const Tensor& t, ScalarType dtype) {
     return t.scalar_type() == dtype ? t : torch::stable::to(t, dtype);
   }
   Tensor new_sums() const {
-    return torch::stable::new_empty(inputs_.beta,
-                                    {group_.count, problem_.h * problem_.w * int64_t(taps_.count())},
-                                    ScalarType::Double);
+    return torch::stable::new_empty(
+        inputs_.beta, {group_.count, problem_.h * problem_.w * int64_t(taps_.count())}, ScalarType::Double);
   }
   Tensor new_centre() const {
     return torch::stable::new_empty(inputs_.beta, {group_.count, problem_.h, problem_.w}, ScalarType::Float);
@@ -129,10 +128,18 @@ class Backward : public Pipeline {
   }
 
   void finish_centres(const Region& totals, const Region& rows) {
-    FinishCentres finish{tap_sums(products_), tap_sums(counts_),    taps_,
-                         totals,              reading(statistic(1)), reading(statistic(2)),
-                         centre_map(centre_), centre_map(total_centre_),
-                         true,                problem_.after(),      samples_, totals.rows()};
+    FinishCentres finish{tap_sums(products_),
+                         tap_sums(counts_),
+                         taps_,
+                         totals,
+                         reading(statistic(1)),
+                         reading(statistic(2)),
+                         centre_map(centre_),
+                         centre_map(total_centre_),
+                         true,
+                         problem_.after(),
+                         samples_,
+                         totals.rows()};
     if (problem_.after()) executor_.run(finish);
     finish.region = rows;
     finish.items = rows.rows();
@@ -209,7 +216,7 @@ class Backward : public Pipeline {
   // Gradients of scores do not fit into float16's range: those are taken with features in float32.
   const ScalarType wide_;
   const Tensor foreground_, background_;
-  Tensor products_, counts_;        // (samples, h * w * taps) float64
+  Tensor products_, counts_;      // (samples, h * w * taps) float64
   Tensor centre_, total_centre_;  // (samples, h, w)
 };
 

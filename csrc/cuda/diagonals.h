@@ -32,7 +32,8 @@ struct Gained {
   PixelMap<const float> row_gain, column_gain;
 
   CA_BOTH float at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    const float gain = (row_gain ? row_gain.at(n, y, x) : 1.0f) * (column_gain ? column_gain.at(n, v, u) : 1.0f);
+    const float gain =
+        (row_gain ? row_gain.at(n, y, x) : 1.0f) * (column_gain ? column_gain.at(n, v, u) : 1.0f);
     return gain * scores.at(n, y, x, v, u);
   }
   CA_BOTH float line(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, bool left, bool right) const {
@@ -124,8 +125,8 @@ struct WrappedSum {
         carry(y1, x1 += i, region.x.size);
         carry(v1, u1 += i, region.u.size);
       }
-      const bool exists = top_down ? region.x.inside(x1) && region.u.inside(u1)
-                                   : region.y.inside(y1) && region.v.inside(v1);
+      const bool exists =
+          top_down ? region.x.inside(x1) && region.u.inside(u1) : region.y.inside(y1) && region.v.inside(v1);
       if (exists) sum += scores.at(n, y1, x1, v1, u1);
     }
     sink.put(n, y, x, v, u, sum);

@@ -18,7 +18,8 @@ class Forward : public Pipeline {
       : Pipeline(inputs, executor, plan, group, uses_of(inputs.problem), false, results.statistics, scratch),
         results_(results) {
     if (!results.offsets) return;
-    largest_ = torch::stable::new_empty(inputs.beta, {group.count, problem_.h, problem_.w}, ScalarType::Float);
+    largest_ =
+        torch::stable::new_empty(inputs.beta, {group.count, problem_.h, problem_.w}, ScalarType::Float);
   }
 
   void run() {

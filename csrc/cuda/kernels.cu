@@ -24,8 +24,7 @@ struct WarpLanes {
   }
   __device__ float largest(float x) const {
 #pragma unroll
-    for (int32_t other = kWarp / 2; other > 0; other /= 2)
-      x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, other));
+    for (int32_t other = kWarp / 2; other > 0; other /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, other));
     return x;
   }
   // The largest value, and of its indices the smallest.

@@ -1,6 +1,7 @@
 // Runs the body of a filter for all of its work: on a CUDA stream or, for the tests, in a plain host loop.
 //
-// kernels.cu has no torch header and this one no CUDA header, so that each is compiled by what it needs alone.
+// kernels.cu has no torch header and this one no CUDA header, so that each is compiled by what it needs
+// alone.
 #pragma once
 
 #include "bodies.h"
@@ -25,33 +26,33 @@ void loop(const Body& body);
 int64_t cache_bytes(int32_t device);
 
 // Every body that the pipeline runs.
-#define CA_FOR_EACH_BODY(X) \
-  X(DiagonalSum3<Plain, ScoreSink>)  \
-  X(DiagonalSum3<Plain, NormProductSink>)  \
-  X(DiagonalSum3<Plain, LogitGradientSink>)  \
-  X(DiagonalSum3<Gained, ScoreSink>)  \
-  X(DiagonalSum3<Gained, OperandSink>)  \
-  X(DiagonalSum<Plain, ScoreSink>)  \
-  X(DiagonalSum<Plain, NormProductSink>)  \
+#define CA_FOR_EACH_BODY(X)                 \
+  X(DiagonalSum3<Plain, ScoreSink>)         \
+  X(DiagonalSum3<Plain, NormProductSink>)   \
+  X(DiagonalSum3<Plain, LogitGradientSink>) \
+  X(DiagonalSum3<Gained, ScoreSink>)        \
+  X(DiagonalSum3<Gained, OperandSink>)      \
+  X(DiagonalSum<Plain, ScoreSink>)          \
+  X(DiagonalSum<Plain, NormProductSink>)    \
   X(DiagonalSum<Plain, LogitGradientSink>)  \
-  X(DiagonalSum<Gained, ScoreSink>)  \
-  X(DiagonalSum<Gained, OperandSink>)  \
-  X(WrappedSum)                                 \
-  X(CellSum<1>)                                 \
-  X(CellSum<3>)                                 \
-  X(CellSumAny)                                 \
-  X(CellGradient<AttentionGradientSink>)        \
-  X(CellGradient<LogitGradientSink>)            \
-  X(TapBits)                                    \
-  X(RowOffsets)                                 \
-  X(RowSums)                                    \
-  X(CentreSums)                                 \
-  X(ShiftedCentreSums)                          \
-  X(RowOffsetsOfLargest)                        \
-  X(FinishStatistics)                           \
-  X(FinishCentres)                              \
-  X(Pack<uint16_t>)                             \
-  X(Pack<uint32_t>)                             \
+  X(DiagonalSum<Gained, ScoreSink>)         \
+  X(DiagonalSum<Gained, OperandSink>)       \
+  X(WrappedSum)                             \
+  X(CellSum<1>)                             \
+  X(CellSum<3>)                             \
+  X(CellSumAny)                             \
+  X(CellGradient<AttentionGradientSink>)    \
+  X(CellGradient<LogitGradientSink>)        \
+  X(TapBits)                                \
+  X(RowOffsets)                             \
+  X(RowSums)                                \
+  X(CentreSums)                             \
+  X(ShiftedCentreSums)                      \
+  X(RowOffsetsOfLargest)                    \
+  X(FinishStatistics)                       \
+  X(FinishCentres)                          \
+  X(Pack<uint16_t>)                         \
+  X(Pack<uint32_t>)                         \
   X(AddToMap)
 
 }  // namespace gpu

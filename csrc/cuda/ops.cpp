@@ -74,7 +74,7 @@ Tensor new_result(const Tensor& like, const Plan& plan, const Problem& p,
 }
 
 std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Arguments& arguments,
-                                               const Problem& p, bool return_offsets, int64_t workspace) {
+                                           const Problem& p, bool return_offsets, int64_t workspace) {
   const Inputs inputs = inputs_of(arguments, p);
   const Plan plan = plan_for(p, executor, workspace, false);
   Tensor scratch = new_scratch(inputs, plan);
@@ -89,18 +89,22 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Argum
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& executor,
-                                                                const Arguments& arguments, const Problem& p,
-                                                                const Tensor& grad_cells,
-                                                                const Tensor& statistics, int64_t needs,
-                                                                int64_t workspace) {
+                                                            const Arguments& arguments, const Problem& p,
+                                                            const Tensor& grad_cells,
+                                                            const Tensor& statistics, int64_t needs,
+                                                            int64_t workspace) {
   check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
   check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});
   const Inputs inputs = inputs_of(arguments, p);
   const Plan plan = plan_for(p, executor, workspace, true);
   Tensor scratch = new_scratch(inputs, plan);
   Tensor rows = as_float(statistics);
-  Gradients gradients{
-      torch::stable::contiguous(torch::stable::to(grad_cells, inputs.value.scalar_type())), {}, {}, {}, {}, {}};
+  Gradients gradients{torch::stable::contiguous(torch::stable::to(grad_cells, inputs.value.scalar_type())),
+                      {},
+                      {},
+                      {},
+                      {},
+                      {}};
   const Tensor* operands[] = {&inputs.foreground, &inputs.background, inputs.alpha ? &*inputs.alpha : nullptr,
                               &inputs.beta, &inputs.value};
   std::optional<Tensor>* wanted[] = {&gradients.foreground, &gradients.background, &gradients.alpha,
@@ -148,8 +152,7 @@ std::tuple<Tensor, Tensor, Tensor> attend(Tensor foreground, Tensor background, 
                                           int64_t fuse_k, int64_t propagation, int64_t masking,
                                           bool return_offsets, int64_t workspace) {
   const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
-  const Problem p =
-      checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
+  const Problem p = checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
   check_one_device(arguments);
   return Place::run(foreground, [&](const Executor& executor) {
     return forward(executor, arguments, p, return_offsets, workspace);
@@ -163,8 +166,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward(
     int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs,
     int64_t workspace) {
   const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
-  const Problem p =
-      checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
+  const Problem p = checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
   check_one_device(arguments);
   return Place::run(foreground, [&](const Executor& executor) {
     return backward(executor, arguments, p, grad_cells, statistics, needs, workspace);

@@ -21,9 +21,7 @@ bool is_bounded(const Inputs& inputs) {
   return inputs.alpha && p.softmax_scale * taps <= kSafeLogit;
 }
 
-Taps taps_of(const Problem& p) {
-  return p.after() ? Taps{int32_t(p.fuse_k), int32_t(p.stride)} : Taps{1, 1};
-}
+Taps taps_of(const Problem& p) { return p.after() ? Taps{int32_t(p.fuse_k), int32_t(p.stride)} : Taps{1, 1}; }
 
 ScalarType dtype_of(Storage storage) {
   if (storage == Storage::float32) return ScalarType::Float;
@@ -131,7 +129,8 @@ Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, cha
   const int64_t sample = int64_t(down.size) * right.size * depth;
   char* first = static_cast<char*>(map.data) + group_.first * sample * bytes;
   if (lie_together(down, right))
-    return {first + int64_t(down.first) * right.size * depth * bytes, map.dtype, rows, depth, depth, 1, sample};
+    return {
+        first + int64_t(down.first) * right.size * depth * bytes, map.dtype, rows, depth, depth, 1, sample};
   const auto pack = [&](auto entry) {
     using Entry = decltype(entry);
     executor_.run(Pack<Entry>{reinterpret_cast<const Entry*>(first), reinterpret_cast<Entry*>(buffer), down,
@@ -150,13 +149,13 @@ void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, 
   const int64_t sample = int64_t(down.size) * right.size * depth;
   float* first = static_cast<float*>(map.data) + group_.first * sample;
   if (fresh && lie_together(down, right)) {
-    const Matrix out{first + int64_t(down.first) * right.size * depth, ScalarType::Float, rows, depth, depth, 1,
-                     sample};
+    const Matrix out{
+        first + int64_t(down.first) * right.size * depth, ScalarType::Float, rows, depth, depth, 1, sample};
     return multiply(executor_, samples_, out, a, b);
   }
   multiply(executor_, samples_, {product_, ScalarType::Float, rows, depth, depth, 1, rows * depth}, a, b);
-  executor_.run(AddToMap{reinterpret_cast<const float*>(product_), first, down, right, int32_t(depth),
-                         samples_, sample, {}});
+  executor_.run(AddToMap{
+      reinterpret_cast<const float*>(product_), first, down, right, int32_t(depth), samples_, sample, {}});
 }
 
 ScoreSink Pipeline::plain(const ScoreMap& out) const {

@@ -1,5 +1,5 @@
-// What forward and backward share: the operands of a group of samples, the buffers of a tile, and the way from
-// features to softmax weights.
+// What forward and backward share: the operands of a group of samples, the buffers of a tile, and the way
+// from features to softmax weights.
 //
 //   GEMM  G = f b^T  ->  filter 1 (D_ksize, norms, [propagation], validity, exp, row sums)
 //         ->  filter 2 ([propagation, rescaling], cell sum)  ->  GEMM  O = E V
@@ -134,7 +134,8 @@ void Pipeline::sum_diagonals(int64_t k, int64_t step, const Source& source, cons
 template <class T>
 PixelMap<const T> Pipeline::pixels(const torch::stable::Tensor& map) const {
   const int64_t size = map.size(1) * map.size(2), sample = map.size(0) == 1 ? 0 : size;
-  return {map.const_data_ptr<T>() + group_.first * sample, int32_t(map.size(1)), int32_t(map.size(2)), sample};
+  return {map.const_data_ptr<T>() + group_.first * sample, int32_t(map.size(1)), int32_t(map.size(2)),
+          sample};
 }
 
 template <class T>

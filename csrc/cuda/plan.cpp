@@ -70,10 +70,9 @@ void add_backward_stages(const Problem& p, Pass pass, bool whole_background, Sta
     const bool sums = whole_background && p.after();
     const Region pasted = dilated(p, stages.own, 1 + after);
     const Region read = sums ? dilated(p, stages.attention, fuse) : stages.logit;
-    stages.weights = {read.y.count > pasted.y.count ? read.y : pasted.y,
-                      read.x.count > pasted.x.count ? read.x : pasted.x,
-                      read.v.count > pasted.v.count ? read.v : pasted.v,
-                      read.u.count > pasted.u.count ? read.u : pasted.u};
+    stages.weights = {
+        read.y.count > pasted.y.count ? read.y : pasted.y, read.x.count > pasted.x.count ? read.x : pasted.x,
+        read.v.count > pasted.v.count ? read.v : pasted.v, read.u.count > pasted.u.count ? read.u : pasted.u};
   }
   stages.cell_gradient = each_axis(stages.attention, covered_cells);
 }
@@ -85,9 +84,29 @@ int64_t score_bytes(const Region& region) {
 // Rounded so that every buffer begins where a vector may be loaded.
 int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
-// A tile as far from the edges as its size allows: none has a larger halo.
-Axis middle(int64_t size, int64_t count) {
-  return {int32_t((size - count) / 2), int32_t(count), int32_t(size)};
+// The stages of a tile that no edge cuts: none is larger. Cells as if it were the last of each line.
+Stages largest_stages(const Problem& p, const TileSize& t, bool backward) {
+  constexpr int32_t kAway = 1 << 20;
+  const auto axis = [](int64_t count, int64_t size) {
+    return Axis{kAway, int32_t(count), int32_t(size) + 2 * kAway};
+  };
+  const bool whole_background = t.v >= p.hb && t.u >= p.wb;
+  Stages s = make_stages(p, {axis(t.y, p.h), axis(t.x, p.w), axis(t.v, p.hb), axis(t.u, p.wb)},
+                         backward ? Pass::backward : Pass::forward, whole_background);
+  const auto cut = [&](Region& r, int32_t more) {
+    const auto cut_axis = [more](Axis& a, int64_t size) {
+      a.count = std::min(a.count, int32_t(size) + more);
+    };
+    cut_axis(r.y, p.h), cut_axis(r.x, p.w), cut_axis(r.v, p.hb), cut_axis(r.u, p.wb);
+  };
+  for (Region* r :
+       {&s.gram, &s.similarity, &s.rowwise, &s.weights, &s.attention, &s.logit, &s.columnwise, &s.product})
+    cut(*r, 0);
+  // A line that runs over its end covers one cell more.
+  if (p.wrap()) ++s.cell_gradient.y.count, ++s.cell_gradient.v.count;
+  s.cells = each_axis(s.own, [](const Axis& a) { return Axis{a.first, a.count + 1, a.size + 1}; });
+  cut(s.cell_gradient, 1);
+  return s;
 }
 
 std::vector<int64_t> tile_edges(int64_t longest) {
@@ -114,14 +133,13 @@ double cost(const Problem& p, const Plan& plan, int64_t cache, bool backward) {
   const double byte = plan.bytes <= cache ? kCachedByte : kByte;
   const double c = double(p.channels), k = double(p.value_channels);
   const TileSize& t = plan.tile;
-  const double tiles = double(ceil_div(p.h, t.y) * ceil_div(p.w, t.x)) *
-                       double(ceil_div(p.hb, t.v) * ceil_div(p.wb, t.u));
+  const double tiles =
+      double(ceil_div(p.h, t.y) * ceil_div(p.w, t.x)) * double(ceil_div(p.hb, t.v) * ceil_div(p.wb, t.u));
   const double passes = plan.whole_background(p) ? 1 : 2;
-  const Region own{middle(p.h, t.y), middle(p.w, t.x), middle(p.hb, t.v), middle(p.wb, t.u)};
-  const Stages stages =
-      make_stages(p, own, backward ? Pass::backward : Pass::forward, plan.whole_background(p));
+  const Stages stages = largest_stages(p, t, backward);
   const auto scores = [](const Region& r) { return double(r.rows()) * double(r.columns()); };
-  double flop = passes * (2 * c + 16 * byte) * scores(stages.gram) + (2 * k + 8 * byte) * scores(stages.cells);
+  double flop =
+      passes * (2 * c + 16 * byte) * scores(stages.gram) + (2 * k + 8 * byte) * scores(stages.cells);
   if (backward)
     flop += passes * (2 * k + 12 * byte) * scores(stages.cell_gradient) +
             (4 * c + 24 * byte) * scores(stages.product);
@@ -155,13 +173,7 @@ Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_ba
 
 Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
   const bool whole_background = tile.v >= p.hb && tile.u >= p.wb;
-  const Region own{middle(p.h, tile.y), middle(p.w, tile.x), middle(p.hb, tile.v), middle(p.wb, tile.u)};
-  Stages s = make_stages(p, own, backward ? Pass::backward : Pass::forward, whole_background);
-  // A line that runs over its end covers one cell more.
-  const auto longer = [](const Axis& a) { return Axis{a.first, std::min(a.count + 1, a.size), a.size}; };
-  if (p.wrap()) s.cell_gradient.y = longer(s.cell_gradient.y), s.cell_gradient.v = longer(s.cell_gradient.v);
-  // As if it were the last of each line.
-  s.cells = each_axis(own, [](const Axis& a) { return Axis{a.first, a.count + 1, a.size + 1}; });
+  const Stages s = largest_stages(p, tile, backward);
   const int64_t gram = score_bytes(s.gram), weights = score_bytes(s.weights), cells = score_bytes(s.cells);
   const int64_t similarity = p.before() ? score_bytes(s.similarity) : 0;
   const int64_t rowwise = p.wrap() ? score_bytes(s.rowwise) : 0;

@@ -1,5 +1,5 @@
-// How a problem is cut so that its scores fit into the workspace: into tiles of the foreground by tiles of the
-// background, each with the halo that its filters read.
+// How a problem is cut so that its scores fit into the workspace: into tiles of the foreground by tiles of
+// the background, each with the halo that its filters read.
 //
 // A tile answers for its pixels, and for the cells of the same index; the last tile of a line also for the
 // last cell. Where the propagation wraps, tiles are as wide as the maps and their halo runs over the ends.
@@ -16,9 +16,9 @@ enum class Pass { statistics, forward, centres, backward };
 
 // Which scores of a tile each stage holds.
 struct Stages {
-  Region own, cells;                                           // what the tile answers for
-  Region gram, similarity, rowwise, weights;                   // down to the softmax
-  Region cell_gradient, attention, logit, columnwise, product; // and back
+  Region own, cells;                                            // what the tile answers for
+  Region gram, similarity, rowwise, weights;                    // down to the softmax
+  Region cell_gradient, attention, logit, columnwise, product;  // and back
 };
 
 // The largest numbers of pixels along each axis that a tile answers for.

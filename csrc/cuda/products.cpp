@@ -32,7 +32,8 @@ void call(const char* overload, std::array<StableIValue, count> stack) {
 Tensor sum_over(const Executor& executor, int64_t samples, const Matrix& matrix, int64_t axis) {
   count_launch();
   const int64_t axes[] = {axis};
-  return torch::stable::sum(view(executor, samples, matrix), torch::headeronly::IntHeaderOnlyArrayRef(axes, 1));
+  return torch::stable::sum(view(executor, samples, matrix),
+                            torch::headeronly::IntHeaderOnlyArrayRef(axes, 1));
 }
 
 }  // namespace

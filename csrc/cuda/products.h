@@ -1,4 +1,5 @@
-// Batched matrix products by torch, on plain memory: cuBLAS on a device, in the precision that torch is set to.
+// Batched matrix products by torch, on plain memory: cuBLAS on a device, in the precision that torch is set
+// to.
 #pragma once
 
 #include <torch/headeronly/core/ScalarType.h>
@@ -14,9 +15,7 @@ struct Matrix {
   torch::headeronly::ScalarType dtype;
   int64_t rows, columns, row_stride, column_stride, sample_stride;
 
-  Matrix transposed() const {
-    return {data, dtype, columns, rows, column_stride, row_stride, sample_stride};
-  }
+  Matrix transposed() const { return {data, dtype, columns, rows, column_stride, row_stride, sample_stride}; }
 };
 
 // out = a * b for every sample. a and b share a dtype; out has it too or is float32, as are the sums.

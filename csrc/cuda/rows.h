@@ -80,8 +80,8 @@ struct Reduction {
   }
 };
 
-// Logits to weights exp(L - offset), in place, where the offset must be the row's largest valid logit; sums of
-// former columns follow a larger offset.
+// Logits to weights exp(L - offset), in place, where the offset must be the row's largest valid logit; sums
+// of former columns follow a larger offset.
 struct RowOffsets {
   static constexpr Shape shape = Shape::rows;
   ScoreMap scores;
@@ -141,21 +141,20 @@ struct RowSums {
     const float* scores = weights.row(n, y, x);
     float sum[kTapsAtOnce] = {};
     if (bits == nullptr) {
-      reduction.columns(weights, lanes,
-                        [&](int32_t, int32_t, int32_t column) { sum[0] += scores[column]; });
+      reduction.columns(weights, lanes, [&](int32_t, int32_t, int32_t column) { sum[0] += scores[column]; });
     } else {
       const uint32_t* flags = bits + n * bits_sample + group * bits_group;
       const int32_t pitch = reduction.region.u.size;
       reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
         const uint32_t valid = flags[int64_t(v) * pitch + u];
         const float weight = scores[column];
-CA_UNROLL
+        CA_UNROLL
         for (int32_t t = 0; t < kTapsAtOnce; ++t) sum[t] += valid >> t & 1 ? weight : 0.0f;
       });
     }
     double* target = sums.at(n, y, x) + group * kTapsAtOnce;
     const int32_t left = sums.taps - group * kTapsAtOnce;
-CA_UNROLL
+    CA_UNROLL
     for (int32_t t = 0; t < kTapsAtOnce; ++t) {
       const float total = lanes.sum(sum[t]);
       if (lanes.index == 0 && t < left) target[t] = (reduction.first ? 0.0 : target[t]) + total;
@@ -210,7 +209,7 @@ struct ShiftedCentreSums {
     const float* scores = weights.row(n, y, x);
     // Where a tap's row of gradients would begin if its columns were those of q.
     const float* shifted[kTapsAtOnce];
-CA_UNROLL
+    CA_UNROLL
     for (int32_t t = 0; t < kTapsAtOnce; ++t) shifted[t] = gradients_of(n, y, x, first + t);
     const uint32_t* flags = bits + n * bits_sample + group * bits_group;
     const int32_t pitch = reduction.region.u.size;
@@ -218,8 +217,9 @@ CA_UNROLL
     reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
       const uint32_t valid = flags[int64_t(v) * pitch + u];
       const float weight = scores[column];
-      const int32_t at = (v - gradient.region.v.first) * gradient.region.u.count + u - gradient.region.u.first;
-CA_UNROLL
+      const int32_t at =
+          (v - gradient.region.v.first) * gradient.region.u.count + u - gradient.region.u.first;
+      CA_UNROLL
       for (int32_t t = 0; t < kTapsAtOnce; ++t) {
         if (!(valid >> t & 1)) continue;
         count[t] += weight;
@@ -241,7 +241,7 @@ CA_UNROLL
 
   template <class Lanes>
   CA_BOTH void add(const Lanes& lanes, double* target, const float (&sum)[kTapsAtOnce], int32_t left) const {
-CA_UNROLL
+    CA_UNROLL
     for (int32_t t = 0; t < kTapsAtOnce; ++t) {
       const float total = lanes.sum(sum[t]);
       if (lanes.index == 0 && t < left) target[t] = (reduction.first ? 0.0 : target[t]) + total;

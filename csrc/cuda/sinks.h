@@ -28,7 +28,8 @@ struct ScoreSink {
   CA_BOTH void put(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, float sum) const {
     float score = scale * sum * (alpha ? alpha.at(n, y, x) : 1.0f);
     if (beta) score *= beta.at(n, v, u);
-    if (kind != Kind::plain && !valid.at(n, v, u)) score = 0;
+    if (kind != Kind::plain && !valid.at(n, v, u))
+      score = 0;
     else if (kind == Kind::weights)
       score = selected && !selected.at(n, y, x) ? 0.0f
                                                 : flushed_exp(score - (offset ? offset.at(n, y, x) : 0.0f));

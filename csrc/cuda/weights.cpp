@@ -70,8 +70,8 @@ void Pipeline::collect_statistics(const ScoreMap& weights, const Stages& stages,
 void Pipeline::finish_statistics(const Region& rows, const Region& totals) {
   const int64_t* valid = valid_count_ ? valid_count_->const_data_ptr<int64_t>() : nullptr;
   const bool shared = valid_count_ && valid_count_->size(0) == 1;
-  executor_.run(FinishStatistics{tap_sums(sums_), taps_, rows, totals, statistic(0), statistic(1), statistic(2),
-                                 pixels<bool>(inputs_.selected),
+  executor_.run(FinishStatistics{tap_sums(sums_), taps_, rows, totals, statistic(0), statistic(1),
+                                 statistic(2), pixels<bool>(inputs_.selected),
                                  valid == nullptr || shared ? valid : valid + group_.first, shared ? 0 : 1,
                                  problem_.candidates(), bounded_, problem_.after(), samples_, rows.rows()});
 }
@@ -86,8 +86,8 @@ OperandMap Pipeline::sum_cells(const ScoreMap& weights, const Region& cells, int
   else if (k == 3 && problem_.stride == 1)
     executor_.run(CellSum<3>{source, out, cells, samples_});
   else
-    executor_.run(CellSumAny{source, out, cells, samples_, int32_t(problem_.fuse_radius()),
-                             int32_t(problem_.stride)});
+    executor_.run(
+        CellSumAny{source, out, cells, samples_, int32_t(problem_.fuse_radius()), int32_t(problem_.stride)});
   return out;
 }
 
