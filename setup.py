@@ -35,7 +35,9 @@ from setuptools.errors import CompileError, PlatformError
 
 # pip does not put the folder of this file on the path.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from setup_cuda import Cuda  # noqa: E402
+import setup_cuda
+
+del sys.path[0]
 
 # Relative, as setuptools wants them: it runs this file in the file's own directory.
 SOURCES = sorted(Path("csrc").glob("**/*.cpp"))
@@ -161,7 +163,7 @@ class Toolchain:
         self.pybind11_include = self.find_pybind11()
         self.torch = self.find_torch()
         self.python_include = self.find_python_headers()
-        self.cuda = Cuda.find(self.compiler)
+        self.cuda = setup_cuda.Cuda.find(self.compiler)
 
     @staticmethod
     def find_compiler() -> list[str]:
@@ -260,7 +262,7 @@ def ninja_file(tools: Toolchain, target: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cuda_rule(cuda: Cuda, compiler: list[str]) -> list[str]:
+def cuda_rule(cuda: setup_cuda.Cuda, compiler: list[str]) -> list[str]:
     command = shlex.join([cuda.nvcc, "-ccbin", compiler[0], *CUDA_FLAGS])
     return [
         "rule compile_cuda",

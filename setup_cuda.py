@@ -1,7 +1,7 @@
 """What setup.py needs to know about CUDA: whether to build for it, by which nvcc, for which architectures.
 
 Environment variables:
-    CA_CUDA               1: build the CUDA kernels or fail; 0: do not; auto (default): where a working nvcc is
+    CA_CUDA               1: build the CUDA kernels or fail; 0: do not; auto (default): if there is an nvcc
     CUDA_HOME             the toolkit whose bin/nvcc is taken (default: nvcc on PATH, then /usr/local/cuda)
     TORCH_CUDA_ARCH_LIST  architectures such as "8.0;9.0a;12.0+PTX" (default: those of this machine's GPUs, or
                           without one the list below, as far as nvcc knows them)

@@ -5,6 +5,7 @@ The one place that imports the compiled extension and remembers why it could not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +35,8 @@ class _Backend:
     unavailable: str | Callable[[], str | None] | None
     devices: tuple[str, ...] | None  # None: any
     dtypes: tuple[torch.dtype, ...]
+    # Why it cannot run on one of those devices; None if it can.
+    refuses: Callable[[torch.device], str | None] = lambda _: None
 
     def absence(self) -> str | None:
         """Why it cannot run anything here; None if it can."""
@@ -46,6 +49,9 @@ class _Backend:
             return absence
         if self.devices is not None and device.type not in self.devices:
             return f"it runs on {_list(self.devices)}, and the operands are on {device}"
+        refused = self.refuses(device)
+        if refused is not None:
+            return refused
         if dtype not in self.dtypes:
             return f"it computes in {_list(self.dtypes)}, and the operands are {dtype}"
         return None
@@ -123,7 +129,7 @@ _LEAST_CAPABILITY = (8, 0)
 
 # Fastest first: the order in which `choose` tries them.
 _BACKENDS = {
-    "cuda": _Backend(_no_cuda, ("cuda",), _FUSED_DTYPES),
+    "cuda": _Backend(_no_cuda, ("cuda",), _FUSED_DTYPES, _no_code_for),
     "cpu": _Backend(extension_error, ("cpu",), _FUSED_DTYPES),
     "triton": _Backend(_no_triton, (ops.TRITON_DEVICE,), _TRITON_DTYPES),
     "reference": _Backend(None, None, (*_FUSED_DTYPES, torch.float64)),

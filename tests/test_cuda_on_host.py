@@ -115,7 +115,7 @@ def test_any_workspace_gives_the_same(name, size):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @EACH_CUT
 def test_tiles_of_half_precision(name, dtype):
-    """The packed operands of half precision: the same result as in one piece, up to the rounding of weights."""
+    """The packed operands of half precision: as in one piece, up to the rounding of weights."""
     problem = make_inputs(CUT[name], dtype, requires_grad=True)
     whole = solve(problem, "cuda")
     tiles = solve(problem, "cuda", workspace=workspaces(problem)[2])

@@ -122,3 +122,5 @@ class _Best:
         offsets = self._offsets[:, :, *strip.p.box[1:]]
         offsets.copy_(torch.where(better[:, None], found, offsets))
         best.copy_(torch.where(better, weight, best))
+
+

@@ -29,9 +29,7 @@ def attend(
     problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
     samples, size = foreground.shape[0], (problem.h, problem.w)
     # Zeros: strips add to the cells.
-    cells = value.new_zeros(
-        (samples, problem.h + 1, problem.w + 1, problem.value_channels), dtype=torch.float32
-    )
+    cells = value.new_zeros((samples, problem.h + 1, problem.w + 1, problem.value_channels), dtype=torch.float32)
     offsets = value.new_zeros((samples, 2, *size) if return_offsets else (0,), dtype=torch.int64)
     statistics = Statistics(*(operands.beta.new_zeros((samples, problem.h * problem.w)) for _ in range(3)))
     with torch.cuda.device_of(foreground):

@@ -156,7 +156,9 @@ def _slot_bytes(problem: Problem, phase: Phase, rows: int, columns: int, block_r
     """The most that the stages in each slot take, for one sample."""
     found: dict[int, int] = {}
     for stage in stages(problem, phase).values():
-        p = _extent(rows, problem.h, stage.p, stage.cells) * _extent(columns, problem.w, stage.p, stage.cells)
+        p = _extent(rows, problem.h, stage.p, stage.cells) * _extent(
+            columns, problem.w, stage.p, stage.cells
+        )
         q = _extent(block_rows, problem.hb, stage.q, stage.cells) * (problem.wb + bool(stage.cells))
         found[stage.slot] = max(found.get(stage.slot, 0), 4 * p * row_length(q))
     return found
@@ -200,9 +202,7 @@ def make_plan(problem: Problem, samples: int, workspace: int, backward: bool) ->
         return min(fitting, key=lambda plan: _cost(problem, plan, backward))
     least = _least(problem, backward)
     if workspace:
-        raise ValueError(
-            f"workspace: expected at least {least.scratch} bytes for this problem, got {workspace}"
-        )
+        raise ValueError(f"workspace: expected at least {least.scratch} bytes for this problem, got {workspace}")
     return least
 
 

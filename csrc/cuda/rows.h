@@ -207,10 +207,14 @@ struct ShiftedCentreSums {
     const int32_t group = row / reduction.region.rows(), p = row % reduction.region.rows();
     const int32_t y = reduction.y(p), x = reduction.x(p), first = group * kTapsAtOnce;
     const float* scores = weights.row(n, y, x);
-    // Where a tap's row of gradients would begin if its columns were those of q.
+    // Where a tap's row of gradients would begin if its columns were those of q; bit t: the row is held.
     const float* shifted[kTapsAtOnce];
+    uint32_t held = 0;
     CA_UNROLL
-    for (int32_t t = 0; t < kTapsAtOnce; ++t) shifted[t] = gradients_of(n, y, x, first + t);
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+      shifted[t] = gradients_of(n, y, x, first + t);
+      if (shifted[t] != nullptr) held |= 1u << t;
+    }
     const uint32_t* flags = bits + n * bits_sample + group * bits_group;
     const int32_t pitch = reduction.region.u.size;
     float product[kTapsAtOnce] = {}, count[kTapsAtOnce] = {};
@@ -221,9 +225,8 @@ struct ShiftedCentreSums {
           (v - gradient.region.v.first) * gradient.region.u.count + u - gradient.region.u.first;
       CA_UNROLL
       for (int32_t t = 0; t < kTapsAtOnce; ++t) {
-        if (!(valid >> t & 1)) continue;
-        count[t] += weight;
-        if (shifted[t] != nullptr) product[t] += weight * shifted[t][at];
+        if (valid >> t & 1) count[t] += weight;
+        if ((valid & held) >> t & 1) product[t] += weight * shifted[t][at];
       }
     });
     add(lanes, products.at(n, y, x) + first, product, products.taps - first);
