@@ -66,7 +66,7 @@ def on_host(monkeypatch):
     """The backend "cuda", on CPU tensors."""
     operator = torch.ops.contextual_attention.attend_cuda_on_host
     monkeypatch.setitem(fused._OPERATORS, "cuda", operator)
-    here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",))
+    here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",), refuses=lambda _: None)
     monkeypatch.setitem(backends._BACKENDS, "cuda", here)
 
 

@@ -15,14 +15,23 @@ namespace gpu {
 struct Plain {
   ScoreMap scores;
 
+  struct Walk {
+    const Plain& source;
+    const float* here;
+
+    // The sum over the columns u - left ... u + right, and as many of x, `ahead` rows further down.
+    CA_BOTH float line(int32_t ahead, bool left, bool right) const {
+      const float* at = here + ahead * source.scores.down();
+      const int64_t step = source.scores.right();
+      return (left ? at[-step] : 0.0f) + at[0] + (right ? at[step] : 0.0f);
+    }
+    CA_BOTH void next() { here += source.scores.down(); }
+  };
+  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return {*this, &scores.at(n, y, x, v, u)};
+  }
   CA_BOTH float at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     return scores.at(n, y, x, v, u);
-  }
-  // The sum of the columns u - left ... u + right, and as many of x.
-  CA_BOTH float line(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, bool left, bool right) const {
-    const float* here = scores.row(n, y, x) + scores.column(v, u);
-    const int64_t next = scores.pitch + 1;
-    return (left ? here[-next] : 0.0f) + here[0] + (right ? here[next] : 0.0f);
   }
 };
 
@@ -31,14 +40,43 @@ struct Gained {
   ScoreMap scores;
   PixelMap<const float> row_gain, column_gain;
 
-  CA_BOTH float at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    const float gain =
-        (row_gain ? row_gain.at(n, y, x) : 1.0f) * (column_gain ? column_gain.at(n, v, u) : 1.0f);
-    return gain * scores.at(n, y, x, v, u);
+  struct Walk {
+    const Gained& source;
+    Place place;
+
+    CA_BOTH float line(int32_t ahead, bool left, bool right) const {
+      return (left ? term(ahead, -1) : 0.0f) + term(ahead, 0) + (right ? term(ahead, 1) : 0.0f);
+    }
+    CA_BOTH void next() { place.next(); }
+
+   private:
+    CA_BOTH float term(int32_t ahead, int32_t aside) const {
+      const int32_t p = place.p + ahead * place.width + aside;
+      const int32_t q = place.q + ahead * place.background_width + aside;
+      return source.gain(place.n, p, q) * place.score[ahead * place.down + aside * source.scores.right()];
+    }
+  };
+  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return {*this, Place::of(scores, n, y, x, v, u)};
   }
-  CA_BOTH float line(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, bool left, bool right) const {
-    return (left ? at(n, y, x - 1, v, u - 1) : 0.0f) + at(n, y, x, v, u) +
-           (right ? at(n, y, x + 1, v, u + 1) : 0.0f);
+  CA_BOTH float at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return gain(n, y * scores.region.x.size + x, v * scores.region.u.size + u) * scores.at(n, y, x, v, u);
+  }
+  CA_BOTH float gain(int32_t n, int32_t p, int32_t q) const {
+    return (row_gain ? row_gain.at(n, p) : 1.0f) * (column_gain ? column_gain.at(n, q) : 1.0f);
+  }
+};
+
+// The part of a path up to the end of a map: where a region goes on at row 0, a walk begins anew.
+struct Segment {
+  int32_t y, v, length;
+
+  CA_BOTH static Segment of(const Region& region, const Path& path, int32_t done) {
+    const int32_t y = region.y.at(path.y + done), v = region.v.at(path.v + done);
+    int32_t length = path.length - done;
+    if (length > region.y.size - y) length = region.y.size - y;
+    if (length > region.v.size - v) length = region.v.size - v;
+    return {y, v, length};
   }
 };
 
@@ -52,27 +90,31 @@ struct DiagonalSum3 {
   int32_t samples;
 
   CA_BOTH void operator()(int32_t n, const Path& path, int32_t x_slot, int32_t u_slot) const {
-    const int32_t x = region.x.first + x_slot, u = region.u.first + u_slot;
-    const bool left = x > 0 && u > 0, right = x + 1 < region.x.size && u + 1 < region.u.size;
-    float before = 0, here = 0;
-    for (int32_t step = 0; step < path.length; ++step) {
-      const int32_t y = region.y.at(path.y + step), v = region.v.at(path.v + step);
-      // A wrapped region goes on at row 0 after the last row: there the window starts afresh.
-      if (step == 0 || y == 0 || v == 0) {
-        before = line(n, y - 1, x, v - 1, u, left, right);
-        here = line(n, y, x, v, u, left, right);
-      }
-      const float after = line(n, y + 1, x, v + 1, u, left, right);
-      sink.put(n, y, x, v, u, before + here + after);
-      before = here;
-      here = after;
+    for (int32_t done = 0; done < path.length;) {
+      const Segment segment = Segment::of(region, path, done);
+      walk(n, segment, region.x.first + x_slot, region.u.first + u_slot);
+      done += segment.length;
     }
   }
 
  private:
-  CA_BOTH float line(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, bool left, bool right) const {
-    if (!region.y.inside(y) || !region.v.inside(v)) return 0;
-    return source.line(n, y, x, v, u, left, right);
+  CA_BOTH void walk(int32_t n, const Segment& segment, int32_t x, int32_t u) const {
+    const int32_t y = segment.y, v = segment.v;
+    const bool left = x > 0 && u > 0, right = x + 1 < region.x.size && u + 1 < region.u.size;
+    // Rows that have one below them in both maps.
+    const int32_t down = region.y.size - 1 - y, across = region.v.size - 1 - v;
+    const int32_t inner = down < across ? down : across;
+    auto in = source.start(n, y, x, v, u);
+    auto out = sink.start(n, y, x, v, u);
+    float before = y > 0 && v > 0 ? in.line(-1, left, right) : 0.0f, here = in.line(0, left, right);
+    for (int32_t i = 0; i < segment.length; ++i) {
+      const float after = i < inner ? in.line(1, left, right) : 0.0f;
+      out.put(before + here + after);
+      before = here;
+      here = after;
+      in.next();
+      out.next();
+    }
   }
 };
 
@@ -96,7 +138,7 @@ struct DiagonalSum {
       for (int32_t j = -radius; j <= radius; j += step)
         if (region.x.inside(x + j) && region.u.inside(u + j)) sum += source.at(n, y + i, x + j, v + i, u + j);
     }
-    sink.put(n, y, x, v, u, sum);
+    sink.start(n, y, x, v, u).put(sum);
   }
 };
 
@@ -129,7 +171,7 @@ struct WrappedSum {
           top_down ? region.x.inside(x1) && region.u.inside(u1) : region.y.inside(y1) && region.v.inside(v1);
       if (exists) sum += scores.at(n, y1, x1, v1, u1);
     }
-    sink.put(n, y, x, v, u, sum);
+    sink.start(n, y, x, v, u).put(sum);
   }
 };
 
@@ -143,21 +185,25 @@ struct CellGradient {
   int32_t samples;
 
   CA_BOTH void operator()(int32_t n, const Path& path, int32_t x_slot, int32_t u_slot) const {
-    const int32_t x = region.x.first + x_slot, u = region.u.first + u_slot;
-    float here = 0;
-    for (int32_t step = 0; step < path.length; ++step) {
-      const int32_t y = region.y.at(path.y + step), v = region.v.at(path.v + step);
-      if (step == 0 || y == 0 || v == 0) here = line(n, y, x, v, u);
-      const float after = line(n, y + 1, x, v + 1, u);
-      sink.put(n, y, x, v, u, here + after);
-      here = after;
+    for (int32_t done = 0; done < path.length;) {
+      const Segment segment = Segment::of(region, path, done);
+      walk(n, segment, region.x.first + x_slot, region.u.first + u_slot);
+      done += segment.length;
     }
   }
 
  private:
-  CA_BOTH float line(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    const float* here = cells.row(n, y, x) + cells.column(v, u);
-    return here[0] + here[cells.pitch + 1];
+  CA_BOTH void walk(int32_t n, const Segment& segment, int32_t x, int32_t u) const {
+    const float* cell = &cells.at(n, segment.y, x, segment.v, u);
+    auto out = sink.start(n, segment.y, x, segment.v, u);
+    float here = cell[0] + cell[cells.right()];
+    for (int32_t i = 0; i < segment.length; ++i) {
+      cell += cells.down();
+      const float after = cell[0] + cell[cells.right()];
+      out.put(here + after);
+      here = after;
+      out.next();
+    }
   }
 };
 

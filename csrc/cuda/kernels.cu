@@ -57,7 +57,8 @@ struct Tiling {
 };
 
 template <class Body>
-__global__ void __launch_bounds__(kThreads) walk_paths(const Body body, const Tiling tiling) {
+__global__ void __launch_bounds__(kThreads)
+    walk_paths(const __grid_constant__ Body body, const Tiling tiling) {
   const int32_t tile = blockIdx.x % tiling.count, lane = threadIdx.x;
   const int32_t x = tile / tiling.across * tiling.height + lane / tiling.width;
   const int32_t u = tile % tiling.across * tiling.width + lane % tiling.width;
@@ -66,7 +67,7 @@ __global__ void __launch_bounds__(kThreads) walk_paths(const Body body, const Ti
 }
 
 template <class Body>
-__global__ void __launch_bounds__(kThreads) visit_points(const Body body) {
+__global__ void __launch_bounds__(kThreads) visit_points(const __grid_constant__ Body body) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   const int32_t columns = body.columns();
   // A division of 32 bits takes a fraction of the time of one of 64.
@@ -75,13 +76,13 @@ __global__ void __launch_bounds__(kThreads) visit_points(const Body body) {
 }
 
 template <class Body>
-__global__ void __launch_bounds__(kThreads) reduce_rows(const Body body) {
+__global__ void __launch_bounds__(kThreads) reduce_rows(const __grid_constant__ Body body) {
   const int64_t row = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
   if (row < body.rows()) body(blockIdx.y, int32_t(row), WarpLanes{int32_t(threadIdx.x % kWarp)});
 }
 
 template <class Body>
-__global__ void __launch_bounds__(kThreads) visit_items(const Body body) {
+__global__ void __launch_bounds__(kThreads) visit_items(const __grid_constant__ Body body) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i < body.items) body(blockIdx.y, i);
 }

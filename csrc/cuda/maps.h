@@ -53,6 +53,9 @@ struct ScoreMap {
   CA_BOTH float& at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     return row(n, y, x)[column(v, u)];
   }
+  // From (y, x), (v, u) to (y + 1, x), (v + 1, u), and to (y, x + 1), (v, u + 1).
+  CA_BOTH int64_t down() const { return region.x.count * pitch + region.u.count; }
+  CA_BOTH int64_t right() const { return pitch + 1; }
 };
 
 // A value for every pixel of a map: sample n begins at n * sample (0 where all samples share it).
@@ -66,9 +69,8 @@ struct PixelMap {
   CA_BOTH bool inside(int32_t row, int32_t column) const {
     return row >= 0 && row < height && column >= 0 && column < width;
   }
-  CA_BOTH T& at(int32_t n, int32_t row, int32_t column) const {
-    return data[n * sample + int64_t(row) * width + column];
-  }
+  CA_BOTH T& at(int32_t n, int32_t row, int32_t column) const { return at(n, row * width + column); }
+  CA_BOTH T& at(int32_t n, int32_t pixel) const { return data[n * sample + pixel]; }
 };
 
 enum class Storage : int32_t { float32, bfloat16, float16 };
@@ -104,8 +106,11 @@ struct OperandMap {
   Region region;
   int64_t pitch, sample;
 
-  CA_BOTH void store(int32_t n, int32_t row, int32_t column, float value) const {
-    const int64_t at = n * sample + row * pitch + column;
+  CA_BOTH int64_t index(int32_t n, int32_t row, int32_t column) const {
+    return n * sample + row * pitch + column;
+  }
+  CA_BOTH int64_t down() const { return region.x.count * pitch + region.u.count; }
+  CA_BOTH void store(int64_t at, float value) const {
     if (storage == Storage::float32)
       static_cast<float*>(data)[at] = value;
     else

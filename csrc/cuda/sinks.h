@@ -1,4 +1,5 @@
-// What becomes of a sum along a diagonal: put(n, y, x, v, u, sum).
+// What becomes of a sum along a diagonal: start(n, y, x, v, u) begins a walk, put(sum) takes the sum of where
+// the walk is, next() goes one row down in both maps.
 #pragma once
 
 #include <math.h>
@@ -14,6 +15,23 @@ CA_BOTH float flushed_exp(float x) {
   return weight < 1e-30f ? 0.0f : weight;
 }
 
+// Where a walk is: the score in a map, its foreground pixel p and its background pixel q.
+struct Place {
+  float* score;
+  int64_t down;
+  int32_t n, p, q, width, background_width;
+
+  CA_BOTH static Place of(const ScoreMap& map, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) {
+    const Region& r = map.region;
+    return {&map.at(n, y, x, v, u), map.down(), n, y * r.x.size + x, v * r.u.size + u, r.x.size, r.u.size};
+  }
+  CA_BOTH void next() {
+    score += down;
+    p += width;
+    q += background_width;
+  }
+};
+
 // Similarities, logits, weights: scale * alpha * beta * sum, and what `kind` makes of it.
 struct ScoreSink {
   enum class Kind : int32_t { plain, valid_only, weights };
@@ -25,15 +43,29 @@ struct ScoreSink {
   PixelMap<const bool> valid, selected;  // no `selected`: all
   PixelMap<const float> offset;          // none: 0
 
-  CA_BOTH void put(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, float sum) const {
-    float score = scale * sum * (alpha ? alpha.at(n, y, x) : 1.0f);
-    if (beta) score *= beta.at(n, v, u);
-    if (kind != Kind::plain && !valid.at(n, v, u))
-      score = 0;
-    else if (kind == Kind::weights)
-      score = selected && !selected.at(n, y, x) ? 0.0f
-                                                : flushed_exp(score - (offset ? offset.at(n, y, x) : 0.0f));
-    out.at(n, y, x, v, u) = score;
+  struct Walk {
+    const ScoreSink& sink;
+    Place place;
+
+    CA_BOTH void put(float sum) const {
+      const int32_t n = place.n, p = place.p, q = place.q;
+      float score = sink.scale * sum;
+      if (sink.alpha) score *= sink.alpha.at(n, p);
+      if (sink.beta) score *= sink.beta.at(n, q);
+      if (sink.kind != Kind::plain) {
+        bool counts = sink.valid.at(n, q);
+        if (sink.kind == Kind::weights) {
+          if (sink.selected) counts = counts && sink.selected.at(n, p);
+          score = flushed_exp(sink.offset ? score - sink.offset.at(n, p) : score);
+        }
+        if (!counts) score = 0;
+      }
+      *place.score = score;
+    }
+    CA_BOTH void next() { place.next(); }
+  };
+  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return {*this, Place::of(out, n, y, x, v, u)};
   }
 };
 
@@ -43,9 +75,19 @@ struct AttentionGradientSink {
   PixelMap<const bool> valid;
   PixelMap<const float> centre, scale;
 
-  CA_BOTH void put(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, float gradient) const {
-    if (scale) gradient = (gradient - centre.at(n, y, x)) * scale.at(n, y, x);
-    out.at(n, y, x, v, u) = valid.at(n, v, u) ? gradient : 0.0f;
+  struct Walk {
+    const AttentionGradientSink& sink;
+    Place place;
+
+    CA_BOTH void put(float gradient) const {
+      const int32_t n = place.n, p = place.p;
+      if (sink.scale) gradient = (gradient - sink.centre.at(n, p)) * sink.scale.at(n, p);
+      *place.score = sink.valid.at(n, place.q) ? gradient : 0.0f;
+    }
+    CA_BOTH void next() { place.next(); }
+  };
+  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return {*this, Place::of(out, n, y, x, v, u)};
   }
 };
 
@@ -55,9 +97,18 @@ struct LogitGradientSink {
   float scale;
   PixelMap<const float> inverse_sum, centre;
 
-  CA_BOTH void put(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, float gradient) const {
-    float& score = weights.at(n, y, x, v, u);
-    score = scale * score * inverse_sum.at(n, y, x) * (gradient - centre.at(n, y, x));
+  struct Walk {
+    const LogitGradientSink& sink;
+    Place place;
+
+    CA_BOTH void put(float gradient) const {
+      const int32_t n = place.n, p = place.p;
+      *place.score *= sink.scale * sink.inverse_sum.at(n, p) * (gradient - sink.centre.at(n, p));
+    }
+    CA_BOTH void next() { place.next(); }
+  };
+  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return {*this, Place::of(weights, n, y, x, v, u)};
   }
 };
 
@@ -67,9 +118,23 @@ struct NormProductSink {
   ScoreMap out, gradient;
   PixelMap<const float> alpha, beta;
 
-  CA_BOTH void put(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, float sum) const {
-    const float similarity = sum * (alpha ? alpha.at(n, y, x) : 1.0f) * beta.at(n, v, u);
-    out.at(n, y, x, v, u) = similarity * gradient.at(n, y, x, v, u);
+  struct Walk {
+    const NormProductSink& sink;
+    Place place;
+    const float* gradient;
+
+    CA_BOTH void put(float sum) const {
+      float similarity = sum * sink.beta.at(place.n, place.q);
+      if (sink.alpha) similarity *= sink.alpha.at(place.n, place.p);
+      *place.score = similarity * *gradient;
+    }
+    CA_BOTH void next() {
+      place.next();
+      gradient += sink.gradient.down();
+    }
+  };
+  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return {*this, Place::of(out, n, y, x, v, u), &gradient.at(n, y, x, v, u)};
   }
 };
 
@@ -77,9 +142,17 @@ struct NormProductSink {
 struct OperandSink {
   OperandMap out;
 
-  CA_BOTH void put(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u, float sum) const {
+  struct Walk {
+    const OperandSink& sink;
+    int64_t at;
+
+    CA_BOTH void put(float sum) const { sink.out.store(at, sum); }
+    CA_BOTH void next() { at += sink.out.down(); }
+  };
+  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     const Region& r = out.region;
-    out.store(n, r.y.slot(y) * r.x.count + x - r.x.first, r.v.slot(v) * r.u.count + u - r.u.first, sum);
+    return {*this,
+            out.index(n, r.y.slot(y) * r.x.count + x - r.x.first, r.v.slot(v) * r.u.count + u - r.u.first)};
   }
 };
 
