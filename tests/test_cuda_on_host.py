@@ -5,7 +5,7 @@ only replaces each launch by a loop and cuBLAS by torch's CPU products. What it 
 warps do among themselves.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -22,10 +22,12 @@ from test_backends_agree import (
 )
 
 from contextual_attention import backends, contextual_attention, fused
-from contextual_attention.options import Options
+from contextual_attention.ops import Propagation
+from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import CASES, Case, make_inputs
 
 BY_NAME = {case.name: case for case in CASES}
+MIB = 2**20
 WRAP = {"rate": 1, "propagation": "before", "boundary": "wrap"}
 
 # Small, so that hundreds of tiles take no time, and not of equal sides.
@@ -157,12 +159,62 @@ def test_a_sample_does_not_depend_on_its_batch():
         assert_near("output", contextual_attention(**one, backend="cuda"), together[i : i + 1], FORWARD)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_samples_are_grouped_by_the_workspace(count):
-    """Small maps go several at once, as many as fit."""
+def launches(batch, **options):
+    """How many kernels and products forward and backward start for small maps."""
+    x = torch.randn(batch, 2, 16, 16, requires_grad=True)
+    count = backends.extension.take_launch_count
+    count()
+    output = contextual_attention(x, x, backend="cuda", **options)
+    forward = count()
+    output.sum().backward()
+    return forward, count()
+
+
+@pytest.mark.parametrize(
+    ("options", "forward", "backward"),
+    [
+        # Forward: G, weights, row sums, statistics, cells, O. Backward: G, weights, cells, dV, dE, c1 (2),
+        # dL, the gradients of both norms (5), dG, df, db.
+        ({"fuse": False}, 6, 16),
+        # Also the shifted validity; backward that, valid dA, c2 and dX.
+        ({}, 7, 20),
+        # Also the propagation; logits too large for a fixed offset. Backward with dS, of one norm.
+        ({"propagation": "before", "normalize": "background"}, 8, 16),
+        # As two passes, with the valid candidates counted.
+        (asdict(PRESETS["yu2018"]), 10, 19),
+    ],
+)
+def test_small_maps_are_few_launches(options, forward, backward):
+    assert launches(1, **options) == (forward, backward)
+    assert launches(16, **options) == (forward, backward)
+
+
+def plan(batch, size, workspace, backward):
+    """For C = 128, rate 2 and the paper's options, on a device with 50 MiB of level 2 cache."""
+    n = size // 8
+    return backends.extension.cuda_plan(
+        batch, n, n, n, n, channels=128, value_channels=512, ksize=3, stride=1, fuse_k=3,
+        propagation=Propagation.AFTER_ZERO, workspace=workspace, cache=50 * MIB, backward=backward,
+    )  # fmt: skip
+
+
+def test_a_batch_of_small_images_goes_at_once():
+    assert plan(16, 256, 256 * MIB, backward=False)["samples"] == 16
+    assert plan(16, 256, 256 * MIB, backward=True)["samples"] == 8
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("workspace", [MIB, 64 * MIB, 256 * MIB])
+@pytest.mark.parametrize("size", [256, 1024, 4096])
+def test_plans_stay_within_the_workspace(size, workspace, backward):
+    found = plan(16, size, workspace, backward)
+    assert found["samples"] >= 1
+    assert 0 < found["bytes"] <= workspace
+
+
+def test_samples_are_grouped_by_the_workspace():
+    """As many at once as fit; the last group may be smaller."""
     case = Case("group", (4, 3, 12, 12), mask="different")
     problem = make_inputs(case, requires_grad=True)
-    sample = backends.extension.least_cuda_workspace(
-        6, 6, 6, 6, channels=3, value_channels=12, ksize=3, stride=1, fuse_k=3, propagation=3, backward=True
-    )
-    assert_exact(case, problem, solve(problem, "cuda", workspace=count * max(sample, 40_000)))
+    for count in (1, 2, 3, 4):
+        assert_exact(case, problem, solve(problem, "cuda", workspace=count * 45_000))

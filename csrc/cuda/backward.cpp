@@ -84,13 +84,6 @@ class Backward : public Pipeline {
     return {centre.mutable_data_ptr<float>(), int32_t(problem_.h), int32_t(problem_.w),
             problem_.h * problem_.w};
   }
-  Region everything() const {
-    const auto all = [](int64_t size) { return Axis{0, int32_t(size), int32_t(size)}; };
-    return {all(problem_.h), all(problem_.w), all(problem_.hb), all(problem_.wb)};
-  }
-  static Map map_of(const Tensor& t) {
-    return {const_cast<void*>(t.const_data_ptr()), t.scalar_type(), t.size(3)};
-  }
 
   // dV += E^T dO.
   void value_gradient(const ScoreMap& weights, const Region& cells, bool first) {

@@ -19,11 +19,6 @@ struct FinalWeights {
   CA_BOTH bool inside(int32_t y, int32_t x, int32_t v, int32_t u) const {
     return gain.inside(y, x) && valid.inside(v, u);
   }
-  // The weight of pixels p, q, from the sum over its window.
-  CA_BOTH float rescaled(int32_t n, int32_t p, int32_t q, float sum) const {
-    if (!total) return sum;
-    return valid.at(n, q) ? total.at(n, p) * sum : 0.0f;
-  }
 };
 
 // Windows of kTaps = 1 or 3, rolling down the rows.
@@ -37,16 +32,16 @@ struct CellSum {
   int32_t samples;
 
   CA_BOTH void operator()(int32_t n, const Path& path, int32_t x_slot, int32_t u_slot) const {
-    Walk walk(*this, n, region.y.first + path.y, region.x.first + x_slot, region.v.first + path.v,
-              region.u.first + u_slot);
+    const int32_t y = region.y.first + path.y, v = region.v.first + path.v;
+    Walk walk(source, n, y, region.x.first + x_slot, v, region.u.first + u_slot);
     int64_t at = out.index(n, path.y * region.x.count + x_slot, path.v * region.u.count + u_slot);
-    float before = walk.row(-1);
+    float before = walk.row();
     for (int32_t step = 0; step < path.length; ++step) {
       walk.next();
-      const float current = walk.row(-1);
+      const float current = walk.row();
       out.store(at, before + current);
+      at += out.down;
       before = current;
-      at += out.down();
     }
   }
 
@@ -56,65 +51,81 @@ struct CellSum {
     float right, left;
   };
 
-  // Where the thread is: at the cell (y, x), (v, u), whose lower right patch has the same index. The window's
-  // rows are those above y.
+  // At the row of weights above the cell (y, x), (v, u); with three taps the lines of scores have been read
+  // up to the cell's own row.
   struct Walk {
-    const CellSum& body;
-    const float* score;
-    int32_t n, y, v, p, q;
-    bool columns[4];  // x - 2 ... x + 1 and u - 2 ... u + 1 exist
+    const float* score;  // of the last line that was read, as is the gain
+    int64_t down, right;
+    PixelWalk<const float> gain, total;
+    PixelWalk<const bool> valid;
+    int32_t index, first, last;  // the line's row, and where rows of both maps begin and end
+    bool columns[4];             // x - 2 ... x + 1 and u - 2 ... u + 1 exist
     Line above, here, below;
 
-    CA_BOTH Walk(const CellSum& body, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
-        : body(body), n(n), y(y), v(v), p(y * width() + x), q(v * background_width() + u), above{} {
-      const ScoreMap& map = body.source.weights;
+    CA_BOTH Walk(const FinalWeights& source, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
+        : down(source.weights.down),
+          right(source.weights.right()),
+          gain(source.gain, n, y - kAbove, x),
+          total(source.total, n, y - 1, x),
+          valid(source.valid, n, v - 1, u),
+          index(0),
+          above{},
+          here{},
+          below{} {
+      const ScoreMap& map = source.weights;
       // Relative to a row that the map holds: a cell's own row may lie beyond the last one.
       const int32_t y1 = y < map.region.y.size ? y : y - 1, v1 = v < map.region.v.size ? v : v - 1;
-      score = map.row(n, y1, x) + map.column(v1, u) + (y - y1) * map.region.x.count * map.pitch +
-              (v - v1) * map.region.u.count;
+      const int32_t y_away = y - kAbove - y1, v_away = v - kAbove - v1;
+      score = map.row(n, y1, x) + map.column(v1, u) + y_away * map.region.x.count * map.pitch +
+              v_away * map.region.u.count;
+      first = kAbove - (y < v ? y : v);
+      const int32_t below_y = map.region.y.size - y, below_v = map.region.v.size - v;
+      last = kAbove + (below_y < below_v ? below_y : below_v);
       CA_UNROLL
-      for (int32_t j = 0; j < 4; ++j) columns[j] = body.source.inside(0, x + j - 2, 0, u + j - 2);
-      if (kTaps == 3) above = line(-2);
-      here = line(-1);
-      below = kTaps == 3 ? line(0) : Line{};
+      for (int32_t j = 0; j < 4; ++j) columns[j] = source.inside(0, x + j - 2, 0, u + j - 2);
+      below = line();
+      for (int32_t i = 1; i < kTaps; ++i) read();
     }
 
     // One row down.
     CA_BOTH void next() {
-      ++y, ++v;
-      p += width(), q += background_width();
-      score += body.source.weights.down();
-      above = here;
-      here = kTaps == 3 ? below : line(-1);
-      if (kTaps == 3) below = line(0);
+      read();
+      total.next();
+      valid.next();
     }
 
-    // The sum of the two weights, `ahead` rows further down, that paste into the cell's column.
-    CA_BOTH float row(int32_t ahead) const {
-      if (!exists(ahead)) return 0;
-      const int32_t p1 = p + ahead * width(), q1 = q + ahead * background_width();
-      const float right = kTaps == 1 ? here.right : above.right + here.right + below.right;
-      const float left = kTaps == 1 ? here.left : above.left + here.left + below.left;
-      return (columns[2] ? body.source.rescaled(n, p1, q1, right) : 0.0f) +
-             (columns[1] ? body.source.rescaled(n, p1 - 1, q1 - 1, left) : 0.0f);
+    // The sum of the two weights that paste into the cell's column.
+    CA_BOTH float row() const {
+      const int32_t middle = index - kTaps / 2;
+      if (middle < first || middle >= last) return 0;
+      return (columns[2] ? rescaled(0, above.right + here.right + below.right) : 0.0f) +
+             (columns[1] ? rescaled(-1, above.left + here.left + below.left) : 0.0f);
     }
 
    private:
-    CA_BOTH int32_t width() const { return body.source.gain.width; }
-    CA_BOTH int32_t background_width() const { return body.source.valid.width; }
-    CA_BOTH bool exists(int32_t ahead) const { return body.source.inside(y + ahead, 0, v + ahead, 0); }
+    // The first line is that of the window's first row, around the row above the cell.
+    static constexpr int32_t kAbove = 1 + kTaps / 2;
 
-    CA_BOTH Line line(int32_t ahead) const {
-      if (!exists(ahead)) return {0, 0};
-      const float left = term(ahead, -1), right = term(ahead, 0);
-      if (kTaps == 1) return {right, left};
-      return {left + right + term(ahead, 1), term(ahead, -2) + left + right};
+    CA_BOTH float rescaled(int32_t aside, float sum) const {
+      if (kTaps == 1 && !total) return sum;
+      const float scaled = total.here[aside] * sum;  // a load that waits for no other
+      return valid.here[aside] ? scaled : 0.0f;
     }
-    CA_BOTH float term(int32_t ahead, int32_t aside) const {
-      if (!columns[aside + 2]) return 0;
-      const ScoreMap& map = body.source.weights;
-      return body.source.gain.at(n, p + ahead * width() + aside) *
-             score[ahead * map.down() + aside * map.right()];
+    CA_BOTH void read() {
+      ++index;
+      score += down;
+      gain.next();
+      if (kTaps == 3) above = here, here = below;
+      below = line();
+    }
+    CA_BOTH Line line() const {
+      if (index < first || index >= last) return {0, 0};
+      const float left = term(-1), right = term(0);
+      if (kTaps == 1) return {right, left};
+      return {left + right + term(1), term(-2) + left + right};
+    }
+    CA_BOTH float term(int32_t aside) const {
+      return columns[aside + 2] ? gain.here[aside] * score[aside * right] : 0.0f;
     }
   };
 };
@@ -146,7 +157,8 @@ struct CellSumAny {
       for (int32_t j = -radius; j <= radius; j += step)
         if (source.inside(y + i, x + j, v + i, u + j))
           sum += source.gain.at(n, y + i, x + j) * source.weights.at(n, y + i, x + j, v + i, u + j);
-    return source.rescaled(n, y * source.gain.width + x, v * source.valid.width + u, sum);
+    if (!source.total) return sum;
+    return source.valid.at(n, v, u) ? source.total.at(n, y, x) * sum : 0.0f;
   }
 };
 

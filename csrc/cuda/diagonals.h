@@ -16,22 +16,18 @@ struct Plain {
   ScoreMap scores;
 
   struct Walk {
-    const Plain& source;
-    const float* here;
+    ScoreWalk score;
+    int64_t right;
 
-    // The sum over the columns u - left ... u + right, and as many of x, `ahead` rows further down.
-    CA_BOTH float line(int32_t ahead, bool left, bool right) const {
-      const float* at = here + ahead * source.scores.down();
-      const int64_t step = source.scores.right();
-      return (left ? at[-step] : 0.0f) + at[0] + (right ? at[step] : 0.0f);
+    // The sum over the columns u - 1 ... u + 1, and as many of x.
+    CA_BOTH float line(bool has_left, bool has_right) const {
+      const float* here = score.here;
+      return (has_left ? here[-right] : 0.0f) + here[0] + (has_right ? here[right] : 0.0f);
     }
-    CA_BOTH void next() { here += source.scores.down(); }
+    CA_BOTH void next() { score.next(); }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {*this, &scores.at(n, y, x, v, u)};
-  }
-  CA_BOTH float at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return scores.at(n, y, x, v, u);
+    return {{scores, n, y, x, v, u}, scores.right()};
   }
 };
 
@@ -41,29 +37,29 @@ struct Gained {
   PixelMap<const float> row_gain, column_gain;
 
   struct Walk {
-    const Gained& source;
-    Place place;
+    ScoreWalk score;
+    int64_t right;
+    PixelWalk<const float> row_gain, column_gain;
 
-    CA_BOTH float line(int32_t ahead, bool left, bool right) const {
-      return (left ? term(ahead, -1) : 0.0f) + term(ahead, 0) + (right ? term(ahead, 1) : 0.0f);
+    CA_BOTH float line(bool has_left, bool has_right) const {
+      return (has_left ? term(-1) : 0.0f) + term(0) + (has_right ? term(1) : 0.0f);
     }
-    CA_BOTH void next() { place.next(); }
+    CA_BOTH void next() {
+      score.next();
+      row_gain.next();
+      column_gain.next();
+    }
 
    private:
-    CA_BOTH float term(int32_t ahead, int32_t aside) const {
-      const int32_t p = place.p + ahead * place.width + aside;
-      const int32_t q = place.q + ahead * place.background_width + aside;
-      return source.gain(place.n, p, q) * place.score[ahead * place.down + aside * source.scores.right()];
+    CA_BOTH float term(int32_t aside) const {
+      float value = score.here[aside * right];
+      if (row_gain) value *= row_gain.here[aside];
+      if (column_gain) value *= column_gain.here[aside];
+      return value;
     }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {*this, Place::of(scores, n, y, x, v, u)};
-  }
-  CA_BOTH float at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return gain(n, y * scores.region.x.size + x, v * scores.region.u.size + u) * scores.at(n, y, x, v, u);
-  }
-  CA_BOTH float gain(int32_t n, int32_t p, int32_t q) const {
-    return (row_gain ? row_gain.at(n, p) : 1.0f) * (column_gain ? column_gain.at(n, q) : 1.0f);
+    return {{scores, n, y, x, v, u}, scores.right(), {row_gain, n, y, x}, {column_gain, n, v, u}};
   }
 };
 
@@ -104,16 +100,18 @@ struct DiagonalSum3 {
     // Rows that have one below them in both maps.
     const int32_t down = region.y.size - 1 - y, across = region.v.size - 1 - v;
     const int32_t inner = down < across ? down : across;
+    float before = 0;
+    if (y > 0 && v > 0) before = source.start(n, y - 1, x, v - 1, u).line(left, right);
     auto in = source.start(n, y, x, v, u);
     auto out = sink.start(n, y, x, v, u);
-    float before = y > 0 && v > 0 ? in.line(-1, left, right) : 0.0f, here = in.line(0, left, right);
+    float here = in.line(left, right);
     for (int32_t i = 0; i < segment.length; ++i) {
-      const float after = i < inner ? in.line(1, left, right) : 0.0f;
+      in.next();
+      const float after = i < inner ? in.line(left, right) : 0.0f;
       out.put(before + here + after);
+      out.next();
       before = here;
       here = after;
-      in.next();
-      out.next();
     }
   }
 };
@@ -136,7 +134,8 @@ struct DiagonalSum {
     for (int32_t i = -radius; i <= radius; i += step) {
       if (!region.y.inside(y + i) || !region.v.inside(v + i)) continue;
       for (int32_t j = -radius; j <= radius; j += step)
-        if (region.x.inside(x + j) && region.u.inside(u + j)) sum += source.at(n, y + i, x + j, v + i, u + j);
+        if (region.x.inside(x + j) && region.u.inside(u + j))
+          sum += source.start(n, y + i, x + j, v + i, u + j).line(false, false);
     }
     sink.start(n, y, x, v, u).put(sum);
   }
@@ -198,7 +197,7 @@ struct CellGradient {
     auto out = sink.start(n, segment.y, x, segment.v, u);
     float here = cell[0] + cell[cells.right()];
     for (int32_t i = 0; i < segment.length; ++i) {
-      cell += cells.down();
+      cell += cells.down;
       const float after = cell[0] + cell[cells.right()];
       out.put(here + after);
       here = after;

@@ -49,11 +49,6 @@ class Forward : public Pipeline {
   static Uses uses_of(const Problem& p) { return {0, 1, 0, p.before() && !p.wrap() ? 0 : 1}; }
   int spare_buffer() const { return 1 - uses_.weights; }
 
-  Region everything() const {
-    const auto all = [](int64_t size) { return Axis{0, int32_t(size), int32_t(size)}; };
-    return {all(problem_.h), all(problem_.w), all(problem_.hb), all(problem_.wb)};
-  }
-
   // The pixels that paste into the tile's cells: their propagation reads no row beyond the tile's.
   static Region pasting_rows(const Stages& stages) {
     const auto before = [](const Axis& a) {
@@ -86,10 +81,8 @@ class Forward : public Pipeline {
   // O += E V.
   void deconvolve(const ScoreMap& weights, const Region& cells, bool first) {
     const OperandMap summed = sum_cells(weights, cells, spare_buffer());
-    const Map value{const_cast<void*>(inputs_.value.const_data_ptr()), inputs_.value.scalar_type(),
-                    problem_.value_channels};
-    const Map output{results_.cells.mutable_data_ptr(), ScalarType::Float, problem_.value_channels};
-    add_product(output, cells.y, cells.x, first, matrix(summed), columns_of(value, cells.v, cells.u));
+    add_product(map_of(results_.cells), cells.y, cells.x, first, matrix(summed),
+                columns_of(map_of(inputs_.value), cells.v, cells.u));
   }
 
   Results& results_;

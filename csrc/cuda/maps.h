@@ -43,6 +43,7 @@ struct ScoreMap {
   float* data;
   Region region;
   int64_t pitch, sample;
+  int64_t down;  // from (y, x), (v, u) to (y + 1, x), (v + 1, u)
 
   CA_BOTH float* row(int32_t n, int32_t y, int32_t x) const {
     return data + n * sample + (int64_t(region.y.slot(y)) * region.x.count + x - region.x.first) * pitch;
@@ -53,8 +54,7 @@ struct ScoreMap {
   CA_BOTH float& at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     return row(n, y, x)[column(v, u)];
   }
-  // From (y, x), (v, u) to (y + 1, x), (v + 1, u), and to (y, x + 1), (v, u + 1).
-  CA_BOTH int64_t down() const { return region.x.count * pitch + region.u.count; }
+  // To (y, x + 1), (v, u + 1).
   CA_BOTH int64_t right() const { return pitch + 1; }
 };
 
@@ -69,8 +69,22 @@ struct PixelMap {
   CA_BOTH bool inside(int32_t row, int32_t column) const {
     return row >= 0 && row < height && column >= 0 && column < width;
   }
-  CA_BOTH T& at(int32_t n, int32_t row, int32_t column) const { return at(n, row * width + column); }
-  CA_BOTH T& at(int32_t n, int32_t pixel) const { return data[n * sample + pixel]; }
+  CA_BOTH T& at(int32_t n, int32_t row, int32_t column) const { return of(n)[row * width + column]; }
+  CA_BOTH T* of(int32_t n) const { return data + n * sample; }
+};
+
+// A walk's place in a map of pixels, as a pointer: what is moved on need not be computed again.
+template <class T>
+struct PixelWalk {
+  T* here;
+  int32_t width;
+  bool exists;
+
+  CA_BOTH PixelWalk(const PixelMap<T>& map, int32_t n, int32_t row, int32_t column)
+      : here(map.of(n) + row * map.width + column), width(map.width), exists(map.data != nullptr) {}
+  CA_BOTH explicit operator bool() const { return exists; }
+  CA_BOTH T& operator*() const { return *here; }
+  CA_BOTH void next() { here += width; }
 };
 
 enum class Storage : int32_t { float32, bfloat16, float16 };
@@ -104,12 +118,11 @@ struct OperandMap {
   void* data;
   Storage storage;
   Region region;
-  int64_t pitch, sample;
+  int64_t pitch, sample, down;
 
   CA_BOTH int64_t index(int32_t n, int32_t row, int32_t column) const {
     return n * sample + row * pitch + column;
   }
-  CA_BOTH int64_t down() const { return region.x.count * pitch + region.u.count; }
   CA_BOTH void store(int64_t at, float value) const {
     if (storage == Storage::float32)
       static_cast<float*>(data)[at] = value;

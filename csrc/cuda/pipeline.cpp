@@ -82,6 +82,11 @@ std::optional<Tensor> Pipeline::count_valid() const {
   return torch::stable::sum(inputs_.valid, torch::headeronly::IntHeaderOnlyArrayRef(axes, 2));
 }
 
+Region Pipeline::everything() const {
+  const auto all = [](int64_t size) { return Axis{0, int32_t(size), int32_t(size)}; };
+  return {all(problem_.h), all(problem_.w), all(problem_.hb), all(problem_.wb)};
+}
+
 void Pipeline::for_tiles(const std::function<void(const Region&, bool, bool)>& each) const {
   const auto axis = [](int64_t first, int64_t count, int64_t size) {
     return Axis{int32_t(first), int32_t(std::min(count, size - first)), int32_t(size)};
@@ -100,12 +105,13 @@ ScoreMap Pipeline::scores(int buffer, const Region& region) const {
   const int64_t pitch = pitch_of(region), sample = region.rows() * pitch;
   STD_TORCH_CHECK(sample * int64_t(sizeof(float)) <= sizes_[buffer],
                   "contextual_attention: internal error: a tile exceeds its buffer");
-  return {reinterpret_cast<float*>(buffers_[buffer]), region, pitch, sample};
+  const int64_t down = region.x.count * pitch + region.u.count;
+  return {reinterpret_cast<float*>(buffers_[buffer]), region, pitch, sample, down};
 }
 
 OperandMap Pipeline::operand(int buffer, const Region& region, Storage storage) const {
   const ScoreMap map = scores(buffer, region);
-  return {map.data, storage, region, map.pitch, map.sample};
+  return {map.data, storage, region, map.pitch, map.sample, map.down};
 }
 
 Matrix Pipeline::matrix(const ScoreMap& s) const {

@@ -42,6 +42,9 @@ class Pipeline {
     torch::headeronly::ScalarType dtype;
     int64_t depth;
   };
+  static Map map_of(const torch::stable::Tensor& t) {
+    return {const_cast<void*>(t.const_data_ptr()), t.scalar_type(), t.size(3)};
+  }
   // Which of the buffers holds what.
   struct Uses {
     int gram, similarity, rowwise, weights;
@@ -50,6 +53,8 @@ class Pipeline {
   Pipeline(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
            const Uses& uses, bool backward, torch::stable::Tensor& statistics, char* scratch);
 
+  // Every pixel of both maps.
+  Region everything() const;
   // each(own pixels, first tile of the foreground, first of the background).
   void for_tiles(const std::function<void(const Region&, bool, bool)>& each) const;
 

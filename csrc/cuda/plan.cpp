@@ -109,10 +109,12 @@ Stages largest_stages(const Problem& p, const TileSize& t, bool backward) {
   return s;
 }
 
+// Edges that cut a line into about equal pieces, the longest first.
 std::vector<int64_t> tile_edges(int64_t longest) {
   std::vector<int64_t> edges;
-  for (int64_t edge = 1; edge < longest; edge += std::max<int64_t>(1, edge / 8)) edges.push_back(edge);
-  edges.push_back(longest);
+  for (int64_t pieces = 1; pieces < longest; pieces += std::max<int64_t>(1, pieces / 16))
+    if (edges.empty() || ceil_div(longest, pieces) < edges.back()) edges.push_back(ceil_div(longest, pieces));
+  edges.push_back(1);
   return edges;
 }
 
@@ -222,7 +224,7 @@ Plan make_plan(const Problem& p, int64_t workspace, int64_t cache, bool backward
   for (int64_t foreground_edge : tile_edges(std::max(p.h, p.w)))
     for (int64_t background_edge : tile_edges(std::max(p.hb, p.wb))) {
       const Plan plan = plan_of(p, tile_of(p, foreground_edge, background_edge), backward);
-      if (plan.bytes > workspace) break;
+      if (plan.bytes > workspace) continue;
       const double total = cost(p, plan, cache, backward);
       if (total < least) {
         least = total;

@@ -49,7 +49,7 @@ struct Buffers {
 // The stages of the tile whose own pixels are these; `whole_background`: it holds every background pixel.
 Stages make_stages(const Problem& problem, const Region& own, Pass pass, bool whole_background);
 
-// Bytes of a row of scores, so padded that a matrix product may load it in vectors.
+// Entries of a row of scores, so padded that a matrix product may load it in vectors.
 inline int64_t pitch_of(const Region& region) { return (int64_t(region.columns()) + 7) / 8 * 8; }
 
 Buffers make_buffers(const Problem& problem, const TileSize& tile, bool backward);

@@ -15,21 +15,15 @@ CA_BOTH float flushed_exp(float x) {
   return weight < 1e-30f ? 0.0f : weight;
 }
 
-// Where a walk is: the score in a map, its foreground pixel p and its background pixel q.
-struct Place {
-  float* score;
+// The place of a walk in a map of scores.
+struct ScoreWalk {
+  float* here;
   int64_t down;
-  int32_t n, p, q, width, background_width;
 
-  CA_BOTH static Place of(const ScoreMap& map, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) {
-    const Region& r = map.region;
-    return {&map.at(n, y, x, v, u), map.down(), n, y * r.x.size + x, v * r.u.size + u, r.x.size, r.u.size};
-  }
-  CA_BOTH void next() {
-    score += down;
-    p += width;
-    q += background_width;
-  }
+  CA_BOTH ScoreWalk(const ScoreMap& map, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
+      : here(&map.at(n, y, x, v, u)), down(map.down) {}
+  CA_BOTH float& operator*() const { return *here; }
+  CA_BOTH void next() { here += down; }
 };
 
 // Similarities, logits, weights: scale * alpha * beta * sum, and what `kind` makes of it.
@@ -44,28 +38,41 @@ struct ScoreSink {
   PixelMap<const float> offset;          // none: 0
 
   struct Walk {
-    const ScoreSink& sink;
-    Place place;
+    float scale;
+    Kind kind;
+    ScoreWalk score;
+    PixelWalk<const float> alpha, beta, offset;
+    PixelWalk<const bool> valid, selected;
 
     CA_BOTH void put(float sum) const {
-      const int32_t n = place.n, p = place.p, q = place.q;
-      float score = sink.scale * sum;
-      if (sink.alpha) score *= sink.alpha.at(n, p);
-      if (sink.beta) score *= sink.beta.at(n, q);
-      if (sink.kind != Kind::plain) {
-        bool counts = sink.valid.at(n, q);
-        if (sink.kind == Kind::weights) {
-          if (sink.selected) counts = counts && sink.selected.at(n, p);
-          score = flushed_exp(sink.offset ? score - sink.offset.at(n, p) : score);
-        }
-        if (!counts) score = 0;
+      float value = scale * sum;
+      if (alpha) value *= *alpha;
+      if (beta) value *= *beta;
+      if (kind == Kind::weights) {
+        value = flushed_exp(offset ? value - *offset : value);
+        if (selected && !*selected) value = 0;
       }
-      *place.score = score;
+      if (kind != Kind::plain && !*valid) value = 0;
+      *score = value;
     }
-    CA_BOTH void next() { place.next(); }
+    CA_BOTH void next() {
+      score.next();
+      alpha.next();
+      beta.next();
+      offset.next();
+      valid.next();
+      selected.next();
+    }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {*this, Place::of(out, n, y, x, v, u)};
+    return {scale,
+            kind,
+            {out, n, y, x, v, u},
+            {alpha, n, y, x},
+            {beta, n, v, u},
+            {offset, n, y, x},
+            {valid, n, v, u},
+            {selected, n, y, x}};
   }
 };
 
@@ -76,18 +83,23 @@ struct AttentionGradientSink {
   PixelMap<const float> centre, scale;
 
   struct Walk {
-    const AttentionGradientSink& sink;
-    Place place;
+    ScoreWalk score;
+    PixelWalk<const bool> valid;
+    PixelWalk<const float> centre, scale;
 
     CA_BOTH void put(float gradient) const {
-      const int32_t n = place.n, p = place.p;
-      if (sink.scale) gradient = (gradient - sink.centre.at(n, p)) * sink.scale.at(n, p);
-      *place.score = sink.valid.at(n, place.q) ? gradient : 0.0f;
+      if (scale) gradient = (gradient - *centre) * *scale;
+      *score = *valid ? gradient : 0.0f;
     }
-    CA_BOTH void next() { place.next(); }
+    CA_BOTH void next() {
+      score.next();
+      valid.next();
+      centre.next();
+      scale.next();
+    }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {*this, Place::of(out, n, y, x, v, u)};
+    return {{out, n, y, x, v, u}, {valid, n, v, u}, {centre, n, y, x}, {scale, n, y, x}};
   }
 };
 
@@ -98,17 +110,19 @@ struct LogitGradientSink {
   PixelMap<const float> inverse_sum, centre;
 
   struct Walk {
-    const LogitGradientSink& sink;
-    Place place;
+    float scale;
+    ScoreWalk score;
+    PixelWalk<const float> inverse_sum, centre;
 
-    CA_BOTH void put(float gradient) const {
-      const int32_t n = place.n, p = place.p;
-      *place.score *= sink.scale * sink.inverse_sum.at(n, p) * (gradient - sink.centre.at(n, p));
+    CA_BOTH void put(float gradient) const { *score *= scale * *inverse_sum * (gradient - *centre); }
+    CA_BOTH void next() {
+      score.next();
+      inverse_sum.next();
+      centre.next();
     }
-    CA_BOTH void next() { place.next(); }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {*this, Place::of(weights, n, y, x, v, u)};
+    return {scale, {weights, n, y, x, v, u}, {inverse_sum, n, y, x}, {centre, n, y, x}};
   }
 };
 
@@ -119,22 +133,23 @@ struct NormProductSink {
   PixelMap<const float> alpha, beta;
 
   struct Walk {
-    const NormProductSink& sink;
-    Place place;
-    const float* gradient;
+    ScoreWalk score, gradient;
+    PixelWalk<const float> alpha, beta;
 
     CA_BOTH void put(float sum) const {
-      float similarity = sum * sink.beta.at(place.n, place.q);
-      if (sink.alpha) similarity *= sink.alpha.at(place.n, place.p);
-      *place.score = similarity * *gradient;
+      float similarity = sum * *beta;
+      if (alpha) similarity *= *alpha;
+      *score = similarity * *gradient;
     }
     CA_BOTH void next() {
-      place.next();
-      gradient += sink.gradient.down();
+      score.next();
+      gradient.next();
+      alpha.next();
+      beta.next();
     }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {*this, Place::of(out, n, y, x, v, u), &gradient.at(n, y, x, v, u)};
+    return {{out, n, y, x, v, u}, {gradient, n, y, x, v, u}, {alpha, n, y, x}, {beta, n, v, u}};
   }
 };
 
@@ -143,16 +158,16 @@ struct OperandSink {
   OperandMap out;
 
   struct Walk {
-    const OperandSink& sink;
+    const OperandMap& out;
     int64_t at;
 
-    CA_BOTH void put(float sum) const { sink.out.store(at, sum); }
-    CA_BOTH void next() { at += sink.out.down(); }
+    CA_BOTH void put(float sum) const { out.store(at, sum); }
+    CA_BOTH void next() { at += out.down; }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     const Region& r = out.region;
-    return {*this,
-            out.index(n, r.y.slot(y) * r.x.count + x - r.x.first, r.v.slot(v) * r.u.count + u - r.u.first)};
+    const int32_t row = r.y.slot(y) * r.x.count + x - r.x.first;
+    return {out, out.index(n, row, r.v.slot(v) * r.u.count + u - r.u.first)};
   }
 };
 

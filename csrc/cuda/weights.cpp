@@ -16,12 +16,9 @@ void Pipeline::sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSin
 ScoreMap Pipeline::make_weights(const Stages& stages, bool statistics_are_known) {
   const Problem& p = problem_;
   const ScoreMap gram = scores(uses_.gram, stages.gram), weights = scores(uses_.weights, stages.weights);
-  const Map foreground{const_cast<void*>(inputs_.foreground.const_data_ptr()),
-                       inputs_.foreground.scalar_type(), p.channels};
-  const Map background{const_cast<void*>(inputs_.background.const_data_ptr()),
-                       inputs_.background.scalar_type(), p.channels};
-  multiply(executor_, samples_, matrix(gram), rows_of(foreground, stages.gram.y, stages.gram.x),
-           columns_of(background, stages.gram.v, stages.gram.u).transposed());
+  multiply(executor_, samples_, matrix(gram),
+           rows_of(map_of(inputs_.foreground), stages.gram.y, stages.gram.x),
+           columns_of(map_of(inputs_.background), stages.gram.v, stages.gram.u).transposed());
 
   ScoreSink logits = plain(weights);
   logits.scale = p.softmax_scale;
