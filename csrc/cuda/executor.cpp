@@ -32,7 +32,11 @@ int64_t take_launch_count() { return launches.exchange(0); }
 void count_launch() { ++launches; }
 
 Executor Executor::on_device(int32_t device) {
-  if constexpr (kBuiltForCuda) return Executor(device, current_stream(device), cache_bytes(device));
+  if constexpr (kBuiltForCuda) {
+    const char* error = use_device(device);
+    STD_TORCH_CHECK(error == nullptr, "contextual_attention: CUDA cannot use device ", device, ": ", error);
+    return Executor(device, current_stream(device), cache_bytes(device));
+  }
   STD_TORCH_CHECK(false, "contextual_attention: this build has no CUDA kernels");
 }
 

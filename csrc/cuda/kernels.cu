@@ -93,6 +93,8 @@ dim3 threads_for(int64_t threads, int32_t samples) {
   return grid((threads + kThreads - 1) / kThreads, samples);
 }
 
+const char* message(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
+
 template <class Body>
 void start(const Body& body, cudaStream_t stream) {
   if constexpr (Body::shape == Shape::paths) {
@@ -114,9 +116,10 @@ void start(const Body& body, cudaStream_t stream) {
 template <class Body>
 const char* launch(const Body& body, Stream stream) {
   start(body, static_cast<cudaStream_t>(stream));
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return message(cudaGetLastError());
 }
+
+const char* use_device(int32_t device) { return message(cudaSetDevice(device)); }
 
 int64_t cache_bytes(int32_t device) {
   int bytes = 0;

@@ -22,6 +22,10 @@ const char* launch(const Body& body, Stream stream);
 template <class Body>
 void loop(const Body& body);
 
+// Makes a device the current one of this module's own copy of the CUDA runtime, which torch's guards do not
+// reach: in a thread that has launched nothing yet it would be device 0. Null, or what has gone wrong.
+const char* use_device(int32_t device);
+
 // The level 2 cache of a device in bytes, 0 where it cannot be found out.
 int64_t cache_bytes(int32_t device);
 
