@@ -64,44 +64,35 @@ def _no_cuda() -> str | None:
         return extension_error
     built = extension.build_info()["cuda_architectures"]
     if not built:
-        return "the extension was built without CUDA; install it where nvcc is, with CA_CUDA=1 to see why not"
+        return "the extension was built without CUDA; install it again where nvcc is, with CA_CUDA=1"
     if torch.version.cuda is None:
-        return (
-            f"torch {torch.__version__} is built without CUDA; install one for your driver from pytorch.org"
-        )
+        return f"torch {torch.__version__} is built without CUDA; install one that fits the driver"
     if not torch.cuda.is_available():
-        return "torch finds no usable CUDA device; `nvidia-smi` and torch.cuda.init() say more"
+        return "torch finds no usable CUDA device or driver; torch.cuda.init() says why"
     return None
 
 
 @cache
-def _no_code_for(index: int) -> str | None:
-    """Why the extension's CUDA kernels do not run on a device."""
+def _no_code_for(device: torch.device) -> str | None:
+    """Why the CUDA kernels of the extension do not run on a device."""
     built = extension.build_info()["cuda_architectures"]
-    capability = torch.cuda.get_device_capability(index)
-    if runs_on(capability, built):
+    capability = torch.cuda.get_device_capability(device)
+    if any(_runs_on(capability, name) for name in built):
         return None
     have = ".".join(map(str, capability))
     return (
-        f"{torch.cuda.get_device_name(index)} has compute capability {have}, and the extension holds code for"
-        f" {_list(built)}; install it again with TORCH_CUDA_ARCH_LIST={have}"
+        f"{torch.cuda.get_device_name(device)} has compute capability {have}, and the extension holds code"
+        f" for {_list(built)}; install it again with TORCH_CUDA_ARCH_LIST={have}"
     )
 
 
-def runs_on(capability: tuple[int, int], architectures: list[str]) -> bool:
-    """Whether code for these architectures ("8.0", "9.0a", "12.0+PTX") runs on such a device."""
-    for name in architectures:
-        major, minor = map(int, re.match(r"(\d+)\.(\d)", name).groups())
-        if "a" in name:  # this architecture alone
-            matches = capability == (major, minor)
-        elif "f" in name:  # its family
-            matches = capability[0] == major and capability[1] >= minor
-        else:
-            matches = capability[0] == major and capability[1] >= minor
-            matches |= name.endswith("+PTX") and capability >= (major, minor)
-        if matches:
-            return True
-    return False
+def _runs_on(capability: tuple[int, int], architecture: str) -> bool:
+    """Whether code for an architecture ("8.0", "9.0a", "12.0+PTX") runs on such a device."""
+    major, minor, kind, ptx = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", architecture).groups()
+    built_for = int(major), int(minor)
+    if kind == "a":  # tied to it
+        return capability == built_for
+    return capability >= built_for and (ptx is not None or capability[0] == built_for[0])
 
 
 @cache
