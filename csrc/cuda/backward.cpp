@@ -101,10 +101,6 @@ class Backward : public Pipeline {
     return cells;
   }
 
-  AttentionGradientSink attention_gradient(const Stages& stages) const {
-    return {scores(kSpare, stages.attention), pixels<bool>(inputs_.valid), {}, {}};
-  }
-
   // The sums behind the centres, of these rows and columns.
   void collect_centres(const ScoreMap& weights, const ScoreMap& cells, const Stages& stages,
                        const Region& region, bool first) {
@@ -113,8 +109,8 @@ class Backward : public Pipeline {
       executor_.run(CentreSums{weights, cells, reduction, tap_sums(products_), samples_});
       return;
     }
-    const AttentionGradientSink gradient = attention_gradient(stages);
-    executor_.run(CellGradient<AttentionGradientSink>{cells, gradient, stages.attention, samples_});
+    const ValidSink gradient{scores(kSpare, stages.attention), pixels<bool>(inputs_.valid)};
+    executor_.run(CellGradient<ValidSink>{cells, gradient, stages.attention, samples_});
     const Shifted shifted = shifted_validity(1);
     executor_.run(ShiftedCentreSums{weights, gradient.out, reduction, shifted.bits, shifted.sample,
                                     shifted.group, taps_, tap_sums(products_), tap_sums(counts_), samples_});
@@ -148,9 +144,8 @@ class Backward : public Pipeline {
       executor_.run(CellGradient<LogitGradientSink>{cells, logits, stages.logit, samples_});
       return;
     }
-    AttentionGradientSink gradient = attention_gradient(stages);
-    gradient.centre = reading(centre_map(total_centre_));
-    gradient.scale = reading(statistic(2));
+    const AttentionGradientSink gradient{scores(kSpare, stages.attention), pixels<bool>(inputs_.valid),
+                                         reading(centre_map(total_centre_)), reading(statistic(2))};
     executor_.run(CellGradient<AttentionGradientSink>{cells, gradient, stages.attention, samples_});
     sum_diagonals(problem_.fuse_k, problem_.stride, Plain{gradient.out}, logits, stages.logit);
   }

@@ -45,6 +45,7 @@ int64_t cache_bytes(int32_t device);
   X(CellSum<1>)                             \
   X(CellSum<3>)                             \
   X(CellSumAny)                             \
+  X(CellGradient<ValidSink>)                \
   X(CellGradient<AttentionGradientSink>)    \
   X(CellGradient<LogitGradientSink>)        \
   X(TapBits)                                \

@@ -76,7 +76,27 @@ struct ScoreSink {
   }
 };
 
-// dX = valid * (dA - centre) * scale; without a scale valid * dA.
+// valid * dA.
+struct ValidSink {
+  ScoreMap out;
+  PixelMap<const bool> valid;
+
+  struct Walk {
+    ScoreWalk score;
+    PixelWalk<const bool> valid;
+
+    CA_BOTH void put(float gradient) const { *score = *valid ? gradient : 0.0f; }
+    CA_BOTH void next() {
+      score.next();
+      valid.next();
+    }
+  };
+  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return {{out, n, y, x, v, u}, {valid, n, v, u}};
+  }
+};
+
+// dX = valid * (dA - centre) * scale.
 struct AttentionGradientSink {
   ScoreMap out;
   PixelMap<const bool> valid;
@@ -88,8 +108,8 @@ struct AttentionGradientSink {
     PixelWalk<const float> centre, scale;
 
     CA_BOTH void put(float gradient) const {
-      if (scale) gradient = (gradient - *centre) * *scale;
-      *score = *valid ? gradient : 0.0f;
+      const float centred = (gradient - *centre) * *scale;
+      *score = *valid ? centred : 0.0f;
     }
     CA_BOTH void next() {
       score.next();
