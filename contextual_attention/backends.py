@@ -5,13 +5,16 @@ The one place that imports the compiled extension and remembers why it could not
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
 
-from . import ops  # noqa: F401  (defines the operators that the extension's kernels register for)
+from . import ops
 
 extension: ModuleType | None
 extension_error: str | None
@@ -27,14 +30,20 @@ else:
 
 @dataclass(frozen=True)
 class _Backend:
-    unavailable: str | None  # why it cannot run anything here
+    # Why it cannot run anything here; a function where looking into it at the import would be rude.
+    unavailable: str | Callable[[], str | None] | None
     devices: tuple[str, ...] | None  # None: any
     dtypes: tuple[torch.dtype, ...]
 
+    def absence(self) -> str | None:
+        """Why it cannot run anything here; None if it can."""
+        return self.unavailable() if callable(self.unavailable) else self.unavailable
+
     def refusal(self, device: torch.device, dtype: torch.dtype) -> str | None:
         """Why it cannot run a problem in this place and dtype; None if it can."""
-        if self.unavailable is not None:
-            return self.unavailable
+        absence = self.absence()
+        if absence is not None:
+            return absence
         if self.devices is not None and device.type not in self.devices:
             return f"it runs on {_list(self.devices)}, and the operands are on {device}"
         if dtype not in self.dtypes:
@@ -42,11 +51,33 @@ class _Backend:
         return None
 
 
+@cache
+def _no_triton() -> str | None:
+    """Why Triton's kernels cannot run here."""
+    if find_spec("triton") is None:
+        return "triton is not installed: pip install triton"
+    if ops.TRITON_DEVICE == "cpu":  # interpreted
+        return None
+    if not torch.cuda.is_available():
+        built = "" if torch.version.cuda else ", and this torch is built without CUDA"
+        return f"there is no usable CUDA device{built}"
+    capability = torch.cuda.get_device_capability()
+    if capability < _LEAST_CAPABILITY:
+        have, least = (".".join(map(str, each)) for each in (capability, _LEAST_CAPABILITY))
+        return f"{torch.cuda.get_device_name()} has compute capability {have}, and triton needs {least}"
+    return None
+
+
 _FUSED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# The interpreter's bfloat16 is silently wrong, and its products of half precision do not exist on a CPU.
+_TRITON_DTYPES = (torch.float32,) if ops.TRITON_DEVICE == "cpu" else _FUSED_DTYPES
+# The oldest that Triton's compiler supports.
+_LEAST_CAPABILITY = (8, 0)
 
 # Fastest first: the order in which `choose` tries them.
 _BACKENDS = {
     "cpu": _Backend(extension_error, ("cpu",), _FUSED_DTYPES),
+    "triton": _Backend(_no_triton, (ops.TRITON_DEVICE,), _TRITON_DTYPES),
     "reference": _Backend(None, None, (*_FUSED_DTYPES, torch.float64)),
 }
 
@@ -55,13 +86,14 @@ def available_backends() -> dict[str, str | None]:
     """Every backend by name, fastest first: None if it is usable here, else the reason why it is not.
 
     Whether one can run a given problem also depends on the device and the dtype of the operands: ``"cpu"``
-    takes CPU tensors in float32, bfloat16 and float16, ``"reference"`` takes everything.
+    takes CPU tensors in float32, bfloat16 and float16, ``"triton"`` the same on a CUDA device,
+    ``"reference"`` takes everything.
 
     Example:
         >>> available_backends()["reference"] is None
         True
     """
-    return {name: backend.unavailable for name, backend in _BACKENDS.items()}
+    return {name: backend.absence() for name, backend in _BACKENDS.items()}
 
 
 def choose(name: str | None, device: torch.device, dtype: torch.dtype) -> str:
@@ -80,7 +112,7 @@ def choose(name: str | None, device: torch.device, dtype: torch.dtype) -> str:
         raise ValueError(f"backend: expected None or one of {_list(_BACKENDS)}, got {name!r}")
     refusal = _BACKENDS[name].refusal(device, dtype)
     if refusal is not None:
-        kind = ValueError if _BACKENDS[name].unavailable is None else RuntimeError
+        kind = ValueError if _BACKENDS[name].absence() is None else RuntimeError
         raise kind(f'backend: {name!r} cannot run this: {refusal}; backend="reference" can')
     return name
 
