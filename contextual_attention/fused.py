@@ -80,14 +80,14 @@ def _attend(
         valid,
         selected,
         value,
-        *_schema_options(options),
+        *schema_options(options),
         return_offsets,
         0 if workspace is None else workspace,
     )
     return summed, offsets
 
 
-def _schema_options(options: Options) -> tuple[float, int, int, int, int, int]:
+def schema_options(options: Options) -> tuple[float, int, int, int, int, int]:
     """As the operator's schema has them, from softmax_scale to masking."""
     masking = Masking.EXCLUDE if options.masking == "exclude" else Masking.MULTIPLY
     return (
@@ -109,7 +109,7 @@ def _least_workspace(
         from .triton import plan, problem
 
         channels = (foreground.shape[3], value.shape[3])
-        solved = problem.Problem(*channels, *sizes, *_schema_options(options))
+        solved = problem.Problem(*channels, *sizes, *schema_options(options))
         return max(plan.least_workspace(solved, backward) for backward in {False, learns})
     if backend == "cuda":
         return max(

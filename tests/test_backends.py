@@ -53,6 +53,7 @@ def test_the_fastest_that_can_is_taken(device, dtype, fastest):
         ("cpu", CPU, torch.float64, ValueError, "the operands are torch.float64"),
         ("cpu", CUDA, torch.float32, ValueError, "the operands are on cuda:0"),
         ("cuda", CPU, torch.float64, (ValueError, RuntimeError), "cannot run this"),
+        ("triton", CPU, torch.float64, (ValueError, RuntimeError), "cannot run this"),
         ("abacus", CPU, torch.float32, ValueError, "one of cuda, cpu, triton, reference, got 'abacus'"),
         (1, CPU, torch.float32, TypeError, "got 1"),
     ],

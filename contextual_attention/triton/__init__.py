@@ -2,7 +2,7 @@
 
 problem.py      sizes and options, and the windows of the maps that a strip of scores covers
 plan.py         how a problem is cut so that its scores fit into the workspace
-kernels.py      what runs on the GPU
+kernels*.py     what runs on the GPU
 launch.py       how that is started
 strips.py       the stages that forward and backward share
 forward.py      attend

@@ -124,9 +124,7 @@ class Backward(Strips):
         launch.diagonal_sum(slope, gradient, Taps.fuse(self.problem))
         return slope
 
-    def _sum(
-        self, x: Scores, y: Scores, over: Area, out: Tensor, scale: Tensor, operation: Combine
-    ) -> None:
+    def _sum(self, x: Scores, y: Scores, over: Area, out: Tensor, scale: Tensor, operation: Combine) -> None:
         """scale sum_q x y, into the rows of an area."""
         launch.combine(launch.dot(x, y, over), over.p, out, operation, scale=scale)
 

@@ -19,7 +19,7 @@ from . import launch
 from .launch import Epilogue, Scores
 from .plan import Phase, Plan
 from .problem import Area, Problem
-from .strips import Operands, Statistics, Strips, gather_taps, product, shifted_maps, shifted_weight_sums
+from .strips import Strips, gather_taps, product, shifted_maps, shifted_weight_sums
 
 
 class Forward(Strips):
@@ -119,8 +119,7 @@ class _Best:
         )
         wb = self._problem.wb
         found = torch.stack((index // wb - rows[:, None], index % wb - columns), 1)
-        offsets = self._offsets[:, :, *strip.p.box[1:]]
+        _, *box = strip.p.box
+        offsets = self._offsets[(slice(None), slice(None), *box)]
         offsets.copy_(torch.where(better[:, None], found, offsets))
         best.copy_(torch.where(better, weight, best))
-
-

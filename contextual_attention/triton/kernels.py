@@ -1,8 +1,8 @@
 """The filters: everything that touches a score and is not a matrix product.
 
 Scores lie as (samples, P, Q): P pixels of a window of the foreground, Q of a window of the background, row by
-row, with `ld` floats from one foreground pixel to the next. A window is a box of its map; its rows may run
-over the map's last row into the first one (wrapped propagation).
+row, with `ld` floats from one foreground pixel to the next. A window is a box of its map, which may
+run over the map's last row and column into the first ones (wrapped propagation).
 
 A sum along a diagonal reads score (p + d, q + d) for score (p, q). Positions are moved once for a vector of p
 and once for a vector of q, and the scores are then loaded where the two meet: neighbouring threads take
@@ -10,7 +10,7 @@ neighbouring q, so loads are coalesced and no thread needs another one's registe
 
 Every program has BLOCK_P foreground pixels and one split of the background, which it goes through in steps of
 BLOCK_Q. Reductions over the background leave one number per pixel and split, which `combine` puts together in
-a fixed order: no atomics, the same bits in every run.
+a fixed order (kernels_reductions.py): no atomics, the same bits in every run.
 
 Shape legend: B samples; N = h * w foreground and M = hb * wb background pixels of the maps.
 """
@@ -32,33 +32,33 @@ WEIGH = tl.constexpr(2)  # exp(sum - offset) where valid
 MASK = tl.constexpr(3)  # 0 where not valid
 MASK_AND_SUM = tl.constexpr(4)  # the same, and the rest is summed
 
-# What `combine` makes of the parts of a row.
-MAXIMUM = tl.constexpr(0)
-INVERSE = tl.constexpr(1)  # 1 / sum, 0 for an empty row
-SCALED = tl.constexpr(2)  # scale * sum
-ADD_SCALED = tl.constexpr(3)  # the same, added to what is there
+# The most taps whose loads are written out: more of them, or wrapped ones, take too many registers.
+_WRITTEN_OUT = tl.constexpr(3)
 
 # Below this share of the largest weight of a row a weight is nothing: denormals would be slow, and wrong.
 SMALLEST_WEIGHT = tl.constexpr(1e-30)
 
+
+def window_names(*sides: str, rows: bool = True) -> list[str]:
+    names = ("top", "left", "rows", "columns", "height", "width") if rows else ("top", "left", "columns")
+    return [f"{side}_{name}" for side in sides for name in names]
+
+
 # A new value of one of these needs no new compilation.
-_WINDOWS = [
-    f"{side}_{way}_{what}"
-    for side in ("p", "q")
-    for way, names in (
-        ("to", ("top", "left", "columns", "height", "width")),
-        ("from", ("top", "left", "rows", "columns", "height", "width")),
-    )
-    for what in names
+_MAPS = ["p_height", "p_width", "q_height", "q_width"]
+_SUM_SIZES = [
+    *("first", "step", "factor", "size_p", "size_q", "to_ld", "from_ld"),
+    *window_names("p_to", "q_to", rows=False),
+    *window_names("p_from", "q_from"),
+    *(f"{side}_to_{name}" for side in ("p", "q") for name in ("height", "width")),
 ]
-_SIZES = ["size_p", "size_q", "to_ld", "from_ld", *_WINDOWS]
 
 
 @triton.jit
-def _position(index, top, left, columns, height):
+def _position(index, top, left, columns, height, width):
     """Row and column in the map of pixels of a window."""
-    row = top + index // columns
-    return tl.where(row >= height, row - height, row), left + index % columns
+    row, column = top + index // columns, left + index % columns
+    return tl.where(row >= height, row - height, row), tl.where(column >= width, column - width, column)
 
 
 @triton.jit
@@ -85,10 +85,17 @@ def _moved(row, column, down, right, top, left, rows, columns, height, width, MO
             flat, within = _bounded(flat % width * height + flat // width + down, height * width)
             row, column = flat % height, flat // height
         inside = inside & within
-    local = row - top
-    local = tl.where(local < 0, local + height, local)
-    inside = inside & (local < rows) & (column >= left) & (column < left + columns)
-    return local * columns + column - left, row * width + column, inside
+    down, right = row - top, column - left
+    down = tl.where(down < 0, down + height, down)
+    right = tl.where(right < 0, right + width, right)
+    return down * columns + right, row * width + column, inside & (down < rows) & (right < columns)
+
+
+@triton.jit
+def _at(row, column, top, left, rows, columns, height, width):
+    """Where a position of the map lies in a window, and whether it does."""
+    local, in_map, inside = _moved(row, column, 0, 0, top, left, rows, columns, height, width, PLAIN)
+    return local, inside
 
 
 @triton.jit
@@ -107,7 +114,7 @@ def _store_part(part, size_p, value, BLOCK_P: tl.constexpr):
     tl.store(part + row * tl.num_programs(1) + tl.program_id(1), value, mask=p < size_p)
 
 
-@triton.jit(do_not_specialize=[*_SIZES, "first", "step", "factor"])
+@triton.jit(do_not_specialize=_SUM_SIZES)
 def diagonal_sum(
     out,  # (B, P, Q), any floating dtype
     source,  # (B, P', Q') float32
@@ -159,7 +166,7 @@ def diagonal_sum(
     """
     sample = tl.program_id(2).to(tl.int64)
     p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    p_row, p_column = _position(p, p_to_top, p_to_left, p_to_columns, p_to_height)
+    p_row, p_column = _position(p, p_to_top, p_to_left, p_to_columns, p_to_height, p_to_width)
     source += sample * p_from_rows * p_from_columns * from_ld
     out += sample * size_p * to_ld
     pixel = sample * p_to_height * p_to_width + p_row * p_to_width + p_column
@@ -172,34 +179,33 @@ def diagonal_sum(
         row_result = tl.full([BLOCK_P, BLOCK_Q], float("-inf"), tl.float32)
     if EPILOGUE == MASK_AND_SUM:
         row_result = tl.zeros([BLOCK_P, BLOCK_Q], tl.float32)
+    UNROLL: tl.constexpr = TAPS if (TAPS <= _WRITTEN_OUT) & (MODE == PLAIN) else 1
     begin, end = _splits(size_q, BLOCK_Q)
     for block in range(begin, end):
         q = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
-        q_row, q_column = _position(q, q_to_top, q_to_left, q_to_columns, q_to_height)
+        q_row, q_column = _position(q, q_to_top, q_to_left, q_to_columns, q_to_height, q_to_width)
         total = tl.zeros([BLOCK_P, BLOCK_Q], tl.float32)
-        for i in range(TAPS):
-            down = first + i * step
-            for j in tl.static_range(TAPS):
-                right = first + j * step
-                p_at, p_map, p_inside = _moved(
-                    p_row, p_column, down, right, p_from_top, p_from_left, p_from_rows, p_from_columns,
-                    p_from_height, p_from_width, MODE,
-                )  # fmt: skip
-                q_at, q_map, q_inside = _moved(
-                    q_row, q_column, down, right, q_from_top, q_from_left, q_from_rows, q_from_columns,
-                    q_from_height, q_from_width, MODE,
-                )  # fmt: skip
-                p_inside &= p < size_p
-                q_inside &= q < size_q
-                there = source + p_at.to(tl.int64)[:, None] * from_ld + q_at[None, :]
-                score = tl.load(there, mask=p_inside[:, None] & q_inside[None, :], other=0)
-                if row_scale is not None:
-                    at = sample * p_from_height * p_from_width + p_map
-                    score *= tl.load(row_scale + at, mask=p_inside, other=0)[:, None]
-                if column_scale is not None:
-                    at = sample * q_from_height * q_from_width + q_map
-                    score *= tl.load(column_scale + at, mask=q_inside, other=0)[None, :]
-                total += score
+        for tap in tl.range(0, TAPS * TAPS, loop_unroll_factor=UNROLL):
+            down, right = first + tap // TAPS * step, first + tap % TAPS * step
+            p_at, p_map, p_inside = _moved(
+                p_row, p_column, down, right, p_from_top, p_from_left, p_from_rows, p_from_columns,
+                p_from_height, p_from_width, MODE,
+            )  # fmt: skip
+            q_at, q_map, q_inside = _moved(
+                q_row, q_column, down, right, q_from_top, q_from_left, q_from_rows, q_from_columns,
+                q_from_height, q_from_width, MODE,
+            )  # fmt: skip
+            p_inside &= p < size_p
+            q_inside &= q < size_q
+            there = source + p_at.to(tl.int64)[:, None] * from_ld + q_at[None, :]
+            score = tl.load(there, mask=p_inside[:, None] & q_inside[None, :], other=0)
+            if row_scale is not None:
+                at = sample * p_from_height * p_from_width + p_map
+                score *= tl.load(row_scale + at, mask=p_inside, other=0)[:, None]
+            if column_scale is not None:
+                at = sample * q_from_height * q_from_width + q_map
+                score *= tl.load(column_scale + at, mask=q_inside, other=0)[None, :]
+            total += score
         total *= gain[:, None]
         position = sample * q_to_height * q_to_width + q_row * q_to_width + q_column
         if column_gain is not None:
@@ -230,8 +236,7 @@ def weight(logit, offset, valid):
     return tl.where(found < SMALLEST_WEIGHT, 0.0, found)
 
 
-@triton.jit(do_not_specialize=["size_p", "size_q", "ld", "p_top", "p_left", "p_columns", "p_height", "p_width",
-                               "q_top", "q_left", "q_columns", "q_height", "q_width"])  # fmt: skip
+@triton.jit(do_not_specialize=["size_p", "size_q", "ld", *window_names("p", "q", rows=False), *_MAPS])
 def exponentials(
     scores,  # (B, P, Q) float32, from logits to weights
     valid,  # (B, M), 1 or 0
@@ -256,16 +261,16 @@ def exponentials(
     """scores[p, q] <- valid[q] exp(scores[p, q] - offset[p]), and their sums over q."""
     sample = tl.program_id(2).to(tl.int64)
     p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    row, column = _position(p, p_top, p_left, p_columns, p_height)
-    pixel = sample * p_height * p_width + row * p_width + column
+    p_row, p_column = _position(p, p_top, p_left, p_columns, p_height, p_width)
+    pixel = sample * p_height * p_width + p_row * p_width + p_column
     row_offset = tl.load(offset + pixel, mask=p < size_p, other=0)
     scores += (sample * size_p + p)[:, None] * ld
     total = tl.zeros([BLOCK_P, BLOCK_Q], tl.float32)
     begin, end = _splits(size_q, BLOCK_Q)
     for block in range(begin, end):
         q = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
-        row, column = _position(q, q_top, q_left, q_columns, q_height)
-        position = sample * q_height * q_width + row * q_width + column
+        q_row, q_column = _position(q, q_top, q_left, q_columns, q_height, q_width)
+        position = sample * q_height * q_width + q_row * q_width + q_column
         candidate = tl.load(valid + position, mask=q < size_q, other=0)
         inside = (p < size_p)[:, None] & (q < size_q)[None, :]
         found = weight(
@@ -274,46 +279,3 @@ def exponentials(
         tl.store(scores + q[None, :], found, mask=inside)
         total += found
     _store_part(part, size_p, tl.sum(total, 1), BLOCK_P)
-
-
-@triton.jit(do_not_specialize=["size_p", "splits", "top", "left", "columns", "height", "width"])
-def combine(
-    part,  # (B, P, splits)
-    out,  # (B, N)
-    scale,  # (B, N), or None: 1
-    offset,  # (B, N), for INVERSE
-    invalid,  # (B,), candidates whose logit is 0 in the softmax, or None: none
-    size_p,
-    splits,
-    top,
-    left,
-    columns,
-    height,
-    width,
-    OPERATION: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-):
-    """One number per pixel of a window from its parts."""
-    sample = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    inside = p < size_p
-    row, column = _position(p, top, left, columns, height)
-    pixel = sample * height * width + row * width + column
-    part += (sample * size_p + p) * splits
-    result = tl.load(part, mask=inside, other=0)
-    for split in range(1, splits):
-        each = tl.load(part + split, mask=inside, other=0)
-        result = tl.maximum(result, each) if OPERATION == MAXIMUM else result + each
-    if OPERATION == MAXIMUM:
-        # A row without a valid candidate.
-        result = tl.where(result == float("-inf"), 0.0, result)
-    if OPERATION == INVERSE:
-        if invalid is not None:
-            result += tl.load(invalid + sample) * tl.exp(-tl.load(offset + pixel, mask=inside, other=0))
-        # Not `>`: a NaN stays one. Below the normal numbers the reciprocal could overflow.
-        result = tl.where(result < 1.2e-38, 0.0, 1.0 / result)
-    if scale is not None:
-        result *= tl.load(scale + pixel, mask=inside, other=0)
-    if OPERATION == ADD_SCALED:
-        result += tl.load(out + pixel, mask=inside, other=0)
-    tl.store(out + pixel, result, mask=inside)

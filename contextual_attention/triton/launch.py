@@ -13,12 +13,12 @@ import torch
 import triton
 from torch import Tensor
 
-from . import kernels, kernels_rows
+from . import kernels, kernels_backward, kernels_reductions
 from .problem import Area, Problem, Window
 
-# 16 foreground pixels share most of the scores that their sums read; 8 warps hold the tile without spills.
-# The interpreter's time goes with the number of programs instead.
-BLOCK_P, BLOCK_Q = (128, 512) if os.environ.get("TRITON_INTERPRET") == "1" else (16, 128)
+# 16 foreground pixels share most of the scores that their sums read; with 8 warps two programs of the largest
+# filters fit into a multiprocessor, without spills. The interpreter's time goes with the number of programs.
+BLOCK_P, BLOCK_Q = (128, 128) if os.environ.get("TRITON_INTERPRET") == "1" else (16, 64)
 _WARPS = 8
 # A few for each multiprocessor of a large GPU. Not the device's own number: sums would depend on it.
 _PROGRAMS = 1024
@@ -43,7 +43,7 @@ class Epilogue(IntEnum):
 
 
 class Combine(IntEnum):
-    """What becomes of the parts of a row: kernels.MAXIMUM and its neighbours."""
+    """What becomes of the parts of a row: kernels_reductions.MAXIMUM and its neighbours."""
 
     MAXIMUM = 0
     INVERSE = 1
@@ -141,19 +141,19 @@ def combine(
     offset: Tensor | None = None,
     invalid: Tensor | None = None,
 ) -> None:
-    """kernels.combine: from (B, P, splits) to the pixels of a window in `out`, (B, N)."""
+    """kernels_reductions.combine: from (B, P, splits) to the pixels of a window in `out`, (B, N)."""
     block = 128
-    kernels.combine[(triton.cdiv(window.pixels, block), part.shape[0])](
+    kernels_reductions.combine[(triton.cdiv(window.pixels, block), part.shape[0])](
         part, out, scale, offset, invalid, window.pixels, part.shape[2],
         *_place(window), window.height, window.width, OPERATION=int(operation), BLOCK_P=block, num_warps=4,
     )  # fmt: skip
 
 
 def dot(x: Scores, y: Scores, area: Area) -> Tensor:
-    """kernels_rows.dot over an area that both cover: parts (B, P, splits)."""
+    """kernels_backward.dot over an area that both cover: parts (B, P, splits)."""
     grid = _grid(x.data, area)
     part = _part(x.data, grid, area)
-    kernels_rows.dot[grid](
+    kernels_backward.dot[grid](
         x.data, y.data, part, area.p.pixels, area.q.pixels, x.row_length, y.row_length,
         *_place(area.p), *_place(area.q), *_box(x.area.p), *_box(x.area.q), *_box(y.area.p), *_box(y.area.q),
         BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
@@ -169,10 +169,10 @@ def centre(
     centres: Tensor | None,
     factor: float = 1.0,
 ) -> None:
-    """kernels_rows.centre, in place; `weights` or else `valid` is what it multiplies by."""
+    """kernels_backward.centre, in place; `weights` or else `valid` is what it multiplies by."""
     p, q = scores.area
     other = scores if weights is None else weights
-    kernels_rows.centre[_grid(scores.data)](
+    kernels_backward.centre[_grid(scores.data)](
         scores.data, None if weights is None else weights.data, valid, row_gain, centres, factor,
         p.pixels, q.pixels, scores.row_length, other.row_length,
         *_place(p), *_place(q), *_box(other.area.p), *_box(other.area.q),
@@ -189,13 +189,13 @@ def norm_gradients(
     taps: Taps,
     memory: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """kernels_rows.norm_gradients: parts of alpha (B, P, splits), and of beta (B, parts, Q) in `memory`."""
+    """Parts of the gradients of alpha (B, P, splits), and of beta (B, parts, Q) in `memory`."""
     p, q = area
     grid = _grid(gram.data, area)
     row_part = _part(gram.data, grid, area)
     columns = (gram.data.shape[0], grid[0], q.pixels)
     column_part = memory[: columns[0] * columns[1] * columns[2]].view(columns)
-    kernels_rows.norm_gradients[grid](
+    kernels_backward.norm_gradients[grid](
         gram.data, gradient.data, alpha, beta, row_part, column_part, p.pixels, q.pixels,
         gram.row_length, gradient.row_length, *_place(p), *_place(q),
         *_box(gram.area.p), *_box(gram.area.q), *_box(gradient.area.p), *_box(gradient.area.q),
@@ -208,7 +208,7 @@ def largest(x: Scores, area: Area) -> tuple[Tensor, Tensor]:
     """The largest score of every row (B, P), and the smallest index in the map that reaches it."""
     grid = _grid(x.data, area)
     value, index = _part(x.data, grid, area), _part(x.data, grid, area, torch.int32)
-    kernels_rows.largest[grid](
+    kernels_reductions.largest[grid](
         x.data, value, index, area.p.pixels, area.q.pixels, x.row_length,
         *_place(area.p), *_place(area.q), *_box(x.area.p), *_box(x.area.q),
         BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ def attend(
     problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
     samples, size = foreground.shape[0], (problem.h, problem.w)
     # Zeros: strips add to the cells.
-    cells = value.new_zeros((samples, problem.h + 1, problem.w + 1, problem.value_channels), dtype=torch.float32)
+    cells = value.new_zeros(
+        (samples, problem.h + 1, problem.w + 1, problem.value_channels), dtype=torch.float32
+    )
     offsets = value.new_zeros((samples, 2, *size) if return_offsets else (0,), dtype=torch.int64)
     statistics = Statistics(*(operands.beta.new_zeros((samples, problem.h * problem.w)) for _ in range(3)))
     with torch.cuda.device_of(foreground):
@@ -105,7 +108,7 @@ def _expand(x: Tensor, samples: int) -> Tensor:
     return x.flatten(1).float().expand(samples, -1).contiguous()
 
 
-def _turns(problem: Problem, samples: int, workspace: int, backward: bool):
+def _turns(problem: Problem, samples: int, workspace: int, backward: bool) -> Iterator[tuple[int, int, Plan]]:
     """(first, last, plan) of the samples that are worked on at once."""
     if samples == 0:
         return

@@ -23,6 +23,7 @@ from .problem import Area, Problem, Window
 DEFAULT_WORKSPACE = 256 * 2**20
 # What a strip costs beyond its scores, in scores: a dozen launches.
 _STRIP_COST = 4_000_000
+_GEMM_ROWS = 128
 # Slots begin where a matrix product likes them to; rows of scores have whole sectors.
 _ALIGNMENT = 256
 _ROW = 16
@@ -90,7 +91,8 @@ def row_length(columns: int) -> int:
 @lru_cache(maxsize=256)
 def stages(problem: Problem, phase: Phase) -> dict[str, Stage]:
     """The stages of a phase by name. (Reaches of foreground and background differ where taps wrap.)"""
-    p, q = (_reaches(problem, phase, width) for width in (problem.w, problem.wb))
+    sides = min(problem.h, problem.w), min(problem.hb, problem.wb)
+    p, q = (_reaches(problem, phase, side) for side in sides)
     slots = _slots(problem, phase)
     found = {name: Stage(slots[name], p[name], q[name]) for name in p}
     # A patch pastes on the cell of its position and on the next ones; a wrapped window may meet two edges.
@@ -101,9 +103,9 @@ def stages(problem: Problem, phase: Phase) -> dict[str, Stage]:
     return found
 
 
-def _reaches(problem: Problem, phase: Phase, width: int) -> dict[str, tuple[int, int]]:
-    """(before, after) of every stage of pixels, on a map of this width."""
-    patch, fuse = problem.patch_reach, problem.fuse_reach(width)
+def _reaches(problem: Problem, phase: Phase, side: int) -> dict[str, tuple[int, int]]:
+    """(before, after) of every stage of pixels, on a map whose shorter side is `side`."""
+    patch, fuse = problem.patch_reach, problem.fuse_reach(side)
 
     def wider(reach: tuple[int, int], by: int) -> tuple[int, int]:
         return reach[0] + by, reach[1] + by
@@ -156,9 +158,7 @@ def _slot_bytes(problem: Problem, phase: Phase, rows: int, columns: int, block_r
     """The most that the stages in each slot take, for one sample."""
     found: dict[int, int] = {}
     for stage in stages(problem, phase).values():
-        p = _extent(rows, problem.h, stage.p, stage.cells) * _extent(
-            columns, problem.w, stage.p, stage.cells
-        )
+        p = _extent(rows, problem.h, stage.p, stage.cells) * _extent(columns, problem.w, stage.p, stage.cells)
         q = _extent(block_rows, problem.hb, stage.q, stage.cells) * (problem.wb + bool(stage.cells))
         found[stage.slot] = max(found.get(stage.slot, 0), 4 * p * row_length(q))
     return found
@@ -168,7 +168,8 @@ def _extent(length: int, full: int, reach: tuple[int, int], cells: int) -> int:
     return min(full + bool(cells), length + sum(reach) + cells)
 
 
-def _cut(problem: Problem, backward: bool, samples: int, rows: int, columns: int, block_rows: int) -> Plan:
+def cut(problem: Problem, backward: bool, samples: int, rows: int, columns: int, block_rows: int) -> Plan:
+    """The plan with these pieces."""
     several = block_rows < problem.hb
     phases = [Phase.BACKWARD] if backward else [Phase.FORWARD]
     if several:
@@ -189,12 +190,12 @@ def make_plan(problem: Problem, samples: int, workspace: int, backward: bool) ->
         ValueError: No cut fits.
     """
     bound = workspace or DEFAULT_WORKSPACE
-    whole = _cut(problem, backward, 1, problem.h, problem.w, problem.hb)
+    whole = cut(problem, backward, 1, problem.h, problem.w, problem.hb)
     if whole.scratch <= bound:
         at_once = min(samples, bound // whole.scratch)
         # As many in every turn, and the alignment of the slots may ask for one less.
         for count in range(-(-samples // -(-samples // at_once)), 0, -1):
-            plan = _cut(problem, backward, count, problem.h, problem.w, problem.hb)
+            plan = cut(problem, backward, count, problem.h, problem.w, problem.hb)
             if plan.scratch <= bound:
                 return plan
     fitting = list(_fitting(problem, backward, bound))
@@ -202,7 +203,9 @@ def make_plan(problem: Problem, samples: int, workspace: int, backward: bool) ->
         return min(fitting, key=lambda plan: _cost(problem, plan, backward))
     least = _least(problem, backward)
     if workspace:
-        raise ValueError(f"workspace: expected at least {least.scratch} bytes for this problem, got {workspace}")
+        raise ValueError(
+            f"workspace: expected at least {least.scratch} bytes for this problem, got {workspace}"
+        )
     return least
 
 
@@ -212,18 +215,16 @@ def least_workspace(problem: Problem, backward: bool) -> int:
 
 
 def _least(problem: Problem, backward: bool) -> Plan:
-    candidates = (
-        _cut(problem, backward, 1, 1, problem.w if problem.wraps else 1, rows) for rows in {1, problem.hb}
-    )
+    candidates = (cut(problem, backward, 1, 1, 1, rows) for rows in {1, problem.hb})
     return min(candidates, key=lambda plan: plan.scratch)
 
 
 def _fitting(problem: Problem, backward: bool, bound: int) -> Iterator[Plan]:
     """For every size of a tile the whole background, and the largest block, if they fit."""
     for rows in _parts(problem.h):
-        for columns in [problem.w] if problem.wraps else _parts(problem.w):
+        for columns in _parts(problem.w):
             for block_rows in _parts(problem.hb):
-                plan = _cut(problem, backward, 1, rows, columns, block_rows)
+                plan = cut(problem, backward, 1, rows, columns, block_rows)
                 if plan.scratch <= bound:
                     yield plan
                     break
@@ -239,13 +240,15 @@ def _parts(length: int) -> list[int]:
 
 
 def _cost(problem: Problem, plan: Plan, backward: bool) -> float:
-    """Scores that are made, over all passes."""
+    """Scores that are made, over all passes: those around a strip with it, and those that paste."""
     tiles = math.ceil(problem.h / plan.rows) * math.ceil(problem.w / plan.columns)
     blocks = math.ceil(problem.hb / plan.block_rows)
     gram = stages(problem, Phase.BACKWARD if backward else Phase.FORWARD)["gram"]
     p = _extent(plan.rows, problem.h, gram.p, 0) * _extent(plan.columns, problem.w, gram.p, 0)
     q = _extent(plan.block_rows, problem.hb, gram.q, 0) * problem.wb
-    return (1 + plan.several) * tiles * blocks * (p * q + _STRIP_COST)
+    # A product with fewer rows than a tile of a matrix product takes as long as one with those.
+    pasting = max(plan.rows * plan.columns, _GEMM_ROWS) * plan.block_rows * problem.wb
+    return tiles * blocks * ((1 + plan.several) * (p * q + _STRIP_COST) + pasting)
 
 
 def area(problem: Problem, phase: Phase, name: str, strip: Area) -> Area:

@@ -57,19 +57,19 @@ class Problem:
         """How far a tap of the propagation lies from its position."""
         return self.fuse_k // 2 * self.stride
 
-    def fuse_reach(self, width: int) -> int:
-        """Rows of a map of this width, up and down, that the propagation reads."""
+    def fuse_reach(self, side: int) -> int:
+        """Rows and columns on each side that the propagation reads; the map's shorter side is `side`."""
         if self.propagation == Propagation.NONE:
             return 0
-        # Left-right runs over the ends of rows, into the rows above and below.
-        return self.tap_reach + (-(-self.tap_reach // width) if self.wraps else 0)
+        # It runs over the ends of rows into the rows above and below, and of columns likewise.
+        return self.tap_reach + (-(-self.tap_reach // side) if self.wraps else 0)
 
 
 @dataclass(frozen=True)
 class Window:
     """A box of a map: rows [top, top + count), columns [left, left + columns).
 
-    Cyclic ones are as wide as the map and may run over its last row into the first.
+    Cyclic ones may run over the map's last row and column into the first ones.
     """
 
     top: int
@@ -93,9 +93,9 @@ class Window:
     def around(self, before: int, after: int) -> Window:
         """Larger by this many rows and columns on each side, as far as the map goes."""
         if self.cyclic:
-            rows = min(self.height, self.rows + before + after)
-            top = (self.top - before) % self.height if rows < self.height else 0
-            return replace(self, top=top, rows=rows)
+            top, rows = _ring(self.top - before, self.rows + before + after, self.height)
+            left, columns = _ring(self.left - before, self.columns + before + after, self.width)
+            return replace(self, top=top, left=left, rows=rows, columns=columns)
         top, left = max(0, self.top - before), max(0, self.left - before)
         rows = min(self.height, self.top + self.rows + after) - top
         columns = min(self.width, self.left + self.columns + after) - left
@@ -103,13 +103,13 @@ class Window:
 
     def cells(self) -> Window:
         """Those that patches on these pixels paste on."""
+        height, width = self.height + 1, self.width + 1
         # The map of cells has a row more: a window that runs over its end passes that one too.
-        crosses = self.top + self.rows > self.height
-        rows = min(self.rows + 1 + crosses, self.height + 1)
-        top = self.top if rows <= self.height else 0
-        return replace(
-            self, top=top, rows=rows, columns=self.columns + 1, height=self.height + 1, width=self.width + 1
-        )
+        more_rows = 1 + (self.top + self.rows > self.height)
+        more_columns = 1 + (self.left + self.columns > self.width)
+        top, rows = _ring(self.top, self.rows + more_rows, height)
+        left, columns = _ring(self.left, self.columns + more_columns, width)
+        return Window(top, left, rows, columns, height, width, self.cyclic)
 
     def own_cells(self) -> Window:
         """One for each pixel, and for the last row and column those behind them too: each cell once."""
@@ -119,17 +119,23 @@ class Window:
 
     def pick(self, x: Tensor) -> Tensor:
         """The pixels of (B, height, width, channels): (B, P, channels), a view where it can be one."""
-        if self.top + self.rows > self.height:
-            over = self.top + self.rows - self.height
-            rows = torch.cat((x[:, self.top :], x[:, :over]), 1)
-        else:
-            rows = x[:, self.top : self.top + self.rows]
-        return rows[:, :, self.left : self.left + self.columns].flatten(1, 2)
+        for axis, first, length in ((1, self.top, self.rows), (2, self.left, self.columns)):
+            over = first + length - x.shape[axis]
+            if over > 0:
+                x = torch.cat((x.narrow(axis, first, length - over), x.narrow(axis, 0, over)), axis)
+            else:
+                x = x.narrow(axis, first, length)
+        return x.flatten(1, 2)
 
     def add(self, x: Tensor, pixels: Tensor) -> None:
         """Add (B, P, channels) to the pixels of x (B, height, width, channels)."""
         box = x[self.box]
         box += pixels.view(box.shape)
+
+
+def _ring(first: int, length: int, full: int) -> tuple[int, int]:
+    """Start and length of a stretch of a ring, all of which starts at 0."""
+    return (first % full, length) if length < full else (0, full)
 
 
 class Area(NamedTuple):

@@ -78,7 +78,9 @@ class Strips:
         """G[p, q] = <f_p, b_q>."""
         gram = self.array(phase, "gram", area(self.problem, phase, "gram", strip))
         p, q = gram.area
-        multiply(p.pick(self.operands.foreground), q.pick(self.operands.background).transpose(1, 2), gram.data)
+        multiply(
+            p.pick(self.operands.foreground), q.pick(self.operands.background).transpose(1, 2), gram.data
+        )
         return gram
 
     def logits(self, phase: Phase, strip: Area, gram: Scores, epilogue: Epilogue) -> tuple[Scores, Tensor]:
