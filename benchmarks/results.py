@@ -133,9 +133,18 @@ def machine(used: Sequence[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "contextual_attention": importlib.metadata.version("contextual_attention"),
+        "contextual_attention": _version(),
+        "triton": _version("triton"),
         "compiler": backends.extension.build_info()["compiler"] if backends.extension else None,
     }
+
+
+def _version(package: str = "contextual_attention") -> str | None:
+    """None where it is not installed: the checkout can be used as it lies."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @cache

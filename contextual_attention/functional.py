@@ -227,12 +227,13 @@ def attend(
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
     checks.check_workspace(workspace)
     value = background if value is None else value
-    if backends.choose(backend, foreground.device, foreground.dtype) == "reference":
+    chosen = backends.choose(backend, foreground.device, foreground.dtype)
+    if chosen == "reference":
         if backend is None:
             _refuse_large(foreground, background, value, options)
         return reference.contextual_attention(foreground, background, value, mask, foreground_mask, options)
     return fused.contextual_attention(
-        foreground, background, value, mask, foreground_mask, options, workspace, return_offsets
+        foreground, background, value, mask, foreground_mask, options, chosen, workspace, return_offsets
     )
 
 
