@@ -41,8 +41,8 @@ _OPERANDS = (
 _OPTIONS = "float softmax_scale, int ksize, int stride, int fuse_k, int propagation, int masking"
 
 # workspace: the bound on the score scratch in bytes, 0 for the backend's own choice;
-# foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) and beta (B, hb, wb) float32, at most the
-# reciprocal norms of the patches (with both, the similarities are cosines, which kernels may take as bounded);
+# foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) and beta (B, hb, wb) float32, at most
+# the reciprocal norms of the patches (with both, similarities are cosines, which kernels take as bounded);
 # valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
 # -> cells (B, h+1, w+1, K) float32; offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
 _ATTEND = f"({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
