@@ -215,7 +215,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             optimiser=OptimiserConfig(
                 learning_rate=1e-3, beta1=0.9, beta2=0.99, batch=4, critic_updates=1, average=0.99
             ),
-            steps=1000,
+            steps=700,
             save_every=100,
             show_every=100,
         ),
