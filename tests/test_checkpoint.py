@@ -41,12 +41,15 @@ def save_for_ever(folder):
 
 def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
     """Killed eight times, at moments spread over several saves."""
-    fork = multiprocessing.get_context("fork")
+    # Not "fork": torch's threads of this process would be missing in the other, which may wait for them.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])
     checkpoints = Checkpoints(tmp_path, keep=2)
     for wait in range(8):
-        process = fork.Process(target=save_for_ever, args=(tmp_path,))
+        process = context.Process(target=save_for_ever, args=(tmp_path,))
         process.start()
         while checkpoints.newest() is None:
+            assert process.is_alive()
             time.sleep(0.005)
         time.sleep(0.003 * wait)
         os.kill(process.pid, signal.SIGKILL)
