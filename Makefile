@@ -1,7 +1,7 @@
 # Everyday targets. `make test` and `make demo` are the README's two commands; the others use the environment that
 # is active (pip install -c constraints.txt -e ".[dev]").
 
-.PHONY: help demo test build lint format wheel clean
+.PHONY: help demo test gpu build lint format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
@@ -12,6 +12,9 @@ demo:  ## install into .venv and rebuild one photograph from another
 test:  ## install into .venv and run all tests
 	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[test]" && pytest
 
+gpu:  ## on a machine with a GPU: build, test and measure into RESULTS=dir, offline, in 9 minutes
+	python3 benchmarks/gpu_session.py $(or $(RESULTS),$(error RESULTS=dir is missing: where results go))
+
 build:  ## recompile what has changed, in place
 	python setup.py build_ext --inplace
 
@@ -21,7 +24,7 @@ lint:  ## check the form of the sources
 format:  ## bring the sources into form
 	ruff check --fix .
 	ruff format .
-	find csrc -type f \( -name '*.h' -o -name '*.cpp' \) -exec clang-format -i {} +
+	find csrc -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) -exec clang-format -i {} +
 
 wheel:  ## build a wheel into dist/
 	pip wheel --no-deps --no-build-isolation --wheel-dir dist .

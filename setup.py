@@ -10,6 +10,8 @@ Environment variables:
     CXXFLAGS    further flags of every compilation
     LDFLAGS     further flags of the link
     MAX_JOBS    how many files are compiled at once (default: ninja's choice, by the number of cores)
+    CA_CUDA, CUDA_HOME, TORCH_CUDA_ARCH_LIST
+                whether and how to build for CUDA (setup_cuda.py)
 """
 
 from __future__ import annotations
@@ -31,8 +33,15 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, PlatformError
 
+# pip does not put the folder of this file on the path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import setup_cuda
+
+del sys.path[0]
+
 # Relative, as setuptools wants them: it runs this file in the file's own directory.
-SOURCES = sorted([*Path("csrc").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")])
+SOURCES = sorted(Path("csrc").glob("**/*.cpp"))
+CUDA_SOURCES = sorted(Path("csrc/cuda").glob("*.cu"))
 
 MINIMUM_TORCH = (2, 11)
 # Bounded by the newest headers that the sources were built with.
@@ -44,14 +53,18 @@ COMMON_FLAGS = [
     *("-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
 ]
 
+# As exact as the host's: no -use_fast_math.
+CUDA_FLAGS = ["-std=c++17", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "--threads=0"]
+
 # Limits the headers to what torch 2.11's stable ABI offers, so that the result runs there too.
 STABLE_ABI_FLAG = "-DTORCH_TARGET_VERSION=0x020b000000000000"
 
+# The filters throw nothing: without exceptions no level refers to the handler that all would share.
 SIMD_FLAGS = {
-    "base": [],
-    "avx2": ["-mavx2", "-mfma", "-mf16c"],
+    "base": ["-fno-exceptions"],
+    "avx2": ["-fno-exceptions", "-mavx2", "-mfma", "-mf16c"],
     "avx512": [
-        *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
+        *("-fno-exceptions", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
         *("-mfma", "-mf16c", "-mprefer-vector-width=512"),
     ],
 }
@@ -100,6 +113,7 @@ class Unit:
     source: Path
     flags: list[str]
     variant: str = ""
+    rule: str = "compile"
 
     @property
     def object(self) -> str:
@@ -123,6 +137,10 @@ def units(tools: Toolchain) -> Iterator[Unit]:
     merged by the linker, and if the AVX-512 copy survives, an older processor crashes in baseline code.
     """
     torch_flags = [STABLE_ABI_FLAG, f"-isystem{tools.torch.include}"]
+    cuda_flags = []
+    if tools.cuda:
+        cuda_flags = [f'-DCA_CUDA_ARCHITECTURES="{";".join(tools.cuda.architectures)}"']
+        yield from (Unit(source, tools.cuda.flags(), rule="compile_cuda") for source in CUDA_SOURCES)
     for source in SOURCES:
         if is_simd_source(source):
             for level in simd_levels():
@@ -130,9 +148,9 @@ def units(tools: Toolchain) -> Iterator[Unit]:
         elif source.name == "bindings.cpp":
             headers = (tools.pybind11_include, tools.python_include)
             version = f'-DCA_TORCH_HEADERS="{tools.torch.version}"'
-            yield Unit(source, [version, *(f"-isystem{path}" for path in headers)])
+            yield Unit(source, [version, *cuda_flags, *(f"-isystem{path}" for path in headers)])
         else:
-            yield Unit(source, torch_flags)
+            yield Unit(source, [*torch_flags, *(cuda_flags if source.parent.name == "cuda" else [])])
 
 
 class Toolchain:
@@ -146,6 +164,7 @@ class Toolchain:
         self.pybind11_include = self.find_pybind11()
         self.torch = self.find_torch()
         self.python_include = self.find_python_headers()
+        self.cuda = setup_cuda.Cuda.find(self.compiler)
 
     @staticmethod
     def find_compiler() -> list[str]:
@@ -220,6 +239,8 @@ def ninja_file(tools: Toolchain, target: Path) -> str:
     # libtorch_cpu must be on the list of needed libraries although `import torch` has loaded it: its symbols
     # are visible only to those that name it. No rpath: the loader takes the loaded one.
     link = ["-shared", f"-L{tools.torch.root / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu"]
+    if tools.cuda:
+        link += tools.cuda.link_flags()
     compiler = shlex.join(tools.compiler)
     cxxflags, ldflags = os.environ.get("CXXFLAGS", ""), os.environ.get("LDFLAGS", "")
     lines = [
@@ -227,6 +248,7 @@ def ninja_file(tools: Toolchain, target: Path) -> str:
         f"  command = {compiler} {shlex.join(COMMON_FLAGS)} $flags {cxxflags} -MMD -MF $out.d -c $in -o $out",
         "  deps = gcc",
         "  depfile = $out.d",
+        *(cuda_rule(tools.cuda, tools.compiler) if tools.cuda else []),
         "rule link",
         f"  command = {compiler} $in {shlex.join(link)} {ldflags} -o $out",
     ]
@@ -234,11 +256,21 @@ def ninja_file(tools: Toolchain, target: Path) -> str:
     for unit in units(tools):
         objects.append(ninja_path(unit.object))
         lines += [
-            f"build {objects[-1]}: compile {ninja_path(unit.source.resolve())}",
+            f"build {objects[-1]}: {unit.rule} {ninja_path(unit.source.resolve())}",
             f"  flags = {shlex.join(unit.flags)}",
         ]
     lines.append(f"build {ninja_path(target)}: link {' '.join(objects)}")
     return "\n".join(lines) + "\n"
+
+
+def cuda_rule(cuda: setup_cuda.Cuda, compiler: list[str]) -> list[str]:
+    command = shlex.join([cuda.nvcc, "-ccbin", compiler[0], *CUDA_FLAGS])
+    return [
+        "rule compile_cuda",
+        f"  command = {command} $flags -MMD -MF $out.d -c $in -o $out",
+        "  deps = gcc",
+        "  depfile = $out.d",
+    ]
 
 
 def ninja_path(path: str | Path) -> str:

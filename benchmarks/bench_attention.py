@@ -22,10 +22,9 @@ from pathlib import Path
 import devices
 import torch
 from cases import CASES, PASSES, QUICK, Case, Problem, find_case
-from report import plot, table
+from report import plot
 from results import Row, machine, save
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from screen import Screen, make_screen
 from session import Plan, measure
 from variants import FORMS
 
@@ -43,28 +42,28 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     torch.set_num_threads(arguments.threads)
-    console = _console()
-    _announce(arguments, console)
+    devices.prepare()
+    screen = make_screen()
+    _announce(arguments, screen)
     plan = _plan(arguments)
-    problems = list(_problems(cases, arguments, console))
+    problems = list(_problems(cases, arguments, screen))
     about = machine(sorted({problem.device for problem, _ in problems}))
     rows: list[Row] = []
     if arguments.json:
         save(arguments.json, about, rows)  # refuses another machine's file before anything is measured
-    with _progress(console) as progress:
-        task = progress.add_task("", total=len(problems))
+    with screen.progress(len(problems)) as progress:
         for problem, direction in problems:
-            new = measure(problem, direction, plan, lambda what: progress.update(task, description=what))
+            new = measure(problem, direction, plan, progress.tell)
             rows += new
-            progress.advance(task)
-            console.print(table(new), "")
+            progress.advance()
+            screen.table(new)
             if arguments.json:
                 save(arguments.json, about, rows)
     if arguments.plot:
         plot(rows, arguments.plot)
     wrong = [row for row in rows if row.wrong]
     for row in wrong:
-        console.print(f"[red]wrong: {row.label} at {row.shape}, {row.dtype}, {row.direction}: {row.note}")
+        screen.say(f"wrong: {row.label} at {row.shape}, {row.dtype}, {row.direction}: {row.note}", "red")
     return 1 if wrong else 0
 
 
@@ -106,24 +105,24 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(backends, forms, arguments.threads, budget, arguments.patience, quick)
 
 
-def _announce(arguments: argparse.Namespace, console: Console) -> None:
+def _announce(arguments: argparse.Namespace, screen: Screen) -> None:
     backends = available_backends()
     for name, reason in backends.items():
         if reason is not None and name in arguments.backend:
             raise SystemExit(f"--backend: {name} does not work here: {reason}")
         if reason is not None:
-            console.print(f"{name}: {reason}", style="dim")
+            screen.say(f"{name}: {reason}", "dim")
     for device in sorted({devices.device_of(name) for name in arguments.backend}):
-        console.print(f"{device}: {devices.describe(device)}")
+        screen.say(f"{device}: {devices.describe(device)}")
     busy = os.getloadavg()[0]
     if busy > 0.5:
-        console.print(
-            f"[yellow]the load of this machine is {busy:.1f}: times will be longer than they could be"
+        screen.say(
+            f"the load of this machine is {busy:.1f}: times will be longer than they could be", "yellow"
         )
 
 
 def _problems(
-    cases: list[Case], arguments: argparse.Namespace, console: Console
+    cases: list[Case], arguments: argparse.Namespace, screen: Screen
 ) -> Iterator[tuple[Problem, str]]:
     """Every problem and pass that is asked for and makes sense."""
     places = dict.fromkeys(devices.device_of(name) for name in arguments.backend)
@@ -135,27 +134,16 @@ def _problems(
                     case.channels[:1] if arguments.quick else case.channels
                 ):
                     problem = Problem(case, channels, DTYPES[dtype], arguments.preset, device)
-                    if _makes_sense(problem, console):
+                    if _makes_sense(problem, screen):
                         yield from ((problem, each) for each in passes if each in case.passes)
 
 
-def _console() -> Console:
-    """A log has no width of its own: there the tables have room."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
-
-
-def _makes_sense(problem: Problem, console: Console) -> bool:
+def _makes_sense(problem: Problem, screen: Screen) -> bool:
     try:
         return bool(problem.options)
     except ValueError as error:
-        console.print(f"{problem.case.name}: not with the preset {problem.preset}: {error}", style="dim")
+        screen.say(f"{problem.case.name}: not with the preset {problem.preset}: {error}", "dim")
         return False
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
 
 
 if __name__ == "__main__":

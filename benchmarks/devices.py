@@ -25,6 +25,12 @@ def device_of(backend: str) -> str:
     return _DEVICE_OF_BACKEND.get(backend, "cpu")
 
 
+def prepare() -> None:
+    """float32 is float32 everywhere: by default torch lets a GPU's convolutions round it to tf32."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+
 def synchronize(device: str) -> None:
     """Wait for what was asked of the device: a CPU has done it already."""
     if device == "cuda":
@@ -41,7 +47,9 @@ def gemm_side(device: str, quick: bool) -> int:
 def free_bytes(device: str) -> int:
     """What a variant may take: the memory that is available now, within the limit of this container."""
     if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
+        # What torch keeps for later is free, too.
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return torch.cuda.mem_get_info()[0] + kept
     available = int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.exists() else "max"
     if limit == "max":
@@ -87,7 +95,13 @@ def _return_freed_memory() -> None:
 def describe(device: str) -> str:
     """The model of the device, with what its speed depends on."""
     if device == "cuda":
-        return torch.cuda.get_device_name()
+        about = torch.cuda.get_device_properties()
+        capability = torch.cuda.get_device_capability()
+        return (
+            f"{about.name}, {about.multi_processor_count} multiprocessors, "
+            f"{about.total_memory / 1e9:.0f} GB, compute capability {'.'.join(map(str, capability))}, "
+            f"CUDA {torch.version.cuda}"
+        )
     extension = backends.extension
     simd = f", kernels for {extension.simd_level()}" if extension is not None else ""
     return f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs{simd}"

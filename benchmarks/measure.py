@@ -3,10 +3,11 @@
 Time: all variants of a problem take turns in one process, so that a slower minute of the machine is shared;
 a sample is one call, or as many as take 10 ms; what is reported is the median.
 
-Memory: each variant runs once in a fresh process that has only warmed up, and the highest growth of that
-process is taken (see `devices.growth`). Inputs and upstream gradient exist before. The output, and the
-gradients of the inputs, are subtracted: every implementation must make them, and must keep its inputs for a
-backward. What else a variant keeps for its backward, as the textbook form does its scores, is working memory.
+Memory: each variant runs once, on a CPU in a fresh process that has only warmed up, and the highest growth of
+that process is taken; on a GPU torch itself keeps count of its memory (see `devices.growth`). Inputs and
+upstream gradient exist before. The output, and the gradients of the inputs, are subtracted: every
+implementation must make them, and must keep its inputs for a backward. What else a variant keeps for its
+backward, as the textbook form does its scores, is working memory.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import devices
 import torch
@@ -41,7 +42,7 @@ class Run:
 
     def __init__(self, problem: Problem, variant: Variant, direction: str) -> None:
         problem = variant.problem(problem)
-        self._device = problem.device
+        self.device = problem.device
         self._direction = direction
         self._inputs = problem.inputs(direction != "forward", variant.dtype)
         self._leaves = (self._inputs["foreground"], self._inputs["background"])
@@ -57,19 +58,19 @@ class Run:
         """Of one call, the mean of `calls`."""
         if self._direction == "backward":
             return sum(self._seconds_of_backward() for _ in range(calls)) / calls
-        devices.synchronize(self._device)
+        devices.synchronize(self.device)
         start = time.perf_counter()
         for _ in range(calls):
             self._backward(self._forward())
-        devices.synchronize(self._device)
+        devices.synchronize(self.device)
         return (time.perf_counter() - start) / calls
 
     def _seconds_of_backward(self) -> float:
         output = self._forward()
-        devices.synchronize(self._device)
+        devices.synchronize(self.device)
         start = time.perf_counter()
         self._backward(output)
-        devices.synchronize(self._device)
+        devices.synchronize(self.device)
         return time.perf_counter() - start
 
     def _forward(self) -> Tensor:
@@ -145,12 +146,19 @@ def working_memory(problem: Problem, variant: Variant, direction: str, threads: 
 
     "backward" is measured with its forward: what one keeps for the other must be there.
     """
+    if problem.device == "cuda":
+        return _working_bytes(Run(problem, variant, direction))
+    return in_fresh_process(_growth_in_this_process, problem, variant, direction, threads)
+
+
+def in_fresh_process(function: Callable[..., int], *arguments: Any) -> int | str:
+    """What a function of a module returns in a process that has computed nothing yet; or why nothing."""
     context = multiprocessing.get_context("forkserver")
     # Imported once: each measurement starts from there, with nothing computed yet.
     context.set_forkserver_preload(["torch", "contextual_attention"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(_growth_in_this_process, problem, variant, direction, threads).result()
+            return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
             return "its process was killed"
 
@@ -160,9 +168,12 @@ def _growth_in_this_process(problem: Problem, variant: Variant, direction: str, 
     _start_threads(problem)
     # A compiled form is compiled for these very sizes; the others only load libraries and start threads.
     Run(problem if variant.name == "compiled" else _tiny(problem), variant, direction).once()
-    run = Run(problem, variant, direction)
+    return _working_bytes(Run(problem, variant, direction))
+
+
+def _working_bytes(run: Run) -> int:
     results: list[Result] = []
-    grown = devices.growth(problem.device, lambda: results.append(run.once()))
+    grown = devices.growth(run.device, lambda: results.append(run.once()))
     return max(0, grown - sum(x.nbytes for x in results[0].tensors()))
 
 

@@ -91,14 +91,31 @@ def table(rows: Sequence[Row]) -> Any:
     shown = Table(
         title=problem_text(rows[0]), title_style="bold", caption=_caption(rows), box=SIMPLE_HEAD, **left
     )
-    half = any(row.ratio_to_float32 for row in rows)
+    half = _is_half(rows)
     shown.add_column("variant", no_wrap=True)
-    headings = ["time", "±", "n", "ratio", *(["/ float32"] if half else []), "memory", "GFLOP/s", "GEMM"]
-    for heading in headings:
+    for heading in _headings(half)[1:]:
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         shown.add_row(*_cells(row, half), style="red" if row.wrong else None)
     return shown
+
+
+def plain_table(rows: Sequence[Row]) -> str:
+    """The same as text, where rich is not installed."""
+    half = _is_half(rows)
+    lines = [_headings(half), *(_cells(row, half) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join([problem_text(rows[0]), *text, _caption(rows)])
+
+
+def _is_half(rows: Sequence[Row]) -> bool:
+    return any(row.ratio_to_float32 for row in rows)
+
+
+def _headings(half: bool) -> list[str]:
+    extra = ["/ float32"] if half else []
+    return ["variant", "time", "±", "n", "ratio", *extra, "memory", "GFLOP/s", "GEMM"]
 
 
 def _cells(row: Row, half: bool) -> list[str]:
@@ -279,10 +296,10 @@ def main() -> None:
             parser.error("plot: expected the name of the PNG to draw")
         plot(rows, arguments.picture)
     else:
-        from rich.console import Console
+        from screen import make_screen
 
         for _, group in groupby(rows, key=lambda row: row.key[:-1]):
-            Console().print(table(list(group)))
+            make_screen().table(list(group))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import devices
 import torch
@@ -21,6 +21,8 @@ from cases import Problem
 from variants import Variant, name_of
 
 from contextual_attention import backends
+
+AnyRow = TypeVar("AnyRow")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -131,9 +133,18 @@ def machine(used: Sequence[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "contextual_attention": importlib.metadata.version("contextual_attention"),
+        "contextual_attention": _version(),
+        "triton": _version("triton"),
         "compiler": backends.extension.build_info()["compiler"] if backends.extension else None,
     }
+
+
+def _version(package: str = "contextual_attention") -> str | None:
+    """None where it is not installed: the checkout can be used as it lies."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @cache
@@ -147,20 +158,29 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
+def load(path: Path, kind: type[AnyRow] = Row) -> tuple[dict[str, Any], list[AnyRow]]:
     content = json.loads(path.read_text(encoding="utf-8"))
-    return content["machine"], [Row(**row) for row in content["rows"]]
+    try:
+        return content["machine"], [kind(**row) for row in content["rows"]]
+    except TypeError as error:
+        raise ValueError(f"--json: {path} holds results of another benchmark") from error
 
 
-def save(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
+def save(path: Path, about: dict[str, Any], rows: Sequence[AnyRow], kind: type[AnyRow] = Row) -> None:
     """Write rows, and keep those of other problems that the file already holds.
 
+    Args:
+        path: JSON.
+        about: The machine, as `machine` describes it.
+        rows: To write; one takes the place of another with its key.
+        kind: Their class, a dataclass with a `key`.
+
     Raises:
-        ValueError: The file is of another machine or of other versions.
+        ValueError: The file is of another machine, of other versions or of another benchmark.
     """
-    kept: list[Row] = []
+    kept: list[AnyRow] = []
     if path.exists():
-        before, kept = load(path)
+        before, kept = load(path, kind)
         if before != about:
             raise ValueError(
                 f"--json: {path} holds results of another machine or of other versions, which times cannot "

@@ -314,7 +314,7 @@ def assemble(cells: Tensor, foreground: Tensor, m: int, selected: Tensor | None,
 
 
 def _shares(cells: Tensor, selected: Tensor | None, options: Options) -> Tensor:
-    """What each patch that is pasted on a cell counts for, 0 where none is: (B or 1, h + 1, w + 1) float32."""
+    """What a patch pasted on a cell counts for, 0 where none is: (B or 1, h + 1, w + 1) float32."""
     _, rows, columns, _ = cells.shape
     pasted = cells.new_ones((1, rows - 1, columns - 1)) if selected is None else selected.to(cells.dtype)
     pasted = F.pad(pasted, (1, 1, 1, 1))

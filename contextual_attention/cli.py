@@ -11,12 +11,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import info, inpaint, transfer
+from .commands import check_data, convert, evaluate, info, inpaint, train, transfer
 from .commands.errors import CommandError
 
 PROGRAM = "python -m contextual_attention"
 
-COMMANDS = {"info": info, "transfer": transfer, "inpaint": inpaint}
+COMMANDS = {
+    "info": info,
+    "transfer": transfer,
+    "inpaint": inpaint,
+    "convert": convert,
+    "train": train,
+    "evaluate": evaluate,
+    "check-data": check_data,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

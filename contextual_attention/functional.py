@@ -109,7 +109,8 @@ def contextual_attention(
             ``"fixed"``.
         backend: One of ``available_backends()``. Default: the fastest that can run the problem. The dense
             ``"reference"`` is the one for float64 and for second derivatives.
-        workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB.
+        workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB on a CPU; on
+            a GPU 64 to 256 MiB, by its cache.
         return_offsets: Whether to return the offsets too. Default False.
 
     Returns:
@@ -227,12 +228,13 @@ def attend(
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
     checks.check_workspace(workspace)
     value = background if value is None else value
-    if backends.choose(backend, foreground.device, foreground.dtype) == "reference":
+    chosen = backends.choose(backend, foreground.device, foreground.dtype)
+    if chosen == "reference":
         if backend is None:
             _refuse_large(foreground, background, value, options)
         return reference.contextual_attention(foreground, background, value, mask, foreground_mask, options)
     return fused.contextual_attention(
-        foreground, background, value, mask, foreground_mask, options, workspace, return_offsets
+        foreground, background, value, mask, foreground_mask, options, chosen, workspace, return_offsets
     )
 
 

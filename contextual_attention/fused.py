@@ -1,4 +1,4 @@
-"""The layer by the fused operator: O(N + M) tensor code around torch.ops.contextual_attention.attend.
+"""The layer by the fused operator: O(N + M) tensor code around the operator of ops.py.
 
 It rests on an identity. With G the Gram matrix of single pixels and D_k the sum over a k x k window along the
 diagonal, (p + d, q + d): the similarities of patches are D_ksize G, propagation is D_fuse_k, and pasting
@@ -17,6 +17,12 @@ from . import backends, cells
 from .ops import Masking, Propagation
 from .options import Options
 
+_OPERATORS = {
+    "cuda": torch.ops.contextual_attention.attend,
+    "cpu": torch.ops.contextual_attention.attend,
+    "triton": torch.ops.contextual_attention.attend_triton,
+}
+
 
 def contextual_attention(
     foreground: Tensor,
@@ -25,6 +31,7 @@ def contextual_attention(
     mask: Tensor | None,
     foreground_mask: Tensor | None,
     options: Options,
+    backend: str,
     workspace: int | None,
     return_offsets: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -40,6 +47,7 @@ def contextual_attention(
             selected,
             cells.value_cells(value, m, options),
             options,
+            backend,
             workspace,
             return_offsets,
         )
@@ -53,16 +61,21 @@ def _attend(
     selected: Tensor | None,
     value: Tensor,
     options: Options,
+    backend: str,
     workspace: int | None,
     return_offsets: bool,
 ) -> tuple[Tensor, Tensor]:
-    differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
-    _check_workspace(workspace, foreground, background, differentiable, options)
+    # A compiled graph must not depend on the bound: there the kernels' own check speaks.
+    if workspace is not None and not torch.compiler.is_compiling():
+        learns = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
+        least = _least_workspace(backend, foreground, background, value, learns, options)
+        if workspace < least:
+            raise ValueError(f"workspace: expected at least {least} bytes for this problem, got {workspace}")
     beta = cells.reciprocal_norms(background, options)
     alpha = None
     if options.normalize == "both":
         alpha = beta if foreground is background else cells.reciprocal_norms(foreground, options)
-    summed, offsets, _ = torch.ops.contextual_attention.attend(
+    summed, offsets, _ = _OPERATORS[backend](
         foreground,
         background,
         alpha,
@@ -70,37 +83,60 @@ def _attend(
         valid,
         selected,
         value,
-        float(options.softmax_scale),
-        options.ksize,
-        options.stride,
-        options.fuse_k,
-        _propagation(options),
-        Masking.EXCLUDE.value if options.masking == "exclude" else Masking.MULTIPLY.value,
+        *schema_options(options),
         return_offsets,
         0 if workspace is None else workspace,
     )
     return summed, offsets
 
 
-def _check_workspace(
-    workspace: int | None, foreground: Tensor, background: Tensor, needs_gradient: bool, options: Options
-) -> None:
-    """Refuses a bound under which the kernels cannot work, before they do it with a RuntimeError."""
-    # A compiled graph must not depend on this: there the kernels' own check speaks.
-    if workspace is None or torch.compiler.is_compiling():
-        return
-    least = backends.extension.least_cpu_workspace(
-        *foreground.shape[1:3],
-        *background.shape[1:3],
+def schema_options(options: Options) -> tuple[float, int, int, int, int, int]:
+    """As the operator's schema has them, from softmax_scale to masking."""
+    masking = Masking.EXCLUDE if options.masking == "exclude" else Masking.MULTIPLY
+    return (
+        float(options.softmax_scale),
+        options.ksize,
+        options.stride,
+        options.fuse_k,
+        _propagation(options),
+        masking.value,
+    )
+
+
+def _least_workspace(
+    backend: str, foreground: Tensor, background: Tensor, value: Tensor, learns: bool, options: Options
+) -> int:
+    """The smallest bound under which the kernels can work, for the backward too if it `learns`."""
+    sizes = (*foreground.shape[1:3], *background.shape[1:3])
+    if backend == "triton":
+        from .triton import plan, problem
+
+        channels = (foreground.shape[3], value.shape[3])
+        solved = problem.Problem(*channels, *sizes, *schema_options(options))
+        return max(plan.least_workspace(solved, backward) for backward in {False, learns})
+    if backend == "cuda":
+        return max(
+            backends.extension.least_cuda_workspace(
+                *sizes,
+                channels=foreground.shape[3],
+                value_channels=value.shape[3],
+                ksize=options.ksize,
+                stride=options.stride,
+                fuse_k=options.fuse_k,
+                propagation=_propagation(options),
+                backward=backward,
+            )
+            for backward in {False, learns}
+        )
+    return backends.extension.least_cpu_workspace(
+        *sizes,
         ksize=options.ksize,
         stride=options.stride,
         fuse_k=options.fuse_k,
         propagation=_propagation(options),
         threads=torch.get_num_threads(),
-        backward=needs_gradient,
+        backward=learns,
     )
-    if workspace < least:
-        raise ValueError(f"workspace: expected at least {least} bytes for this problem, got {workspace}")
 
 
 def _propagation(options: Options) -> int:

@@ -18,7 +18,8 @@ class ContextualAttention(nn.Module):
 
     Args:
         backend: One of ``available_backends()``. Default: the fastest that can run the problem.
-        workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB.
+        workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB on a CPU; on
+            a GPU 64 to 256 MiB, by its cache.
         **options: The fields of `Options`: ``ksize``, ``stride``, ``rate``, ``fuse``, ``fuse_k``,
             ``softmax_scale``, ``normalize``, ``eps``, ``eps_mode``, ``downscale``, ``mask_downscale``,
             ``propagation``, ``boundary``, ``masking``, ``overlap``.

@@ -9,6 +9,8 @@ h, w the downscaled foreground; hb, wb the downscaled background.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from enum import IntEnum
 
 import torch
@@ -38,22 +40,21 @@ _OPERANDS = (
 )
 _OPTIONS = "float softmax_scale, int ksize, int stride, int fuse_k, int propagation, int masking"
 
-_library = torch.library.Library(NAMESPACE, "DEF")
 # workspace: the bound on the score scratch in bytes, 0 for the backend's own choice;
-# foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) float32; beta (B, hb, wb) float32;
+# foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) and beta (B, hb, wb) float32, at most
+# the reciprocal norms of the patches (with both, similarities are cosines, which kernels take as bounded);
 # valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
 # -> cells (B, h+1, w+1, K) float32; offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
-_library.define(
-    f"attend({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
-)
+_ATTEND = f"({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
 # -> gradients of foreground, background, alpha, beta, value; one that `needs` does not ask for is (0,)
-_library.define(
-    f"attend_backward(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs,"
+_ATTEND_BACKWARD = (
+    f"(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs,"
     " SymInt workspace) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 
+_library = torch.library.Library(NAMESPACE, "DEF")
 
-@torch.library.register_fake(f"{NAMESPACE}::attend", lib=_library)
+
 def _attend_fake(
     foreground, background, alpha, beta, valid, selected, value,
     softmax_scale, ksize, stride, fuse_k, propagation, masking, return_offsets, workspace,
@@ -66,7 +67,6 @@ def _attend_fake(
     return cells, offsets, statistics
 
 
-@torch.library.register_fake(f"{NAMESPACE}::attend_backward", lib=_library)
 def _attend_backward_fake(
     grad_cells, foreground, background, alpha, beta, valid, selected, value, statistics,
     softmax_scale, ksize, stride, fuse_k, propagation, masking, needs, workspace,
@@ -89,22 +89,22 @@ def _setup_context(ctx, inputs, output):
     ctx.workspace = workspace
 
 
-def _attend_backward(ctx, grad_cells, _grad_offsets, _grad_statistics):
-    *operands, statistics = ctx.saved_tensors
-    foreground, background, alpha, beta, valid, selected, value = range(7)
-    wanted = [ctx.needs_input_grad[i] for i in (foreground, background, alpha, beta, value)]
-    # Bit i of `needs` asks for the i-th gradient of attend_backward.
-    needs = sum(1 << i for i, want in enumerate(wanted) if want)
-    gradients = torch.ops.contextual_attention.attend_backward(
-        grad_cells.contiguous(), *operands, statistics, *ctx.options, needs, ctx.workspace
-    )
-    f, b, a, be, v = (gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
-    return f, b, a, be, None, None, v, *([None] * 8)
+def _differentiate(backward: str) -> Callable[..., tuple[torch.Tensor | None, ...]]:
+    """The gradient of attend, by the operator of this name."""
 
+    def differentiate(ctx, grad_cells, _grad_offsets, _grad_statistics):
+        *operands, statistics = ctx.saved_tensors
+        foreground, background, alpha, beta, valid, selected, value = range(7)
+        wanted = [ctx.needs_input_grad[i] for i in (foreground, background, alpha, beta, value)]
+        # Bit i of `needs` asks for the i-th gradient of attend_backward.
+        needs = sum(1 << i for i, want in enumerate(wanted) if want)
+        gradients = getattr(torch.ops.contextual_attention, backward)(
+            grad_cells.contiguous(), *operands, statistics, *ctx.options, needs, ctx.workspace
+        )
+        f, b, a, be, v = (x if want else None for x, want in zip(gradients, wanted, strict=True))
+        return f, b, a, be, None, None, v, *([None] * 8)
 
-torch.library.register_autograd(
-    f"{NAMESPACE}::attend", _attend_backward, setup_context=_setup_context, lib=_library
-)
+    return differentiate
 
 
 def _no_second_derivative(ctx, *_gradients):
@@ -114,5 +114,40 @@ def _no_second_derivative(ctx, *_gradients):
     )
 
 
-# Without this the second derivative would silently be zero.
-torch.library.register_autograd(f"{NAMESPACE}::attend_backward", _no_second_derivative, lib=_library)
+def _define(attend: str, backward: str) -> None:
+    """An operator and its backward under these names."""
+    for name, schema, fake in (
+        (attend, _ATTEND, _attend_fake),
+        (backward, _ATTEND_BACKWARD, _attend_backward_fake),
+    ):
+        _library.define(name + schema)
+        torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_library)
+    torch.library.register_autograd(
+        f"{NAMESPACE}::{attend}", _differentiate(backward), setup_context=_setup_context, lib=_library
+    )
+    # Without this the second derivative would silently be zero.
+    torch.library.register_autograd(f"{NAMESPACE}::{backward}", _no_second_derivative, lib=_library)
+
+
+def _attend_triton(*arguments):
+    from .triton import operator
+
+    return operator.attend(*arguments)
+
+
+def _attend_triton_backward(*arguments):
+    from .triton import operator
+
+    return operator.attend_backward(*arguments)
+
+
+# Kernels register for these from C++, by device.
+_define("attend", "attend_backward")
+# For the tests: the pipeline of the CUDA kernels, in plain loops over CPU tensors.
+_define("attend_cuda_on_host", "attend_cuda_on_host_backward")
+# A device can have Triton's kernels beside those of the extension, so they have names of their own. Triton's
+# interpreter, which must be asked for before triton is imported, runs them on the CPU.
+_define("attend_triton", "attend_triton_backward")
+TRITON_DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+_library.impl("attend_triton", _attend_triton, TRITON_DEVICE.upper())
+_library.impl("attend_triton_backward", _attend_triton_backward, TRITON_DEVICE.upper())

@@ -6,12 +6,15 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "cpu/plan.h"
 #include "cpu/simd.h"
 #include "cpu/work.h"
+#include "cuda/launches.h"
+#include "cuda/plan.h"
 
 namespace py = pybind11;
 
@@ -26,11 +29,21 @@ std::string compiler() {
 #endif
 }
 
+// Such as 8.0, 9.0a, 12.0+PTX; empty in a build without CUDA.
+std::vector<std::string> cuda_architectures() {
+  std::vector<std::string> names;
+#if defined(CA_CUDA_ARCHITECTURES)
+  std::istringstream list(CA_CUDA_ARCHITECTURES);
+  for (std::string name; std::getline(list, name, ';');) names.push_back(name);
+#endif
+  return names;
+}
+
 py::dict build_info() {
   py::dict info;
   info["compiler"] = compiler();
   info["simd_levels"] = built_simd_levels();
-  info["cuda_architectures"] = py::list();
+  info["cuda_architectures"] = cuda_architectures();
   info["torch_headers"] = CA_TORCH_HEADERS;
   return info;
 }
@@ -43,13 +56,41 @@ std::vector<std::string> supported_simd_levels() {
   return supported;
 }
 
-int64_t least_cpu_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
-                            int64_t fuse_k, int64_t propagation, int64_t threads, bool backward) {
+Problem problem_of(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
+                   int64_t fuse_k, int64_t propagation) {
   Problem problem{};
+  problem.batch = 1;
   problem.h = h, problem.w = w, problem.hb = hb, problem.wb = wb;
   problem.ksize = ksize, problem.stride = stride, problem.fuse_k = fuse_k;
   problem.propagation = static_cast<Propagation>(propagation);
-  return least_workspace(problem, threads, backward);
+  return problem;
+}
+
+int64_t least_cpu_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
+                            int64_t fuse_k, int64_t propagation, int64_t threads, bool backward) {
+  return least_workspace(problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation), threads, backward);
+}
+
+int64_t least_cuda_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
+                             int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k,
+                             int64_t propagation, bool backward) {
+  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
+  problem.channels = channels, problem.value_channels = value_channels;
+  return gpu::least_plan(problem, backward).bytes;
+}
+
+py::dict cuda_plan(int64_t batch, int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
+                   int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation,
+                   int64_t workspace, int64_t cache, bool backward) {
+  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
+  problem.batch = batch, problem.channels = channels, problem.value_channels = value_channels;
+  const gpu::Plan plan = gpu::make_plan(problem, workspace, cache, backward);
+  py::dict result;
+  result["samples"] = plan.samples;
+  result["foreground"] = std::vector<int64_t>{plan.tile.y, plan.tile.x};
+  result["background"] = std::vector<int64_t>{plan.tile.v, plan.tile.u};
+  result["bytes"] = plan.bytes;
+  return result;
 }
 
 py::dict stop_counting_work() {
@@ -83,6 +124,19 @@ PYBIND11_MODULE(_C, module) {
              py::arg("wb"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"),
              py::arg("threads"), py::arg("backward"),
              "The least bytes of score scratch with which the CPU kernels can work on such a problem.");
+  module.def("least_cuda_workspace", &ca::least_cuda_workspace, py::arg("h"), py::arg("w"), py::arg("hb"),
+             py::arg("wb"), py::arg("channels"), py::arg("value_channels"), py::arg("ksize"),
+             py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"), py::arg("backward"),
+             "The least bytes of score scratch with which the CUDA kernels can work on such a problem.");
+  module.def(
+      "cuda_plan", &ca::cuda_plan, py::arg("batch"), py::arg("h"), py::arg("w"), py::arg("hb"), py::arg("wb"),
+      py::arg("channels"), py::arg("value_channels"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"),
+      py::arg("propagation"), py::arg("workspace"), py::arg("cache"), py::arg("backward"),
+      "How the CUDA kernels cut such a problem on a device with so many bytes of level 2 cache: \"samples\"\n"
+      "at once (0: nothing fits), the tiles of \"foreground\" and \"background\" (rows, columns), "
+      "\"bytes\".");
+  module.def("take_launch_count", &ca::gpu::take_launch_count,
+             "How many kernels and matrix products the CUDA pipeline has started since the last call.");
   module.def("start_counting_work", &ca::start_counting,
              "Count the work of the CPU kernels, in all threads, from zero.");
   module.def("stop_counting_work", &ca::stop_counting_work,

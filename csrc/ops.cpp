@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "arguments.h"
 #include "cpu/attend.h"
 #include "cpu/gemm.h"
 #include "cpu/work.h"
@@ -28,13 +29,6 @@ Tensor as_float(const Tensor& t) {
 
 Tensor zeros(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype) {
   return torch::stable::new_zeros(like, {sizes.begin(), sizes.size()}, dtype);
-}
-
-void check_shape(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
-  bool same = t.dim() == static_cast<int64_t>(expected.size());
-  int64_t axis = 0;
-  for (int64_t size : expected) same = same && t.size(axis++) == size;
-  STD_TORCH_CHECK(same, "contextual_attention: ", name, " does not have the shape that its peers ask for");
 }
 
 // Operands of the whole batch, contiguous, float32; forward the value may stay bfloat16.
@@ -69,56 +63,19 @@ struct Batch {
   }
 };
 
-Batch make_batch(const Tensor& foreground, const Tensor& background, const std::optional<Tensor>& alpha,
-                 const Tensor& beta, const Tensor& valid, const std::optional<Tensor>& selected,
-                 const Tensor& value, double softmax_scale, int64_t ksize, int64_t stride, int64_t fuse_k,
-                 int64_t propagation, int64_t masking, bool keep_bfloat16) {
-  STD_TORCH_CHECK(foreground.dim() == 4 && background.dim() == 4 && value.dim() == 4,
-                  "contextual_attention: foreground, background and value must have 4 dimensions");
-  STD_TORCH_CHECK(ksize > 0 && ksize % 2 == 1 && fuse_k > 0 && fuse_k % 2 == 1 && stride > 0,
-                  "contextual_attention: ksize and fuse_k must be odd and positive, stride positive; got ",
-                  ksize, ", ", fuse_k, ", ", stride);
-  STD_TORCH_CHECK(propagation >= 0 && propagation <= 3 && masking >= 0 && masking <= 1,
-                  "contextual_attention: unknown propagation ", propagation, " or masking ", masking);
-  const Problem p{foreground.size(0),
-                  foreground.size(3),
-                  value.size(3),
-                  foreground.size(1),
-                  foreground.size(2),
-                  background.size(1),
-                  background.size(2),
-                  static_cast<float>(softmax_scale),
-                  ksize,
-                  stride,
-                  fuse_k,
-                  static_cast<Propagation>(propagation),
-                  static_cast<Masking>(masking)};
-  STD_TORCH_CHECK(!(p.wrap() && stride > 1), "contextual_attention: wrapped propagation asks for stride 1");
-  check_shape(background, "background", {p.batch, p.hb, p.wb, p.channels});
-  check_shape(beta, "beta", {p.batch, p.hb, p.wb});
-  check_shape(value, "value", {p.batch, p.hb + 1, p.wb + 1, p.value_channels});
-  check_shape(valid, "valid", {valid.size(0) == 1 ? 1 : p.batch, p.hb, p.wb});
-  STD_TORCH_CHECK(valid.scalar_type() == ScalarType::Bool, "contextual_attention: valid must be bool");
-  std::optional<Tensor> alpha_float, selected_flags;
-  if (alpha) {
-    check_shape(*alpha, "alpha", {p.batch, p.h, p.w});
-    alpha_float = as_float(*alpha);
-  }
-  if (selected) {
-    check_shape(*selected, "selected", {selected->size(0) == 1 ? 1 : p.batch, p.h, p.w});
-    STD_TORCH_CHECK(selected->scalar_type() == ScalarType::Bool,
-                    "contextual_attention: selected must be bool");
-    selected_flags = torch::stable::contiguous(*selected);
-  }
-  keep_bfloat16 = keep_bfloat16 && value.scalar_type() == ScalarType::BFloat16 && has_fast_bfloat16();
-  return {p,
-          as_float(foreground),
-          as_float(background),
-          as_float(beta),
-          keep_bfloat16 ? torch::stable::contiguous(value) : as_float(value),
-          torch::stable::contiguous(valid),
-          alpha_float,
-          selected_flags};
+Batch make_batch(const Arguments& a, const Problem& problem, bool keep_bfloat16) {
+  std::optional<Tensor> alpha, selected;
+  if (a.alpha) alpha = as_float(*a.alpha);
+  if (a.selected) selected = torch::stable::contiguous(*a.selected);
+  keep_bfloat16 = keep_bfloat16 && a.value.scalar_type() == ScalarType::BFloat16 && has_fast_bfloat16();
+  return {problem,
+          as_float(a.foreground),
+          as_float(a.background),
+          as_float(a.beta),
+          keep_bfloat16 ? torch::stable::contiguous(a.value) : as_float(a.value),
+          torch::stable::contiguous(a.valid),
+          alpha,
+          selected};
 }
 
 // One sample's part of (B, 3, h, w).
@@ -183,8 +140,10 @@ std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor backgrou
                                               double softmax_scale, int64_t ksize, int64_t stride,
                                               int64_t fuse_k, int64_t propagation, int64_t masking,
                                               bool return_offsets, int64_t workspace) {
-  const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale,
-                                 ksize, stride, fuse_k, propagation, masking, true);
+  const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
+  const Batch batch = make_batch(
+      arguments, checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking),
+      true);
   const Problem& p = batch.problem;
   Tensor cells = zeros(value, {p.batch, p.h + 1, p.w + 1, p.value_channels}, ScalarType::Float);
   Tensor offsets = return_offsets ? zeros(value, {p.batch, 2, p.h, p.w}, ScalarType::Long)
@@ -207,8 +166,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
     Tensor valid, std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale,
     int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs,
     int64_t workspace) {
-  const Batch batch = make_batch(foreground, background, alpha, beta, valid, selected, value, softmax_scale,
-                                 ksize, stride, fuse_k, propagation, masking, false);
+  const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
+  const Batch batch = make_batch(
+      arguments, checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking),
+      false);
   const Problem& p = batch.problem;
   check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
   check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});

@@ -1,4 +1,7 @@
+import importlib.util
 import os
+import sys
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -25,3 +28,20 @@ def road(request):
     chosen: Road = request.param
     with chosen.taken():
         yield chosen
+
+
+@pytest.fixture(scope="session")
+def build_script():
+    """setup.py as a module."""
+    pytest.importorskip("setuptools.errors", reason="setuptools, which setup.py imports, is not installed")
+    spec = importlib.util.spec_from_file_location(
+        "contextual_attention_setup", Path(__file__).parents[1] / "setup.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up by name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        del sys.modules[spec.name]

@@ -24,7 +24,9 @@ def without_extension(monkeypatch):
 
 
 def test_what_was_built_is_there():
-    assert available_backends() == {"cpu": None, "reference": None}
+    assert list(available_backends()) == ["cuda", "cpu", "triton", "reference"]
+    assert available_backends()["cpu"] is None
+    assert available_backends()["reference"] is None
     assert backends.extension_error is None
     info = backends.extension.build_info()
     assert backends.extension.simd_level() in info["simd_levels"]
@@ -37,7 +39,7 @@ def test_what_was_built_is_there():
         (CPU, torch.bfloat16, "cpu"),
         (CPU, torch.float16, "cpu"),
         (CPU, torch.float64, "reference"),
-        (CUDA, torch.float32, "reference"),
+        (CUDA, torch.float64, "reference"),
     ],
 )
 def test_the_fastest_that_can_is_taken(device, dtype, fastest):
@@ -50,7 +52,9 @@ def test_the_fastest_that_can_is_taken(device, dtype, fastest):
     [
         ("cpu", CPU, torch.float64, ValueError, "the operands are torch.float64"),
         ("cpu", CUDA, torch.float32, ValueError, "the operands are on cuda:0"),
-        ("abacus", CPU, torch.float32, ValueError, "expected None or one of cpu, reference, got 'abacus'"),
+        ("cuda", CPU, torch.float64, (ValueError, RuntimeError), "cannot run this"),
+        ("triton", CPU, torch.float64, (ValueError, RuntimeError), "cannot run this"),
+        ("abacus", CPU, torch.float32, ValueError, "one of cuda, cpu, triton, reference, got 'abacus'"),
         (1, CPU, torch.float32, TypeError, "got 1"),
     ],
 )

@@ -152,6 +152,13 @@ class TestMeasuring:
         scores = 1024**2 * 4
         assert 2 * scores < memory < 14 * scores
 
+    @pytest.mark.parametrize("direction", ["forward", "both"])
+    def test_the_kernels_need_their_workspace_and_three_times_the_inputs(self, direction):
+        asked = problem(Case.of_image(512, 680), channels=64)
+        memory = measure.working_memory(asked, Variant("cpu"), direction, 2)
+        # More than the scratch alone, or nothing was measured.
+        assert 16 * 2**20 < memory < Variant("cpu").estimated_bytes(asked, direction)
+
     def test_too_large_says_what_it_would_need(self):
         huge = problem(CASES["1x2048x2048"], channels=128)
         assert obstacle(Variant("dense"), huge, "forward").startswith("would need ")

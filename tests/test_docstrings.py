@@ -8,8 +8,12 @@ import torch
 
 import contextual_attention
 
+_CORE = ("backends", "functional", "modules", "options", "visualize")
+_NETWORKS = ("models.critics", "models.generator", "models.losses")
+_TRAINING = ("models.dead_leaves", "models.evaluate", "models.masks", "models.settings")
 
-@pytest.mark.parametrize("module", ["backends", "functional", "modules", "options", "visualize"])
+
+@pytest.mark.parametrize("module", [*_CORE, *_NETWORKS, *_TRAINING])
 def test_examples_run(module):
     names = {name: getattr(contextual_attention, name) for name in contextual_attention.__all__}
     loaded = importlib.import_module(f"contextual_attention.{module}")

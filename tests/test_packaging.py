@@ -37,21 +37,6 @@ def outside(tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope="module")
-def build_script():
-    """setup.py as a module."""
-    pytest.importorskip("setuptools.errors", reason="setuptools, which setup.py imports, is not installed")
-    spec = importlib.util.spec_from_file_location("contextual_attention_setup", ROOT / "setup.py")
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up by name.
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        del sys.modules[spec.name]
-
-
 def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
@@ -188,6 +173,101 @@ class TestExtension:
                 defined = symbols(target, "--defined-only", "--extern-only")
                 assert defined
                 assert all(f"contextual_attention::{level}::" in line for line in defined)
+
+
+class TestCuda:
+    """What the variables of setup_cuda.py make of a build; nvcc itself is tried in test_cuda_build.py."""
+
+    @pytest.fixture
+    def cuda(self, build_script, monkeypatch):
+        for name in ("CA_CUDA", "CUDA_HOME", "TORCH_CUDA_ARCH_LIST"):
+            monkeypatch.delenv(name, raising=False)
+        return build_script.setup_cuda
+
+    @pytest.fixture
+    def nvcc(self, tmp_path):
+        """Writes a program in nvcc's place, which knows two architectures and fails on others."""
+        home = tmp_path / "toolkit"
+        (home / "bin").mkdir(parents=True)
+        (home / "lib64").mkdir()
+        (home / "lib64/libcudart_static.a").touch()
+        program = home / "bin/nvcc"
+        program.write_text(
+            "#!/bin/sh\n"
+            'case "$*" in\n'
+            "  *--list-gpu-code*) echo sm_80; echo sm_90a;;\n"
+            f'  *--dryrun*) echo "#$ TOP={home}" >&2;;\n'
+            "  *sm_75*) echo unsupported >&2; exit 1;;\n"
+            "esac\n"
+        )
+        program.chmod(0o755)
+        return program
+
+    @pytest.mark.parametrize(
+        ("listed", "names"),
+        [
+            ("8.0", ("8.0",)),
+            ("8.0;9.0a;12.0+PTX", ("8.0", "9.0a", "12.0+PTX")),
+            (" 8.6 9.0+PTX; ", ("8.6", "9.0+PTX")),
+        ],
+    )
+    def test_architecture_list(self, cuda, listed, names):
+        assert cuda.parse_architectures(listed) == names
+
+    @pytest.mark.parametrize("listed", ["80", "Hopper", "9.0a;x", "8.0,9.0"])
+    def test_architecture_list_that_makes_no_sense(self, cuda, listed):
+        with pytest.raises(cuda.PlatformError, match=r"TORCH_CUDA_ARCH_LIST: expected names such as 8\.0"):
+            cuda.parse_architectures(listed)
+
+    def test_architecture_flags(self, cuda):
+        assert cuda.architecture_flags("9.0a") == ["-gencode=arch=compute_90a,code=sm_90a"]
+        assert cuda.architecture_flags("12.0+PTX") == [
+            "-gencode=arch=compute_120,code=sm_120",
+            "-gencode=arch=compute_120,code=compute_120",
+        ]
+
+    def test_zero_means_no(self, cuda, nvcc, monkeypatch):
+        monkeypatch.setenv("CUDA_HOME", str(nvcc.parents[1]))
+        monkeypatch.setenv("CA_CUDA", "0")
+        assert cuda.Cuda.find(["g++"]) is None
+
+    def test_one_means_yes_or_fail(self, cuda, monkeypatch):
+        monkeypatch.setattr(cuda, "find_nvcc", lambda: None)
+        assert cuda.Cuda.find(["g++"]) is None
+        monkeypatch.setenv("CA_CUDA", "1")
+        with pytest.raises(cuda.PlatformError, match=r"CA_CUDA=1, but there is no nvcc .* set CUDA_HOME"):
+            cuda.Cuda.find(["g++"])
+
+    def test_another_wish_is_refused(self, cuda, monkeypatch):
+        monkeypatch.setenv("CA_CUDA", "yes")
+        with pytest.raises(cuda.PlatformError, match="expected 0, 1 or auto, got 'yes'"):
+            cuda.Cuda.find(["g++"])
+
+    def test_the_default_is_what_nvcc_knows(self, cuda, nvcc, monkeypatch):
+        monkeypatch.setenv("CUDA_HOME", str(nvcc.parents[1]))
+        monkeypatch.setattr(cuda, "architectures_of_this_machine", tuple)
+        found = cuda.Cuda.find(["g++"])
+        assert found.architectures == ("8.0", "9.0a")
+        assert found.nvcc == str(nvcc)
+        assert found.link_flags()[0] == str(nvcc.parents[1] / "lib64/libcudart_static.a")
+        monkeypatch.setattr(cuda, "architectures_of_this_machine", lambda: ("9.0",))
+        assert cuda.Cuda.find(["g++"]).architectures == ("9.0",)
+
+    def test_nvcc_that_fails(self, cuda, nvcc, monkeypatch):
+        monkeypatch.setenv("CUDA_HOME", str(nvcc.parents[1]))
+        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "7.5")
+        with pytest.warns(UserWarning, match=r"without CUDA: .*nvcc does not compile for 7\.5: unsupported"):
+            assert cuda.Cuda.find(["g++"]) is None
+        monkeypatch.setenv("CA_CUDA", "1")
+        with pytest.raises(cuda.PlatformError, match=r"does not compile for 7\.5"):
+            cuda.Cuda.find(["g++"])
+
+    def test_toolkit_without_its_runtime(self, cuda, nvcc, monkeypatch):
+        (nvcc.parents[1] / "lib64/libcudart_static.a").unlink()
+        monkeypatch.setenv("CUDA_HOME", str(nvcc.parents[1]))
+        monkeypatch.setenv("CA_CUDA", "1")
+        with pytest.raises(cuda.PlatformError, match=r"no libcudart_static\.a"):
+            cuda.Cuda.find(["g++"])
 
 
 class TestBuildThatCannotGoOn:

@@ -45,12 +45,14 @@ def test_presets():
         assert values == differing.get(name, [default] * len(values)), name
 
 
-def test_links_within_the_repository():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+def test_links_within_the_repository(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     assert links
-    headings = {line.lstrip("# ").lower() for line in README.splitlines() if line.startswith("#")}
+    headings = {line.lstrip("# ").lower() for line in text.splitlines() if line.startswith("#")}
     for link in links:
-        assert link[1:] in headings if link.startswith("#") else (ROOT / link).is_file(), link
+        assert link[1:] in headings if link.startswith("#") else (ROOT / page).parent.joinpath(link).is_file()
 
 
 def test_main_command_is_one_that_exists():

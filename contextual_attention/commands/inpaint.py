@@ -21,6 +21,7 @@ import torch
 from ..visualize import offsets_to_image
 from .arguments import byte_count, count
 from .errors import CommandError
+from .needs import need
 
 HELP = "Remove what a mask marks from photographs."
 METHODS = ("exemplar", "patchmatch", "model")
@@ -89,7 +90,7 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError("give either a MASK or --mask alpha")
     if (given.method == "model") != (given.model is not None):
         raise CommandError("--method model and --model belong together")
-    photos = _photos()
+    photos = need("photos", "demo")
     tasks, many = _tasks(given)
     if given.attention_map is not None:
         if many:
@@ -114,18 +115,6 @@ def _size(text: str) -> int:
     if not 0 <= number <= 1000:
         raise argparse.ArgumentTypeError(f"expected 0 to 1000 pixels, got {text}")
     return number
-
-
-def _photos() -> ModuleType:
-    try:
-        from .. import photos
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "PIL":
-            raise
-        raise CommandError(
-            'reading and writing photographs needs Pillow: pip install "contextual_attention[demo]"'
-        ) from error
-    return photos
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -218,7 +207,7 @@ def _attempt(task: Task, given: argparse.Namespace) -> Outcome:
 def _inpaint(task: Task, given: argparse.Namespace) -> None:
     from ..models.inpaint import inpaint
 
-    photos = _photos()
+    photos = need("photos", "demo")
     photo = photos.open_photo(task.image)
     hole = _hole(photos, photo.image, task, given)
     picture, offsets = inpaint(

@@ -116,8 +116,9 @@ class Backward : public LogitGradient {
     if (problem_.wrap()) {
       left_right(target, ring(Stage::columnwise_gradient), y, x, layout_.product_gradient, taps(lane));
     } else if (problem_.before()) {
-      fuse_taps(ring(Stage::logit_gradient), y, x, taps(lane), [](int64_t) { return 1.0f; });
-      sum_spans(target, taps(lane), layout_.product_gradient, 1.0f, nullptr);
+      std::vector<Tap>& terms = taps(lane);
+      fuse_taps(ring(Stage::logit_gradient), y, x, terms, [](int64_t) { return 1.0f; });
+      sum_spans(target, terms, layout_.product_gradient, 1.0f, nullptr);
     } else {
       logit_gradient(target, y, x, lane);
     }
@@ -128,8 +129,9 @@ class Backward : public LogitGradient {
     const float scale = alpha(p);
     const bool owned = y >= tile_.y0 && y < tile_.y1 && x >= tile_.x0 && x < tile_.x1;
     if (owned && (gradients_.alpha || gradients_.beta)) {
-      patch_taps(ring(Stage::gram), y, x, taps(lane));
-      sum_spans(product(lane), taps(lane), layout_.owned_product, 1.0f, nullptr);
+      std::vector<Tap>& terms = taps(lane);
+      patch_taps(ring(Stage::gram), y, x, terms);
+      sum_spans(product(lane), terms, layout_.owned_product, 1.0f, nullptr);
       double total = 0;
       for (const Span& span : layout_.owned_product)
         total +=
@@ -143,10 +145,11 @@ class Backward : public LogitGradient {
 
   void gram_gradient_row(int64_t y, int64_t row) {
     const Ring& gram = ring(Stage::gram_gradient);
-    for_columns(gram, [&](int64_t lane, int64_t x) {
-      patch_taps(ring(Stage::product_gradient), y, x, taps(lane));
-      sum_spans(gram.memory() + (row * gram.columns() + x - gram.first()) * gram.size(), taps(lane),
-                layout_.gram_gradient, 1.0f, nullptr);
+    for_batches(gram, [&](Batch& batch, int64_t x0, int64_t x1) {
+      for (int64_t x = x0; x < x1; ++x)
+        batch.add(x, gram.memory() + (row * gram.columns() + x - gram.first()) * gram.size(), 1.0f,
+                  [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::product_gradient), y, x, taps); });
+      sum_batch(batch, layout_.gram_gradient, nullptr);
     });
   }
 

@@ -19,6 +19,8 @@ constexpr int kLanes = 4;
 
 typedef float Vector __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
+typedef int32_t Bits __attribute__((vector_size(kLanes * 4)));
+
 inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 
@@ -30,8 +32,10 @@ constexpr float kInfinity = __builtin_inff();
 
 // `Count` vectors of the diagonal sum at once, held in registers over all taps.
 template <int Count>
-inline void sum_taps(float* y, const Tap* taps, int count, int64_t at, float scale, const float* gain) {
-  Vector sums[Count] = {};
+inline void gather_taps(Vector* sums, const Tap* taps, int count, int64_t at, float scale,
+                        const float* gain) {
+#pragma GCC unroll 4
+  for (int k = 0; k < Count; ++k) sums[k] = Vector{};
   for (int t = 0; t < count; ++t) {
     const float* source = taps[t].source + at;
     const float weight = taps[t].weight;
@@ -40,10 +44,24 @@ inline void sum_taps(float* y, const Tap* taps, int count, int64_t at, float sca
   }
 #pragma GCC unroll 4
   for (int k = 0; k < Count; ++k) {
-    Vector v = scale * sums[k];
-    if (gain) v *= load(gain + at + k * kLanes);
-    store(y + k * kLanes, v);
+    sums[k] *= scale;
+    if (gain) sums[k] *= load(gain + at + k * kLanes);
   }
+}
+
+template <int Count>
+inline void sum_taps(float* y, const Tap* taps, int count, int64_t at, float scale, const float* gain) {
+  Vector sums[Count];
+  gather_taps<Count>(sums, taps, count, at, scale, gain);
+#pragma GCC unroll 4
+  for (int k = 0; k < Count; ++k) store(y + k * kLanes, sums[k]);
+}
+
+// The diagonal sum at one place.
+inline float sum_at(const Tap* taps, int count, int64_t at, float scale, const float* gain) {
+  float sum = 0;
+  for (int t = 0; t < count; ++t) sum += taps[t].weight * taps[t].source[at];
+  return scale * sum * (gain ? gain[at] : 1.0f);
 }
 
 void diagonal_sum(float* y, const Tap* taps, int count, int64_t at, int64_t n, float scale,
@@ -57,11 +75,7 @@ void diagonal_sum(float* y, const Tap* taps, int count, int64_t at, int64_t n, f
     sum_taps<1>(y + i, taps, count, at + i, scale, gain);
     return;
   }
-  for (; i < n; ++i) {
-    float sum = 0;
-    for (int t = 0; t < count; ++t) sum += taps[t].weight * taps[t].source[at + i];
-    y[i] = scale * sum * (gain ? gain[at + i] : 1.0f);
-  }
+  for (; i < n; ++i) y[i] = sum_at(taps, count, at + i, scale, gain);
 }
 
 inline uint16_t to_bfloat16(float x) {
@@ -90,30 +104,38 @@ float largest(const float* x, const float* valid, int64_t n) {
   return best;
 }
 
-// exp(x) for x <= 0: range reduction by ln 2 in two parts and a polynomial of degree 6 (2.5e-7
-// relative). A NaN stays one. Below ln(1e-30) the result is not used.
-inline float exponential(float x) {
+// exp(x) for x <= 0, a number or a vector: range reduction by ln 2 in two parts and a polynomial of degree 6
+// (2.5e-7 relative). A NaN stays one. Below ln(1e-30) the result is not used.
+template <class Bits, class Number>
+inline Number exponential(Number x) {
   constexpr float kLog2E = 1.44269504088896341f;
   constexpr float kLn2High = 0.693359375f;
   constexpr float kLn2Low = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  x = x < -80.0f ? -80.0f : x;
-  const float shifted = x * kLog2E + kRound;
-  const float exponent = shifted - kRound;
-  const float r = (x - exponent * kLn2High) - exponent * kLn2Low;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
+  x = x < -80.0f ? Number{} - 80.0f : x;
+  const Number shifted = x * kLog2E + kRound;
+  const Number exponent = shifted - kRound;
+  const Number r = (x - exponent * kLn2High) - exponent * kLn2Low;
+  Number p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  int32_t bits;
-  __builtin_memcpy(&bits, &shifted, 4);
+  Bits bits;
+  __builtin_memcpy(&bits, &shifted, sizeof bits);
   bits = (bits << 23) + 0x3f800000;  // 2^exponent
-  float power;
-  __builtin_memcpy(&power, &bits, 4);
+  Number power;
+  __builtin_memcpy(&power, &bits, sizeof bits);
   return p * power;
+}
+
+// A softmax weight before its normalisation. Positions that are not valid may lie above the offset: bounded,
+// so that 0 * inf cannot occur.
+template <class Bits, class Number>
+inline Number weight_of(Number logit, Number valid) {
+  const Number weight = exponential<Bits>(logit > 0.0f ? Number{} : logit) * valid;
+  return weight < kSmallestWeight ? Number{} : weight;
 }
 
 double exponentials(float* x, const float* valid, int64_t n, float offset) {
@@ -123,14 +145,45 @@ double exponentials(float* x, const float* valid, int64_t n, float offset) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = start; i < end; ++i) {
-      const float logit = x[i] - offset;
-      // Positions that are not valid may lie above the offset: bounded, so that 0 * inf cannot occur.
-      float weight = exponential(logit > 0 ? 0 : logit) * valid[i];
-      weight = weight < kSmallestWeight ? 0 : weight;
-      x[i] = weight;
-      sum += weight;
+      x[i] = weight_of<int32_t>(x[i] - offset, valid[i]);
+      sum += x[i];
     }
     total += sum;
+  }
+  return total;
+}
+
+// `Count` vectors of weights; returns their sum by lane.
+template <int Count>
+inline Vector store_weights(float* y, const Tap* taps, int count, int64_t at, float scale, const float* gain,
+                            const float* valid, float offset) {
+  Vector logits[Count], sum{};
+  gather_taps<Count>(logits, taps, count, at, scale, gain);
+#pragma GCC unroll 4
+  for (int k = 0; k < Count; ++k) {
+    const Vector weight = weight_of<Bits>(logits[k] - offset, load(valid + at + k * kLanes));
+    store(y + k * kLanes, weight);
+    sum += weight;
+  }
+  return sum;
+}
+
+double softmax_weights(float* y, const Tap* taps, int count, int64_t at, int64_t n, float scale,
+                       const float* gain, const float* valid, float offset) {
+  double total = 0;
+  int64_t i = 0;
+  while (i + kLanes <= n) {
+    const int64_t end = i + kChunk < n ? i + kChunk : n;
+    Vector sum{};
+    for (; i + 4 * kLanes <= end; i += 4 * kLanes)
+      sum += store_weights<4>(y + i, taps, count, at + i, scale, gain, valid, offset);
+    for (; i + kLanes <= end; i += kLanes)
+      sum += store_weights<1>(y + i, taps, count, at + i, scale, gain, valid, offset);
+    for (int lane = 0; lane < kLanes; ++lane) total += sum[lane];
+  }
+  for (; i < n; ++i) {
+    y[i] = weight_of<int32_t>(sum_at(taps, count, at + i, scale, gain) - offset, valid[at + i]);
+    total += y[i];
   }
   return total;
 }
@@ -218,8 +271,9 @@ void add_bfloat16(float* y, const uint16_t* x, int64_t n) {
 }  // namespace
 
 extern const Filters filters;
-const Filters filters = {diagonal_sum, diagonal_sum_bfloat16, largest, exponentials, sum,         dot, argmax,
-                         centred,      norm_gradients,        scale,   add,          add_bfloat16};
+const Filters filters = {
+    diagonal_sum, diagonal_sum_bfloat16, softmax_weights, largest, exponentials, sum, dot, argmax,
+    centred,      norm_gradients,        scale,           add,     add_bfloat16};
 
 }  // namespace CA_SIMD_LEVEL
 }  // namespace contextual_attention

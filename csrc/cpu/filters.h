@@ -21,6 +21,10 @@ struct Filters {
                        const float* gain);
   // The same without scale and gain, rounded to bfloat16.
   void (*diagonal_sum_bfloat16)(uint16_t* y, const Tap* taps, int count, int64_t at, int64_t n);
+  // y[i] = valid[at+i] * exp(min(l - offset, 0)), l the diagonal sum with scale and gain, weights under 1e-30
+  // flushed to 0; returns their sum. For logits that `offset` bounds: a single look at every score.
+  double (*softmax_weights)(float* y, const Tap* taps, int count, int64_t at, int64_t n, float scale,
+                            const float* gain, const float* valid, float offset);
   // Largest x[i] with valid[i] != 0; -infinity where there is none.
   float (*largest)(const float* x, const float* valid, int64_t n);
   // x[i] <- valid[i] * exp(min(x[i] - offset, 0)), weights under 1e-30 flushed to 0; returns the sum.

@@ -67,17 +67,19 @@ class Forward : public March {
     need_weights(y + problem_.fuse_radius());
     const Ring& final = ring(Stage::final);
     const std::vector<float>& valid = block_.valid;
-    for_columns(final, [&](int64_t lane, int64_t x) {
-      const int64_t p = pixel(y, x);
-      if (operands_.selected && !operands_.selected[p]) return;
-      fuse_taps(ring(Stage::weights), y, x, taps(lane),
-                [&](int64_t n) { return statistics_.inverse_sum[n]; });
-      float* row = final.at(y, x);
-      sum_spans(row, taps(lane), layout_.final, 1.0f, valid.data());
+    for_batches(final, [&](Batch& batch, int64_t x0, int64_t x1) {
+      for (int64_t x = x0; x < x1; ++x)
+        if (!operands_.selected || operands_.selected[pixel(y, x)]) add_propagation(batch, y, x);
+      batch.run(layout_.final,
+                [&](Batch::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
+                  float* row = column.target + span.at + start;
+                  filters_.diagonal_sum(row, taps, column.count, span.at + start, n, 1.0f, valid.data());
+                  if (sums_ == Sums::compute) column.sum += filters_.sum(row, n);
+                });
       if (sums_ != Sums::compute) return;
-      double total = 0;
-      for (const Span& span : layout_.final) total += filters_.sum(row + span.at, span.length);
-      statistics_.inverse_total[p] = total == 0 ? 0.0f : static_cast<float>(1.0 / total);
+      for (const Batch::Column& column : batch.columns())
+        statistics_.inverse_total[pixel(y, column.x)] =
+            column.sum == 0 ? 0.0f : static_cast<float>(1.0 / column.sum);
     });
   }
 

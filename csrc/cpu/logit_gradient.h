@@ -88,9 +88,10 @@ class LogitGradient : public March {
     }
     float* gradient = lane_row(lane, 0);
     if (problem_.after()) {
-      fuse_taps(ring(Stage::attention_gradient), y, x, taps(lane),
+      std::vector<Tap>& terms = taps(lane);
+      fuse_taps(ring(Stage::attention_gradient), y, x, terms,
                 [&](int64_t n) { return has_total(n) ? 1.0f : 0.0f; });
-      sum_spans(gradient, taps(lane), layout_.logit_gradient, 1.0f, nullptr);
+      sum_spans(gradient, terms, layout_.logit_gradient, 1.0f, nullptr);
     } else {
       attention_gradient(gradient, y, x);
     }
@@ -115,12 +116,10 @@ class LogitGradient : public March {
  private:
   void propagate(int64_t y) {
     need_weights(y + problem_.fuse_radius());
-    const Ring& final = ring(Stage::final);
-    for_columns(final, [&](int64_t lane, int64_t x) {
-      if (statistics_.inverse_total[pixel(y, x)] == 0) return;
-      fuse_taps(ring(Stage::weights), y, x, taps(lane),
-                [&](int64_t n) { return statistics_.inverse_sum[n]; });
-      sum_spans(final.at(y, x), taps(lane), layout_.final, 1.0f, block_.valid.data());
+    for_batches(ring(Stage::final), [&](Batch& batch, int64_t x0, int64_t x1) {
+      for (int64_t x = x0; x < x1; ++x)
+        if (has_total(pixel(y, x))) add_propagation(batch, y, x);
+      sum_batch(batch, layout_.final, block_.valid.data());
     });
   }
 

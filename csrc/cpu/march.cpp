@@ -32,6 +32,13 @@ PartialSums::PartialSums(const Problem& problem)
     : weights(problem.h * problem.w),
       shifted(problem.after() ? problem.h * problem.w * problem.fuse_k * problem.fuse_k : 0) {}
 
+// Cosines of patches are bounded, and with a small softmax scale even the least of them has a weight that
+// does not vanish against the greatest. A little more than the scale, for what rounding adds.
+static float bound_of_logits(const Problem& problem, const Operands& operands) {
+  const bool bounded = operands.alpha && !problem.before() && std::abs(problem.softmax_scale) <= 20.0f;
+  return bounded ? 1.0001f * std::abs(problem.softmax_scale) : std::numeric_limits<float>::infinity();
+}
+
 March::March(const Problem& problem, const Operands& operands, const Statistics& statistics,
              const Block& block, const Plan& plan, const Tile& tile, int64_t lanes, float* scratch,
              bool backward)
@@ -44,7 +51,9 @@ March::March(const Problem& problem, const Operands& operands, const Statistics&
       tile_(tile),
       lanes_(lanes),
       filters_(active_filters()),
-      taps_(lanes) {
+      taps_(lanes),
+      batches_(lanes),
+      logit_bound_(bound_of_logits(problem, operands)) {
   for (int s = 0; s < static_cast<int>(Stage::count); ++s) {
     const Stage stage = static_cast<Stage>(s);
     const RingShape shape = ring_shape(stage, problem, layout_, plan.chunk, backward);
@@ -69,10 +78,10 @@ int64_t March::last_row(int64_t radius) const {
   return problem_.wrap() ? tile_.y1 + radius : std::min(problem_.h, tile_.y1 + radius);
 }
 
-void March::for_columns(const Ring& ring, const std::function<void(int64_t, int64_t)>& f) const {
+void March::for_lanes(const Ring& ring, const std::function<void(int64_t, int64_t, int64_t)>& f) const {
   const int64_t first = ring.first(), columns = ring.columns();
   const auto run = [&](int64_t lane) {
-    for (int64_t x = columns * lane / lanes_; x < columns * (lane + 1) / lanes_; ++x) f(lane, first + x);
+    f(lane, first + columns * lane / lanes_, first + columns * (lane + 1) / lanes_);
   };
   if (lanes_ == 1 || columns * layout_.size < kScoresWorthSharing) {
     for (int64_t lane = 0; lane < lanes_; ++lane) run(lane);
@@ -84,7 +93,6 @@ void March::for_columns(const Ring& ring, const std::function<void(int64_t, int6
 }
 
 void March::patch_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>& taps) const {
-  taps.clear();
   const int64_t reach = problem_.patch_radius(), row = actual_row(y);
   for (int64_t i = -reach; i <= reach; ++i) {
     if (row + i < 0 || row + i >= problem_.h) continue;
@@ -102,6 +110,33 @@ void March::sum_spans(float* target, const std::vector<Tap>& taps, const std::ve
                           scale, gain);
 }
 
+void March::sum_batch(Batch& batch, const std::vector<Span>& spans, const float* gain) const {
+  batch.run(spans,
+            [&](const Batch::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
+              const int64_t at = span.at + start;
+              filters_.diagonal_sum(column.target + at, taps, column.count, at, n, column.scale, gain);
+            });
+}
+
+void March::add_propagation(Batch& batch, int64_t y, int64_t x) const {
+  batch.add(x, ring(Stage::final).at(y, x), 1.0f, [&](std::vector<Tap>& taps) {
+    fuse_taps(ring(Stage::weights), y, x, taps, [&](int64_t n) { return statistics_.inverse_sum[n]; });
+  });
+}
+
+// The up to four patches that paste on cell (y, x).
+void March::cell_taps(const Ring& source, int64_t y, int64_t x, const float* scale,
+                      std::vector<Tap>& taps) const {
+  for (int64_t i = 0; i < 2; ++i) {
+    for (int64_t j = 0; j < 2; ++j) {
+      const int64_t row = y - i, column = x - j;
+      if (row < tile_.y0 || row >= tile_.y1 || column < tile_.x0 || column >= tile_.x1) continue;
+      const float weight = scale[pixel(row, column)];
+      if (weight != 0) taps.push_back({source.at(row, column) - i * layout_.pitch - j, weight});
+    }
+  }
+}
+
 // Sum over i of source[n + i, m + i], n and m row-major indices: within a row by plain offsets (the zeros
 // between rows take what runs over), over the row ends one score at a time.
 void March::left_right(float* target, const Ring& source, int64_t y, int64_t x,
@@ -112,7 +147,6 @@ void March::left_right(float* target, const Ring& source, int64_t y, int64_t x,
     return source.at(y + crossed, x + i - crossed * w);
   };
   const auto exists = [&](int64_t i) { return n + i >= 0 && n + i < problem_.h * w; };
-  taps.clear();
   for (int64_t i = -reach; i <= reach; ++i)
     if (exists(i)) taps.push_back({neighbour(i) + i, 1.0f});
   sum_spans(target, taps, spans, 1.0f, nullptr);
@@ -139,7 +173,6 @@ void March::left_right(float* target, const Ring& source, int64_t y, int64_t x,
 void March::top_down(float* target, const Ring& source, int64_t y, int64_t x, const std::vector<Span>& spans,
                      float scale, std::vector<Tap>& taps) const {
   const int64_t hb = problem_.hb, wb = problem_.wb, reach = problem_.fuse_radius(), row = actual_row(y);
-  taps.clear();
   std::vector<int64_t> steps;
   std::vector<const float*> sources;
   for (int64_t i = -reach; i <= reach; ++i) {
@@ -204,24 +237,23 @@ void March::need_gram(int64_t y) {
 void March::similarity_row(int64_t y) {
   need_gram(y + problem_.patch_radius());
   const Ring& similarity = ring(Stage::similarity);
-  for_columns(similarity, [&](int64_t lane, int64_t x) {
-    patch_taps(ring(Stage::gram), y, x, taps(lane));
-    sum_spans(similarity.at(y, x), taps(lane), layout_.similarity, alpha(pixel(y, x)), block_.beta.data());
+  for_batches(similarity, [&](Batch& batch, int64_t x0, int64_t x1) {
+    for (int64_t x = x0; x < x1; ++x)
+      batch.add(x, similarity.at(y, x), alpha(pixel(y, x)),
+                [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::gram), y, x, taps); });
+    sum_batch(batch, layout_.similarity, block_.beta.data());
   });
 }
 
-void March::logits(float* row, int64_t y, int64_t x, const std::vector<Span>& spans,
-                   std::vector<Tap>& taps) const {
+void March::add_logits(Batch& batch, float* row, int64_t y, int64_t x) const {
   const float scale = problem_.softmax_scale;
-  if (problem_.wrap()) {
-    top_down(row, ring(Stage::rowwise), y, x, spans, scale, taps);
-  } else if (problem_.before()) {
-    fuse_taps(ring(Stage::similarity), y, x, taps, [](int64_t) { return 1.0f; });
-    sum_spans(row, taps, spans, scale, nullptr);
-  } else {
-    patch_taps(ring(Stage::gram), y, x, taps);
-    sum_spans(row, taps, spans, scale * alpha(pixel(y, x)), block_.beta.data());
-  }
+  if (problem_.before())
+    batch.add(x, row, scale, [&](std::vector<Tap>& taps) {
+      fuse_taps(ring(Stage::similarity), y, x, taps, [](int64_t) { return 1.0f; });
+    });
+  else
+    batch.add(x, row, scale * alpha(pixel(y, x)),
+              [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::gram), y, x, taps); });
 }
 
 // The softmax's denominator; invalid candidates that are not excluded have the logit 0.
@@ -257,15 +289,43 @@ void March::accumulate(float* row, int64_t p) {
     sum += filters_.exponentials(row + span.at, block_.valid.data() + span.at, span.length, offset);
   partial_->weights[p] = partial_->weights[p] * rescale + sum;
   if (!problem_.after()) return;
+  const int64_t taps = problem_.fuse_k * problem_.fuse_k;
+  for (int64_t t = 0; t < taps; ++t) partial_->shifted[p * taps + t] *= rescale;
+  for (const Span& span : layout_.owned) add_shifted(row, p, span);
+}
+
+// The weights of a span to the sums under the shifted validity masks.
+void March::add_shifted(const float* row, int64_t p, const Span& span) const {
   const int64_t reach = problem_.fuse_radius(), step = problem_.stride;
   double* shifted = partial_->shifted.data() + p * problem_.fuse_k * problem_.fuse_k;
-  for (int64_t i = -reach; i <= reach; i += step) {
-    for (int64_t j = -reach; j <= reach; j += step, ++shifted) {
-      *shifted *= rescale;
-      for (const Span& span : layout_.owned)
-        *shifted +=
-            filters_.dot(row + span.at, block_.valid.data() + span.at - i * layout_.pitch - j, span.length);
-    }
+  for (int64_t i = -reach; i <= reach; i += step)
+    for (int64_t j = -reach; j <= reach; j += step, ++shifted)
+      *shifted +=
+          filters_.dot(row + span.at, block_.valid.data() + span.at - i * layout_.pitch - j, span.length);
+}
+
+bool March::needs_weights(int64_t p, bool any_span) {
+  const bool empty = (operands_.selected && !operands_.selected[p]) || !any_span;
+  if (empty && sums_ == Sums::compute) statistics_.offset[p] = statistics_.inverse_sum[p] = 0;
+  return !empty && (sums_ != Sums::apply || has_weights(p));
+}
+
+void March::weigh(Batch& batch, int64_t y, const std::vector<Span>& spans) {
+  if (sums_ != Sums::apply)
+    for (const Batch::Column& column : batch.columns()) statistics_.offset[pixel(y, column.x)] = logit_bound_;
+  const bool shifted = sums_ == Sums::accumulate && problem_.after();
+  const float* gain = problem_.before() ? nullptr : block_.beta.data();
+  batch.run(spans, [&](Batch::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
+    const int64_t at = span.at + start, p = pixel(y, column.x);
+    column.sum += filters_.softmax_weights(column.target + at, taps, column.count, at, n, column.scale, gain,
+                                           block_.valid.data(), statistics_.offset[p]);
+    if (shifted) add_shifted(column.target, p, {at, n});
+  });
+  for (const Batch::Column& column : batch.columns()) {
+    const int64_t p = pixel(y, column.x);
+    if (sums_ == Sums::compute)
+      statistics_.inverse_sum[p] = inverse_of_sum(problem_, operands_, logit_bound_, column.sum);
+    if (sums_ == Sums::accumulate) partial_->weights[p] += column.sum;
   }
 }
 
@@ -287,17 +347,21 @@ void March::weights_row(int64_t y) {
   }
   const std::vector<Span>& spans = sums_ == Sums::accumulate ? layout_.owned : layout_.weights;
   const Ring& weights = ring(Stage::weights);
-  for_columns(weights, [&](int64_t lane, int64_t x) {
-    const int64_t p = pixel(y, x);
-    const bool empty = (operands_.selected && !operands_.selected[p]) || spans.empty();
-    if (empty && sums_ == Sums::compute) statistics_.offset[p] = statistics_.inverse_sum[p] = 0;
-    if (empty || (sums_ == Sums::apply && !has_weights(p))) return;
-    float* row = weights.at(y, x);
-    logits(row, y, x, spans, taps(lane));
-    if (sums_ == Sums::accumulate)
-      accumulate(row, p);
-    else
-      normalise(row, p);
+  for_batches(weights, [&](Batch& batch, int64_t x0, int64_t x1) {
+    for (int64_t x = x0; x < x1; ++x)
+      if (needs_weights(pixel(y, x), !spans.empty())) add_logits(batch, weights.at(y, x), y, x);
+    const bool known = std::isfinite(logit_bound_) || sums_ == Sums::apply;
+    if (known && !problem_.wrap()) return weigh(batch, y, spans);
+    if (!problem_.wrap()) sum_batch(batch, spans, problem_.before() ? nullptr : block_.beta.data());
+    for (const Batch::Column& column : batch.columns()) {
+      std::vector<Tap> taps;
+      if (problem_.wrap())
+        top_down(column.target, ring(Stage::rowwise), y, column.x, spans, problem_.softmax_scale, taps);
+      if (sums_ == Sums::accumulate)
+        accumulate(column.target, pixel(y, column.x));
+      else
+        normalise(column.target, pixel(y, column.x));
+    }
   });
 }
 

@@ -5,6 +5,7 @@
 // last row, one column to the left (top-down runs on the column-major index).
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <vector>
@@ -59,6 +60,46 @@ struct PartialSums {
 // 1 / (sum of a row's exponentials, with the invalid candidates where they count), 0 for an empty row.
 float inverse_of_sum(const Problem& problem, const Operands& operands, float offset, double sum);
 
+// Diagonal sums of neighbouring columns, taken run by run: what one column reads, the next ones find in the
+// nearest cache.
+class Batch {
+ public:
+  struct Column {
+    int64_t x;
+    float* target;
+    float scale;
+    int64_t first_tap;
+    int count;
+    double sum = 0;  // for the caller
+  };
+
+  void clear() {
+    columns_.clear();
+    taps_.clear();
+  }
+  // The column's taps are those that `add_taps(taps)` appends.
+  template <class AddTaps>
+  void add(int64_t x, float* target, float scale, const AddTaps& add_taps) {
+    const int64_t first = static_cast<int64_t>(taps_.size());
+    add_taps(taps_);
+    columns_.push_back({x, target, scale, first, static_cast<int>(taps_.size() - first)});
+  }
+  // visit(column, taps, span, start of the run in the span, its length).
+  template <class AnySpan, class Visit>
+  void run(const std::vector<AnySpan>& spans, const Visit& visit) {
+    constexpr int64_t kRun = 512;  // with nine taps it stays in 32 KiB
+    for (const AnySpan& span : spans)
+      for (int64_t start = 0; start < span.length; start += kRun)
+        for (Column& column : columns_)
+          visit(column, taps_.data() + column.first_tap, span, start, std::min(kRun, span.length - start));
+  }
+  std::vector<Column>& columns() { return columns_; }
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<Tap> taps_;
+};
+
 class March {
  public:
   // What the row of weights does with the row statistics.
@@ -83,22 +124,44 @@ class March {
     const int64_t last = last_row(radius(stage));
     for (; next <= y && next < last; ++next) make(next);
   }
-  // f(lane, x) for every column of the stage, columns shared out among the lanes.
-  void for_columns(const Ring& ring, const std::function<void(int64_t, int64_t)>& f) const;
+  // f(lane, x0, x1) for the columns of the stage, shared out among the lanes; f(lane, x) for every column;
+  // f(batch, x0, x1) with an empty batch of the lane's own.
+  void for_lanes(const Ring& ring, const std::function<void(int64_t, int64_t, int64_t)>& f) const;
+  template <class F>
+  void for_columns(const Ring& ring, const F& f) const {
+    for_lanes(ring, [&](int64_t lane, int64_t x0, int64_t x1) {
+      for (int64_t x = x0; x < x1; ++x) f(lane, x);
+    });
+  }
+  template <class F>
+  void for_batches(const Ring& ring, const F& f) {
+    for_lanes(ring, [&](int64_t lane, int64_t x0, int64_t x1) {
+      batches_[lane].clear();
+      f(batches_[lane], x0, x1);
+    });
+  }
 
   void need_gram(int64_t y);
   void need_weights(int64_t y);
   float alpha(int64_t pixel) const { return operands_.alpha ? operands_.alpha[pixel] : 1.0f; }
   bool has_weights(int64_t pixel) const { return statistics_.inverse_sum[pixel] != 0; }
 
-  std::vector<Tap>& taps(int64_t lane) const { return taps_[lane]; }
-  // The patch sum D_ksize around (y, x), and the zero-bounded propagation D_fuse; `weight` of a pixel, 0
-  // to leave it out.
+  // An empty list of the lane's own.
+  std::vector<Tap>& taps(int64_t lane) const {
+    taps_[lane].clear();
+    return taps_[lane];
+  }
+  // Append the taps of the patch sum D_ksize around (y, x), and of the zero-bounded propagation D_fuse;
+  // `weight` of a pixel, 0 to leave it out.
   void patch_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>& taps) const;
   template <class Weight>
   void fuse_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>& taps, Weight weight) const;
+  void cell_taps(const Ring& source, int64_t y, int64_t x, const float* scale, std::vector<Tap>& taps) const;
   void sum_spans(float* target, const std::vector<Tap>& taps, const std::vector<Span>& spans, float scale,
                  const float* gain) const;
+  void sum_batch(Batch& batch, const std::vector<Span>& spans, const float* gain) const;
+  // The propagation after the softmax, of normalised weights.
+  void add_propagation(Batch& batch, int64_t y, int64_t x) const;
   // The wrapped passes; each is its own adjoint.
   void left_right(float* target, const Ring& source, int64_t y, int64_t x, const std::vector<Span>& spans,
                   std::vector<Tap>& taps) const;
@@ -133,26 +196,32 @@ class March {
   void gram_rows(int64_t y, int64_t count);
   void similarity_row(int64_t y);
   void weights_row(int64_t y);
-  void sum_cells(float* target, const std::vector<Tap>& taps, const CellSpan& span) const {
-    filters_.diagonal_sum(target, taps.data(), static_cast<int>(taps.size()), span.at, span.length, 1.0f,
-                          nullptr);
+  void sum_cells(float* target, const Tap* taps, int count, int64_t at, int64_t n) const {
+    filters_.diagonal_sum(target, taps, count, at, n, 1.0f, nullptr);
   }
-  void sum_cells(uint16_t* target, const std::vector<Tap>& taps, const CellSpan& span) const {
-    filters_.diagonal_sum_bfloat16(target, taps.data(), static_cast<int>(taps.size()), span.at, span.length);
+  void sum_cells(uint16_t* target, const Tap* taps, int count, int64_t at, int64_t n) const {
+    filters_.diagonal_sum_bfloat16(target, taps, count, at, n);
   }
-  void logits(float* row, int64_t y, int64_t x, const std::vector<Span>& spans, std::vector<Tap>& taps) const;
+  // Whether a row has weights to be made; one that has none gets its statistics here.
+  bool needs_weights(int64_t p, bool any_span);
+  void add_logits(Batch& batch, float* row, int64_t y, int64_t x) const;
+  // Weights of logits with a known bound, in one look; of any logits.
+  void weigh(Batch& batch, int64_t y, const std::vector<Span>& spans);
   void normalise(float* row, int64_t p);
   void accumulate(float* row, int64_t p);
+  void add_shifted(const float* row, int64_t p, const Span& span) const;
 
   Ring rings_[static_cast<int>(Stage::count)];
   int64_t radii_[static_cast<int>(Stage::count)];
   int64_t next_[static_cast<int>(Stage::count)];  // first row not made yet
   mutable std::vector<std::vector<Tap>> taps_;
+  std::vector<Batch> batches_;
+  // No logit lies above it (infinity: nothing is known).
+  float logit_bound_;
 };
 
 template <class Weight>
 void March::fuse_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>& taps, Weight weight) const {
-  taps.clear();
   const int64_t reach = problem_.fuse_radius(), step = problem_.stride;
   for (int64_t i = -reach; i <= reach; i += step) {
     if (y + i < 0 || y + i >= problem_.h) continue;
@@ -167,19 +236,14 @@ void March::fuse_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>
 template <class Cell>
 void March::cell_row(const Ring& source, Cell* cells, int64_t y, const float* scale) {
   const Ring& shape = ring(Stage::cells);
-  for_columns(shape, [&](int64_t lane, int64_t x) {
-    std::vector<Tap>& terms = taps(lane);
-    terms.clear();
-    for (int64_t i = 0; i < 2; ++i) {
-      for (int64_t j = 0; j < 2; ++j) {
-        const int64_t row = y - i, column = x - j;
-        if (row < tile_.y0 || row >= tile_.y1 || column < tile_.x0 || column >= tile_.x1) continue;
-        const float weight = scale[pixel(row, column)];
-        if (weight != 0) terms.push_back({source.at(row, column) - i * layout_.pitch - j, weight});
-      }
-    }
-    Cell* target = cells + (x - shape.first()) * shape.size();
-    for (const CellSpan& span : layout_.cells) sum_cells(target + span.cell_at, terms, span);
+  for_batches(shape, [&](Batch& batch, int64_t x0, int64_t x1) {
+    for (int64_t x = x0; x < x1; ++x)
+      batch.add(x, nullptr, 1.0f, [&](std::vector<Tap>& taps) { cell_taps(source, y, x, scale, taps); });
+    batch.run(layout_.cells, [&](const Batch::Column& column, const Tap* taps, const CellSpan& span,
+                                 int64_t start, int64_t n) {
+      Cell* target = cells + (column.x - shape.first()) * shape.size();
+      sum_cells(target + span.cell_at + start, taps, column.count, span.at + start, n);
+    });
   });
 }
 

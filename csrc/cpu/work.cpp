@@ -21,6 +21,9 @@ const Filters kCounting = {
     [](uint16_t* y, const Tap* taps, int count, int64_t at, int64_t n) {
       visit(n).diagonal_sum_bfloat16(y, taps, count, at, n);
     },
+    [](float* y, const Tap* taps, int count, int64_t at, int64_t n, float scale, const float* gain,
+       const float* valid,
+       float offset) { return visit(n).softmax_weights(y, taps, count, at, n, scale, gain, valid, offset); },
     [](const float* x, const float* valid, int64_t n) { return visit(n).largest(x, valid, n); },
     [](float* x, const float* valid, int64_t n, float offset) {
       return visit(n).exponentials(x, valid, n, offset);

@@ -1,0 +1,82 @@
+"""``check-data``: which pictures of a set can be trained on."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from .arguments import count
+from .errors import CommandError
+from .needs import need
+
+HELP = "Report sizes, broken files and too-small pictures of a data set."
+_SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="as for the command train")
+    parser.add_argument(
+        "--size", type=count, default=256, metavar="N",
+        help="side of the crops; smaller pictures would be enlarged (default: %(default)s)",
+    )  # fmt: skip
+
+
+def run(given: argparse.Namespace) -> None:
+    """Decode every picture and say what was found."""
+    sources = need("models.sources", "train")
+    try:
+        source = sources.open_source(given.data, given.size)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    sizes: Counter[tuple[int, int]] = Counter()
+    broken: list[str] = []
+    for found in _watched(_decoded(source), len(source)):
+        if isinstance(found, str):
+            broken.append(found)
+        else:
+            sizes[found] += 1
+    _report(sizes, broken, given.size)
+
+
+def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
+    """Height and width of each picture, or what is wrong with it."""
+
+    def decode(index: int) -> tuple[int, int] | str:
+        # OSError: photos.PhotoError, whose message names the file.
+        try:
+            return tuple(source.read(index).shape[1:])
+        except OSError as error:
+            return str(error)
+
+    # Pillow decodes outside Python's lock.
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(decode, range(len(source)))
+
+
+def _watched(found: Iterator[Any], total: int) -> Iterator[Any]:
+    """The same, under a progress bar where there is a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(found, "reading", total, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _report(sizes: Counter[tuple[int, int]], broken: list[str], least: int) -> None:
+    small = sum(number for size, number in sizes.items() if min(size) < least)
+    print(f"pictures: {sizes.total()}")
+    for (height, width), number in sizes.most_common(_SHOWN):
+        print(f"  {width} x {height}: {number}")
+    if len(sizes) > _SHOWN:
+        print(f"  and {len(sizes) - _SHOWN} other sizes")
+    print(f"smaller than {least} pixels on a side: {small}")
+    print(f"broken: {len(broken)}")
+    for message in broken[:_SHOWN]:
+        print(f"  {message}")
+    if len(broken) > _SHOWN:
+        print(f"  and {len(broken) - _SHOWN} more")
+    if not sizes:
+        raise CommandError("none of the pictures can be read")

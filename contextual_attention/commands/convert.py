@@ -1,0 +1,61 @@
+"""``convert``: a published checkpoint as a folder of ours."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..options import PRESETS
+from .errors import CommandError
+from .needs import need
+
+HELP = "Turn a published checkpoint of the generator into a folder that from_pretrained reads."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", type=Path, metavar="SRC",
+        help="file of torch.save, .safetensors, .npz of TensorFlow variables, or TensorFlow checkpoint; its "
+             "format is recognised by its keys",
+    )  # fmt: skip
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder to make")
+    for name, choices, text in (
+        ("padding", ("mirror", "same", "zero"), "of the convolutions"),
+        ("attention", tuple(PRESETS), "preset of the attention"),
+        ("channels", ("rgb", "bgr"), "order in which the published network has its colours"),
+    ):
+        parser.add_argument(f"--{name}", choices=choices, help=f"{text}; default: as the format's publisher")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Read, recognise and convert a checkpoint, and write it whole or not at all."""
+    convert = need("models.convert", "models")
+    if given.output.exists():
+        raise CommandError(f"{given.output}: exists; remove it, or name another folder")
+    is_bgr = None if given.channels is None else given.channels == "bgr"
+    try:
+        generator, layout = convert.convert(
+            given.source, padding=given.padding, attention=given.attention, is_bgr=is_bgr
+        )
+    except convert.ConversionError as error:
+        raise CommandError(str(error)) from error
+    print(f"{given.source}: {layout.name}, {layout.origin}")
+    print(", ".join(f"{name}={value}" for name, value in vars(generator.config).items()))
+    _save(generator, given.output)
+    print(f"written: {given.output}")
+
+
+def _save(generator: object, output: Path) -> None:
+    """Into a folder beside the output, which then takes its name: there is never half of one."""
+    if not output.absolute().parent.is_dir():
+        raise CommandError(f"{output}: there is no folder {output.parent}")
+    temporary = Path(tempfile.mkdtemp(prefix=".contextual_attention-", dir=output.absolute().parent))
+    try:
+        made = temporary / output.name
+        generator.save_pretrained(made)
+        os.rename(made, output)
+    finally:
+        shutil.rmtree(temporary)

@@ -1,0 +1,80 @@
+"""``evaluate``: models and simple methods measured on the same pictures and holes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .arguments import count
+from .errors import CommandError
+from .needs import need
+
+HELP = "Measure how well models fill holes: l1, l2, PSNR, TV and SSIM."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, help="as for the command train")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="DIR",
+        help="a run of the command train, or a folder of save_pretrained; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--method", action="append", default=[], metavar="NAME",
+        help="a method without weights, such as mean or grey; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--size", type=count, default=256, help="side of the pictures (default: %(default)s)")
+    parser.add_argument("--masks", default="box", help="box, boxes, free-form, or a folder of masks")
+    parser.add_argument("--box", type=count, help="side of a box (default: half the size, as in the paper)")
+    parser.add_argument("--limit", type=count, metavar="N", help="take the first N pictures")
+    parser.add_argument("--batch", type=count, default=8, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of crops and holes (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+    parser.add_argument(
+        "--output", action="append", default=[], type=Path, metavar="FILE",
+        help="write the table as .md, .csv or .json; may be repeated",
+    )  # fmt: skip
+
+
+def run(given: argparse.Namespace) -> None:
+    """Measure, print the table, and write it."""
+    evaluation = need("models.evaluate", "train")
+    for path in given.output:
+        if path.suffix not in evaluation.WRITERS:
+            raise CommandError(f"--output {path}: expected one of {', '.join(evaluation.WRITERS)}")
+    try:
+        methods = _methods(given, evaluation)
+        scores = evaluation.evaluate(methods, _samples(given), given.limit, given.batch, given.device)
+    # ValueError: what was given. RuntimeError: no such device, out of memory.
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(str(error)) from error
+    for message in scores.broken:
+        print(f"left out: {message}")
+    rows = scores.table()
+    print(evaluation.to_markdown(rows))
+    replace_file = need("models.checkpoint", "train").replace_file
+    for path in given.output:
+        text = evaluation.WRITERS[path.suffix](rows)
+        replace_file(path, lambda file, text=text: file.write(text.encode()))
+        print(f"written: {path}")
+
+
+def _methods(given: argparse.Namespace, evaluation: Any) -> dict[str, Any]:
+    unknown = [name for name in given.method if name not in evaluation.METHODS]
+    if unknown:
+        raise CommandError(f"--method {unknown[0]}: expected one of {', '.join(evaluation.METHODS)}")
+    methods = {name: evaluation.METHODS[name] for name in given.method}
+    methods |= {path: evaluation.model_method(path, given.device) for path in given.model}
+    if not methods:
+        raise CommandError("nothing to measure: give at least one --model or --method")
+    return methods
+
+
+def _samples(given: argparse.Namespace) -> Any:
+    """The whole pictures, as far as they are square, in their order."""
+    config, feed = need("models.config", "train"), need("models.feed", "train")
+    kind = given.masks if given.masks in ("box", "boxes", "free-form") else "folder"
+    folder = given.masks if kind == "folder" else ""
+    masks = config.MaskConfig(kind=kind, box=given.box or given.size // 2, folder=folder)
+    data = config.DataConfig(path=given.data, size=given.size, least_crop=1.0, flip=False)
+    return feed.make_samples(config.TrainConfig(data=data, masks=masks, seed=given.seed))

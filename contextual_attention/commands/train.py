@@ -1,0 +1,143 @@
+"""``train``: the inpainting model from a folder of photographs, on one device or many machines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .arguments import count
+from .errors import CommandError
+from .needs import need
+
+HELP = "Train the inpainting model."
+_CONFIG = "config.json"
+
+# What may change when a run is resumed: nothing that decides which numbers it computes.
+_RESUMABLE = (
+    "steps", "save_every", "keep", "show_every", "data.path", "data.workers", "data.cache",
+    "optimiser.accumulate",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "--data", metavar="DATA",
+        help="a folder, a glob pattern, a list file, hf:owner/name, or procedural: dead leaves, the default",
+    )  # fmt: skip
+    parser.add_argument("--preset", help="paper (default), published (where the code differs), or small")
+    parser.add_argument("--steps", type=count, help="updates of the generator, in all")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", type=_setting, dest="settings",
+        help="change a number of the preset, such as optimiser.batch=8; --dry-run lists them",
+    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and in what memory")
+    machine = parser.add_argument_group("where; under torchrun its processes are taken as they are")
+    machine.add_argument("--accelerator", default="auto", help="cpu, cuda, ... (default: what there is)")
+    machine.add_argument("--devices", type=count, help="of this machine (default: 1)")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Train, until the steps are done or a signal asks to stop."""
+    try:
+        config = _configuration(given)
+    except (ValueError, TypeError) as error:
+        raise CommandError(str(error)) from error
+    if given.dry_run:
+        need("models.estimate", "train").describe(config, print)
+        return
+    _train(config, given)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def _configuration(given: argparse.Namespace) -> Any:
+    """The preset, or the resumed run's configuration, with the changes of the command line."""
+    presets, settings = need("models.config", "train").PRESETS, need("models.settings", "train")
+    changes = dict(given.settings)
+    changes |= {} if given.data is None else {"data.path": given.data}
+    changes |= {} if given.steps is None else {"steps": str(given.steps)}
+    if not given.resume:
+        preset = given.preset or "paper"
+        if preset not in presets:
+            raise CommandError(f"--preset: expected one of {', '.join(presets)}, got {preset}")
+        return settings.change(presets[preset], changes)
+    if given.preset is not None:
+        raise CommandError("--preset: a resumed run has its configuration already; leave it out")
+    fixed = changes.keys() - set(_RESUMABLE)
+    if fixed:
+        raise CommandError(
+            f"{', '.join(sorted(fixed))}: cannot change when a run is resumed, unlike {', '.join(_RESUMABLE)}"
+        )
+    return settings.change(settings.from_dict(_saved(given.out / _CONFIG)), changes)
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CommandError(f"--resume: there is no run in {path.parent} (no {path.name})") from error
+
+
+def _train(config: Any, given: argparse.Namespace) -> None:
+    trainer = need("models.trainer", "train")
+    fabric = _fabric(config, given)
+    try:
+        training = trainer.Trainer(config, fabric, given.out, given.resume)
+        if fabric.is_global_zero:
+            _save(config, given.out / _CONFIG)
+        with _progress(config.steps, training.step, fabric.is_global_zero) as report:
+            finished = training.run(report=report)
+    # ValueError: what the trainer refuses. RuntimeError: NaN, no readable data, no such device or memory.
+    # What a decoding process raises comes with its traceback as text, its message last.
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(str(error).strip().splitlines()[-1]) from error
+    if fabric.is_global_zero:
+        done = "finished" if finished else "stopped as asked; go on with --resume"
+        print(f"step {training.step} of {config.steps}: {done}; the model is {given.out / trainer.MODEL}")
+
+
+def _fabric(config: Any, given: argparse.Namespace) -> Any:
+    launch = need("models.launch", "train")
+    devices = given.devices or 1
+    try:
+        return launch.make_fabric(given.accelerator, devices, config.precision)
+    # Fabric refuses devices that are not there by any of these.
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(f"--accelerator {given.accelerator}, --devices {devices}: {error}") from error
+
+
+def _save(config: Any, path: Path) -> None:
+    """What the run is, for --resume and for its reader."""
+    text = json.dumps(need("models.settings", "train").to_dict(config), indent=1) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    need("models.checkpoint", "train").replace_file(path, lambda file: file.write(text.encode()))
+
+
+@contextmanager
+def _progress(steps: int, done: int, is_shown: bool) -> Iterator[Callable[..., None] | None]:
+    """A progress bar; where there is no terminal, nothing but the end."""
+    if not is_shown:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    with Progress(*bar, TextColumn("{task.description}")) as progress:
+        task = progress.add_task("", total=steps, completed=done)
+
+        def report(step: int, terms: Mapping[str, float]) -> None:
+            shown = f"hole l1 {terms['hole_l1']:.2f} %  distance {terms['whole_distance']:.3g}"
+            progress.update(task, completed=step, description=shown)
+
+        yield report

@@ -1,0 +1,127 @@
+"""attend and attend_backward under the schema of ops.py: checks, sample by sample preparation, casts back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .backward import Backward, Gradients
+from .forward import Forward
+from .plan import Plan, make_plan
+from .problem import Problem
+from .strips import Operands, Statistics
+
+
+def attend(
+    foreground: Tensor,
+    background: Tensor,
+    alpha: Tensor | None,
+    beta: Tensor,
+    valid: Tensor,
+    selected: Tensor | None,
+    value: Tensor,
+    *arguments: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """cells, offsets and statistics; see ops.py."""
+    *options, return_offsets, workspace = arguments
+    problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
+    samples, size = foreground.shape[0], (problem.h, problem.w)
+    # Zeros: strips add to the cells.
+    cells = value.new_zeros(
+        (samples, problem.h + 1, problem.w + 1, problem.value_channels), dtype=torch.float32
+    )
+    offsets = value.new_zeros((samples, 2, *size) if return_offsets else (0,), dtype=torch.int64)
+    statistics = Statistics(*(operands.beta.new_zeros((samples, problem.h * problem.w)) for _ in range(3)))
+    with torch.cuda.device_of(foreground):
+        for first, last, plan in _turns(problem, samples, workspace, False):
+            strips = Forward(problem, plan, operands.samples(first, last), statistics.samples(first, last))
+            strips.run(cells[first:last], offsets[first:last] if return_offsets else None)
+    return cells, offsets, torch.stack(list(vars(statistics).values()), 1).view(samples, 3, *size)
+
+
+def attend_backward(
+    grad_cells: Tensor,
+    foreground: Tensor,
+    background: Tensor,
+    alpha: Tensor | None,
+    beta: Tensor,
+    valid: Tensor,
+    selected: Tensor | None,
+    value: Tensor,
+    statistics: Tensor,
+    *arguments: Any,
+) -> tuple[Tensor, ...]:
+    """Gradients of foreground, background, alpha, beta and value; see ops.py."""
+    *options, needs, workspace = arguments
+    problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
+    samples = foreground.shape[0]
+    inputs = (foreground, background, alpha, beta, value)
+    results = [_zeros(x, foreground) if needs >> i & 1 else None for i, x in enumerate(inputs)]
+    gradients = Gradients(*results[:2], *(_flat(x) for x in results[2:4]), results[4])
+    rows = Statistics(*(x.flatten(1).contiguous() for x in statistics.unbind(1)))
+    output = grad_cells.to(value.dtype).contiguous()
+    with torch.cuda.device_of(foreground):
+        for first, last, plan in _turns(problem, samples if needs else 0, workspace, True):
+            parts = (each.samples(first, last) for each in (operands, rows))
+            Backward(problem, plan, *parts, output[first:last], gradients.samples(first, last)).run()
+    return tuple(
+        foreground.new_empty((0,), dtype=foreground.dtype if x is None else x.dtype)
+        if result is None
+        else result.to(x.dtype)
+        for x, result in zip(inputs, results, strict=True)
+    )
+
+
+def _prepare(
+    foreground: Tensor,
+    background: Tensor,
+    alpha: Tensor | None,
+    beta: Tensor,
+    valid: Tensor,
+    selected: Tensor | None,
+    value: Tensor,
+    options: list[Any],
+) -> tuple[Problem, Operands]:
+    samples, h, w, channels = foreground.shape
+    _, hb, wb, _ = background.shape
+    problem = Problem(channels, value.shape[3], h, w, hb, wb, *options)
+    candidates = -(-hb // problem.stride) * -(-wb // problem.stride)
+    valid = _expand(valid, samples)
+    operands = Operands(
+        foreground.contiguous(),
+        background.contiguous(),
+        None if alpha is None else _expand(alpha, samples),
+        _expand(beta, samples),
+        valid,
+        None if selected is None else _expand(selected, samples),
+        value.contiguous(),
+        candidates - valid.sum(1) if problem.multiplies else None,
+    )
+    return problem, operands
+
+
+def _expand(x: Tensor, samples: int) -> Tensor:
+    """(B or 1, height, width) -> (B, height * width) float32, contiguous."""
+    return x.flatten(1).float().expand(samples, -1).contiguous()
+
+
+def _turns(problem: Problem, samples: int, workspace: int, backward: bool) -> Iterator[tuple[int, int, Plan]]:
+    """(first, last, plan) of the samples that are worked on at once."""
+    if samples == 0:
+        return
+    plan = make_plan(problem, samples, workspace, backward)
+    for first in range(0, samples, plan.samples):
+        yield first, min(first + plan.samples, samples), plan
+
+
+def _zeros(x: Tensor | None, foreground: Tensor) -> Tensor:
+    if x is None:
+        raise RuntimeError("contextual_attention: the gradient of alpha was asked for, but there is no alpha")
+    return torch.zeros(x.shape, dtype=torch.float32, device=foreground.device)
+
+
+def _flat(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.flatten(1)

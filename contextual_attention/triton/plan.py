@@ -1,0 +1,257 @@
+"""How a problem is cut so that its scores fit into the workspace.
+
+Scores exist for one tile of the foreground (a box of pixels) against one block of the background (rows) at a
+time, each larger by what the filters read around it. With the whole background in one block, a strip knows
+its row statistics by itself; with several, a pass of its own over all blocks collects them first. Of the cuts
+that fit the cheapest is taken.
+
+The stages of a strip share a few slots of memory: one is written where another is no longer needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
+
+from .problem import Area, Problem, Window
+
+# Score scratch where the caller sets no bound. A problem that cannot do with it takes the least it needs.
+DEFAULT_WORKSPACE = 256 * 2**20
+# What a strip costs beyond its scores, in scores: a dozen launches.
+_STRIP_COST = 4_000_000
+_GEMM_ROWS = 128
+# Slots begin where a matrix product likes them to; rows of scores have whole sectors.
+_ALIGNMENT = 256
+_ROW = 16
+
+
+class Phase(Enum):
+    """What a pass over all strips is for."""
+
+    STATISTICS = "the sums of the softmax, with several blocks"
+    FORWARD = "the cells"
+    CENTRES = "the sums of the softmax's gradient, with several blocks"
+    BACKWARD = "the gradients"
+
+    @property
+    def is_backward(self) -> bool:
+        return self in (Phase.CENTRES, Phase.BACKWARD)
+
+
+class Stage(NamedTuple):
+    """An array of scores of a strip: its slot, and how far it reaches around tile and block."""
+
+    slot: int
+    p: tuple[int, int]  # rows and columns before and after
+    q: tuple[int, int]
+    cells: int = 0  # rows and columns of cells more than of pixels, at most
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cut: samples at once, the size of a tile, the rows of a block, the bytes of each slot."""
+
+    samples: int
+    rows: int
+    columns: int
+    block_rows: int
+    slots: tuple[int, ...]
+    several: bool  # blocks
+
+    @property
+    def scratch(self) -> int:
+        return sum(self.slots)
+
+    def tiles(self, problem: Problem) -> Iterator[Window]:
+        for top in range(0, problem.h, self.rows):
+            for left in range(0, problem.w, self.columns):
+                rows, columns = min(self.rows, problem.h - top), min(self.columns, problem.w - left)
+                yield Window(top, left, rows, columns, problem.h, problem.w, problem.wraps)
+
+    def blocks(self, problem: Problem) -> Iterator[Window]:
+        for top in range(0, problem.hb, self.block_rows):
+            rows = min(self.block_rows, problem.hb - top)
+            yield Window(top, 0, rows, problem.wb, problem.hb, problem.wb, problem.wraps)
+
+    def strips(self, problem: Problem) -> Iterator[Area]:
+        for tile in self.tiles(problem):
+            for block in self.blocks(problem):
+                yield Area(tile, block)
+
+
+def row_length(columns: int) -> int:
+    """Scores from one foreground pixel to the next."""
+    return -(-columns // _ROW) * _ROW
+
+
+@lru_cache(maxsize=256)
+def stages(problem: Problem, phase: Phase) -> dict[str, Stage]:
+    """The stages of a phase by name. (Reaches of foreground and background differ where taps wrap.)"""
+    sides = min(problem.h, problem.w), min(problem.hb, problem.wb)
+    p, q = (_reaches(problem, phase, side) for side in sides)
+    slots = _slots(problem, phase)
+    found = {name: Stage(slots[name], p[name], q[name]) for name in p}
+    # A patch pastes on the cell of its position and on the next ones; a wrapped window may meet two edges.
+    found["cells"] = Stage(slots["cells"], (0, 0), (0, 0), 1)
+    if phase.is_backward:
+        found["cell gradient"] = found["attention"]._replace(slot=slots["cell gradient"], cells=2)
+        found["gram gradient"] = Stage(slots["gram gradient"], (0, 0), (0, 0))
+    return found
+
+
+def _reaches(problem: Problem, phase: Phase, side: int) -> dict[str, tuple[int, int]]:
+    """(before, after) of every stage of pixels, on a map whose shorter side is `side`."""
+    patch, fuse = problem.patch_reach, problem.fuse_reach(side)
+
+    def wider(reach: tuple[int, int], by: int) -> tuple[int, int]:
+        return reach[0] + by, reach[1] + by
+
+    found: dict[str, tuple[int, int]] = {}
+    if phase is Phase.FORWARD:
+        # The cells of a tile take from the row and the column of pixels before it, too.
+        pasted = (1, 0)
+        weights = wider(pasted, fuse) if problem.after else pasted
+    elif phase is Phase.STATISTICS:
+        pasted = weights = (0, 0)
+    else:
+        product = (patch, patch) if phase is Phase.BACKWARD else (0, 0)
+        pasted = wider(product, fuse) if problem.after or problem.before else product
+        if phase is Phase.CENTRES and not problem.after:
+            pasted = product
+        if phase is Phase.BACKWARD:
+            pasted = (max(pasted[0], 1), pasted[1])
+        weights = wider(pasted, fuse) if problem.after else pasted
+        found |= {"product": product, "attention": pasted}
+    found |= {"final": pasted, "weights": weights}
+    compared = wider(weights, fuse) if problem.before else weights
+    if problem.before:
+        found["similarity"] = compared
+    return found | {"gram": wider(compared, patch)}
+
+
+def _slots(problem: Problem, phase: Phase) -> dict[str, int]:
+    """Where a stage may lie: not where one does that is still read."""
+    if phase.is_backward:
+        return {
+            "gram": 0,
+            "similarity": 3,
+            "weights": 1,
+            "final": 2 if problem.after else 1,
+            "cells": 3,
+            "cell gradient": 3,
+            "attention": 4 if problem.after else 2,
+            "product": 2 if problem.after else 1,
+            "gram gradient": 3,
+        }
+    if problem.before:
+        return {"gram": 0, "similarity": 1, "weights": 0, "final": 0, "cells": 1}
+    if problem.after:
+        return {"gram": 0, "similarity": 1, "weights": 1, "final": 0, "cells": 1}
+    return {"gram": 0, "similarity": 1, "weights": 1, "final": 1, "cells": 0}
+
+
+def _slot_bytes(problem: Problem, phase: Phase, rows: int, columns: int, block_rows: int) -> dict[int, int]:
+    """The most that the stages in each slot take, for one sample."""
+    found: dict[int, int] = {}
+    for stage in stages(problem, phase).values():
+        p = _extent(rows, problem.h, stage.p, stage.cells) * _extent(columns, problem.w, stage.p, stage.cells)
+        q = _extent(block_rows, problem.hb, stage.q, stage.cells) * (problem.wb + bool(stage.cells))
+        found[stage.slot] = max(found.get(stage.slot, 0), 4 * p * row_length(q))
+    return found
+
+
+def _extent(length: int, full: int, reach: tuple[int, int], cells: int) -> int:
+    return min(full + bool(cells), length + sum(reach) + cells)
+
+
+def cut(problem: Problem, backward: bool, samples: int, rows: int, columns: int, block_rows: int) -> Plan:
+    """The plan with these pieces."""
+    several = block_rows < problem.hb
+    phases = [Phase.BACKWARD] if backward else [Phase.FORWARD]
+    if several:
+        phases.append(Phase.CENTRES if backward else Phase.STATISTICS)
+    taken: dict[int, int] = {}
+    for phase in phases:
+        for slot, size in _slot_bytes(problem, phase, rows, columns, block_rows).items():
+            taken[slot] = max(taken.get(slot, 0), size)
+    slots = [-(-samples * taken.get(i, 0) // _ALIGNMENT) * _ALIGNMENT for i in range(max(taken) + 1)]
+    return Plan(samples, rows, columns, block_rows, tuple(slots), several)
+
+
+@lru_cache(maxsize=256)
+def make_plan(problem: Problem, samples: int, workspace: int, backward: bool) -> Plan:
+    """The cheapest plan within `workspace` bytes, 0: within the default, or the least possible.
+
+    Raises:
+        ValueError: No cut fits.
+    """
+    bound = workspace or DEFAULT_WORKSPACE
+    whole = cut(problem, backward, 1, problem.h, problem.w, problem.hb)
+    if whole.scratch <= bound:
+        at_once = min(samples, bound // whole.scratch)
+        # As many in every turn, and the alignment of the slots may ask for one less.
+        for count in range(-(-samples // -(-samples // at_once)), 0, -1):
+            plan = cut(problem, backward, count, problem.h, problem.w, problem.hb)
+            if plan.scratch <= bound:
+                return plan
+    fitting = list(_fitting(problem, backward, bound))
+    if fitting:
+        return min(fitting, key=lambda plan: _cost(problem, plan, backward))
+    least = _least(problem, backward)
+    if workspace:
+        raise ValueError(
+            f"workspace: expected at least {least.scratch} bytes for this problem, got {workspace}"
+        )
+    return least
+
+
+def least_workspace(problem: Problem, backward: bool) -> int:
+    """The fewest bytes that any cut takes."""
+    return _least(problem, backward).scratch
+
+
+def _least(problem: Problem, backward: bool) -> Plan:
+    candidates = (cut(problem, backward, 1, 1, 1, rows) for rows in {1, problem.hb})
+    return min(candidates, key=lambda plan: plan.scratch)
+
+
+def _fitting(problem: Problem, backward: bool, bound: int) -> Iterator[Plan]:
+    """For every size of a tile the whole background, and the largest block, if they fit."""
+    for rows in _parts(problem.h):
+        for columns in _parts(problem.w):
+            for block_rows in _parts(problem.hb):
+                plan = cut(problem, backward, 1, rows, columns, block_rows)
+                if plan.scratch <= bound:
+                    yield plan
+                    break
+
+
+def _parts(length: int) -> list[int]:
+    """Lengths of the pieces, longest first, when something is cut into 1, 2, 3, 4, 6, 8, 12, ... pieces."""
+    found, pieces = [], 1
+    while pieces < length:
+        found.append(-(-length // pieces))
+        pieces = max(pieces + 1, pieces * 4 // 3)
+    return list(dict.fromkeys([*found, 1]))
+
+
+def _cost(problem: Problem, plan: Plan, backward: bool) -> float:
+    """Scores that are made, over all passes: those around a strip with it, and those that paste."""
+    tiles = math.ceil(problem.h / plan.rows) * math.ceil(problem.w / plan.columns)
+    blocks = math.ceil(problem.hb / plan.block_rows)
+    gram = stages(problem, Phase.BACKWARD if backward else Phase.FORWARD)["gram"]
+    p = _extent(plan.rows, problem.h, gram.p, 0) * _extent(plan.columns, problem.w, gram.p, 0)
+    q = _extent(plan.block_rows, problem.hb, gram.q, 0) * problem.wb
+    # A product with fewer rows than a tile of a matrix product takes as long as one with those.
+    pasting = max(plan.rows * plan.columns, _GEMM_ROWS) * plan.block_rows * problem.wb
+    return tiles * blocks * ((1 + plan.several) * (p * q + _STRIP_COST) + pasting)
+
+
+def area(problem: Problem, phase: Phase, name: str, strip: Area) -> Area:
+    """What a stage of pixels covers for a strip."""
+    stage = stages(problem, phase)[name]
+    return strip.around(stage.p, stage.q)

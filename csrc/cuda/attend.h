@@ -1,0 +1,31 @@
+// The operator on a batch, forward and backward, by the CUDA filters.
+#pragma once
+
+#include "pipeline.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+// What the forward writes; each contiguous.
+struct Results {
+  torch::stable::Tensor cells;                   // (B, h+1, w+1, K) float32; zeros unless the plan is whole
+  std::optional<torch::stable::Tensor> offsets;  // (B, 2, h, w) int64
+  torch::stable::Tensor statistics;              // (B, 3, h, w) float32
+};
+
+void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
+            Results& results);
+
+// Gradients, float32, those that are asked for; zeros unless the plan is whole, those of the norms always.
+struct Gradients {
+  torch::stable::Tensor cells;  // of the output, in the dtype of the value
+  std::optional<torch::stable::Tensor> foreground, background, alpha, beta, value;
+
+  bool scores() const { return foreground || background || alpha || beta; }
+};
+
+void attend_backward(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
+                     torch::stable::Tensor& statistics, Gradients& gradients);
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,223 @@
+// The gradients: scores are recomputed from the features and the row statistics.
+//
+//   dE = dO V^T                                dV = E^T dO
+//   dA = D2^T dE                               (the cell sum's transpose)
+//   after:  dX = valid / Z2 (dA - c2), c2 = sum_q A2 dA;  dA1 = D_fuse dX
+//   dL = lambda A1 (dA1 - c1), c1 = sum_q A1 dA1
+//   dS = D_fuse dL (before) or dL;  dR = alpha beta dS;  dG = D_ksize dR
+//   dalpha = sum_q S dS / alpha;  dbeta = sum_p S dS / beta;  df = dG b;  db = dG^T f
+//
+// The centres c1 and c2 need whole rows: a first pass over the tiles collects the sums behind both, or with
+// the whole background at hand the tile itself does (rows.h, pixels.h).
+#include <torch/csrc/stable/ops.h>
+
+#include <algorithm>
+
+#include "attend.h"
+
+namespace contextual_attention {
+namespace gpu {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+class Backward : public Pipeline {
+ public:
+  Backward(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
+           char* scratch, Tensor& statistics, Gradients& gradients)
+      : Pipeline(inputs, executor, plan, group, {kGram, kSpare, kTurns, kWeights}, true, statistics, scratch),
+        gradients_(gradients),
+        wide_(storage_of(inputs.foreground.scalar_type()) == Storage::bfloat16 ? ScalarType::BFloat16
+                                                                               : ScalarType::Float),
+        foreground_(in_dtype(inputs.foreground, wide_)),
+        background_(in_dtype(inputs.background, wide_)),
+        products_(new_sums()),
+        counts_(problem_.after() ? new_sums() : products_),
+        centre_(new_centre()),
+        total_centre_(problem_.after() ? new_centre() : centre_) {}
+
+  void run() {
+    const bool whole_rows = plan_.whole_background(problem_);
+    if (!whole_rows && gradients_.scores()) {
+      for_tiles([&](const Region& own, bool, bool first) {
+        const Stages stages = make_stages(problem_, own, Pass::centres, whole_rows);
+        const ScoreMap weights = make_weights(stages, true);
+        collect_centres(weights, make_cell_gradient(stages), stages, stages.own, first);
+      });
+      finish_centres(everything(), everything());
+    }
+    for_tiles([&](const Region& own, bool first_rows, bool first_columns) {
+      const Stages stages = make_stages(problem_, own, Pass::backward, whole_rows);
+      const ScoreMap weights = make_weights(stages, true);
+      if (gradients_.value) value_gradient(weights, stages.cells, first_rows);
+      if (!gradients_.scores()) return;
+      const ScoreMap cells = make_cell_gradient(stages);
+      if (whole_rows) {
+        const Region& rows = problem_.after() ? stages.weights : stages.logit;
+        collect_centres(weights, cells, stages, {rows.y, rows.x, own.v, own.u}, true);
+        finish_centres(stages.attention, stages.logit);
+      }
+      logit_gradient(weights, cells, stages);
+      const ScoreMap similarities = similarity_gradient(weights, stages);
+      norm_gradients(similarities, stages);
+      feature_gradients(similarities, stages, first_rows, first_columns);
+    });
+  }
+
+ private:
+  // The buffers: the Gram matrix and its gradient; weights, then the logits' gradient; E, dE and more in
+  // turn; similarities, dX, dS.
+  enum : int { kGram, kWeights, kTurns, kSpare };
+
+  static Tensor in_dtype(const Tensor& t, ScalarType dtype) {
+    return t.scalar_type() == dtype ? t : torch::stable::to(t, dtype);
+  }
+  Tensor new_sums() const {
+    return torch::stable::new_empty(
+        inputs_.beta, {group_.count, problem_.h * problem_.w * int64_t(taps_.count())}, ScalarType::Double);
+  }
+  Tensor new_centre() const {
+    return torch::stable::new_empty(inputs_.beta, {group_.count, problem_.h, problem_.w}, ScalarType::Float);
+  }
+  PixelMap<float> centre_map(Tensor& centre) const {
+    return {centre.mutable_data_ptr<float>(), int32_t(problem_.h), int32_t(problem_.w),
+            problem_.h * problem_.w};
+  }
+
+  // dV += E^T dO.
+  void value_gradient(const ScoreMap& weights, const Region& cells, bool first) {
+    const OperandMap summed = sum_cells(weights, cells, kTurns);
+    add_product(map_of(*gradients_.value), cells.v, cells.u, first, matrix(summed).transposed(),
+                rows_of(map_of(gradients_.cells), cells.y, cells.x));
+  }
+
+  // dE = dO V^T.
+  ScoreMap make_cell_gradient(const Stages& stages) {
+    const Region& region = stages.cell_gradient;
+    const ScoreMap cells = scores(kTurns, region);
+    multiply(executor_, samples_, matrix(cells), rows_of(map_of(gradients_.cells), region.y, region.x),
+             columns_of(map_of(inputs_.value), region.v, region.u).transposed());
+    return cells;
+  }
+
+  // The sums behind the centres, of these rows and columns.
+  void collect_centres(const ScoreMap& weights, const ScoreMap& cells, const Stages& stages,
+                       const Region& region, bool first) {
+    const Reduction reduction{region, first};
+    if (!problem_.after()) {
+      executor_.run(CentreSums{weights, cells, reduction, tap_sums(products_), samples_});
+      return;
+    }
+    const ValidSink gradient{scores(kSpare, stages.attention), pixels<bool>(inputs_.valid)};
+    executor_.run(CellGradient<ValidSink>{cells, gradient, stages.attention, samples_});
+    const Shifted shifted = shifted_validity(1);
+    executor_.run(ShiftedCentreSums{weights, gradient.out, reduction, shifted.bits, shifted.sample,
+                                    shifted.group, taps_, tap_sums(products_), tap_sums(counts_), samples_});
+  }
+
+  void finish_centres(const Region& totals, const Region& rows) {
+    FinishCentres finish{tap_sums(products_),
+                         tap_sums(counts_),
+                         taps_,
+                         totals,
+                         reading(statistic(1)),
+                         reading(statistic(2)),
+                         centre_map(centre_),
+                         centre_map(total_centre_),
+                         true,
+                         problem_.after(),
+                         samples_,
+                         totals.rows()};
+    if (problem_.after()) executor_.run(finish);
+    finish.region = rows;
+    finish.items = rows.rows();
+    finish.of_totals = false;
+    executor_.run(finish);
+  }
+
+  // dL, in the place of the weights.
+  void logit_gradient(const ScoreMap& weights, const ScoreMap& cells, const Stages& stages) {
+    const LogitGradientSink logits{weights, problem_.softmax_scale, reading(statistic(1)),
+                                   reading(centre_map(centre_))};
+    if (!problem_.after()) {
+      executor_.run(CellGradient<LogitGradientSink>{cells, logits, stages.logit, samples_});
+      return;
+    }
+    const AttentionGradientSink gradient{scores(kSpare, stages.attention), pixels<bool>(inputs_.valid),
+                                         reading(centre_map(total_centre_)), reading(statistic(2))};
+    executor_.run(CellGradient<AttentionGradientSink>{cells, gradient, stages.attention, samples_});
+    sum_diagonals(problem_.fuse_k, problem_.stride, Plain{gradient.out}, logits, stages.logit);
+  }
+
+  // dS, from dL.
+  ScoreMap similarity_gradient(const ScoreMap& logits, const Stages& stages) {
+    if (!problem_.before()) return logits;
+    const ScoreMap similarities = scores(kSpare, stages.product);
+    if (problem_.wrap()) {
+      // The adjoint runs the passes in reverse order.
+      const ScoreMap columnwise = scores(kTurns, stages.columnwise);
+      sum_wrapped(true, logits, plain(columnwise), stages.columnwise);
+      sum_wrapped(false, columnwise, plain(similarities), stages.product);
+    } else {
+      sum_diagonals(problem_.fuse_k, problem_.stride, Plain{logits}, plain(similarities), stages.product);
+    }
+    return similarities;
+  }
+
+  void norm_gradients(const ScoreMap& similarities, const Stages& stages) {
+    if (!gradients_.alpha && !gradients_.beta) return;
+    const Region& own = stages.own;
+    const PixelMap<const float> alpha = pixels<float>(inputs_.alpha), beta = pixels<float>(inputs_.beta);
+    const NormProductSink sink{scores(kTurns, own), similarities, alpha, beta};
+    sum_diagonals(problem_.ksize, 1, Plain{scores(kGram, stages.gram)}, sink, own);
+    const auto add = [&](Tensor& gradient, const Tensor& sums, const Axis& down, const Axis& right,
+                         const PixelMap<const float>& norm) {
+      const int64_t pixels = int64_t(down.size) * right.size;
+      executor_.run(AddToMap{sums.const_data_ptr<float>(),
+                             gradient.mutable_data_ptr<float>() + group_.first * pixels, down, right, 1,
+                             samples_, pixels, norm});
+    };
+    if (gradients_.alpha)
+      add(*gradients_.alpha, sum_columns(executor_, samples_, matrix(sink.out)), own.y, own.x, alpha);
+    if (gradients_.beta)
+      add(*gradients_.beta, sum_rows(executor_, samples_, matrix(sink.out)), own.v, own.u, beta);
+  }
+
+  // df += dG b and db += dG^T f.
+  void feature_gradients(const ScoreMap& similarities, const Stages& stages, bool first_rows,
+                         bool first_columns) {
+    if (!gradients_.foreground && !gradients_.background) return;
+    const Region& own = stages.own;
+    const OperandMap gram = operand(kGram, own, storage_of(wide_));
+    const Gained products{similarities, pixels<float>(inputs_.alpha), pixels<float>(inputs_.beta)};
+    sum_diagonals(problem_.ksize, 1, products, OperandSink{gram}, own);
+    if (gradients_.foreground)
+      add_product(map_of(*gradients_.foreground), own.y, own.x, first_columns, matrix(gram),
+                  columns_of(map_of(background_), own.v, own.u));
+    if (gradients_.background)
+      add_product(map_of(*gradients_.background), own.v, own.u, first_rows, matrix(gram).transposed(),
+                  rows_of(map_of(foreground_), own.y, own.x));
+  }
+
+  Gradients& gradients_;
+  // Gradients of scores do not fit into float16's range: those are taken with features in float32.
+  const ScalarType wide_;
+  const Tensor foreground_, background_;
+  Tensor products_, counts_;      // (samples, h * w * taps) float64
+  Tensor centre_, total_centre_;  // (samples, h, w)
+};
+
+}  // namespace
+
+void attend_backward(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
+                     Tensor& statistics, Gradients& gradients) {
+  const int64_t batch = inputs.problem.batch;
+  for (int64_t first = 0; first < batch; first += plan.samples)
+    Backward(inputs, executor, plan, {first, std::min(plan.samples, batch - first)}, scratch, statistics,
+             gradients)
+        .run();
+}
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,48 @@
+// How the work of a filter is laid out, on the device (kernels.cu) and in a plain host loop (host.cpp).
+//
+// A body is a small struct of plain values with a `shape`, a number of `samples`, and a call operator for one
+// piece of the work. Nothing here or in the bodies adds floats atomically: results do not depend on the order
+// in which the device runs its threads.
+#pragma once
+
+#include "maps.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+enum class Shape {
+  paths,   // (n, path, x slot, u slot): walks down a diagonal of rows at fixed columns
+  points,  // (n, row, column)
+  rows,    // (n, row, lanes): a warp works on one row
+  items    // (n, i)
+};
+
+// A diagonal of rows: (y, v), (y + 1, v + 1), ... in slots of the two axes.
+struct Path {
+  int32_t y, v, length;
+
+  CA_BOTH static int32_t count(const Region& region) { return region.y.count + region.v.count - 1; }
+  CA_BOTH static Path of(const Region& region, int32_t i) {
+    const int32_t y = i < region.v.count ? 0 : i - region.v.count + 1;
+    const int32_t v = i < region.v.count ? region.v.count - 1 - i : 0;
+    const int32_t down = region.y.count - y, right = region.v.count - v;
+    return {y, v, down < right ? down : right};
+  }
+};
+
+// What the lanes of a row have in common: the host works with one lane.
+struct SingleLane {
+  static constexpr int32_t count = 1;
+  int32_t index = 0;
+
+  template <class T>
+  T sum(T x) const {
+    return x;
+  }
+  float largest(float x) const { return x; }
+  void best(float&, int32_t&) const {}
+  void sync() const {}
+};
+
+}  // namespace gpu
+}  // namespace contextual_attention

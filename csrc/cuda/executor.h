@@ -1,0 +1,51 @@
+// Where a pipeline runs: on the current stream of a CUDA device or, for the tests, on the host.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+
+#include "launch.h"
+#include "launches.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+#if defined(CA_CUDA_ARCHITECTURES)
+constexpr bool kBuiltForCuda = true;
+#else
+constexpr bool kBuiltForCuda = false;
+#endif
+
+class Executor {
+ public:
+  static Executor on_host() { return Executor(-1, nullptr, 0); }
+  // The device's stream is the one that is current in torch.
+  static Executor on_device(int32_t device);
+
+  template <class Body>
+  void run(const Body& body) const {
+    count_launch();
+    if (is_host()) return loop(body);
+    if constexpr (kBuiltForCuda) {
+      const char* error = launch(body, stream_);
+      STD_TORCH_CHECK(error == nullptr, "contextual_attention: CUDA cannot start a kernel: ", error);
+    }
+  }
+
+  bool is_host() const { return device_ < 0; }
+  int32_t device() const { return device_; }
+  // The level 2 cache in bytes.
+  int64_t cache() const { return cache_; }
+  // The bound on the score scratch where the caller sets none: enough for efficient matrix products and few
+  // launches, less on a small device.
+  int64_t default_workspace() const;
+
+ private:
+  Executor(int32_t device, Stream stream, int64_t cache) : device_(device), stream_(stream), cache_(cache) {}
+
+  int32_t device_;
+  Stream stream_;
+  int64_t cache_;
+};
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,37 @@
+// The bodies of the CUDA filters in plain loops: what the tests run where there is no GPU, to check the index
+// arithmetic that the kernels share. One thread, no care for speed.
+#include "launch.h"
+
+namespace contextual_attention {
+namespace gpu {
+namespace {
+
+template <class Body>
+void run_sample(const Body& body, int32_t n) {
+  if constexpr (Body::shape == Shape::paths) {
+    for (int32_t i = 0; i < Path::count(body.region); ++i)
+      for (int32_t x = 0; x < body.region.x.count; ++x)
+        for (int32_t u = 0; u < body.region.u.count; ++u) body(n, Path::of(body.region, i), x, u);
+  } else if constexpr (Body::shape == Shape::points) {
+    for (int32_t row = 0; row < body.rows(); ++row)
+      for (int32_t column = 0; column < body.columns(); ++column) body(n, row, column);
+  } else if constexpr (Body::shape == Shape::rows) {
+    for (int32_t row = 0; row < body.rows(); ++row) body(n, row, SingleLane{});
+  } else {
+    for (int64_t i = 0; i < body.items; ++i) body(n, i);
+  }
+}
+
+}  // namespace
+
+template <class Body>
+void loop(const Body& body) {
+  for (int32_t n = 0; n < body.samples; ++n) run_sample(body, n);
+}
+
+#define CA_LOOP(...) template void loop(const __VA_ARGS__&);
+CA_FOR_EACH_BODY(CA_LOOP)
+#undef CA_LOOP
+
+}  // namespace gpu
+}  // namespace contextual_attention

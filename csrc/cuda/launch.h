@@ -1,0 +1,64 @@
+// Runs the body of a filter for all of its work: on a CUDA stream or, for the tests, in a plain host loop.
+//
+// kernels.cu has no torch header and this one no CUDA header, so that each is compiled by what it needs
+// alone.
+#pragma once
+
+#include "bodies.h"
+#include "cells.h"
+#include "diagonals.h"
+#include "pixels.h"
+#include "rows.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+using Stream = void*;
+
+// Null, or what CUDA says has gone wrong with the launch.
+template <class Body>
+const char* launch(const Body& body, Stream stream);
+
+template <class Body>
+void loop(const Body& body);
+
+// Makes a device the current one of this module's own copy of the CUDA runtime, which torch's guards do not
+// reach: in a thread that has launched nothing yet it would be device 0. Null, or what has gone wrong.
+const char* use_device(int32_t device);
+
+// The level 2 cache of a device in bytes, 0 where it cannot be found out.
+int64_t cache_bytes(int32_t device);
+
+// Every body that the pipeline runs.
+#define CA_FOR_EACH_BODY(X)                 \
+  X(DiagonalSum3<Plain, ScoreSink>)         \
+  X(DiagonalSum3<Plain, NormProductSink>)   \
+  X(DiagonalSum3<Plain, LogitGradientSink>) \
+  X(DiagonalSum3<Gained, ScoreSink>)        \
+  X(DiagonalSum3<Gained, OperandSink>)      \
+  X(DiagonalSum<Plain, ScoreSink>)          \
+  X(DiagonalSum<Plain, NormProductSink>)    \
+  X(DiagonalSum<Plain, LogitGradientSink>)  \
+  X(DiagonalSum<Gained, ScoreSink>)         \
+  X(DiagonalSum<Gained, OperandSink>)       \
+  X(WrappedSum)                             \
+  X(CellSum<1>)                             \
+  X(CellSum<3>)                             \
+  X(CellSumAny)                             \
+  X(CellGradient<ValidSink>)                \
+  X(CellGradient<AttentionGradientSink>)    \
+  X(CellGradient<LogitGradientSink>)        \
+  X(TapBits)                                \
+  X(RowOffsets)                             \
+  X(RowSums)                                \
+  X(CentreSums)                             \
+  X(ShiftedCentreSums)                      \
+  X(RowOffsetsOfLargest)                    \
+  X(FinishStatistics)                       \
+  X(FinishCentres)                          \
+  X(Pack<uint16_t>)                         \
+  X(Pack<uint32_t>)                         \
+  X(AddToMap)
+
+}  // namespace gpu
+}  // namespace contextual_attention

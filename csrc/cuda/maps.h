@@ -1,0 +1,142 @@
+// Where the scores of a tile lie in memory: the index arithmetic that every filter shares, on the device and,
+// for the tests, on the host. No torch and no CUDA headers here.
+//
+// Shape legend: p = (y, x) a foreground pixel of h x w, q = (v, u) a background pixel of hb x wb; of cells
+// there are one more each way. A tile holds an interval of each of the four coordinates.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#define CA_BOTH __host__ __device__ __forceinline__
+#define CA_UNROLL _Pragma("unroll")
+#else
+#define CA_BOTH inline
+#define CA_UNROLL
+#endif
+
+namespace contextual_attention {
+namespace gpu {
+
+// Positions first, first + 1, ... of a line of `size`, which goes on at 0 after its end: where a propagation
+// wraps, a tile at one end of the map reads the other end.
+struct Axis {
+  int32_t first, count, size;
+
+  CA_BOTH int32_t slot(int32_t i) const { return i >= first ? i - first : i - first + size; }
+  CA_BOTH int32_t at(int32_t slot) const { return first + slot < size ? first + slot : first + slot - size; }
+  CA_BOTH bool inside(int32_t i) const { return i >= 0 && i < size; }
+};
+
+struct Region {
+  Axis y, x, v, u;
+
+  CA_BOTH int32_t rows() const { return y.count * x.count; }
+  CA_BOTH int32_t columns() const { return v.count * u.count; }
+};
+
+// The scores of a region for some samples, float32: a row for each p, rows `pitch` apart.
+struct ScoreMap {
+  float* data;
+  Region region;
+  int64_t pitch, sample;
+  int64_t down;  // from (y, x), (v, u) to (y + 1, x), (v + 1, u)
+
+  CA_BOTH float* row(int32_t n, int32_t y, int32_t x) const {
+    return data + n * sample + (int64_t(region.y.slot(y)) * region.x.count + x - region.x.first) * pitch;
+  }
+  CA_BOTH int32_t column(int32_t v, int32_t u) const {
+    return region.v.slot(v) * region.u.count + u - region.u.first;
+  }
+  CA_BOTH float& at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return row(n, y, x)[column(v, u)];
+  }
+  // To (y, x + 1), (v, u + 1).
+  CA_BOTH int64_t right() const { return pitch + 1; }
+};
+
+// A value for every pixel of a map: sample n begins at n * sample (0 where all samples share it).
+template <class T>
+struct PixelMap {
+  T* data;
+  int32_t height, width;
+  int64_t sample;
+
+  CA_BOTH explicit operator bool() const { return data != nullptr; }
+  CA_BOTH bool inside(int32_t row, int32_t column) const {
+    return row >= 0 && row < height && column >= 0 && column < width;
+  }
+  CA_BOTH T& at(int32_t n, int32_t row, int32_t column) const { return of(n)[row * width + column]; }
+  CA_BOTH T* of(int32_t n) const { return data + n * sample; }
+};
+
+// A walk's place in a map of pixels, as a pointer: what is moved on need not be computed again.
+template <class T>
+struct PixelWalk {
+  T* here;
+  int32_t width;
+  bool exists;
+
+  CA_BOTH PixelWalk(const PixelMap<T>& map, int32_t n, int32_t row, int32_t column)
+      : here(map.of(n) + row * map.width + column), width(map.width), exists(map.data != nullptr) {}
+  CA_BOTH explicit operator bool() const { return exists; }
+  CA_BOTH T& operator*() const { return *here; }
+  CA_BOTH void next() { here += width; }
+};
+
+enum class Storage : int32_t { float32, bfloat16, float16 };
+
+CA_BOTH int64_t bytes_of(Storage storage) { return storage == Storage::float32 ? 4 : 2; }
+
+CA_BOTH uint16_t to_bfloat16(float x) {
+#if defined(__CUDACC__)
+  return __bfloat16_as_ushort(__float2bfloat16_rn(x));
+#else
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  if (x != x) return 0x7fc0;
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);  // to nearest, ties to even
+#endif
+}
+
+CA_BOTH uint16_t to_float16(float x) {
+#if defined(__CUDACC__)
+  return __half_as_ushort(__float2half_rn(x));
+#else
+  const _Float16 rounded = static_cast<_Float16>(x);
+  uint16_t bits;
+  __builtin_memcpy(&bits, &rounded, 2);
+  return bits;
+#endif
+}
+
+// A score map that a matrix product takes, in the type of its other operand.
+struct OperandMap {
+  void* data;
+  Storage storage;
+  Region region;
+  int64_t pitch, sample, down;
+
+  CA_BOTH int64_t index(int32_t n, int32_t row, int32_t column) const {
+    return n * sample + row * pitch + column;
+  }
+  CA_BOTH void store(int64_t at, float value) const {
+    if (storage == Storage::float32)
+      static_cast<float*>(data)[at] = value;
+    else
+      static_cast<uint16_t*>(data)[at] =
+          storage == Storage::bfloat16 ? to_bfloat16(value) : to_float16(value);
+  }
+};
+
+// Positions of a wrapped sum: `position` runs over the end of its line into the next one.
+CA_BOTH void carry(int32_t& line, int32_t& position, int32_t size) {
+  for (; position < 0; position += size) --line;
+  for (; position >= size; position -= size) ++line;
+}
+
+}  // namespace gpu
+}  // namespace contextual_attention

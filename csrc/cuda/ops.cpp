@@ -1,0 +1,191 @@
+// The CUDA implementation of the operator, behind the schemas of contextual_attention/ops.py; and the same
+// pipeline on CPU tensors, for the tests, as attend_cuda_on_host and attend_cuda_on_host_backward.
+//
+// Nothing here waits for the device or reads its memory, and no shape depends on what a tensor holds: a call
+// can be captured in a CUDA graph.
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "../arguments.h"
+#include "attend.h"
+
+namespace contextual_attention {
+namespace gpu {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+Tensor as_float(const Tensor& t) {
+  return torch::stable::contiguous(
+      t.scalar_type() == ScalarType::Float ? t : torch::stable::to(t, ScalarType::Float));
+}
+
+Inputs inputs_of(const Arguments& a, const Problem& problem) {
+  STD_TORCH_CHECK(a.foreground.scalar_type() == a.background.scalar_type(),
+                  "contextual_attention: foreground and background must have the same dtype");
+  std::optional<Tensor> alpha, selected;
+  if (a.alpha) alpha = as_float(*a.alpha);
+  if (a.selected) selected = torch::stable::contiguous(*a.selected);
+  return {problem,
+          torch::stable::contiguous(a.foreground),
+          torch::stable::contiguous(a.background),
+          alpha,
+          as_float(a.beta),
+          torch::stable::contiguous(a.valid),
+          selected,
+          torch::stable::contiguous(a.value)};
+}
+
+void check_one_device(const Arguments& a) {
+  const auto same = [&](const Tensor& t) {
+    return t.device().type() == a.foreground.device().type() &&
+           t.get_device_index() == a.foreground.get_device_index();
+  };
+  STD_TORCH_CHECK(same(a.background) && same(a.beta) && same(a.valid) && same(a.value) &&
+                      (!a.alpha || same(*a.alpha)) && (!a.selected || same(*a.selected)),
+                  "contextual_attention: all operands must be on the same device");
+}
+
+Plan plan_for(const Problem& p, const Executor& executor, int64_t workspace, bool backward) {
+  const int64_t bound = workspace > 0 ? workspace : executor.default_workspace();
+  const Plan plan = make_plan(p, bound, executor.cache(), backward);
+  if (plan.samples > 0) return plan;
+  // Only a problem that cannot do with the default takes more, the least it needs.
+  const Plan least = least_plan(p, backward);
+  STD_TORCH_CHECK(workspace == 0, "contextual_attention: workspace: expected at least ", least.bytes,
+                  " bytes for this problem, got ", workspace);
+  return least;
+}
+
+Tensor new_scratch(const Inputs& inputs, const Plan& plan) {
+  return torch::stable::new_empty(inputs.beta, {std::max<int64_t>(1, plan.bytes)}, ScalarType::Byte);
+}
+
+// A result that the tiles add to, or that a single one writes.
+Tensor new_result(const Tensor& like, const Plan& plan, const Problem& p,
+                  torch::headeronly::IntHeaderOnlyArrayRef sizes) {
+  return plan.whole(p) ? torch::stable::new_empty(like, sizes, ScalarType::Float)
+                       : torch::stable::new_zeros(like, sizes, ScalarType::Float);
+}
+
+std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Arguments& arguments,
+                                           const Problem& p, bool return_offsets, int64_t workspace) {
+  const Inputs inputs = inputs_of(arguments, p);
+  const Plan plan = plan_for(p, executor, workspace, false);
+  Tensor scratch = new_scratch(inputs, plan);
+  const int64_t cells[] = {p.batch, p.h + 1, p.w + 1, p.value_channels};
+  Results results{new_result(inputs.beta, plan, p, {cells, 4}), std::nullopt,
+                  torch::stable::new_empty(inputs.beta, {p.batch, 3, p.h, p.w}, ScalarType::Float)};
+  const Tensor none = torch::stable::new_empty(inputs.beta, {0}, ScalarType::Long);
+  if (return_offsets)
+    results.offsets = torch::stable::new_empty(inputs.beta, {p.batch, 2, p.h, p.w}, ScalarType::Long);
+  attend(inputs, executor, plan, static_cast<char*>(scratch.mutable_data_ptr()), results);
+  return {results.cells, results.offsets ? *results.offsets : none, results.statistics};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& executor,
+                                                            const Arguments& arguments, const Problem& p,
+                                                            const Tensor& grad_cells,
+                                                            const Tensor& statistics, int64_t needs,
+                                                            int64_t workspace) {
+  check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
+  check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});
+  const Inputs inputs = inputs_of(arguments, p);
+  const Plan plan = plan_for(p, executor, workspace, true);
+  Tensor scratch = new_scratch(inputs, plan);
+  Tensor rows = as_float(statistics);
+  Gradients gradients{torch::stable::contiguous(torch::stable::to(grad_cells, inputs.value.scalar_type())),
+                      {},
+                      {},
+                      {},
+                      {},
+                      {}};
+  const Tensor* operands[] = {&inputs.foreground, &inputs.background, inputs.alpha ? &*inputs.alpha : nullptr,
+                              &inputs.beta, &inputs.value};
+  std::optional<Tensor>* wanted[] = {&gradients.foreground, &gradients.background, &gradients.alpha,
+                                     &gradients.beta, &gradients.value};
+  for (int i = 0; i < 5; ++i) {
+    if (!(needs >> i & 1)) continue;
+    STD_TORCH_CHECK(operands[i],
+                    "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
+    const bool is_norm = i == 2 || i == 3;
+    *wanted[i] = is_norm ? torch::stable::new_zeros(*operands[i], operands[i]->sizes(), ScalarType::Float)
+                         : new_result(*operands[i], plan, p, operands[i]->sizes());
+  }
+  attend_backward(inputs, executor, plan, static_cast<char*>(scratch.mutable_data_ptr()), rows, gradients);
+  const Tensor* originals[] = {&arguments.foreground, &arguments.background,
+                               arguments.alpha ? &*arguments.alpha : nullptr, &arguments.beta,
+                               &arguments.value};
+  const auto result = [&](int i) {
+    const ScalarType dtype = originals[i] ? originals[i]->scalar_type() : inputs.foreground.scalar_type();
+    if (!*wanted[i]) return torch::stable::new_empty(inputs.foreground, {0}, dtype);
+    return dtype == ScalarType::Float ? **wanted[i] : torch::stable::to(**wanted[i], dtype);
+  };
+  return {result(0), result(1), result(2), result(3), result(4)};
+}
+
+// Where the operator of a registration runs: run(tensor, f) calls f(executor).
+struct OnDevice {
+  template <class Run>
+  static auto run(const Tensor& tensor, const Run& run) {
+    const torch::stable::accelerator::DeviceGuard guard(tensor.get_device_index());
+    return run(Executor::on_device(tensor.get_device_index()));
+  }
+};
+
+struct OnHost {
+  template <class Run>
+  static auto run(const Tensor&, const Run& run) {
+    return run(Executor::on_host());
+  }
+};
+
+template <class Place>
+std::tuple<Tensor, Tensor, Tensor> attend(Tensor foreground, Tensor background, std::optional<Tensor> alpha,
+                                          Tensor beta, Tensor valid, std::optional<Tensor> selected,
+                                          Tensor value, double softmax_scale, int64_t ksize, int64_t stride,
+                                          int64_t fuse_k, int64_t propagation, int64_t masking,
+                                          bool return_offsets, int64_t workspace) {
+  const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
+  const Problem p = checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
+  check_one_device(arguments);
+  return Place::run(foreground, [&](const Executor& executor) {
+    return forward(executor, arguments, p, return_offsets, workspace);
+  });
+}
+
+template <class Place>
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward(
+    Tensor grad_cells, Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta,
+    Tensor valid, std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale,
+    int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs,
+    int64_t workspace) {
+  const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
+  const Problem p = checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
+  check_one_device(arguments);
+  return Place::run(foreground, [&](const Executor& executor) {
+    return backward(executor, arguments, p, grad_cells, statistics, needs, workspace);
+  });
+}
+
+}  // namespace
+
+#if defined(CA_CUDA_ARCHITECTURES)
+STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CUDA, m) {
+  m.impl("attend", TORCH_BOX(&attend<OnDevice>));
+  m.impl("attend_backward", TORCH_BOX(&attend_backward<OnDevice>));
+}
+#endif
+
+STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
+  m.impl("attend_cuda_on_host", TORCH_BOX(&attend<OnHost>));
+  m.impl("attend_cuda_on_host_backward", TORCH_BOX(&attend_backward<OnHost>));
+}
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,182 @@
+#include "pipeline.h"
+
+#include <torch/csrc/stable/ops.h>
+
+#include <algorithm>
+
+namespace contextual_attention {
+namespace gpu {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// exp(+-40) and sums of it are far from the ends of float32; see attention.md, "Numbers that bite".
+constexpr float kSafeLogit = 40;
+
+// With both norms divided by, a similarity is at most 1, and a propagated one at most the number of taps.
+bool is_bounded(const Inputs& inputs) {
+  const Problem& p = inputs.problem;
+  const float taps = p.before() ? float(p.fuse_k * p.fuse_k) : 1.0f;
+  return inputs.alpha && p.softmax_scale * taps <= kSafeLogit;
+}
+
+Taps taps_of(const Problem& p) { return p.after() ? Taps{int32_t(p.fuse_k), int32_t(p.stride)} : Taps{1, 1}; }
+
+ScalarType dtype_of(Storage storage) {
+  if (storage == Storage::float32) return ScalarType::Float;
+  return storage == Storage::bfloat16 ? ScalarType::BFloat16 : ScalarType::Half;
+}
+
+int64_t entry_bytes(ScalarType dtype) { return bytes_of(storage_of(dtype)); }
+
+bool lie_together(const Axis& down, const Axis& right) {
+  return right.count == right.size && down.first + down.count <= down.size;
+}
+
+}  // namespace
+
+Storage storage_of(ScalarType dtype) {
+  if (dtype == ScalarType::Float) return Storage::float32;
+  if (dtype == ScalarType::BFloat16) return Storage::bfloat16;
+  STD_TORCH_CHECK(dtype == ScalarType::Half,
+                  "contextual_attention: operands must be float32, bfloat16 or float16");
+  return Storage::float16;
+}
+
+Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
+                   const Uses& uses, bool backward, Tensor& statistics, char* scratch)
+    : inputs_(inputs),
+      problem_(inputs.problem),
+      executor_(executor),
+      plan_(plan),
+      group_(group),
+      samples_(int32_t(group.count)),
+      uses_(uses),
+      bounded_(is_bounded(inputs)),
+      taps_(taps_of(inputs.problem)),
+      statistics_(statistics),
+      sums_(torch::stable::new_empty(inputs.beta, {group.count, problem_.h * problem_.w * taps_.count()},
+                                     ScalarType::Double)),
+      valid_count_(count_valid()) {
+  const Buffers buffers = make_buffers(problem_, plan.tile, backward);
+  const auto take = [&](int64_t bytes) {
+    char* begin = scratch;
+    scratch += plan.samples * ((bytes + 255) / 256 * 256);
+    return begin;
+  };
+  for (int i = 0; i < Buffers::kScores; ++i) {
+    sizes_[i] = buffers.scores[i];
+    buffers_[i] = take(buffers.scores[i]);
+  }
+  rows_ = take(buffers.rows);
+  columns_ = take(buffers.columns);
+  product_ = take(buffers.product);
+}
+
+// Invalid candidates take part in the softmax unless they are excluded.
+std::optional<Tensor> Pipeline::count_valid() const {
+  if (problem_.masking == Masking::exclude) return std::nullopt;
+  count_launch();
+  const int64_t axes[] = {1, 2};
+  return torch::stable::sum(inputs_.valid, torch::headeronly::IntHeaderOnlyArrayRef(axes, 2));
+}
+
+Region Pipeline::everything() const {
+  const auto all = [](int64_t size) { return Axis{0, int32_t(size), int32_t(size)}; };
+  return {all(problem_.h), all(problem_.w), all(problem_.hb), all(problem_.wb)};
+}
+
+void Pipeline::for_tiles(const std::function<void(const Region&, bool, bool)>& each) const {
+  const auto axis = [](int64_t first, int64_t count, int64_t size) {
+    return Axis{int32_t(first), int32_t(std::min(count, size - first)), int32_t(size)};
+  };
+  const Problem& p = problem_;
+  const TileSize& t = plan_.tile;
+  for (int64_t y = 0; y < p.h; y += t.y)
+    for (int64_t x = 0; x < p.w; x += t.x)
+      for (int64_t v = 0; v < p.hb; v += t.v)
+        for (int64_t u = 0; u < p.wb; u += t.u)
+          each({axis(y, t.y, p.h), axis(x, t.x, p.w), axis(v, t.v, p.hb), axis(u, t.u, p.wb)},
+               y == 0 && x == 0, v == 0 && u == 0);
+}
+
+ScoreMap Pipeline::scores(int buffer, const Region& region) const {
+  const int64_t pitch = pitch_of(region), sample = region.rows() * pitch;
+  STD_TORCH_CHECK(sample * int64_t(sizeof(float)) <= sizes_[buffer],
+                  "contextual_attention: internal error: a tile exceeds its buffer");
+  const int64_t down = region.x.count * pitch + region.u.count;
+  return {reinterpret_cast<float*>(buffers_[buffer]), region, pitch, sample, down};
+}
+
+OperandMap Pipeline::operand(int buffer, const Region& region, Storage storage) const {
+  const ScoreMap map = scores(buffer, region);
+  return {map.data, storage, region, map.pitch, map.sample, map.down};
+}
+
+Matrix Pipeline::matrix(const ScoreMap& s) const {
+  return {s.data, ScalarType::Float, s.region.rows(), s.region.columns(), s.pitch, 1, s.sample};
+}
+
+Matrix Pipeline::matrix(const OperandMap& s) const {
+  return {s.data, dtype_of(s.storage), s.region.rows(), s.region.columns(), s.pitch, 1, s.sample};
+}
+
+Matrix Pipeline::rows_of(const Map& map, const Axis& down, const Axis& right) {
+  return packed(map, down, right, rows_);
+}
+
+Matrix Pipeline::columns_of(const Map& map, const Axis& down, const Axis& right) {
+  return packed(map, down, right, columns_);
+}
+
+Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, char* buffer) {
+  const int64_t rows = int64_t(down.count) * right.count, depth = map.depth, bytes = entry_bytes(map.dtype);
+  const int64_t sample = int64_t(down.size) * right.size * depth;
+  char* first = static_cast<char*>(map.data) + group_.first * sample * bytes;
+  if (lie_together(down, right))
+    return {
+        first + int64_t(down.first) * right.size * depth * bytes, map.dtype, rows, depth, depth, 1, sample};
+  const auto pack = [&](auto entry) {
+    using Entry = decltype(entry);
+    executor_.run(Pack<Entry>{reinterpret_cast<const Entry*>(first), reinterpret_cast<Entry*>(buffer), down,
+                              right, int32_t(depth), samples_, sample});
+  };
+  if (bytes == 4)
+    pack(uint32_t{});
+  else
+    pack(uint16_t{});
+  return {buffer, map.dtype, rows, depth, depth, 1, rows * depth};
+}
+
+void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
+                           const Matrix& b) {
+  const int64_t rows = int64_t(down.count) * right.count, depth = map.depth;
+  const int64_t sample = int64_t(down.size) * right.size * depth;
+  float* first = static_cast<float*>(map.data) + group_.first * sample;
+  if (fresh && lie_together(down, right)) {
+    const Matrix out{
+        first + int64_t(down.first) * right.size * depth, ScalarType::Float, rows, depth, depth, 1, sample};
+    return multiply(executor_, samples_, out, a, b);
+  }
+  multiply(executor_, samples_, {product_, ScalarType::Float, rows, depth, depth, 1, rows * depth}, a, b);
+  executor_.run(AddToMap{
+      reinterpret_cast<const float*>(product_), first, down, right, int32_t(depth), samples_, sample, {}});
+}
+
+ScoreSink Pipeline::plain(const ScoreMap& out) const {
+  return {out, 1.0f, {}, {}, ScoreSink::Kind::plain, {}, {}, {}};
+}
+
+PixelMap<float> Pipeline::statistic(int which) const {
+  const int64_t pixels = problem_.h * problem_.w;
+  return {statistics_.mutable_data_ptr<float>() + (group_.first * 3 + which) * pixels, int32_t(problem_.h),
+          int32_t(problem_.w), 3 * pixels};
+}
+
+TapSums Pipeline::tap_sums(Tensor& sums) const {
+  return {sums.mutable_data_ptr<double>(), problem_.h * problem_.w, int32_t(problem_.w), taps_.count()};
+}
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,152 @@
+// What forward and backward share: the operands of a group of samples, the buffers of a tile, and the way
+// from features to softmax weights.
+//
+//   GEMM  G = f b^T  ->  filter 1 (D_ksize, norms, [propagation], validity, exp, row sums)
+//         ->  filter 2 ([propagation, rescaling], cell sum)  ->  GEMM  O = E V
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+
+#include <functional>
+#include <optional>
+
+#include "executor.h"
+#include "plan.h"
+#include "products.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+// The operands of a call, contiguous; foreground and background share a dtype with each other.
+struct Inputs {
+  Problem problem;
+  torch::stable::Tensor foreground, background;
+  std::optional<torch::stable::Tensor> alpha;  // float32, as beta
+  torch::stable::Tensor beta, valid;
+  std::optional<torch::stable::Tensor> selected;
+  torch::stable::Tensor value;
+};
+
+// Samples first ... first + count, worked on at once.
+struct Group {
+  int64_t first, count;
+};
+
+Storage storage_of(torch::headeronly::ScalarType dtype);
+
+class Pipeline {
+ protected:
+  // A map of pixels or cells with `depth` entries each, contiguous, for the whole batch.
+  struct Map {
+    void* data;
+    torch::headeronly::ScalarType dtype;
+    int64_t depth;
+  };
+  static Map map_of(const torch::stable::Tensor& t) {
+    return {const_cast<void*>(t.const_data_ptr()), t.scalar_type(), t.size(3)};
+  }
+  // Which of the buffers holds what.
+  struct Uses {
+    int gram, similarity, rowwise, weights;
+  };
+
+  Pipeline(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
+           const Uses& uses, bool backward, torch::stable::Tensor& statistics, char* scratch);
+
+  // Every pixel of both maps.
+  Region everything() const;
+  // each(own pixels, first tile of the foreground, first of the background).
+  void for_tiles(const std::function<void(const Region&, bool, bool)>& each) const;
+
+  // Weights exp(logit - offset) of the valid, where the offsets are known or not needed, else logits.
+  ScoreMap make_weights(const Stages& stages, bool statistics_are_known);
+  // Row sums over the own columns of what make_weights made; logits become weights.
+  void collect_statistics(const ScoreMap& weights, const Stages& stages, bool first);
+  void finish_statistics(const Region& rows, const Region& totals);
+
+  template <class Source, class Sink>
+  void sum_diagonals(int64_t k, int64_t step, const Source& source, const Sink& sink, const Region& region);
+  void sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSink& sink, const Region& region);
+  // E, from the weights.
+  OperandMap sum_cells(const ScoreMap& weights, const Region& cells, int buffer);
+
+  ScoreMap scores(int buffer, const Region& region) const;
+  OperandMap operand(int buffer, const Region& region, Storage storage) const;
+  Matrix matrix(const ScoreMap& scores) const;
+  Matrix matrix(const OperandMap& scores) const;
+  // The pixels of a tile: in place where they lie together, else packed.
+  Matrix rows_of(const Map& map, const Axis& down, const Axis& right);
+  Matrix columns_of(const Map& map, const Axis& down, const Axis& right);
+  // map += a * b at the pixels of a tile; `fresh`: they hold nothing yet.
+  void add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
+                   const Matrix& b);
+
+  ScoreSink plain(const ScoreMap& out) const;
+  template <class T>
+  PixelMap<const T> pixels(const torch::stable::Tensor& map) const;
+  template <class T>
+  PixelMap<const T> pixels(const std::optional<torch::stable::Tensor>& map) const;
+  // Offset, inverse sum, inverse total.
+  PixelMap<float> statistic(int which) const;
+  TapSums tap_sums(torch::stable::Tensor& sums) const;
+  template <class T>
+  static PixelMap<const T> reading(const PixelMap<T>& map) {
+    return {map.data, map.height, map.width, map.sample};
+  }
+
+  // Validity under the shifts of the taps, for the sums of a propagation after the softmax.
+  struct Shifted {
+    const uint32_t* bits;
+    int64_t sample, group;
+  };
+  // Of q + sign * d for every tap d; kept until the next call.
+  Shifted shifted_validity(int sign);
+
+  const Inputs& inputs_;
+  const Problem& problem_;
+  const Executor& executor_;
+  const Plan& plan_;
+  const Group group_;
+  const int32_t samples_;
+  const Uses uses_;
+  // |logit| is so small that exp(logit) itself is safe: no offset.
+  const bool bounded_;
+  const Taps taps_;
+
+ private:
+  Matrix packed(const Map& map, const Axis& down, const Axis& right, char* buffer);
+  std::optional<torch::stable::Tensor> count_valid() const;
+
+  torch::stable::Tensor& statistics_;
+  torch::stable::Tensor sums_;
+  std::optional<torch::stable::Tensor> valid_count_, bits_;
+  int bits_sign_ = 0;
+  char* buffers_[Buffers::kScores];
+  int64_t sizes_[Buffers::kScores];
+  char *rows_, *columns_, *product_;
+};
+
+template <class Source, class Sink>
+void Pipeline::sum_diagonals(int64_t k, int64_t step, const Source& source, const Sink& sink,
+                             const Region& region) {
+  if (k == 3 && step == 1)
+    executor_.run(DiagonalSum3<Source, Sink>{source, sink, region, samples_});
+  else
+    executor_.run(
+        DiagonalSum<Source, Sink>{source, sink, region, samples_, int32_t(k / 2 * step), int32_t(step)});
+}
+
+template <class T>
+PixelMap<const T> Pipeline::pixels(const torch::stable::Tensor& map) const {
+  const int64_t size = map.size(1) * map.size(2), sample = map.size(0) == 1 ? 0 : size;
+  return {map.const_data_ptr<T>() + group_.first * sample, int32_t(map.size(1)), int32_t(map.size(2)),
+          sample};
+}
+
+template <class T>
+PixelMap<const T> Pipeline::pixels(const std::optional<torch::stable::Tensor>& map) const {
+  return map ? pixels<T>(*map) : PixelMap<const T>{};
+}
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,238 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+namespace contextual_attention {
+namespace gpu {
+namespace {
+
+Axis dilated(const Axis& axis, int64_t radius, bool ring) {
+  const int64_t first = axis.first - radius, end = int64_t(axis.first) + axis.count + radius;
+  if (ring && end - first < axis.size)
+    return {int32_t(floor_mod(first, axis.size)), int32_t(end - first), axis.size};
+  const int64_t low = ring ? 0 : std::max<int64_t>(0, first);
+  const int64_t high = ring ? axis.size : std::min<int64_t>(axis.size, end);
+  return {int32_t(low), int32_t(high - low), axis.size};
+}
+
+Region dilated(const Problem& p, const Region& region, int64_t radius) {
+  if (radius == 0) return region;
+  if (p.wrap())  // as wide as the maps already
+    return {dilated(region.y, radius, true), region.x, dilated(region.v, radius, true), region.u};
+  return {dilated(region.y, radius, false), dilated(region.x, radius, false),
+          dilated(region.v, radius, false), dilated(region.u, radius, false)};
+}
+
+// The rows that the left-right pass reads where it runs over row ends.
+Region crossed(const Problem& p, const Region& region) {
+  if (!p.wrap() || p.fuse_radius() == 0) return region;
+  return {dilated(region.y, ceil_div(p.fuse_radius(), p.w), true), region.x,
+          dilated(region.v, ceil_div(p.fuse_radius(), p.wb), true), region.u};
+}
+
+// The cells that a tile answers for.
+Axis owned_cells(const Axis& pixels) {
+  const int32_t last = pixels.first + pixels.count == pixels.size ? 1 : 0;
+  return {pixels.first, pixels.count + last, pixels.size + 1};
+}
+
+// The cells that pixels cover; a line that runs over its end covers one more.
+Axis covered_cells(const Axis& pixels) {
+  const int32_t over = pixels.first + pixels.count > pixels.size ? 1 : 0;
+  const int32_t count = pixels.count + 1 + over, size = pixels.size + 1;
+  return count < size ? Axis{pixels.first, count, size} : Axis{0, size, size};
+}
+
+// The pixels that paste into the owned cells.
+Axis pasting(const Axis& pixels) {
+  const int32_t before = pixels.first > 0 ? 1 : 0;
+  return {pixels.first - before, pixels.count + before, pixels.size};
+}
+
+template <class Make>
+Region each_axis(const Region& r, Make make) {
+  return {make(r.y), make(r.x), make(r.v), make(r.u)};
+}
+
+void add_backward_stages(const Problem& p, Pass pass, bool whole_background, Stages& stages) {
+  const int64_t fuse = p.fuse_radius(), after = p.after() ? fuse : 0;
+  if (pass == Pass::centres) {
+    stages.attention = dilated(p, stages.own, after);
+    stages.weights = stages.own;
+  } else {
+    stages.product = dilated(p, stages.own, p.patch_radius());
+    stages.columnwise = crossed(p, stages.product);
+    stages.logit = dilated(p, stages.columnwise, p.before() ? fuse : 0);
+    stages.attention = dilated(p, stages.logit, after);
+    // The sums behind the centres of `attention` read one window further; E the pixels before the own ones.
+    const bool sums = whole_background && p.after();
+    const Region pasted = dilated(p, stages.own, 1 + after);
+    const Region read = sums ? dilated(p, stages.attention, fuse) : stages.logit;
+    stages.weights = {
+        read.y.count > pasted.y.count ? read.y : pasted.y, read.x.count > pasted.x.count ? read.x : pasted.x,
+        read.v.count > pasted.v.count ? read.v : pasted.v, read.u.count > pasted.u.count ? read.u : pasted.u};
+  }
+  stages.cell_gradient = each_axis(stages.attention, covered_cells);
+}
+
+int64_t score_bytes(const Region& region) {
+  return int64_t(region.rows()) * pitch_of(region) * int64_t(sizeof(float));
+}
+
+// Rounded so that every buffer begins where a vector may be loaded.
+int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+// The stages of a tile that no edge cuts: none is larger. Cells as if it were the last of each line.
+Stages largest_stages(const Problem& p, const TileSize& t, bool backward) {
+  constexpr int32_t kAway = 1 << 20;
+  const auto axis = [](int64_t count, int64_t size) {
+    return Axis{kAway, int32_t(count), int32_t(size) + 2 * kAway};
+  };
+  const bool whole_background = t.v >= p.hb && t.u >= p.wb;
+  Stages s = make_stages(p, {axis(t.y, p.h), axis(t.x, p.w), axis(t.v, p.hb), axis(t.u, p.wb)},
+                         backward ? Pass::backward : Pass::forward, whole_background);
+  const auto cut = [&](Region& r, int32_t more) {
+    const auto cut_axis = [more](Axis& a, int64_t size) {
+      a.count = std::min(a.count, int32_t(size) + more);
+    };
+    cut_axis(r.y, p.h), cut_axis(r.x, p.w), cut_axis(r.v, p.hb), cut_axis(r.u, p.wb);
+  };
+  for (Region* r :
+       {&s.gram, &s.similarity, &s.rowwise, &s.weights, &s.attention, &s.logit, &s.columnwise, &s.product})
+    cut(*r, 0);
+  // A line that runs over its end covers one cell more.
+  if (p.wrap()) ++s.cell_gradient.y.count, ++s.cell_gradient.v.count;
+  s.cells = each_axis(s.own, [](const Axis& a) { return Axis{a.first, a.count + 1, a.size + 1}; });
+  cut(s.cell_gradient, 1);
+  return s;
+}
+
+// Edges that cut a line into about equal pieces, the longest first.
+std::vector<int64_t> tile_edges(int64_t longest) {
+  std::vector<int64_t> edges;
+  for (int64_t pieces = 1; pieces < longest; pieces += std::max<int64_t>(1, pieces / 16))
+    if (edges.empty() || ceil_div(longest, pieces) < edges.back()) edges.push_back(ceil_div(longest, pieces));
+  edges.push_back(1);
+  return edges;
+}
+
+TileSize tile_of(const Problem& p, int64_t foreground_edge, int64_t background_edge) {
+  return {std::min(p.h, foreground_edge), p.wrap() ? p.w : std::min(p.w, foreground_edge),
+          std::min(p.hb, background_edge), p.wrap() ? p.wb : std::min(p.wb, background_edge)};
+}
+
+Plan plan_of(const Problem& p, const TileSize& tile, bool backward) {
+  const Buffers buffers = make_buffers(p, tile, backward);
+  return {tile, 1, buffers.total()};
+}
+
+// Estimated, not measured: a device that does 800 TFLOP/s, moves 4 TB/s and three times that within its level
+// 2 cache, and takes 3 us to be handed a launch. In flop for one sample, forward or backward.
+double cost(const Problem& p, const Plan& plan, int64_t cache, bool backward) {
+  constexpr double kLaunch = 2.4e9, kCachedByte = 65, kByte = 200;
+  const double byte = plan.bytes <= cache ? kCachedByte : kByte;
+  const double c = double(p.channels), k = double(p.value_channels);
+  const TileSize& t = plan.tile;
+  const double tiles =
+      double(ceil_div(p.h, t.y) * ceil_div(p.w, t.x)) * double(ceil_div(p.hb, t.v) * ceil_div(p.wb, t.u));
+  const double passes = plan.whole_background(p) ? 1 : 2;
+  const Stages stages = largest_stages(p, t, backward);
+  const auto scores = [](const Region& r) { return double(r.rows()) * double(r.columns()); };
+  double flop =
+      passes * (2 * c + 16 * byte) * scores(stages.gram) + (2 * k + 8 * byte) * scores(stages.cells);
+  if (backward)
+    flop += passes * (2 * k + 12 * byte) * scores(stages.cell_gradient) +
+            (4 * c + 24 * byte) * scores(stages.product);
+  return tiles * (flop + kLaunch * (backward ? 14 : 7) * passes);
+}
+
+}  // namespace
+
+int64_t Buffers::total() const {
+  int64_t bytes = aligned(rows) + aligned(columns) + aligned(product);
+  for (int64_t buffer : scores) bytes += aligned(buffer);
+  return bytes;
+}
+
+Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_background) {
+  Stages stages{};
+  stages.own = own;
+  stages.cells = each_axis(own, owned_cells);
+  if (pass == Pass::centres || pass == Pass::backward)
+    add_backward_stages(p, pass, whole_background, stages);
+  else if (pass == Pass::statistics)
+    stages.weights = own;
+  else
+    stages.weights = dilated(p, each_axis(own, pasting), p.after() ? p.fuse_radius() : 0);
+  stages.rowwise = dilated(p, stages.weights, p.wrap() ? p.fuse_radius() : 0);
+  stages.similarity =
+      p.wrap() ? crossed(p, stages.rowwise) : dilated(p, stages.weights, p.before() ? p.fuse_radius() : 0);
+  stages.gram = dilated(p, stages.similarity, p.patch_radius());
+  return stages;
+}
+
+Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
+  const bool whole_background = tile.v >= p.hb && tile.u >= p.wb;
+  const Stages s = largest_stages(p, tile, backward);
+  const int64_t gram = score_bytes(s.gram), weights = score_bytes(s.weights), cells = score_bytes(s.cells);
+  const int64_t similarity = p.before() ? score_bytes(s.similarity) : 0;
+  const int64_t rowwise = p.wrap() ? score_bytes(s.rowwise) : 0;
+  Buffers buffers{};
+  if (backward) {
+    const bool spare = p.before() || p.after();
+    buffers.scores[0] = gram;
+    buffers.scores[1] = weights;
+    buffers.scores[2] = std::max({rowwise, cells, score_bytes(s.cell_gradient), score_bytes(s.product),
+                                  p.wrap() ? score_bytes(s.columnwise) : 0});
+    buffers.scores[3] = spare ? std::max({similarity, score_bytes(s.attention), score_bytes(s.product)}) : 0;
+  } else {
+    const int64_t most = std::max({weights, similarity, cells});
+    buffers.scores[0] = std::max(gram, most);
+    buffers.scores[1] = most;
+  }
+  if (tile.y >= p.h && tile.x >= p.w && whole_background) return buffers;
+  const int64_t c = p.channels, k = p.value_channels, entry = sizeof(float);
+  buffers.rows = entry * std::max(s.gram.rows() * c, backward ? s.cell_gradient.rows() * k : 0);
+  buffers.columns = entry * std::max({s.gram.columns() * c, s.cells.columns() * k,
+                                      backward ? s.cell_gradient.columns() * k : 0});
+  buffers.product = entry * std::max({s.cells.rows() * k, backward ? s.cells.columns() * k : 0,
+                                      backward ? s.own.rows() * c : 0, backward ? s.own.columns() * c : 0});
+  return buffers;
+}
+
+Plan least_plan(const Problem& p, bool backward) {
+  const Plan whole = plan_of(p, {p.h, p.w, p.hb, p.wb}, backward);
+  const Plan smallest = plan_of(p, tile_of(p, 1, 1), backward);
+  return whole.bytes <= smallest.bytes ? whole : smallest;
+}
+
+Plan make_plan(const Problem& p, int64_t workspace, int64_t cache, bool backward) {
+  Plan whole = plan_of(p, {p.h, p.w, p.hb, p.wb}, backward);
+  if (whole.bytes <= workspace) {
+    // A grid of CUDA blocks has this many in its second dimension, which counts samples.
+    constexpr int64_t kMostSamples = 65535;
+    const int64_t most = std::clamp<int64_t>(workspace / whole.bytes, 1, kMostSamples);
+    const int64_t groups = std::max<int64_t>(1, ceil_div(p.batch, most));
+    whole.samples = std::max<int64_t>(1, ceil_div(p.batch, groups));
+    whole.bytes *= whole.samples;
+    return whole;
+  }
+  Plan best{};
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t foreground_edge : tile_edges(std::max(p.h, p.w)))
+    for (int64_t background_edge : tile_edges(std::max(p.hb, p.wb))) {
+      const Plan plan = plan_of(p, tile_of(p, foreground_edge, background_edge), backward);
+      if (plan.bytes > workspace) continue;
+      const double total = cost(p, plan, cache, backward);
+      if (total < least) {
+        least = total;
+        best = plan;
+      }
+    }
+  return best;
+}
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,29 @@
+// Batched matrix products by torch, on plain memory: cuBLAS on a device, in the precision that torch is set
+// to.
+#pragma once
+
+#include <torch/headeronly/core/ScalarType.h>
+
+#include "executor.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+// A matrix for each sample; strides in entries.
+struct Matrix {
+  const void* data;
+  torch::headeronly::ScalarType dtype;
+  int64_t rows, columns, row_stride, column_stride, sample_stride;
+
+  Matrix transposed() const { return {data, dtype, columns, rows, column_stride, row_stride, sample_stride}; }
+};
+
+// out = a * b for every sample. a and b share a dtype; out has it too or is float32, as are the sums.
+void multiply(const Executor& executor, int64_t samples, const Matrix& out, const Matrix& a, const Matrix& b);
+
+// Sums of float32 over the rows or over the columns, for every sample: contiguous.
+torch::stable::Tensor sum_rows(const Executor& executor, int64_t samples, const Matrix& matrix);
+torch::stable::Tensor sum_columns(const Executor& executor, int64_t samples, const Matrix& matrix);
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,298 @@
+// Reductions over the rows of a score map: a warp works on one row, its lanes on neighbouring columns.
+//
+// Sums over shifted copies of a row, t numbering the taps d of the propagation after the softmax in row-major
+// order, are what the rescaling of its rows and its gradient need (docs: attention.md, section 4):
+//
+//   forward    1 / Z2[p] = sum over d of a[p + d] * sum over q of W[p + d, q] valid[q - d],  a = 1 / Z1
+//   backward   U[p, d] = sum over q of W[p, q] valid[q + d] dA[p + d, q + d],   T[p, d] = the same without dA
+#pragma once
+
+#include "bodies.h"
+#include "sinks.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+// Taps that one pass over a row sums up; more of them take several passes.
+constexpr int32_t kTapsAtOnce = 9;
+
+struct Taps {
+  int32_t k, step;  // k x k taps, `step` apart
+
+  CA_BOTH int32_t count() const { return k * k; }
+  CA_BOTH int32_t groups() const { return (count() + kTapsAtOnce - 1) / kTapsAtOnce; }
+  CA_BOTH int32_t down(int32_t t) const { return (t / k - k / 2) * step; }
+  CA_BOTH int32_t right(int32_t t) const { return (t % k - k / 2) * step; }
+  CA_BOTH int32_t opposite(int32_t t) const { return count() - 1 - t; }
+};
+
+// The sums of one pixel: sums[(n * pixels + pixel) * taps + t].
+struct TapSums {
+  double* data;
+  int64_t pixels;
+  int32_t width, taps;
+
+  CA_BOTH double* at(int32_t n, int32_t y, int32_t x) const {
+    return data + (n * pixels + int64_t(y) * width + x) * taps;
+  }
+};
+
+// Bit t of bits[n, group, q]: q + sign * d of tap group * kTapsAtOnce + t is valid.
+struct TapBits {
+  static constexpr Shape shape = Shape::items;
+  PixelMap<const bool> valid;
+  uint32_t* bits;
+  Taps taps;
+  int32_t sign, samples;
+  int64_t items;  // groups * pixels
+
+  CA_BOTH void operator()(int32_t n, int64_t i) const {
+    const int64_t pixels = int64_t(valid.height) * valid.width;
+    const int32_t group = int32_t(i / pixels), v = int32_t(i % pixels / valid.width);
+    const int32_t u = int32_t(i % pixels % valid.width);
+    uint32_t found = 0;
+    for (int32_t b = 0; b < kTapsAtOnce; ++b) {
+      const int32_t t = group * kTapsAtOnce + b;
+      if (t >= taps.count()) break;
+      const int32_t v1 = v + sign * taps.down(t), u1 = u + sign * taps.right(t);
+      if (valid.inside(v1, u1) && valid.at(n, v1, u1)) found |= 1u << b;
+    }
+    bits[n * items + i] = found;
+  }
+};
+
+// Which rows and columns a reduction reads, and whether it starts the sums or adds to them.
+struct Reduction {
+  Region region;
+  bool first;
+
+  CA_BOTH int32_t y(int32_t row) const { return region.y.at(row / region.x.count); }
+  CA_BOTH int32_t x(int32_t row) const { return region.x.at(row % region.x.count); }
+
+  // each(v, u, column) for the columns of a lane; `column` counts within the scores of `map`.
+  template <class Lanes, class Each>
+  CA_BOTH void columns(const ScoreMap& map, const Lanes& lanes, const Each& each) const {
+    for (int32_t j = 0; j < region.v.count; ++j) {
+      const int32_t v = region.v.at(j), begin = map.column(v, region.u.first);
+      for (int32_t i = lanes.index; i < region.u.count; i += Lanes::count)
+        each(v, region.u.first + i, begin + i);
+    }
+  }
+};
+
+// Logits to weights exp(L - offset), in place, where the offset must be the row's largest valid logit; sums
+// of former columns follow a larger offset.
+struct RowOffsets {
+  static constexpr Shape shape = Shape::rows;
+  ScoreMap scores;
+  Reduction reduction;
+  PixelMap<const bool> valid, selected;
+  PixelMap<float> offset;
+  TapSums sums;
+  int32_t samples;
+
+  CA_BOTH int32_t rows() const { return reduction.region.rows(); }
+
+  template <class Lanes>
+  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
+    const int32_t y = reduction.y(row), x = reduction.x(row);
+    float* logits = scores.row(n, y, x);
+    const bool takes_part = !selected || selected.at(n, y, x);
+    const float before = reduction.first ? -INFINITY : offset.at(n, y, x);
+    float largest = before;
+    if (takes_part)
+      reduction.columns(scores, lanes, [&](int32_t v, int32_t u, int32_t column) {
+        if (valid.at(n, v, u)) largest = fmaxf(largest, logits[column]);
+      });
+    largest = lanes.largest(largest);
+    lanes.sync();
+    if (lanes.index == 0) move_offset(n, y, x, before, largest);
+    reduction.columns(scores, lanes, [&](int32_t v, int32_t u, int32_t column) {
+      const bool counts = takes_part && valid.at(n, v, u);
+      logits[column] = counts ? flushed_exp(logits[column] - largest) : 0.0f;
+    });
+  }
+
+ private:
+  CA_BOTH void move_offset(int32_t n, int32_t y, int32_t x, float before, float now) const {
+    offset.at(n, y, x) = now;
+    if (reduction.first || before == now) return;
+    const double factor = exp(double(before) - double(now));
+    for (int32_t t = 0; t < sums.taps; ++t) sums.at(n, y, x)[t] *= factor;
+  }
+};
+
+// Sums of the weights of a row, under the validity of q - d for every tap.
+struct RowSums {
+  static constexpr Shape shape = Shape::rows;
+  ScoreMap weights;
+  Reduction reduction;
+  const uint32_t* bits;  // (samples or 1, groups, M); none: a single sum
+  int64_t bits_sample, bits_group;
+  TapSums sums;
+  int32_t samples, groups;
+
+  CA_BOTH int32_t rows() const { return reduction.region.rows() * groups; }
+
+  template <class Lanes>
+  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
+    const int32_t group = row / reduction.region.rows(), p = row % reduction.region.rows();
+    const int32_t y = reduction.y(p), x = reduction.x(p);
+    const float* scores = weights.row(n, y, x);
+    float sum[kTapsAtOnce] = {};
+    if (bits == nullptr) {
+      reduction.columns(weights, lanes, [&](int32_t, int32_t, int32_t column) { sum[0] += scores[column]; });
+    } else {
+      const uint32_t* flags = bits + n * bits_sample + group * bits_group;
+      const int32_t pitch = reduction.region.u.size;
+      reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
+        const uint32_t valid = flags[int64_t(v) * pitch + u];
+        const float weight = scores[column];
+        CA_UNROLL
+        for (int32_t t = 0; t < kTapsAtOnce; ++t) sum[t] += valid >> t & 1 ? weight : 0.0f;
+      });
+    }
+    double* target = sums.at(n, y, x) + group * kTapsAtOnce;
+    const int32_t left = sums.taps - group * kTapsAtOnce;
+    CA_UNROLL
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+      const float total = lanes.sum(sum[t]);
+      if (lanes.index == 0 && t < left) target[t] = (reduction.first ? 0.0 : target[t]) + total;
+    }
+  }
+};
+
+// sum over q of W[p, q] dA[p, q], dA from the gradient of the cells.
+struct CentreSums {
+  static constexpr Shape shape = Shape::rows;
+  ScoreMap weights, cells;
+  Reduction reduction;
+  TapSums sums;
+  int32_t samples;
+
+  CA_BOTH int32_t rows() const { return reduction.region.rows(); }
+
+  template <class Lanes>
+  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
+    const int32_t y = reduction.y(row), x = reduction.x(row);
+    const float* scores = weights.row(n, y, x);
+    const float *upper = cells.row(n, y, x), *lower = cells.row(n, y + 1, x);
+    const int64_t next = cells.pitch + 1;
+    float sum = 0;
+    reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
+      const int32_t above = cells.column(v, u), below = cells.column(v + 1, u);
+      sum += scores[column] * (upper[above] + upper[above + next] + lower[below] + lower[below + next]);
+    });
+    sum = lanes.sum(sum);
+    double* target = sums.at(n, y, x);
+    if (lanes.index == 0) *target = (reduction.first ? 0.0 : *target) + sum;
+  }
+};
+
+// U and T: sums over W of the shifted gradients and of their validity alone.
+struct ShiftedCentreSums {
+  static constexpr Shape shape = Shape::rows;
+  ScoreMap weights, gradient;  // gradient: valid * dA
+  Reduction reduction;
+  const uint32_t* bits;
+  int64_t bits_sample, bits_group;
+  Taps taps;
+  TapSums products, counts;
+  int32_t samples;
+
+  CA_BOTH int32_t rows() const { return reduction.region.rows() * taps.groups(); }
+
+  template <class Lanes>
+  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
+    const int32_t group = row / reduction.region.rows(), p = row % reduction.region.rows();
+    const int32_t y = reduction.y(p), x = reduction.x(p), first = group * kTapsAtOnce;
+    const float* scores = weights.row(n, y, x);
+    // Where a tap's row of gradients would begin if its columns were those of q; bit t: the row is held.
+    const float* shifted[kTapsAtOnce];
+    uint32_t held = 0;
+    CA_UNROLL
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+      shifted[t] = gradients_of(n, y, x, first + t);
+      if (shifted[t] != nullptr) held |= 1u << t;
+    }
+    const uint32_t* flags = bits + n * bits_sample + group * bits_group;
+    const int32_t pitch = reduction.region.u.size;
+    float product[kTapsAtOnce] = {}, count[kTapsAtOnce] = {};
+    reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
+      const uint32_t valid = flags[int64_t(v) * pitch + u];
+      const float weight = scores[column];
+      const int32_t at =
+          (v - gradient.region.v.first) * gradient.region.u.count + u - gradient.region.u.first;
+      CA_UNROLL
+      for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+        if (valid >> t & 1) count[t] += weight;
+        if ((valid & held) >> t & 1) product[t] += weight * shifted[t][at];
+      }
+    });
+    add(lanes, products.at(n, y, x) + first, product, products.taps - first);
+    add(lanes, counts.at(n, y, x) + first, count, counts.taps - first);
+  }
+
+ private:
+  CA_BOTH const float* gradients_of(int32_t n, int32_t y, int32_t x, int32_t t) const {
+    const Region& r = gradient.region;
+    if (t >= taps.count()) return nullptr;
+    const int32_t y1 = y + taps.down(t) - r.y.first, x1 = x + taps.right(t) - r.x.first;
+    if (y1 < 0 || y1 >= r.y.count || x1 < 0 || x1 >= r.x.count) return nullptr;
+    return gradient.row(n, y1 + r.y.first, x1 + r.x.first) + taps.down(t) * r.u.count + taps.right(t);
+  }
+
+  template <class Lanes>
+  CA_BOTH void add(const Lanes& lanes, double* target, const float (&sum)[kTapsAtOnce], int32_t left) const {
+    CA_UNROLL
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+      const float total = lanes.sum(sum[t]);
+      if (lanes.index == 0 && t < left) target[t] = (reduction.first ? 0.0 : target[t]) + total;
+    }
+  }
+};
+
+// The displacement to the heaviest weight of a row so far; a tie goes to the smallest index.
+struct RowOffsetsOfLargest {
+  static constexpr Shape shape = Shape::rows;
+  ScoreMap weights;
+  Reduction reduction;
+  PixelMap<const float> takes_part;  // 0: the row has no weights
+  PixelMap<float> largest;
+  PixelMap<int64_t> down, right;
+  int32_t samples;
+
+  CA_BOTH int32_t rows() const { return reduction.region.rows(); }
+
+  template <class Lanes>
+  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
+    const int32_t y = reduction.y(row), x = reduction.x(row), pitch = reduction.region.u.size;
+    const float* scores = weights.row(n, y, x);
+    float best = 0;
+    int32_t index = INT32_MAX;
+    if (takes_part.at(n, y, x) != 0)
+      reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
+        const int32_t q = v * pitch + u;
+        if (scores[column] > best || (scores[column] == best && best > 0 && q < index)) {
+          best = scores[column];
+          index = q;
+        }
+      });
+    lanes.best(best, index);
+    if (lanes.index != 0) return;
+    if (!reduction.first && !improves(n, y, x, pitch, best, index)) return;
+    largest.at(n, y, x) = best;
+    down.at(n, y, x) = best > 0 ? index / pitch - y : 0;
+    right.at(n, y, x) = best > 0 ? index % pitch - x : 0;
+  }
+
+ private:
+  CA_BOTH bool improves(int32_t n, int32_t y, int32_t x, int32_t pitch, float best, int32_t index) const {
+    const float known = largest.at(n, y, x);
+    if (best != known) return best > known;
+    return best > 0 && index < (down.at(n, y, x) + y) * pitch + right.at(n, y, x) + x;
+  }
+};
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,100 @@
+"""The critics of Yu et al. 2018: one looks at the whole image, one at the region around the hole.
+
+arXiv:1801.07892, section 3.2; channels as in the authors' code, github.com/JiahuiYu/generative_inpainting,
+branch v1.0.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+_KERNEL = 5
+_SLOPE = 0.2
+# In units of the width.
+_LOCAL = (1, 2, 4, 8)
+_GLOBAL = (1, 2, 4, 4)
+
+
+class Critic(nn.Module):
+    """A Wasserstein critic: 5 x 5 convolutions of stride 2 with LeakyReLU 0.2, then one linear unit.
+
+    Without normalisation layers, which would let the samples of a batch influence each other's gradients in
+    the gradient penalty. The convolutions are padded by 2 zeros on every side (the authors' code: by
+    TensorFlow's rule, 1 and 2). Weights start as there: Glorot uniform, with biases of 0.
+
+    Args:
+        channels: Of the convolutions, in order.
+        size: Side of the images in pixels, >= 1. The linear unit is as large as what remains of them.
+
+    Raises:
+        ValueError: Channels or size below 1.
+
+    Example:
+        >>> critic = Critic(channels=(8, 16, 32, 64), size=32)
+        >>> critic(torch.rand(4, 3, 32, 32)).shape
+        torch.Size([4])
+    """
+
+    def __init__(self, channels: Sequence[int] = (64, 128, 256, 512), size: int = 128) -> None:
+        super().__init__()
+        if not channels or min(channels) < 1:
+            raise ValueError(f"channels: expected at least one count >= 1, got {tuple(channels)}")
+        if size < 1:
+            raise ValueError(f"size: expected a side in pixels >= 1, got {size}")
+        self.size = size
+        layers: list[nn.Module] = []
+        for before, after in zip((3, *channels), channels, strict=False):
+            convolution = nn.Conv2d(before, after, _KERNEL, stride=2, padding=_KERNEL // 2)
+            layers += [convolution, nn.LeakyReLU(_SLOPE, inplace=True)]
+            size = -(-size // 2)
+        self.features = nn.Sequential(*layers)
+        self.score = nn.Linear(channels[-1] * size * size, 1)
+        for layer in (*self.features[::2], self.score):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score images: higher is more like a photograph.
+
+        Args:
+            image: (B, 3, size, size), floating.
+
+        Returns:
+            (B,), unbounded.
+
+        Raises:
+            ValueError: Another shape.
+        """
+        if image.dim() != 4 or tuple(image.shape[1:]) != (3, self.size, self.size):
+            raise ValueError(f"image: expected (B, 3, {self.size}, {self.size}), got {tuple(image.shape)}")
+        return self.score(self.features(image).flatten(1)).squeeze(1)
+
+
+def local_critic(size: int = 128, width: int = 64) -> Critic:
+    """The critic of the region around the hole: channels 1, 2, 4 and 8 times `width`.
+
+    Args:
+        size: Side of the region in pixels. Default 128, the paper's, of images of 256.
+        width: Channels of its first layer. Default 64.
+
+    Example:
+        >>> sum(p.numel() for p in local_critic().parameters())
+        4339329
+    """
+    return Critic([factor * width for factor in _LOCAL], size)
+
+
+def global_critic(size: int = 256, width: int = 64) -> Critic:
+    """The critic of the whole image: channels 1, 2, 4 and 4 times `width`.
+
+    Args:
+        size: Side of the image in pixels. Default 256.
+        width: Channels of its first layer. Default 64.
+
+    Example:
+        >>> sum(p.numel() for p in global_critic().parameters())
+        2733441
+    """
+    return Critic([factor * width for factor in _GLOBAL], size)

@@ -1,0 +1,205 @@
+"""Training samples: crops of pictures with a hole each, in an order that can be taken up again anywhere.
+
+All that is random about a sample comes from (seed, epoch, index) of its picture. The stream of samples is
+therefore the same whatever the numbers of workers and processes are, and its position is a single number.
+
+Shape legend: B samples; H, W the crop; a box is (top, left, height, width).
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..photos import PhotoError
+from .losses import discount_weights
+from .masks import Masks, Size
+from .sources import Source
+
+DrawMasks = Callable[[int, Size, torch.Generator], Masks]
+
+# With half of the files broken this many in a row never come; with all of them they come at once.
+_ATTEMPTS = 50
+# Seconds that a worker may take for one batch: a file system that hangs stops the run with a message.
+_WORKER_TIMEOUT = 600
+
+
+class DataError(RuntimeError):
+    """The data cannot be trained on."""
+
+
+class Place(NamedTuple):
+    """Where a sample stands in the stream: which pass over the pictures, and which of them."""
+
+    epoch: int
+    index: int
+
+
+class Sample(NamedTuple):
+    """One sample, or a batch of them with B in front.
+
+    Attributes:
+        image: (3, H, W) float32 in [-1, 1].
+        mask: (1, H, W) bool, True = missing.
+        discount: (1, H, W) float32, the weights of `losses.discount_weights`, which are made on the CPU.
+        box: (4,) int64, the local critic's region.
+        blend: () float32 in [0, 1), where on the line between real and completed the gradient is penalised.
+        broken: Messages about files that could not be read, in whose place this one stands.
+    """
+
+    image: Tensor
+    mask: Tensor
+    discount: Tensor
+    box: Tensor
+    blend: Tensor
+    broken: tuple[str, ...]
+
+
+class Samples(Dataset[Sample]):
+    """The sample at each `Place`.
+
+    Args:
+        source: The pictures.
+        draw_masks: Draws a mask for each sample, as the functions of masks.py with their options bound.
+        size: (H, W) of the crops in pixels.
+        seed: Of everything random.
+        least_crop: Least side of a crop, in shares of the largest that the picture admits; 1.0: always that.
+        flip: Whether half of the crops are mirrored.
+        gamma: Base of the discount, in (0, 1].
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        draw_masks: DrawMasks,
+        size: Size,
+        seed: int,
+        least_crop: float = 1.0,
+        flip: bool = False,
+        gamma: float = 1.0,
+    ) -> None:
+        self.source, self.draw_masks, self.size, self.seed = source, draw_masks, size, seed
+        self.least_crop, self.flip, self.gamma = least_crop, flip, gamma
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        """Read, crop and mask one picture.
+
+        Raises:
+            DataError: Neither the picture nor any of those taken in its place can be read.
+        """
+        epoch, index = place
+        generator = sample_generator(self.seed, epoch, index)
+        picture, broken = self._read(index, generator)
+        image = random_crop(picture, self.size, self.least_crop, self.flip, generator)
+        mask, boxes = self.draw_masks(1, self.size, generator)
+        discount = discount_weights(mask, self.gamma)
+        blend = torch.rand((), generator=generator)
+        return Sample(image, mask[0], discount[0], boxes[0], blend, broken)
+
+    def _read(self, index: int, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
+        """The picture, or in place of one that cannot be read another at random."""
+        broken: list[str] = []
+        while len(broken) < _ATTEMPTS:
+            try:
+                return self.source.read(index), tuple(broken)
+            except PhotoError as error:
+                broken.append(str(error))
+                index = int(torch.randint(len(self.source), (), generator=generator))
+        raise DataError(f"data: {_ATTEMPTS} pictures one after the other cannot be read, last {broken[-1]}")
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
+    """The random numbers of one sample, independent of those of every other."""
+    state = np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def random_crop(picture: Tensor, size: Size, least: float, flip: bool, generator: torch.Generator) -> Tensor:
+    """A crop of a picture (3, h, w), of uniform size and place, brought to (3, H, W).
+
+    The crop has the shape of ``size``, and for ``least`` = 1 is as large as the picture admits. It is resized
+    bilinearly, antialiased; small pictures are enlarged.
+    """
+    draws = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
+    share = least + (1 - least) * draws[0]
+    scale = share * min(picture.shape[1] / size[0], picture.shape[2] / size[1])
+    sides = [max(1, round(scale * side)) for side in size]
+    top, left = (
+        int(draw * (length - side + 1))
+        for draw, length, side in zip(draws[1:3], picture.shape[1:], sides, strict=True)
+    )
+    crop = picture[:, top : top + sides[0], left : left + sides[1]]
+    if tuple(sides) != tuple(size):
+        crop = F.interpolate(crop[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+    return crop.flip(2) if flip and draws[3] < 0.5 else crop
+
+
+class Stream(Sampler[list[Place]]):
+    """The endless order of samples, from any position on, dealt out to processes.
+
+    Every epoch is a permutation of the pictures, drawn from (seed, epoch). A position counts samples from the
+    beginning: epoch and place within it are its quotient and remainder by the number of pictures.
+
+    Args:
+        pictures: How many there are.
+        seed: Of the permutations.
+        chunk: Samples in what a process gets at once.
+        processes: How many take turns; the chunks of all of them are consecutive.
+        process: Which one this is, from 0.
+        position: Of the first sample of the first process.
+    """
+
+    def __init__(
+        self, pictures: int, seed: int, chunk: int, processes: int = 1, process: int = 0, position: int = 0
+    ) -> None:
+        self.pictures, self.seed, self.chunk = pictures, seed, chunk
+        self.processes, self.process, self.position = processes, process, position
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        order = functools.lru_cache(maxsize=2)(self._order)  # a chunk may reach into the next epoch
+        first = self.position + self.process * self.chunk
+        while True:
+            places = (divmod(n, self.pictures) for n in range(first, first + self.chunk))
+            yield [Place(epoch, int(order(epoch)[rank])) for epoch, rank in places]
+            first += self.processes * self.chunk
+
+    def _order(self, epoch: int) -> Tensor:
+        # A spawn key, so that this is no sample's seed.
+        state = np.random.SeedSequence([self.seed, epoch], spawn_key=(1,)).generate_state(1, np.uint64)
+        return torch.randperm(self.pictures, generator=torch.Generator().manual_seed(int(state[0])))
+
+
+def make_loader(samples: Samples, stream: Stream, workers: int, pin_memory: bool) -> DataLoader:
+    """Batches of the stream, for ever, decoded by worker processes (0: by this one)."""
+    return DataLoader(
+        samples,
+        batch_sampler=stream,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        timeout=_WORKER_TIMEOUT if workers else 0,
+        worker_init_fn=_leave_signals_to_the_trainer,
+    )
+
+
+def collate(samples: list[Sample]) -> Sample:
+    """A batch: tensors stacked, messages joined."""
+    *tensors, broken = zip(*samples, strict=True)
+    return Sample(*map(torch.stack, tensors), broken=sum(broken, ()))
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal: the trainer alone decides when its workers end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

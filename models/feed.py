@@ -1,0 +1,89 @@
+"""From a configuration to batches on the device of each process."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from lightning_fabric import Fabric
+
+from .config import MaskConfig, TrainConfig
+from .data import DrawMasks, Sample, Samples, Stream, make_loader
+from .masks import MaskFolder, Masks, Size, free_form, random_boxes
+from .sources import Cached, open_source
+
+
+def make_samples(config: TrainConfig) -> Samples:
+    """The samples of a run.
+
+    Raises:
+        ValueError: Its pictures or masks are not there.
+    """
+    data = config.data
+    source = Cached(open_source(data.path, data.size, data.pictures), data.cache)
+    draw, size = mask_drawer(config.masks), (data.size, data.size)
+    return Samples(source, draw, size, config.seed, data.least_crop, data.flip, config.loss.gamma)
+
+
+def mask_drawer(masks: MaskConfig) -> DrawMasks:
+    """The function of masks.py that a configuration names, its options bound."""
+    if masks.kind == "free-form":
+        return free_form
+    if masks.kind == "folder":
+        return MaskFolder(masks.folder)
+    number = masks.number if masks.kind == "boxes" else 1
+    return functools.partial(_boxes, masks.box, number, masks.shrink)
+
+
+def _boxes(box: int, number: int, shrink: int, batch: int, size: Size, generator: torch.Generator) -> Masks:
+    return random_boxes(batch, size, box, generator, number, shrink)
+
+
+class Feed:
+    """This process's part of the stream of samples, on its device.
+
+    Args:
+        samples: Of the run.
+        config: Of the run.
+        fabric: Knows the processes and the device.
+        position: Where in the stream to start, in samples.
+
+    Attributes:
+        position: Of the next batch; of all processes together.
+
+    Raises:
+        ValueError: A batch that does not divide into the parts of the processes.
+    """
+
+    def __init__(self, samples: Samples, config: TrainConfig, fabric: Fabric, position: int) -> None:
+        self.fabric, self.position = fabric, position
+        chunk = _chunk(config.optimiser.batch, fabric.world_size, config.optimiser.accumulate)
+        self._at_once = chunk * fabric.world_size
+        stream = Stream(len(samples), config.seed, chunk, fabric.world_size, fabric.global_rank, position)
+        pin_memory = fabric.device.type == "cuda"
+        self._batches = iter(make_loader(samples, stream, config.data.workers, pin_memory))
+        self._broken: set[str] = set()
+
+    def next(self) -> Sample:
+        """The next part of a batch; boxes stay on the CPU, where they are read as numbers.
+
+        Raises:
+            DataError: The pictures cannot be read.
+        """
+        sample = next(self._batches)
+        self.position += self._at_once
+        for message in set(sample.broken) - self._broken:
+            self._broken.add(message)
+            print(f"skipped, {len(self._broken)} so far: {message}", flush=True)
+        on_device = self.fabric.to_device((sample.image, sample.mask, sample.discount, sample.blend))
+        return sample._replace(**dict(zip(("image", "mask", "discount", "blend"), on_device, strict=True)))
+
+
+def _chunk(batch: int, processes: int, accumulate: int) -> int:
+    chunk, rest = divmod(batch, processes * accumulate)
+    if rest or not chunk:
+        raise ValueError(
+            f"optimiser.batch: expected a multiple of processes x optimiser.accumulate = {processes} x "
+            f"{accumulate}, got {batch}"
+        )
+    return chunk

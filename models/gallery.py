@@ -1,0 +1,50 @@
+"""Sample grids: what the generator makes of a few pictures, and where its attention looked."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..photos import to_uint8
+from ..visualize import offsets_to_image
+from .data import Place, Samples, collate
+from .generator import InpaintGenerator
+
+_GAP = 2  # pixels of white between pictures
+
+
+class Gallery:
+    """A few fixed samples, shown again and again as training goes on.
+
+    Args:
+        samples: Taken from its first pictures.
+        count: Rows of the grid.
+    """
+
+    def __init__(self, samples: Samples, count: int = 4) -> None:
+        self.sample = collate([samples[Place(0, index % len(samples))] for index in range(count)])
+
+    @torch.no_grad()
+    def draw(self, generator: InpaintGenerator, device: torch.device) -> Tensor:
+        """The grid: a row a sample, of input, coarse, completed, original, and attention if there is one.
+
+        Returns:
+            (3, rows, columns) uint8, red, green, blue, on the CPU. In the attention picture, that of figure 4
+            of the paper, a colour is the direction in which a patch looked and white is its own position.
+        """
+        image, mask = self.sample.image.to(device), self.sample.mask.to(device)
+        attends = generator.config.attention is not None
+        result = generator(image, mask, return_offsets=attends)
+        photos = [image.masked_fill(mask, 1), result.coarse, result.completed, image]
+        columns = [to_uint8(photo) for photo in photos]
+        if attends:
+            columns.append(offsets_to_image(result.offsets, tuple(image.shape[2:])))
+        return _grid(columns).cpu()
+
+
+def _grid(columns: list[Tensor]) -> Tensor:
+    """Pictures (B, 3, H, W) side by side, samples below each other, with gaps."""
+    padded = [F.pad(column, (0, _GAP, 0, _GAP), value=255) for column in columns]
+    rows = torch.cat(padded, dim=3)  # (B, 3, H + gap, columns * (W + gap))
+    return torch.cat(list(rows), dim=1)

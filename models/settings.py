@@ -1,0 +1,88 @@
+"""A configuration as a dict, as text, and changed by name: what files and the command line need of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from .config import TrainConfig
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as JSON writes it: dicts, lists, numbers and strings."""
+    return dataclasses.asdict(config, dict_factory=_listed)
+
+
+def _listed(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in items}
+
+
+def from_dict(values: Mapping[str, Any], kind: type = TrainConfig) -> Any:
+    """The inverse of `to_dict`.
+
+    Raises:
+        ValueError: A name that the configuration does not have, or a value that it refuses.
+    """
+    kinds = get_type_hints(kind)
+    unknown = values.keys() - kinds
+    if unknown:
+        raise ValueError(f"{kind.__name__}: unknown {', '.join(sorted(unknown))}; known: {', '.join(kinds)}")
+    return kind(**{name: _read(kinds[name], value) for name, value in values.items()})
+
+
+def _read(kind: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return from_dict(value, kind)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def change(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
+    """The configuration with some numbers changed, each given by name and text.
+
+    Args:
+        config: What to start from.
+        settings: Such as ``{"optimiser.batch": "8", "generator.attention": "None"}``; several numbers with
+            commas, as in ``{"critics.local": "8,8,8,8"}``.
+
+    Raises:
+        ValueError: A name that the configuration does not have, or a value that it refuses.
+
+    Example:
+        >>> from contextual_attention.models.config import PRESETS
+        >>> change(PRESETS["paper"], {"data.size": "128", "masks.box": "64"}).masks.box
+        64
+    """
+    values = to_dict(config)
+    for name, text in settings.items():
+        *groups, last = name.split(".")
+        at = values
+        for group in groups:
+            at = at.get(group) if isinstance(at, dict) else None
+        if not isinstance(at, dict) or last not in at or isinstance(at[last], dict):
+            raise ValueError(f"{name}: no such setting; known: {', '.join(setting_names(config))}")
+        at[last] = _parse(name, text, at[last])
+    return from_dict(values)
+
+
+def setting_names(config: TrainConfig) -> list[str]:
+    """The names that `change` knows."""
+    return [
+        f"{name}.{inner}" if isinstance(value, dict) else name
+        for name, value in to_dict(config).items()
+        for inner in (value if isinstance(value, dict) else [name])
+    ]
+
+
+def _parse(name: str, text: str, current: Any) -> Any:
+    """Text as a value of the kind of the current one."""
+    try:
+        if isinstance(current, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(current, list):
+            return [int(part) for part in text.split(",")]
+        if isinstance(current, (int, float)):
+            return type(current)(text)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{name}: expected something like {current!r}, got {text!r}") from error
+    return None if text == "None" else text

@@ -1,0 +1,173 @@
+"""Where training pictures come from: files, a Hugging Face dataset, or the procedural set."""
+
+from __future__ import annotations
+
+import glob
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..photos import PhotoError, read_photo, to_uint8
+from .dead_leaves import dead_leaves
+
+PROCEDURAL = "procedural"
+_HUB = "hf:"
+_LISTS = (".txt", ".flist")
+
+
+class Source(Protocol):
+    """Pictures by number."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Tensor:
+        """Picture ``index``: (3, H, W) float32, RGB in [-1, 1].
+
+        Raises:
+            PhotoError: It cannot be read; the message names it.
+        """
+        ...
+
+
+class PictureFiles:
+    """Files that Pillow decodes, in the order of ``paths``."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> Tensor:
+        return read_photo(self.paths[index])[0]
+
+
+class ProceduralPictures:
+    """``count`` dead-leaves pictures of ``side`` x ``side`` pixels; number and seed are the picture."""
+
+    def __init__(self, count: int, side: int, seed: int = 0) -> None:
+        self.count, self.side, self.seed = count, side, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, index: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        return dead_leaves((self.side, self.side), generator)
+
+
+class HubPictures:
+    """The first column of pictures of a split of a Hugging Face dataset.
+
+    Args:
+        name: Of the dataset, such as ``"owner/name"``, or ``"owner/name:split"``; default split ``"train"``.
+
+    Raises:
+        ValueError: The package datasets is missing, or the dataset has no column of pictures.
+    """
+
+    def __init__(self, name: str) -> None:
+        try:
+            import datasets
+        except ModuleNotFoundError as error:
+            raise ValueError("data: Hugging Face datasets need a package: pip install datasets") from error
+        name, _, split = name.partition(":")
+        rows = datasets.load_dataset(name, split=split or "train")
+        self.name = name
+        columns = [key for key, feature in rows.features.items() if isinstance(feature, datasets.Image)]
+        if not columns:
+            raise ValueError(f"data: {name} has no column of pictures, only {', '.join(rows.features)}")
+        self.column = columns[0]
+        # Bytes in place of decoded pictures: a damaged one then fails where it is counted.
+        self.rows = rows.cast_column(self.column, datasets.Image(decode=False))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, index: int) -> Tensor:
+        cell: dict[str, Any] = self.rows[index][self.column]
+        file = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"])
+        try:
+            return read_photo(file)[0]
+        except PhotoError as error:
+            raise PhotoError(f"{self.name}, row {index}: {error}") from error
+
+
+class Cached:
+    """Keeps pictures decoded, as bytes, until ``limit`` bytes are spent; later ones are read every time.
+
+    A small set is decoded once and not once an epoch. The pictures are the same, rounded to 8 bits, whether
+    they were kept or not.
+    """
+
+    def __init__(self, source: Source, limit: int) -> None:
+        self.source, self.left = source, limit
+        self.kept: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int) -> Tensor:
+        pixels = self.kept.get(index)
+        if pixels is None:
+            pixels = to_uint8(self.source.read(index))
+            if pixels.numel() <= self.left:
+                self.kept[index] = pixels
+                self.left -= pixels.numel()
+        return pixels.to(torch.float32) / 127.5 - 1
+
+
+def open_source(data: str, size: int, count: int = 10_000) -> Source:
+    """The pictures that ``data`` names.
+
+    Args:
+        data: A folder (searched with its subfolders), a glob pattern, a list file (.txt or .flist, a path a
+            line, relative to the list), ``"hf:owner/name"`` or ``"hf:owner/name:split"``, or
+            ``"procedural"``.
+        size: Side of the crops that will be taken, in pixels: procedural pictures are half as large again.
+        count: Number of procedural pictures.
+
+    Raises:
+        ValueError: Nothing of the kind is there.
+    """
+    if data == PROCEDURAL:
+        return ProceduralPictures(count, math.ceil(1.5 * size))
+    if data.startswith(_HUB):
+        return HubPictures(data.removeprefix(_HUB))
+    return PictureFiles(find_pictures(data))
+
+
+def find_pictures(where: Path | str) -> list[Path]:
+    """The picture files of a folder, a glob pattern or a list file, sorted; see `open_source`.
+
+    Of a folder, files whose ending Pillow knows; whether they are pictures shows when they are read.
+
+    Raises:
+        ValueError: There are none.
+    """
+    path = Path(where)
+    if path.is_dir():
+        endings = Image.registered_extensions()
+        files = [file for file in path.rglob("*") if file.suffix.lower() in endings]
+    elif path.is_file() and path.suffix in _LISTS:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return _some([path.parent / line.strip() for line in lines if line.strip()], where)
+    else:
+        files = [Path(name) for name in glob.glob(str(where), recursive=True)]
+    # Regular files only: reading a pipe would wait for ever.
+    return _some(sorted(file for file in files if file.is_file()), where)
+
+
+def _some(files: list[Path], where: Path | str) -> list[Path]:
+    if not files:
+        raise ValueError(
+            f"data: no pictures at {str(where)!r}; expected a folder, a glob pattern, a list file "
+            f"({' or '.join(_LISTS)}), {_HUB}owner/name or {PROCEDURAL}"
+        )
+    return files

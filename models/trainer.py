@@ -1,0 +1,279 @@
+"""Training by algorithm 1 of Yu et al. 2018 (arXiv:1801.07892), on Lightning Fabric.
+
+    for every step:
+        five times: a fresh batch with fresh holes; update both critics
+        a fresh batch with fresh holes; update the generator
+
+A step is one update of the generator. Everything random comes with the samples (data.py), of which every
+process takes its part of each batch: a run is its configuration and its number of steps, whatever the number
+of processes, and can be stopped and taken up again anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..photos import write_photos
+from .checkpoint import Checkpoints, load_checkpoint
+from .config import TrainConfig
+from .data import Sample
+from .feed import Feed, make_samples
+from .gallery import Gallery
+from .generator import InpaintGenerator
+from .losses import clip_weights
+from .run_log import RunLog
+from .settings import to_dict
+from .stopping import StopRequest
+from .updates import Critics, Terms, critic_weights, frozen, generator_terms, generator_weights, weigh
+
+MODEL = "model"
+CHECKPOINTS = "checkpoints"
+_PICTURES = "samples"
+
+# Called after each step, in the first process: its number, its terms.
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+class NotFinite(RuntimeError):
+    """A loss or a weight is NaN or infinite; nothing was saved since, so the last checkpoint is good."""
+
+
+class Trainer:
+    """One training run, in a folder of its own.
+
+    Args:
+        config: What to train, on what, how.
+        fabric: Launched; it decides devices, processes and precision.
+        out: The run's folder, seen by every process: losses.jsonl, tensorboard/, samples/, checkpoints/, and
+            model/, the averaged generator for `InpaintGenerator.from_pretrained`.
+        resume: Go on from the newest checkpoint in ``out``.
+
+    Attributes:
+        step: Updates of the generator so far.
+        generator: The network itself, without what Fabric wraps around it.
+        average: Its moving average, whose weights are what a run is for.
+
+    Raises:
+        ValueError: Nothing to resume, or a checkpoint where there should be none; a batch that the processes
+            cannot share; data that are not there, or not those of the checkpoint.
+        CheckpointError: The newest checkpoint is damaged.
+    """
+
+    def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, resume: bool = False) -> None:
+        self.config, self.fabric, self.out = config, fabric, out
+        self.checkpoints = Checkpoints(out / CHECKPOINTS, config.keep)
+        newest = _start(self.checkpoints, resume)
+        self.samples = make_samples(config)
+        self.gallery = Gallery(self.samples) if fabric.is_global_zero else None
+        self._make_networks()
+        self.step = position = 0
+        if newest is not None:
+            position = self._restore(load_checkpoint(newest))
+        self.feed = Feed(self.samples, config, fabric, position)
+
+    def _make_networks(self) -> None:
+        torch.manual_seed(self.config.seed)
+        settings = self.config.optimiser
+        adam = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2)}
+        self.generator, self.critics = InpaintGenerator(self.config.generator), Critics(self.config)
+        # Fabric's wrappers share the weights with the networks, and the gradients between processes.
+        self.shared_generator, self.generator_optimiser = self.fabric.setup(
+            self.generator, torch.optim.Adam(self.generator.parameters(), **adam)
+        )
+        self.shared_critics, self.critic_optimiser = self.fabric.setup(
+            self.critics, torch.optim.Adam(self.critics.parameters(), **adam)
+        )
+        self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+
+    # The loop
+
+    def run(self, until: int | None = None, report: Report | None = None) -> bool:
+        """Train up to ``until`` steps in all.
+
+        A SIGTERM or Ctrl-C lets the step end, saves and leaves; a second one ends the process at once.
+
+        Args:
+            until: Default: config.steps.
+            report: Called after each step with its number and terms, in the first process.
+
+        Returns:
+            Whether it got there; False: it was asked to stop.
+
+        Raises:
+            NotFinite: Names the step and the term.
+            DataError: The pictures cannot be read.
+        """
+        until = self.config.steps if until is None else until
+        self.out.mkdir(parents=True, exist_ok=True)
+        log = RunLog(self.out, self.step) if self.fabric.is_global_zero else None
+        try:
+            with StopRequest() as request:
+                stopped = False
+                while self.step < until and not stopped:
+                    start = time.perf_counter()
+                    terms, stopped = self._share(self.iterate(), request.is_set)
+                    if log is not None:
+                        self._note(terms, time.perf_counter() - start, log, report)
+                    if stopped or self.step == until or self.step % self.config.save_every == 0:
+                        self.save()
+                return not stopped
+        finally:
+            if log is not None:
+                log.close()
+
+    def iterate(self) -> Terms:
+        """One step of algorithm 1; its terms, means over its updates and over this process's samples."""
+        updates = [self._update_critics() for _ in range(self.config.optimiser.critic_updates)]
+        critic = _mean(updates)
+        generator = self._update_generator()
+        self.average.update_parameters(self.generator)
+        self.step += 1
+        # What the critics' loss is minus of: their estimates of the Wasserstein distance.
+        distances = {f"{name}_distance": -critic.pop(f"{name}_critic") for name in ("local", "whole")}
+        return {**distances, **critic, **generator}
+
+    def _update_critics(self) -> Terms:
+        def terms(sample: Sample) -> Terms:
+            with torch.no_grad():
+                completed = self.shared_generator(sample.image, sample.mask).completed
+            return self.shared_critics(sample, completed)
+
+        loss = self.config.loss
+        means = self._update(self.shared_critics, self.critic_optimiser, terms, critic_weights(loss))
+        if loss.clip:
+            clip_weights(self.critics, loss.clip)
+        return means
+
+    def _update_generator(self) -> Terms:
+        def terms(sample: Sample) -> Terms:
+            result = self.shared_generator(sample.image, sample.mask)
+            with self.fabric.autocast():
+                scores = self.critics.scores(sample, result.completed)
+            return generator_terms(sample, result, scores)
+
+        weights = generator_weights(self.config.loss)
+        with frozen(self.critics):
+            return self._update(self.shared_generator, self.generator_optimiser, terms, weights)
+
+    def _update(
+        self,
+        module: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        terms_of: Callable[[Sample], Terms],
+        weights: Mapping[str, float],
+    ) -> Terms:
+        """A step of an optimiser on a fresh batch, taken in ``accumulate`` parts; the means of its terms."""
+        parts = self.config.optimiser.accumulate
+        collected: list[Terms] = []
+        for part in range(parts):
+            sample = self.feed.next()
+            # Processes exchange gradients once, after the last part.
+            with self.fabric.no_backward_sync(module, enabled=part < parts - 1):
+                terms = terms_of(sample)
+                self.fabric.backward(weigh(terms, weights) / parts)
+            collected.append({name: term.detach() for name, term in terms.items()})
+        optimiser.step()
+        optimiser.zero_grad()
+        return _mean(collected)
+
+    def _share(self, terms: Terms, stop: bool) -> tuple[dict[str, float], bool]:
+        """The terms of the whole batch, and whether any process was asked to stop: one exchange a step."""
+        vector = torch.stack([*terms.values(), torch.full_like(next(iter(terms.values())), stop)])
+        *means, stops = self.fabric.all_reduce(vector, reduce_op="mean").tolist()
+        shared = dict(zip(terms, means, strict=True))
+        for name, value in shared.items():
+            if not abs(value) < float("inf"):
+                raise NotFinite(f"step {self.step}: the term {name} is {value}; nothing is saved")
+        return shared, stops > 0
+
+    def _note(self, terms: Mapping[str, float], seconds: float, log: RunLog, report: Report | None) -> None:
+        log.losses(self.step, terms, seconds)
+        if self.step % self.config.show_every == 0:
+            picture = self.gallery.draw(self.average.module, self.fabric.device)
+            folder = self.out / _PICTURES
+            folder.mkdir(exist_ok=True)
+            write_photos({folder / f"step_{self.step:09d}.png": picture})
+            log.picture(self.step, picture)
+        if report is not None:
+            report(self.step, terms)
+
+    # Checkpoints
+
+    def save(self) -> None:
+        """Write a checkpoint and the averaged generator; each file appears whole or not at all.
+
+        Raises:
+            NotFinite: A weight is; nothing is written.
+        """
+        for network in (self.generator, self.critics):
+            for name, weight in network.named_parameters():
+                if not weight.isfinite().all():
+                    raise NotFinite(f"step {self.step}: the weight {name} is not finite; nothing is saved")
+        if self.fabric.is_global_zero:
+            self.checkpoints.save(self.step, self._state())
+            _export(self.average.module, self.out / MODEL)
+        self.fabric.barrier()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "config": to_dict(self.config),
+            "step": self.step,
+            "position": self.feed.position,
+            "pictures": len(self.samples),
+            "generator": self.generator.state_dict(),
+            "critics": self.critics.state_dict(),
+            "average": self.average.state_dict(),
+            "generator_optimiser": self.generator_optimiser.state_dict(),
+            "critic_optimiser": self.critic_optimiser.state_dict(),
+            # Samples bring their own random numbers; these are torch's, for whatever else may draw some.
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> int:
+        """Take up a state; the position of its stream."""
+        if state["pictures"] != len(self.samples):
+            raise ValueError(
+                f"data: the run was trained on {state['pictures']} pictures, but there are "
+                f"{len(self.samples)}; restore them, or start a new run"
+            )
+        self.step = state["step"]
+        for name in ("generator", "critics", "average", "generator_optimiser", "critic_optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+        torch.set_rng_state(state["random"])
+        if torch.cuda.is_available() and len(state["random_cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+        return state["position"]
+
+
+def _start(checkpoints: Checkpoints, resume: bool) -> Path | None:
+    """The checkpoint to go on from; a run is neither resumed from nothing nor begun over another."""
+    newest = checkpoints.newest()
+    if resume and newest is None:
+        raise ValueError(f"resume: there is no checkpoint in {checkpoints.folder}; start without it")
+    if newest is not None and not resume:
+        raise ValueError(f"out: {newest} is of another run; resume that, or choose another folder")
+    return newest
+
+
+def _mean(terms: list[Terms]) -> Terms:
+    return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
+
+
+def _export(generator: InpaintGenerator, folder: Path) -> None:
+    """`save_pretrained`, each file replaced at once."""
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        generator.save_pretrained(temporary)
+        for file in Path(temporary).iterdir():
+            os.replace(file, folder / file.name)

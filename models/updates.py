@@ -1,0 +1,146 @@
+"""The terms of both losses of algorithm 1 (Yu et al. 2018, arXiv:1801.07892), and their weights.
+
+Shape legend: B samples; H, W the crop; S the side of the local critic's region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .config import LossConfig, TrainConfig
+from .critics import Critic
+from .data import Sample
+from .generator import Inpainted
+from .losses import (
+    discounted_l1,
+    gradient_penalty,
+    wasserstein_critic_loss,
+    wasserstein_generator_loss,
+)
+from .masks import crop_boxes
+
+Terms = dict[str, Tensor]
+
+# In [-1, 1] the range of values is 2: l1 in percent of it.
+_PERCENT = 100 / 2
+
+
+class Critics(nn.Module):
+    """The local and the global critic; what they look at, and their loss.
+
+    The whole loss is computed within one forward: DistributedDataParallel admits one for each backward, and
+    a critic's loss takes three.
+
+    Args:
+        config: Its critics, sizes and loss.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.local = Critic(config.critics.local, config.masks.box)
+        self.whole = Critic(config.critics.whole, config.data.size)
+        self.has_penalty = config.loss.penalty > 0 and config.loss.clip == 0
+        self.masks_penalty = config.loss.penalty_masked
+
+    def forward(self, sample: Sample, completed: Tensor) -> Terms:
+        """The critics' loss, unweighted.
+
+        Args:
+            sample: A batch.
+            completed: (B, 3, H, W), the generator's.
+
+        Returns:
+            For each critic "critic" (minus its estimate of the Wasserstein distance) and "penalty", scalars.
+        """
+        terms: Terms = {}
+        for name, critic, real, fake, mask in self._views(sample, completed):
+            # In float32 under autocast too: the estimate is a small difference of large means.
+            terms[f"{name}_critic"] = wasserstein_critic_loss(critic(real).float(), critic(fake).float())
+            if self.has_penalty:
+                seen = mask if self.masks_penalty else None
+                terms[f"{name}_penalty"] = gradient_penalty(critic, real, fake, seen, position=sample.blend)
+        return terms
+
+    def scores(self, sample: Sample, completed: Tensor) -> dict[str, Tensor]:
+        """What each critic thinks of completed images, (B,) by its name."""
+        local, whole = self.local(self._crop(completed, sample)), self.whole(completed)
+        return {"local": local.float(), "whole": whole.float()}
+
+    def _views(
+        self, sample: Sample, completed: Tensor
+    ) -> Iterator[tuple[str, Critic, Tensor, Tensor, Tensor]]:
+        """Name, critic, and what it sees: real and completed images, and the mask."""
+        local = (self._crop(x, sample) for x in (sample.image, completed, sample.mask))
+        yield "local", self.local, *local
+        yield "whole", self.whole, sample.image, completed, sample.mask
+
+    def _crop(self, images: Tensor, sample: Sample) -> Tensor:
+        return crop_boxes(images, sample.box, self.local.size)
+
+
+def critic_weights(loss: LossConfig) -> dict[str, float]:
+    """What the terms of `Critics.forward` count: equations 1 and 5 of the paper, a separate loss each."""
+    return {
+        "local_critic": 1.0,
+        "local_penalty": loss.penalty,
+        "whole_critic": 1.0,
+        "whole_penalty": loss.penalty,
+    }
+
+
+def generator_terms(sample: Sample, result: Inpainted, scores: Mapping[str, Tensor]) -> Terms:
+    """The generator's loss, unweighted.
+
+    In the hole, discounted l1 (section 3.3) of the refined and of the coarse image; outside, plain l1 of both
+    (published code: ``ae_loss``). Each is a mean over the pixels it is about, of each sample and then over
+    the samples; the published code takes the l1 of the hole over the local critic's box instead.
+
+    Args:
+        sample: A batch.
+        result: The generator's.
+        scores: Of `Critics.scores` for the completed images.
+
+    Returns:
+        Scalars; "hole_l1", in percent of the range of values, is for the log and has no weight.
+    """
+    image, hole, known = sample.image, sample.discount * sample.mask, ~sample.mask
+    terms: Terms = {}
+    for name, output in (("refined", result.refined), ("coarse", result.coarse)):
+        terms[f"{name}_l1"] = discounted_l1(output, image, hole)
+        terms[f"{name}_known"] = discounted_l1(output, image, known)
+    for name, score in scores.items():
+        terms[f"{name}_adversarial"] = wasserstein_generator_loss(score)
+    terms["hole_l1"] = _PERCENT * discounted_l1(result.refined.detach(), image, sample.mask)
+    return terms
+
+
+def generator_weights(loss: LossConfig) -> dict[str, float]:
+    """What the terms of `generator_terms` count."""
+    return {
+        "refined_l1": loss.l1,
+        "refined_known": loss.known,
+        "coarse_l1": loss.l1 * loss.coarse,
+        "coarse_known": loss.known * loss.coarse,
+        "local_adversarial": loss.adversarial,
+        "whole_adversarial": loss.adversarial,
+        "hole_l1": 0.0,
+    }
+
+
+def weigh(terms: Terms, weights: Mapping[str, float]) -> Tensor:
+    """The loss: the sum of the terms that have a weight."""
+    return torch.stack([weights[name] * term for name, term in terms.items() if weights[name]]).sum()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a module without reaching its parameters."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

@@ -1,0 +1,103 @@
+"""The backends of a GPU against the float64 reference, over all CASES."""
+
+import pytest
+import torch
+from compare import assert_near, assert_offsets_reach_the_top, in_dtype, solve
+from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
+from test_backends_agree import HALF_CASES, allowance
+
+from contextual_attention import reference
+from contextual_attention.options import Options
+from contextual_attention.testing import Case
+
+# Large enough for several strips and blocks of the background where the workspace is small.
+CUT = [
+    Case("after", (2, 16, 88, 72), mask="holes"),
+    Case("after, long", (1, 8, 60, 72), mask="bands", options=Options(fuse_k=7, ksize=5)),
+    Case("after, rebuild", (2, 8, 64, 72), mask="different", foreground_mask="holes"),
+    Case("none", (1, 8, 88, 72), value=(3, 2), options=Options(fuse=False)),
+    Case("before, stride", (1, 8, 40, 36), options=Options(rate=1, stride=2, propagation="before")),
+    Case("wrap", (2, 8, 60, 48), options=Options(propagation="before", boundary="wrap", masking="multiply")),
+]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_case(backend, name):
+    problem = on_gpu(BY_NAME[name])
+    result = solve(problem, backend)
+    assert_exact(problem, result)
+    assert_offsets_reach_the_top(on_cpu(problem), result[1].cpu())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", HALF_CASES[::3])
+def test_half_precision(backend, name, dtype, monkeypatch):
+    """No worse than twice the dense formula computed in that dtype, or than rounding the result to it."""
+    problem = on_gpu(BY_NAME[name], dtype)
+    output, _, slopes = solve(problem, backend)
+    expected, _, expected_slopes = solve(in_dtype(problem, torch.float64), "reference")
+    monkeypatch.setattr(reference, "widen", lambda x: x)
+    eager, _, eager_slopes = solve(problem, "reference")
+    rounding = torch.finfo(dtype).eps / 2
+    assert output.dtype == dtype
+    assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
+    for each, gradient in expected_slopes.items():
+        allowed = allowance(eager_slopes[each], gradient, rounding)
+        assert slopes[each].dtype == dtype
+        assert_near(f"gradient of {each}", slopes[each], gradient, rounding, allowed)
+
+
+@pytest.mark.parametrize("mib", [0.5, 2, 16])
+@pytest.mark.parametrize("case", CUT, ids=lambda case: case.name)
+def test_any_workspace_gives_the_same(backend, case, mib):
+    problem = on_gpu(case)
+    try:
+        result = solve(problem, backend, workspace=int(mib * 2**20))
+    except ValueError as refusal:
+        assert "workspace: expected at least" in str(refusal)
+        least = int(str(refusal).split("at least ")[1].split()[0])
+        result = solve(problem, backend, workspace=least)
+    assert_exact(problem, result)
+
+
+@pytest.mark.parametrize("case", CUT, ids=lambda case: case.name)
+def test_the_same_problem_gives_the_same_bits(backend, case):
+    problem = on_gpu(case)
+    first, second = solve(problem, backend), solve(problem, backend)
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert all(torch.equal(first[2][each], second[2][each]) for each in first[2])
+
+
+def test_deterministic_algorithms_are_no_obstacle(backend, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        problem = on_gpu(CUT[0])
+        solve(problem, backend)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("case", CUT[:1], ids=lambda case: case.name)
+def test_tf32_only_where_torch_allows_it(backend, case):
+    problem = on_gpu(case, requires_grad=False)
+    expected = solve(in_dtype(problem, torch.float64), "reference")[0]
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        loose = relative_error(solve(problem, backend)[0], expected)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    strict = relative_error(solve(problem, backend)[0], expected)
+    assert strict < 2e-6
+    assert loose < 2e-3
+
+
+def test_memcheck(backend):
+    """Small and of every kind: what gpu_session.py runs under compute-sanitizer."""
+    for case in (CUT[4], BY_NAME["preset mmagic"], BY_NAME["rebuild different"], BY_NAME["value at 3x"]):
+        problem = on_gpu(case)
+        solve(problem, backend)
+        solve(problem, backend, workspace=2**20)
+    torch.cuda.synchronize()

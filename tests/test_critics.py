@@ -1,0 +1,52 @@
+"""The critics of the paper: parameters counted by hand, the layers, and samples that do not mix."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from contextual_attention.models.critics import Critic, global_critic, local_critic
+
+
+def test_parameters_of_the_papers_critics():
+    shared = (3 * 64 + 64 * 128 + 128 * 256) * 25 + 64 + 128 + 256
+    expected_local = shared + 256 * 512 * 25 + 512 + 512 * 8 * 8 + 1
+    expected_global = shared + 256 * 256 * 25 + 256 + 256 * 16 * 16 + 1
+    found = [sum(p.numel() for p in critic.parameters()) for critic in (local_critic(), global_critic())]
+    assert found == [expected_local, expected_global]
+
+
+def test_forward_is_the_formula():
+    torch.manual_seed(0)
+    critic = Critic((4, 6), 13).double()
+    x = torch.randn(3, 3, 13, 13, dtype=torch.float64)
+    weights = dict(critic.named_parameters())
+    y = x
+    for layer in ("features.0", "features.2"):
+        y = F.conv2d(y, weights[f"{layer}.weight"], weights[f"{layer}.bias"], stride=2, padding=2)
+        y = torch.maximum(y, 0.2 * y)
+    assert y.shape == (3, 6, 4, 4)
+    expected = (y.reshape(3, -1) * weights["score.weight"]).sum(1) + weights["score.bias"]
+    assert torch.allclose(critic(x), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [local_critic, global_critic])
+@pytest.mark.parametrize("size", [1, 17, 32])
+def test_any_size_and_width(make, size):
+    assert make(size, width=2)(torch.zeros(2, 3, size, size)).shape == (2,)
+
+
+def test_samples_do_not_mix():
+    critic = local_critic(16, width=2)
+    x = torch.randn(3, 3, 16, 16, requires_grad=True)
+    (gradient,) = torch.autograd.grad(critic(x)[1], x)
+    assert (gradient[[0, 2]] == 0).all()
+    assert (gradient[1] != 0).any()
+
+
+def test_errors_name_the_argument():
+    with pytest.raises(ValueError, match=r"channels: .* got \(\)"):
+        Critic(())
+    with pytest.raises(ValueError, match=r"size: .* got 0"):
+        Critic((4,), 0)
+    with pytest.raises(ValueError, match=r"image: expected \(B, 3, 16, 16\), got \(1, 3, 8, 16\)"):
+        Critic((4,), 16)(torch.zeros(1, 3, 8, 16))

@@ -1,0 +1,64 @@
+"""The CUDA sources by nvcc alone, which needs no GPU: for every architecture, and without register spills."""
+
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "csrc/cuda").glob("*.cu"))
+ARCHITECTURES = ("8.0", "9.0a", "12.0")
+# Threads of a block times this many registers leave room for two blocks on a multiprocessor.
+MOST_REGISTERS = 128
+
+KERNEL = re.compile(
+    r"Function properties for (?P<name>\S+)\n"
+    r"\s*(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads\n"
+    r".*?Used (?P<registers>\d+) registers"
+)
+
+
+@pytest.fixture(scope="module")
+def reports(build_script, tmp_path_factory):
+    """What ptxas says of each source and architecture."""
+    nvcc = build_script.setup_cuda.find_nvcc()
+    if nvcc is None:
+        pytest.skip("nvcc, which compiles the CUDA sources, is not installed")
+    folder = tmp_path_factory.mktemp("cuda")
+
+    def compiled(job):
+        source, architecture = job
+        number = architecture.replace(".", "")
+        command = [nvcc, *build_script.CUDA_FLAGS, f"-arch=sm_{number}", "-cubin", "-Xptxas=-v", str(source)]
+        target = folder / f"{source.stem}.{number}.cubin"
+        result = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"{source.name} for {architecture}: {result.stderr[-2000:]}"
+        return result.stderr
+
+    jobs = [(source, architecture) for source in SOURCES for architecture in ARCHITECTURES]
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(jobs, pool.map(compiled, jobs), strict=True))
+
+
+def test_there_is_something_to_compile():
+    assert SOURCES
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_kernels_keep_everything_in_registers(reports, source, architecture):
+    kernels = [match.groupdict() for match in KERNEL.finditer(reports[source, architecture])]
+    assert kernels
+    for kernel in kernels:
+        used = {name: int(kernel[name]) for name in ("stack", "stores", "loads")}
+        assert not any(used.values()), f"{kernel['name']} spills: {used}"
+        assert int(kernel["registers"]) <= MOST_REGISTERS, kernel["name"]
+
+
+def test_every_body_of_the_pipeline_is_a_kernel(reports):
+    listed = re.findall(r"^  X\((.+?)\)", (ROOT / "csrc/cuda/launch.h").read_text(), re.MULTILINE)
+    for report in reports.values():
+        assert len(KERNEL.findall(report)) == len(listed)

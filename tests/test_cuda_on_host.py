@@ -1,0 +1,220 @@
+"""The CUDA pipeline in plain host loops: the index arithmetic and the order of work that a GPU runs.
+
+The operator attend_cuda_on_host takes the kernels' bodies, the tiles and the buffers of the CUDA backend, and
+only replaces each launch by a loop and cuBLAS by torch's CPU products. What it cannot see: races, and what
+warps do among themselves.
+"""
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from compare import FORWARD, SHARE, assert_near, cancelled, gradients, in_dtype, solve
+from test_backends_agree import (
+    HALF_CASES,
+    allowance,
+    assert_exact,
+    assert_offsets_reach_the_top,
+    dense_in,
+    exact,
+    least_workspace,
+    poisoned,  # noqa: F401  (a fixture)
+)
+
+from contextual_attention import backends, contextual_attention, fused
+from contextual_attention.ops import Propagation
+from contextual_attention.options import PRESETS, Options
+from contextual_attention.testing import CASES, Case, make_inputs
+
+BY_NAME = {case.name: case for case in CASES}
+MIB = 2**20
+WRAP = {"rate": 1, "propagation": "before", "boundary": "wrap"}
+
+# Small, so that hundreds of tiles take no time, and not of equal sides.
+CUT = {
+    "after": Case("after", (2, 3, 18, 14), mask="holes"),
+    "after, long": Case("after, long", (1, 3, 20, 12), mask="bands", options=Options(fuse_k=5, ksize=5)),
+    "after, background only": Case(
+        "after, background only", (1, 3, 16, 14), options=Options(normalize="background")
+    ),
+    "after, rebuild": Case("after, rebuild", (2, 3, 18, 14), mask="different", foreground_mask="holes"),
+    "after, multiply": Case("after, multiply", (2, 3, 14, 16), options=Options(masking="multiply")),
+    "after, stride": Case("after, stride", (1, 3, 9, 8), (8, 9), options=Options(rate=1, stride=2)),
+    "none": Case("none", (1, 3, 18, 14), value=(2, 2), options=Options(fuse=False)),
+    "before": Case("before", (2, 3, 18, 12), mask="bands", options=Options(propagation="before")),
+    "before, scale 4": Case(
+        "before, scale 4", (1, 3, 16, 14), options=Options(propagation="before", softmax_scale=4.0)
+    ),
+    "before, stride": Case(
+        "before, stride", (1, 3, 9, 8), (10, 7), options=Options(rate=1, stride=2, propagation="before")
+    ),
+    "before, multiply": Case(
+        "before, multiply", (2, 3, 14, 12), options=Options(propagation="before", masking="multiply")
+    ),
+    "wrap": Case("wrap", (2, 3, 9, 5), (7, 6), mask="holes", options=Options(**WRAP)),
+    "wrap, multiply": Case(
+        "wrap, multiply", (2, 3, 9, 5), (7, 6), mask="holes", options=Options(**WRAP, masking="multiply")
+    ),
+    "wrap, long": Case("wrap, long", (1, 3, 12, 3), (11, 2), options=Options(**WRAP, fuse_k=7)),
+    "wrap, rebuild": Case(
+        "wrap, rebuild", (1, 3, 9, 5), (10, 4), foreground_mask="holes", options=Options(**WRAP)
+    ),
+}
+EACH_CUT = pytest.mark.parametrize("name", CUT)
+
+
+@pytest.fixture(autouse=True)
+def on_host(monkeypatch):
+    """The backend "cuda", on CPU tensors."""
+    operator = torch.ops.contextual_attention.attend_cuda_on_host
+    monkeypatch.setitem(fused._OPERATORS, "cuda", operator)
+    here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",), refuses=lambda _: None)
+    monkeypatch.setitem(backends._BACKENDS, "cuda", here)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("name", BY_NAME)
+def test_float32(name):
+    problem = make_inputs(BY_NAME[name], requires_grad=True)
+    assert_exact(BY_NAME[name], problem, solve(problem, "cuda"))
+
+
+@pytest.mark.parametrize("name", HALF_CASES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision(name, dtype):
+    """No worse than twice the dense formula computed in that dtype, or than rounding the result to it."""
+    case = BY_NAME[name]
+    problem = make_inputs(case, dtype, requires_grad=True)
+    output, offsets, slopes = solve(problem, "cuda")
+    expected, _, expected_slopes = exact(case, dtype)
+    eager, _, eager_slopes = dense_in(case, dtype)
+    rounding = torch.finfo(dtype).eps / 2
+    assert output.dtype == dtype
+    assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
+    for each, gradient in expected_slopes.items():
+        assert slopes[each].dtype == dtype
+        # As in float32: what is left where dA - sum A dA cancels, and eager half precision happens on a zero.
+        allowed = allowance(eager_slopes[each], gradient, rounding) + SHARE * cancelled(problem, each)
+        assert_near(f"gradient of {each}", slopes[each], gradient, rounding, allowed)
+    assert_offsets_reach_the_top(in_dtype(problem, torch.float64), offsets)
+
+
+def workspaces(problem):
+    """From the least to just short of everything at once, forward and backward."""
+    least = least_workspace(problem, "cuda")
+    return [least, 2 * least, 5 * least, 12 * least]
+
+
+@pytest.mark.usefixtures("poisoned")
+@EACH_CUT
+@pytest.mark.parametrize("size", range(4))
+def test_any_workspace_gives_the_same(name, size):
+    """Cut into tiles, the smallest of one pixel by one; nothing is read before it is written."""
+    problem = make_inputs(CUT[name], requires_grad=True)
+    assert_exact(CUT[name], problem, solve(problem, "cuda", workspace=workspaces(problem)[size]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@EACH_CUT
+def test_tiles_of_half_precision(name, dtype):
+    """The packed operands of half precision: as in one piece, up to the rounding of weights."""
+    problem = make_inputs(CUT[name], dtype, requires_grad=True)
+    whole = solve(problem, "cuda")
+    tiles = solve(problem, "cuda", workspace=workspaces(problem)[2])
+    rounding = torch.finfo(dtype).eps
+    assert_near("output", tiles[0], whole[0], rounding)
+    for each, gradient in whole[2].items():
+        assert_near(f"gradient of {each}", tiles[2][each], gradient, 4 * rounding)
+
+
+@EACH_CUT
+def test_the_same_problem_gives_the_same_bits(name):
+    problem = make_inputs(CUT[name], requires_grad=True)
+    first, second = (solve(problem, "cuda", workspace=workspaces(problem)[2]) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert all(torch.equal(first[2][each], second[2][each]) for each in first[2])
+
+
+@pytest.mark.parametrize("wanted", ["foreground", "background", "value"])
+@pytest.mark.parametrize("size", [1, 3])
+@EACH_CUT
+def test_one_gradient_alone_is_the_same(name, size, wanted):
+    whole = make_inputs(CUT[name], requires_grad=True)
+    if whole[wanted] is None:
+        whole["value"] = whole["background"].detach().clone().requires_grad_()
+    workspace = workspaces(whole)[size]
+    alone = {key: x.detach() if isinstance(x, torch.Tensor) else x for key, x in whole.items()}
+    alone[wanted].requires_grad_()
+    output = contextual_attention(**alone, backend="cuda", workspace=workspace)
+    expected = solve(whole, "cuda", workspace=workspace)[2][wanted]
+    assert torch.equal(gradients(alone, output)[wanted], expected)
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    problem = make_inputs(BY_NAME["mask: different"])
+    together = contextual_attention(**problem, backend="cuda")
+    for i in range(together.shape[0]):
+        one = {key: x[i : i + 1] if isinstance(x, torch.Tensor) else x for key, x in problem.items()}
+        assert_near("output", contextual_attention(**one, backend="cuda"), together[i : i + 1], FORWARD)
+
+
+def launches(batch, **options):
+    """How many kernels and products forward and backward start for small maps."""
+    x = torch.randn(batch, 2, 16, 16, requires_grad=True)
+    count = backends.extension.take_launch_count
+    count()
+    output = contextual_attention(x, x, backend="cuda", **options)
+    forward = count()
+    output.sum().backward()
+    return forward, count()
+
+
+@pytest.mark.parametrize(
+    ("options", "forward", "backward"),
+    [
+        # Forward: G, weights, row sums, statistics, cells, O. Backward: G, weights, cells, dV, dE, c1 (2),
+        # dL, the gradients of both norms (5), dG, df, db.
+        ({"fuse": False}, 6, 16),
+        # Also the shifted validity; backward that, valid dA, c2 and dX.
+        ({}, 7, 20),
+        # Also the propagation; logits too large for a fixed offset. Backward with dS, of one norm.
+        ({"propagation": "before", "normalize": "background"}, 8, 16),
+        # As two passes, with the valid candidates counted.
+        (asdict(PRESETS["yu2018"]), 10, 19),
+    ],
+)
+def test_small_maps_are_few_launches(options, forward, backward):
+    assert launches(1, **options) == (forward, backward)
+    assert launches(16, **options) == (forward, backward)
+
+
+def plan(batch, size, workspace, backward):
+    """For C = 128, rate 2 and the paper's options, on a device with 50 MiB of level 2 cache."""
+    n = size // 8
+    return backends.extension.cuda_plan(
+        batch, n, n, n, n, channels=128, value_channels=512, ksize=3, stride=1, fuse_k=3,
+        propagation=Propagation.AFTER_ZERO, workspace=workspace, cache=50 * MIB, backward=backward,
+    )  # fmt: skip
+
+
+def test_a_batch_of_small_images_goes_at_once():
+    assert plan(16, 256, 256 * MIB, backward=False)["samples"] == 16
+    assert plan(16, 256, 256 * MIB, backward=True)["samples"] == 8
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("workspace", [MIB, 64 * MIB, 256 * MIB])
+@pytest.mark.parametrize("size", [256, 1024, 4096])
+def test_plans_stay_within_the_workspace(size, workspace, backward):
+    found = plan(16, size, workspace, backward)
+    assert found["samples"] >= 1
+    assert 0 < found["bytes"] <= workspace
+
+
+def test_samples_are_grouped_by_the_workspace():
+    """As many at once as fit; the last group may be smaller."""
+    case = Case("group", (4, 3, 12, 12), mask="different")
+    problem = make_inputs(case, requires_grad=True)
+    for count in (1, 2, 3, 4):
+        assert_exact(case, problem, solve(problem, "cuda", workspace=count * 45_000))

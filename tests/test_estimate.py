@@ -1,0 +1,59 @@
+"""The estimate of a run against a run."""
+
+import pytest
+import torch
+
+from contextual_attention.models.config import PRESETS
+from contextual_attention.models.estimate import describe, estimate
+from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.settings import change
+from contextual_attention.models.updates import Critics
+
+
+def test_parameters_of_the_paper():
+    found = estimate(PRESETS["paper"])
+    assert found.generator == 3_601_542
+    # 64-128-256-512 and 64-128-256-256 channels, 5 x 5; linear units over 8 x 8 and 16 x 16 pixels.
+    convolutions = [3 * 64, 64 * 128, 128 * 256]
+    assert found.local == 25 * sum([*convolutions, 256 * 512]) + 64 + 128 + 256 + 512 + 64 * 512 + 1
+    assert found.whole == 25 * sum([*convolutions, 256 * 256]) + 64 + 128 + 256 + 256 + 256 * 256 + 1
+
+
+def test_state_is_what_a_step_holds():
+    config = change(PRESETS["small"], {"generator.cnum": "2"})
+    networks = InpaintGenerator(config.generator), Critics(config)
+    held = 0
+    for network in networks:
+        optimiser = torch.optim.Adam(network.parameters())
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimiser.step()
+        held += sum(2 * parameter.nbytes for parameter in network.parameters())
+        moments = ("exp_avg", "exp_avg_sq")
+        held += sum(state[name].nbytes for state in optimiser.state.values() for name in moments)
+    held += sum(parameter.nbytes for parameter in networks[0].parameters())
+    assert estimate(config).state == held
+
+
+def test_activations_grow_with_the_area():
+    small, large = (
+        estimate(change(PRESETS["small"], {"data.size": str(size)})).activations for size in (64, 128)
+    )
+    assert 3.5 < large / small < 4.5
+    # At least the outputs of the generator's convolutions: about 2 networks x 60 maps of the image's area.
+    assert small > 4 * 64 * 64 * 60
+
+
+def test_everything_is_said():
+    lines = []
+    describe(PRESETS["paper"], lines.append)
+    assert "loss.gamma = 0.99" in lines
+    assert "steps = 1000000" in lines
+    assert "parameters: generator 3,601,542, critics local 4,339,329, whole 2,733,441" in lines
+    assert lines[-1].startswith("memory, float32: 176.6 MiB of weights")
+
+
+@pytest.mark.parametrize("attention", ["None", "yu2018"])
+def test_other_networks_can_be_estimated(attention):
+    config = change(PRESETS["small"], {"generator.attention": attention, "loss.clip": "0.01"})
+    assert estimate(config).activations > 0

@@ -1,0 +1,56 @@
+"""The ONNX file gives what the generator gives, in another runtime and at other sizes than were traced."""
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from contextual_attention.models.export import export_onnx
+from contextual_attention.models.generator import InpaintGenerator
+
+
+def problem(batch, height, width):
+    generator = torch.Generator().manual_seed(height)
+    mask = torch.zeros(batch, 1, height, width)
+    mask[:, :, 20:50, 10:33] = 1
+    mask[0, :, 60:, 60:] = 1
+    return torch.rand(batch, 3, height, width, generator=generator) * 2 - 1, mask
+
+
+# "aligned" and "wrap" of yu2018 take the sizes of the maps into their arithmetic.
+@pytest.fixture(scope="module", params=["paper", "yu2018"])
+def exported(request, tmp_path_factory):
+    torch.manual_seed(0)
+    generator = InpaintGenerator(cnum=2, attention=request.param)
+    path = tmp_path_factory.mktemp("onnx") / "generator.onnx"
+    export_onnx(generator, path)
+    assert [each.name for each in path.parent.iterdir()] == ["generator.onnx"]
+    assert generator.refinement.attention.layer.backend is None
+    return generator, path
+
+
+@pytest.mark.parametrize("size", [(1, 72, 80), (3, 96, 136)])
+def test_onnxruntime_agrees(exported, size):
+    generator, path = exported
+    image, mask = problem(*size)
+    session = onnxruntime.InferenceSession(path)
+    found = session.run(["coarse", "refined", "completed"], {"image": image.numpy(), "mask": mask.numpy()})
+    with torch.no_grad():
+        expected = generator(image, mask)[:3]
+    for x, y in zip(found, expected, strict=True):
+        # Two float32 runtimes, forty layers deep, on images of size 1.
+        assert torch.allclose(torch.from_numpy(x), y, atol=1e-5)
+    assert expected[1].std() > 0.05
+
+
+def test_no_convolution_has_computed_weights(exported):
+    graph = onnx.load(exported[1]).graph
+    stored = {each.name for each in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    # 17 of the coarse network, 10 and 8 of the branches, 7 of their decoder.
+    assert len(convolutions) == 42
+    assert all(node.input[1] in stored for node in convolutions)
+
+
+def test_only_standard_operators(exported):
+    assert {each.domain for each in onnx.load(exported[1]).opset_import} <= {"", "ai.onnx"}

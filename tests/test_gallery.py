@@ -1,0 +1,52 @@
+"""Sample grids: which picture stands where."""
+
+import torch
+
+from contextual_attention.models.data import Place, Samples, collate
+from contextual_attention.models.gallery import Gallery
+from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.masks import random_boxes
+from contextual_attention.models.sources import ProceduralPictures
+from contextual_attention.photos import to_uint8
+from contextual_attention.visualize import offsets_to_image
+
+
+def make_samples(count):
+    return Samples(
+        ProceduralPictures(count, 24), lambda b, size, g: random_boxes(b, size, 8, g), (16, 24), seed=0
+    )
+
+
+def tile(grid, row, column):
+    """The picture in a place of a grid of 16 x 24 pictures with gaps of 2."""
+    return grid[:, 18 * row : 18 * row + 16, 26 * column : 26 * column + 24]
+
+
+def test_a_row_is_a_sample_and_its_columns_are_what_became_of_it():
+    torch.manual_seed(0)
+    samples, generator = make_samples(3), InpaintGenerator(cnum=2)
+    grid = Gallery(samples, count=4).draw(generator, torch.device("cpu"))
+    assert grid.dtype == torch.uint8
+    assert grid.shape == (3, 4 * 18, 5 * 26)
+    assert (grid[:, 16:18] == 255).all()
+    assert (grid[:, :, 24:26] == 255).all()
+    batch = collate([samples[Place(0, index)] for index in (0, 1, 2, 0)])  # three pictures fill four rows
+    with torch.no_grad():
+        result = generator(batch.image, batch.mask, return_offsets=True)
+    attention = offsets_to_image(result.offsets, (16, 24))
+    for row in range(4):
+        hole = batch.mask[row].expand(3, -1, -1)
+        assert (tile(grid, row, 0)[hole] == 255).all()
+        assert torch.equal(tile(grid, row, 0)[~hole], to_uint8(batch.image)[row][~hole])
+        for column, expected in enumerate((result.coarse, result.completed, batch.image), start=1):
+            # Convolutions of another batch may be rounded in another order.
+            difference = tile(grid, row, column).int() - to_uint8(expected)[row].int()
+            assert difference.abs().max() <= 1
+        assert torch.equal(tile(grid, row, 4), attention[row])
+
+
+def test_a_network_without_attention_has_no_picture_of_it():
+    grid = Gallery(make_samples(1), count=1).draw(
+        InpaintGenerator(cnum=2, attention=None), torch.device("cpu")
+    )
+    assert grid.shape == (3, 18, 4 * 26)

@@ -1,0 +1,141 @@
+"""Where pictures come from: folders, patterns, lists, datasets, the procedural set."""
+
+import io
+import os
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from contextual_attention.models.dead_leaves import dead_leaves
+from contextual_attention.models.sources import Cached, find_pictures, open_source
+from contextual_attention.photos import PhotoError, read_photo
+
+
+@pytest.fixture
+def folder(tmp_path):
+    noise = np.random.default_rng(0)
+    (tmp_path / "below").mkdir()
+    for name in ("b.png", "a.jpg", "below/c.PNG"):
+        Image.fromarray(noise.integers(0, 256, (9, 7, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "notes.md").write_text("no picture")
+    os.mkfifo(tmp_path / "pipe.png")
+    return tmp_path
+
+
+def names(paths, folder):
+    return [str(path.relative_to(folder)) for path in paths]
+
+
+def test_a_folder_gives_its_pictures_and_never_a_pipe(folder):
+    assert names(find_pictures(folder), folder) == ["a.jpg", "b.png", "below/c.PNG"]
+
+
+def test_a_pattern_and_a_list(folder):
+    assert names(find_pictures(f"{folder}/*.png"), folder) == ["b.png"]
+    assert names(find_pictures(f"{folder}/**/*.PNG"), folder) == ["below/c.PNG"]
+    (folder / "list.txt").write_text("below/c.PNG\n\nb.png\n")
+    assert names(find_pictures(folder / "list.txt"), folder) == ["below/c.PNG", "b.png"]
+
+
+@pytest.mark.parametrize("where", ["nowhere", "*.gif", "list.txt"])
+def test_nothing_there_is_said(where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"no pictures at .* expected a folder, a glob pattern, a list"):
+        find_pictures(where)
+
+
+def test_files_are_read_as_photos(folder):
+    source = open_source(str(folder), 8)
+    assert len(source) == 3
+    assert torch.equal(source.read(1), read_photo(folder / "b.png")[0])
+
+
+def test_procedural_pictures_have_a_number_each():
+    source = open_source("procedural", 40, count=7)
+    assert len(source) == 7
+    assert source.read(3).shape == (3, 60, 60)
+    assert torch.equal(source.read(3), source.read(3))
+    assert not torch.equal(source.read(3), source.read(4))
+    assert torch.equal(source.read(0), dead_leaves((60, 60), torch.Generator().manual_seed(0)))
+
+
+class Counting:
+    """A source that counts how often each picture is read."""
+
+    def __init__(self):
+        self.reads = []
+
+    def __len__(self):
+        return 4
+
+    def read(self, index):
+        self.reads.append(index)
+        return torch.full((3, 5, 5), index / 127.5 - 1)
+
+
+def test_a_cache_reads_once_what_fits():
+    source = Counting()
+    cached = Cached(source, limit=2 * 75)
+    for _ in range(3):
+        for index in range(4):
+            assert torch.equal(cached.read(index), torch.full((3, 5, 5), index / 127.5 - 1))
+    assert source.reads.count(0) == source.reads.count(1) == 1
+    assert source.reads.count(2) == source.reads.count(3) == 3
+
+
+class TestHub:
+    """Against a stand-in for the package datasets, which is not among the requirements."""
+
+    @pytest.fixture
+    def datasets(self, monkeypatch):
+        class Column:
+            def __init__(self, decode=True):
+                self.decode = decode
+
+        class Rows(list):
+            def __init__(self):
+                self.features = {"text": "string", "photo": Column()}
+
+            def cast_column(self, name, feature):
+                assert name == "photo"
+                assert not feature.decode
+                return self
+
+        def load_dataset(name, split):
+            assert name == "owner/name"
+            rows = Rows()
+            if split == "train":
+                data = io.BytesIO()
+                Image.new("RGB", (4, 6), (255, 0, 0)).save(data, "PNG")
+                for content in (data.getvalue(), b"damaged"):
+                    rows.append({"text": "", "photo": {"bytes": content, "path": None}})
+            return rows
+
+        package = types.ModuleType("datasets")
+        package.Image, package.load_dataset = Column, load_dataset
+        monkeypatch.setitem(sys.modules, "datasets", package)
+        return package
+
+    def test_reads_its_pictures(self, datasets):
+        source = open_source("hf:owner/name", 8)
+        assert len(source) == 2
+        assert torch.equal(source.read(0)[:, 0, 0], torch.tensor([1.0, -1, -1]))
+        assert source.read(0).shape == (3, 6, 4)
+        with pytest.raises(PhotoError, match="owner/name, row 1"):
+            source.read(1)
+        assert len(open_source("hf:owner/name:test", 8)) == 0
+
+    def test_says_when_there_are_no_pictures(self, datasets, monkeypatch):
+        monkeypatch.setattr(datasets, "Image", int)
+        with pytest.raises(ValueError, match="no column of pictures, only text, photo"):
+            open_source("hf:owner/name", 8)
+
+    def test_says_what_is_missing(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "datasets", None)
+        with pytest.raises(ValueError, match="pip install datasets"):
+            open_source("hf:owner/name", 8)

@@ -1,0 +1,324 @@
+"""The trainer: algorithm 1 against a plain loop, exact resumption, and every way in which a run may end."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from contextual_attention.models import trainer as trainer_module
+from contextual_attention.models.checkpoint import load_checkpoint
+from contextual_attention.models.config import PRESETS
+from contextual_attention.models.data import Stream, collate
+from contextual_attention.models.evaluate import model_method
+from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.losses import (
+    discounted_l1,
+    gradient_penalty,
+    wasserstein_critic_loss,
+    wasserstein_generator_loss,
+)
+from contextual_attention.models.run_log import read_losses
+from contextual_attention.models.settings import change
+from contextual_attention.models.trainer import NotFinite, Trainer
+from contextual_attention.models.updates import Critics
+
+SETTINGS = {
+    "data.size": "24", "data.pictures": "10", "masks.box": "12", "masks.shrink": "6", "generator.cnum": "2",
+    "critics.local": "4,4,4,4", "critics.whole": "4,4,4,4", "optimiser.batch": "4", "save_every": "2",
+    "optimiser.critic_updates": "5", "optimiser.learning_rate": "5e-4", "optimiser.beta1": "0.5",
+    "optimiser.beta2": "0.9", "show_every": "3", "steps": "4",
+}  # fmt: skip
+
+
+def tiny(**changes):
+    changes = {name.replace("__", "."): text for name, text in changes.items()}
+    return change(PRESETS["small"], SETTINGS | changes)
+
+
+def make_trainer(out, resume=False, **changes):
+    config = tiny(**changes)
+    return Trainer(config, Fabric(accelerator="cpu", devices=1, precision=config.precision), out, resume)
+
+
+def weights(trainer):
+    return {
+        f"{network}.{name}": tensor.clone()
+        for network in ("generator", "critics", "average")
+        for name, tensor in getattr(trainer, network).state_dict().items()
+    }
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def losses(folder):
+    return [{name: v for name, v in line.items() if name != "seconds"} for line in read_losses(folder)]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """Four steps in one go: the folder and the weights."""
+    out = tmp_path_factory.mktemp("whole")
+    trainer = make_trainer(out)
+    assert trainer.run()
+    return out, weights(trainer)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# What a step computes
+
+
+def test_a_step_is_algorithm_1(tmp_path):
+    """Written out once more, without Fabric, feed and terms: the same weights to rounding."""
+    config = tiny()
+    trainer = make_trainer(tmp_path)
+    trainer.run(1)
+
+    torch.manual_seed(config.seed)
+    generator, critics = InpaintGenerator(config.generator), Critics(config)
+    adam = {"lr": 5e-4, "betas": (0.5, 0.9)}
+    for_generator = torch.optim.Adam(generator.parameters(), **adam)
+    for_critics = torch.optim.Adam(critics.parameters(), **adam)
+    places = itertools.chain.from_iterable(Stream(len(trainer.samples), config.seed, chunk=4))
+    batch = lambda: collate([trainer.samples[next(places)] for _ in range(4)])  # noqa: E731
+
+    def crop(images, s):
+        corners = s.box[:, :2].tolist()
+        return torch.stack([x[:, t : t + 12, c : c + 12] for x, (t, c) in zip(images, corners, strict=True)])
+
+    for _ in range(5):
+        s = batch()
+        with torch.no_grad():
+            fake = generator(s.image, s.mask).completed
+        loss = 0
+        for critic, view in ((critics.local, crop), (critics.whole, lambda x, s: x)):
+            real_view, fake_view, hole = view(s.image, s), view(fake, s), view(s.mask, s)
+            loss = loss + wasserstein_critic_loss(critic(real_view), critic(fake_view))
+            loss = loss + 10 * gradient_penalty(critic, real_view, fake_view, hole, position=s.blend)
+        for_critics.zero_grad()
+        loss.backward()
+        for_critics.step()
+    s = batch()
+    result = generator(s.image, s.mask)
+    loss = 0
+    for output, factor in ((result.refined, 1.2), (result.coarse, 1.2 * 1.2)):
+        loss = loss + factor * discounted_l1(output, s.image, s.discount * s.mask)
+        loss = loss + factor * discounted_l1(output, s.image, ~s.mask)
+    loss = loss + 0.001 * wasserstein_generator_loss(critics.local(crop(result.completed, s)))
+    loss = loss + 0.001 * wasserstein_generator_loss(critics.whole(result.completed))
+    loss.backward()
+    for_generator.step()
+
+    # Sums in another order: gradients that cancel may differ in sign, and Adam's first step is its rate.
+    for name, expected in generator.state_dict().items():
+        assert (trainer.generator.state_dict()[name] - expected).abs().max() < 1e-6, name
+    for name, expected in critics.state_dict().items():
+        assert (trainer.critics.state_dict()[name] - expected).abs().max() < 1e-6, name
+
+
+def test_the_average_follows_the_weights(tmp_path):
+    trainer = make_trainer(tmp_path, optimiser__average="0.75")
+    name, parameter = next(iter(trainer.generator.named_parameters()))
+    expected = None
+    for _ in range(3):
+        trainer.iterate()
+        now = parameter.detach().double()
+        expected = now if expected is None else 0.75 * expected + 0.25 * now
+    averaged = dict(trainer.average.module.named_parameters())[name]
+    assert torch.allclose(averaged.double(), expected, atol=1e-7)
+
+
+def test_parts_of_a_batch_add_up(tmp_path):
+    """Two halves: the same losses to rounding."""
+    whole, halves = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b", optimiser__accumulate="2")
+    first, second = whole.iterate(), halves.iterate()
+    assert whole.feed.position == halves.feed.position == 24
+    for name, value in first.items():
+        assert float(second[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "bf16-mixed"},
+        {"loss__clip": "0.01"},
+        {"masks__kind": "free-form"},
+        {"masks__kind": "boxes", "generator__attention": "None"},
+        {"data__workers": "1", "generator__attention": "yu2018", "generator__padding": "same"},
+    ],
+    ids=lambda changes: ",".join(changes.values()),
+)
+def test_variants_take_a_step(tmp_path, changes):
+    trainer = make_trainer(tmp_path, show_every="1", **changes)
+    assert trainer.run(1)
+    (line,) = losses(tmp_path)
+    assert all(abs(value) < 100 for value in line.values())
+    if "loss__clip" in changes:
+        assert all(parameter.abs().max() <= 0.01 for parameter in trainer.critics.parameters())
+
+
+def test_a_batch_that_cannot_be_shared(tmp_path):
+    with pytest.raises(ValueError, match=r"optimiser\.batch: expected a multiple of .* 1 x 3, got 4"):
+        make_trainer(tmp_path, optimiser__accumulate="3")
+
+
+# ------------------------------------------------------------------------------------------------------------
+# What it leaves behind
+
+
+def test_a_run_leaves_losses_pictures_checkpoints_and_the_model(whole_run):
+    out, final = whole_run
+    lines = read_losses(out)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert {"local_distance", "whole_distance", "refined_l1", "hole_l1", "seconds"} <= lines[0].keys()
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == [
+        "step_000000002.ckpt",
+        "step_000000004.ckpt",
+    ]
+    assert [path.name for path in (out / "samples").iterdir()] == ["step_000000003.png"]
+    assert any(path.stat().st_size > 1000 for path in (out / "tensorboard").iterdir())
+    generator = InpaintGenerator.from_pretrained(out / "model")
+    assert generator.config == tiny().generator
+    for name, weight in generator.state_dict().items():
+        assert torch.equal(weight, final[f"average.module.{name}"])
+    assert callable(model_method(str(out)))
+
+
+def test_a_checkpoint_holds_the_whole_state(whole_run):
+    state = load_checkpoint(whole_run[0] / "checkpoints" / "step_000000004.ckpt")
+    assert state["step"] == 4
+    assert state["position"] == 4 * 6 * 4
+    assert state["pictures"] == 10
+    assert state["config"]["optimiser"]["batch"] == 4
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Stopping and going on
+
+
+def test_four_steps_are_two_and_two(whole_run, tmp_path):
+    make_trainer(tmp_path).run(2)
+    resumed = make_trainer(tmp_path, resume=True)
+    assert resumed.step == 2
+    assert resumed.run()
+    assert_same(weights(resumed), whole_run[1])
+    assert losses(tmp_path) == losses(whole_run[0])
+
+
+def command(out, *arguments, settings=SETTINGS):
+    sets = [f"--set={name}={text}" for name, text in settings.items()]
+    train = ["-m", "contextual_attention", "train", "--out", str(out), "--accelerator", "cpu"]
+    return [*train, *sets, *arguments]
+
+
+def start(arguments):
+    # The threads of this process: sums over threads are rounded in their order.
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    to_here = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *arguments], env=environment, **to_here)
+
+
+def wait_for(condition, process, seconds=600):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
+    process = start(command(tmp_path, "--preset", "small", settings=SETTINGS | {"steps": "1000"}))
+    try:
+        wait_for((tmp_path / "checkpoints" / "step_000000002.ckpt").exists, process)
+    finally:
+        process.kill()
+        process.wait()
+    for later in (tmp_path / "checkpoints").glob("step_*.ckpt"):
+        if later.name > "step_000000002.ckpt":  # a fast machine was further when the kill came
+            later.unlink()
+    resumed = make_trainer(tmp_path, resume=True)
+    assert resumed.step == 2
+    assert resumed.run()
+    assert_same(weights(resumed), whole_run[1])
+    assert losses(tmp_path) == losses(whole_run[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_saves_and_leaves(tmp_path, number):
+    settings = SETTINGS | {"steps": "100000", "save_every": "100000", "data.workers": "1"}
+    process = start(command(tmp_path, "--preset", "small", settings=settings))
+    try:
+        wait_for(lambda: (tmp_path / "losses.jsonl").exists() and losses(tmp_path), process)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert "stopped as asked; go on with --resume" in said
+    (saved,) = (tmp_path / "checkpoints").iterdir()
+    assert load_checkpoint(saved)["step"] == losses(tmp_path)[-1]["step"]
+
+
+def test_nan_in_a_loss_stops_and_names_step_and_term(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path)
+    trainer.run(2)
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    terms = trainer_module.generator_terms
+
+    def poisoned(*arguments):
+        return terms(*arguments) | {"coarse_l1": torch.tensor(float("nan"), requires_grad=True)}
+
+    monkeypatch.setattr(trainer_module, "generator_terms", poisoned)
+    with pytest.raises(NotFinite, match="step 3: the term coarse_l1 is nan"):
+        trainer.run()
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
+    monkeypatch.undo()
+    assert make_trainer(tmp_path, resume=True).run(3)
+
+
+def test_nan_in_a_weight_is_not_saved(tmp_path):
+    trainer = make_trainer(tmp_path)
+    with torch.no_grad():
+        trainer.critics.whole.score.bias.fill_(float("inf"))
+    with pytest.raises(NotFinite, match=r"step 0: the weight whole\.score\.bias"):
+        trainer.save()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_runs_are_not_mixed_up(whole_run, tmp_path):
+    with pytest.raises(ValueError, match=r"out: .*step_000000004\.ckpt is of another run"):
+        make_trainer(whole_run[0])
+    with pytest.raises(ValueError, match="resume: there is no checkpoint in"):
+        make_trainer(tmp_path, resume=True)
+    with pytest.raises(ValueError, match="data: the run was trained on 10 pictures, but there are 9"):
+        make_trainer(whole_run[0], resume=True, data__pictures="9")
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Several processes
+
+
+def test_two_processes_compute_what_one_does(whole_run, tmp_path):
+    """Started by torchrun, each with a quarter of the batch, twice, against one process with the whole."""
+    settings = SETTINGS | {"steps": "2", "optimiser.accumulate": "2"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    process = start([*launcher, *command(tmp_path, "--preset", "small", settings=settings)])
+    try:
+        said, _ = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    for one, two in zip(losses(whole_run[0]), losses(tmp_path), strict=False):
+        for name, value in one.items():
+            # Sums in another order. Adam divides by the gradient's own size, which lifts rounding.
+            assert two[name] == pytest.approx(value, rel=1e-4, abs=1e-5), (one["step"], name)
+    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 2

@@ -1,0 +1,210 @@
+"""The commands train, evaluate and check-data, from the command line to the files they leave."""
+
+import importlib
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from contextual_attention.cli import main
+from contextual_attention.commands.errors import CommandError
+from contextual_attention.commands.needs import need
+from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.run_log import read_losses
+from contextual_attention.models.trainer import Trainer
+
+TINY = [
+    f"--set={setting}"
+    for setting in (
+        "data.size=24", "data.workers=0", "masks.box=12", "generator.cnum=2", "critics.local=4,4,4,4",
+        "critics.whole=4,4,4,4", "optimiser.batch=2", "show_every=1", "save_every=1",
+    )
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with photos/: three pictures, one too small, and two broken ones."""
+    monkeypatch.chdir(tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    noise = np.random.default_rng(0)
+    for name, side in (("a.png", 40), ("b.jpg", 40), ("small.png", 12)):
+        Image.fromarray(noise.integers(0, 256, (side, side + 8, 3), np.uint8)).save(photos / name)
+    (photos / "cut.png").write_bytes((photos / "a.png").read_bytes()[:300])
+    (photos / "text.jpg").write_text("no picture")
+    return tmp_path
+
+
+def train(*arguments):
+    return main(["train", "--accelerator", "cpu", *TINY, *arguments])
+
+
+def refused(capsys):
+    """The one line that a refused command leaves on stderr, without what libraries warn of."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# train and evaluate
+
+
+def test_from_a_folder_of_photographs_to_a_table(folder, capsys):
+    assert train("--data", "photos", "--out", "run", "--preset", "paper", "--steps", "2") == 0
+    said = capsys.readouterr().out
+    assert "step 2 of 2: finished; the model is run/model" in said
+    assert "skipped, 1 so far: photos/" in said
+    assert "skipped, 2 so far: photos/" in said
+    assert [line["step"] for line in read_losses(folder / "run")] == [1, 2]
+    assert json.loads((folder / "run/config.json").read_text())["optimiser"]["batch"] == 2
+    with Image.open("run/samples/step_000000002.png") as grid:
+        assert grid.size == (5 * 26, 4 * 26)  # input, coarse, completed, original, attention; gaps of 2
+
+    assert train_again("--steps", "3") == 0
+    assert [line["step"] for line in read_losses(folder / "run")] == [1, 2, 3]
+
+    InpaintGenerator(cnum=2).save_pretrained("other")
+    capsys.readouterr()
+    outputs = [f"--output=table{ending}" for ending in (".md", ".csv", ".json")]
+    methods = ["--model", "run", "--model", "other", "--method", "mean", "--method", "grey"]
+    assert main(["evaluate", "--data", "photos", "--size", "32", *methods, *outputs]) == 0
+    said = capsys.readouterr().out
+    assert said.count("left out: photos/") == 2
+    rows = json.loads((folder / "table.json").read_text())["rows"]
+    assert [row["method"] for row in rows if row["holes"] == "all"] == ["mean", "grey", "run", "other"]
+    assert all(row["pictures"] == 3 for row in rows)  # boxes of 16 in 32: all in one bin
+    assert (folder / "table.md").read_text() in said
+    assert (folder / "table.csv").read_text().startswith("method,holes,pictures,l1 %")
+
+
+def train_again(*arguments):
+    return main(["train", "--accelerator", "cpu", "--out", "run", "--resume", *arguments])
+
+
+def test_a_dry_run_touches_nothing(folder, capsys):
+    assert train("--out", "run", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "optimiser.batch = 2\n" in said
+    assert "loss.gamma = 0.99\n" in said
+    assert "parameters: generator " in said
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--preset", "huge"], "--preset: expected one of paper, published, small, got huge"),
+        (["--set", "optimiser.rate=1"], "optimiser.rate: no such setting; known: data.path"),
+        (["--set", "generator.padding=none"], "padding: expected one of 'mirror', 'same', 'zero'"),
+        (["--data", "nowhere"], "data: no pictures at 'nowhere'; expected a folder"),
+        (["--set", "optimiser.accumulate=3"], "optimiser.batch: expected a multiple of"),
+        (["--resume"], "cannot change when a run is resumed"),
+        (["--accelerator", "quantum"], "--accelerator quantum, --devices 1:"),
+    ],
+)
+def test_what_train_refuses(folder, capsys, arguments, says):
+    assert train("--out", "run", *arguments) == 2
+    assert says in refused(capsys)
+
+
+def test_what_resuming_refuses(folder, capsys):
+    assert train_again() == 2
+    assert "--resume: there is no run in run (no config.json)" in refused(capsys)
+    assert train_again("--preset", "small") == 2
+    assert "--preset: a resumed run has its configuration already" in refused(capsys)
+    (folder / "run").mkdir()
+    (folder / "run/config.json").write_text("{}")
+    assert train_again() == 2
+    assert "resume: there is no checkpoint in run/checkpoints" in refused(capsys)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_no_readable_picture_ends_the_run_with_a_line(folder, capsys, workers):
+    assert train("--data", "photos/*t*", "--out", "run", "--set", f"data.workers={workers}") == 2
+    assert "data: 50 pictures one after the other cannot be read" in refused(capsys)
+
+
+def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
+    def poison(trainer):
+        terms = iterate(trainer)
+        return terms | {"whole_penalty": torch.tensor(float("nan"))} if trainer.step == 2 else terms
+
+    iterate = Trainer.iterate
+    monkeypatch.setattr(Trainer, "iterate", poison)
+    assert train("--data", "photos", "--out", "run") == 2
+    assert refused(capsys).endswith("error: step 2: the term whole_penalty is nan; nothing is saved")
+    assert os.listdir("run/checkpoints") == ["step_000000001.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "nothing to measure: give at least one --model or --method"),
+        (["--method", "magic"], "--method magic: expected one of "),
+        (["--model", "photos"], "photos is neither a training run"),
+        (
+            ["--method", "mean", "--output", "table.txt"],
+            "--output table.txt: expected one of .md, .csv, .json",
+        ),
+        (["--method", "mean", "--masks", "nowhere"], "no pictures at 'nowhere'"),
+        (["--method", "mean", "--size", "8"], "data.size: expected at least 16"),
+        (["--method", "mean", "--device", "quantum"], "quantum"),
+    ],
+)
+def test_what_evaluate_refuses(folder, capsys, arguments, says):
+    assert main(["evaluate", "--data", "photos", *arguments]) == 2
+    assert says in refused(capsys)
+
+
+@pytest.mark.parametrize("masks", ["free-form", "boxes", "holes"])
+def test_evaluate_takes_any_masks(folder, capsys, masks):
+    (folder / "holes").mkdir()
+    Image.fromarray(np.eye(20, dtype=np.uint8) * 255).save("holes/diagonal.png")
+    arguments = ["--method", "mean", "--size", "24", "--masks", masks, "--limit", "2"]
+    assert main(["evaluate", "--data", "procedural", *arguments]) == 0
+    assert "| mean | all | 2 |" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------------
+# check-data
+
+
+def test_check_data_counts_what_there_is(folder, capsys):
+    assert main(["check-data", "photos", "--size", "20"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "pictures: 3"
+    assert "  48 x 40: 2" in said
+    assert "  20 x 12: 1" in said
+    assert "smaller than 20 pixels on a side: 1" in said
+    assert "broken: 2" in said
+    assert sum("photos/cut.png: cannot be read" in line for line in said) == 1
+    assert sum("photos/text.jpg: cannot be read" in line for line in said) == 1
+
+
+def test_check_data_refuses_what_is_not_there(folder, capsys):
+    assert main(["check-data", "nowhere"]) == 2
+    assert "no pictures at 'nowhere'" in refused(capsys)
+    assert main(["check-data", "photos/*t*"]) == 2
+    assert "none of the pictures can be read" in refused(capsys)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Missing packages
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    def fail(name):
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    package = "lightning_fabric"
+    with pytest.raises(CommandError, match=r'lightning_fabric: pip install "contextual_attention\[train\]"'):
+        need("models.trainer", "train")
+    package = "contextual_attention.models.trainer"  # a mistake of ours, not of the user
+    with pytest.raises(ModuleNotFoundError):
+        need("models.trainer", "train")

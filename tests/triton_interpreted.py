@@ -1,0 +1,163 @@
+"""The Triton backend in Triton's interpreter, on the CPU: run by test_triton.py in a process of its own.
+
+The interpreter must be asked for before triton is imported. It takes a second and more for a problem, so
+these are few and small, and each has several of the things that can go wrong.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from compare import (
+    FORWARD,
+    assert_gradients_near,
+    assert_near,
+    assert_offsets_reach_the_top,
+    gradients,
+    in_dtype,
+    solve,
+    steepness,
+)
+
+from contextual_attention import available_backends, contextual_attention, fused
+from contextual_attention.options import PRESETS, Options
+from contextual_attention.testing import CASES, Case, make_inputs
+from contextual_attention.triton import launch, operator, plan, problem
+
+WHOLE = [
+    *("preset paper", "preset yu2018", "ksize 1", "fuse_k 1", "fuse False, masking multiply"),
+    *("mask: different", "multiply: everything", "stride 2, propagation before", "value at 3x, rate 3"),
+    *("one row against one column, wrap", "tiny maps, long wrap", "taps beyond the map", "one pixel, wrap"),
+    *("one missing pixel", "other background, wrap", "huge", "huge logits, wrap", "zeros"),
+]
+BY_NAME = {case.name: case for case in CASES}
+
+RATE_1 = {"rate": 1}
+UNCUT = Case("uncut", (1, 3, 6, 7), (5, 8), mask="holes", foreground_mask="hole", options=Options(**RATE_1))
+# One for each way of propagating, to be cut into strips: pieces of rows, of columns, of background rows.
+UNNORMALISED = Options(**RATE_1, fuse=False, normalize="background")
+STRIDE = Options(**RATE_1, propagation="before", stride=2)
+WRAP = Options(**vars(PRESETS["yu2018"]) | RATE_1)
+LONG_WRAP = Options(**vars(PRESETS["mmagic"]) | RATE_1 | {"fuse_k": 5})
+MULTIPLY = Options(**RATE_1, masking="multiply", stride=2)
+CUT = [
+    (Case("none", (1, 3, 6, 5), value=(2, 2), options=UNNORMALISED), 6, 3, 4),
+    (Case("before", (1, 3, 6, 5), mask="bands", options=STRIDE), 4, 5, 3),
+    (Case("wrap", (1, 3, 8, 4), options=WRAP), 5, 2, 8),
+    (Case("wrap, blocks", (1, 3, 6, 2), (7, 3), options=LONG_WRAP), 4, 2, 4),
+    (replace(UNCUT, name="after"), 6, 4, 3),
+    (Case("after, stride", (1, 3, 6, 5), options=MULTIPLY), 4, 5, 6),
+]
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Sets how problems are cut: rows and columns of a tile, rows of a block of the background."""
+
+    def set_pieces(rows, columns, block_rows):
+        def plan_of(sizes, samples, workspace, backward):
+            return plan.cut(sizes, backward, 1, rows, columns, block_rows)
+
+        monkeypatch.setattr(operator, "make_plan", plan_of)
+
+    return set_pieces
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """As on a GPU, a program has but a part of the rows and columns of a strip."""
+    monkeypatch.setattr(launch, "BLOCK_P", 16)
+    monkeypatch.setattr(launch, "BLOCK_Q", 32)
+    monkeypatch.setattr(launch, "_PROGRAMS", 3)
+
+
+def sizes(inputs):
+    """The problem that the operator is given for the arguments of the layer."""
+    options = Options(**{name: inputs[name] for name in vars(Options())})
+    value = inputs["background"] if inputs["value"] is None else inputs["value"]
+    cell = options.rate * (value.shape[2] // inputs["background"].shape[2])
+    maps = (-(-n // options.rate) for x in ("foreground", "background") for n in inputs[x].shape[2:])
+    channels = (inputs["foreground"].shape[1], cell**2 * value.shape[1])
+    return problem.Problem(*channels, *maps, *fused.schema_options(options))
+
+
+def assert_exact(inputs, result):
+    output, offsets, found = result
+    expected, _, slopes = solve(in_dtype(inputs, torch.float64), "reference")
+    assert_near("output", output, expected, steepness(inputs) * FORWARD)
+    assert_gradients_near(inputs, found, slopes)
+    assert_offsets_reach_the_top(inputs, offsets)
+
+
+def test_the_interpreter_is_on():
+    assert available_backends()["triton"] is None
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_agrees_with_the_reference(name):
+    case = BY_NAME[name]
+    # Two samples of each are enough to see that they are kept apart.
+    inputs = make_inputs(
+        replace(case, foreground=(min(2, case.foreground[0]), *case.foreground[1:])), requires_grad=True
+    )
+    assert_exact(inputs, solve(inputs, "triton"))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    ("case", "rows", "columns", "block_rows"), CUT, ids=lambda x: getattr(x, "name", None)
+)
+def test_strips_and_blocks_agree_too(cut, case, rows, columns, block_rows):
+    inputs = make_inputs(case, requires_grad=True)
+    cut(rows, columns, block_rows)
+    assert_exact(inputs, solve(inputs, "triton"))
+
+
+def test_a_workspace_that_is_too_small_names_the_least():
+    inputs = make_inputs(Case("small", (1, 2, 4, 4)))
+    least = plan.least_workspace(sizes(inputs), False)
+    with pytest.raises(ValueError, match=f"workspace: expected at least {least} bytes"):
+        contextual_attention(**inputs, backend="triton", workspace=least - 1)
+
+
+@pytest.mark.parametrize("wanted", ["foreground", "background", "value"])
+def test_one_gradient_alone_is_the_same(wanted):
+    case = Case("alone", (1, 3, 4, 3), value=(2, 1), options=Options(rate=1))
+    whole, alone = make_inputs(case, requires_grad=True), make_inputs(case)
+    alone[wanted].requires_grad_()
+    output = contextual_attention(**alone, backend="triton")
+    expected = solve(whole, "triton")[2][wanted]
+    assert torch.equal(gradients(alone, output)[wanted], expected)
+
+
+def test_a_tie_goes_to_the_smallest_index(small_blocks):
+    x = torch.ones(1, 2, 4, 9)
+    _, offsets = contextual_attention(
+        x, x, rate=1, ksize=1, fuse=False, backend="triton", return_offsets=True
+    )
+    rows, columns = torch.arange(4)[:, None], torch.arange(9)
+    assert torch.equal(offsets[0, 0], -rows.expand(4, 9))
+    assert torch.equal(offsets[0, 1], -columns.expand(4, 9))
+
+
+def test_no_samples():
+    x = torch.ones(0, 2, 4, 4, requires_grad=True)
+    output = contextual_attention(x, x, backend="triton")
+    output.sum().backward()
+    assert output.shape == x.grad.shape == x.shape
+
+
+def test_a_second_derivative_names_the_way_out():
+    x = torch.randn(1, 1, 2, 2, requires_grad=True)
+    output = contextual_attention(x, x, rate=1, fuse=False, backend="triton")
+    (slope,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match='backend="reference"'):
+        torch.autograd.grad(slope.sum(), x)
+
+
+def test_the_operator_is_registered_properly():
+    from test_ops import VARIANTS, differentiable, operands
+
+    inputs, options = VARIANTS[2]
+    attend = torch.ops.contextual_attention.attend_triton.default
+    torch.library.opcheck(attend, (*differentiable(operands(**inputs, batch=1)), *options, True, 2**22))
