@@ -67,6 +67,7 @@ def inpaint(
     Cost: that of the method, one picture after the other.
 
     Example:
+        >>> import numpy as np
         >>> picture = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
         >>> mask = np.zeros((32, 32), bool)
         >>> mask[10:16, 10:16] = True

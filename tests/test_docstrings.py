@@ -11,9 +11,10 @@ import contextual_attention
 _CORE = ("backends", "functional", "modules", "options", "visualize")
 _NETWORKS = ("models.critics", "models.generator", "models.losses")
 _TRAINING = ("models.dead_leaves", "models.evaluate", "models.masks", "models.settings")
+_FILLERS = ("models.exemplar", "models.inpaint", "models.patchmatch")
 
 
-@pytest.mark.parametrize("module", [*_CORE, *_NETWORKS, *_TRAINING])
+@pytest.mark.parametrize("module", [*_CORE, *_NETWORKS, *_TRAINING, *_FILLERS])
 def test_examples_run(module):
     names = {name: getattr(contextual_attention, name) for name in contextual_attention.__all__}
     loaded = importlib.import_module(f"contextual_attention.{module}")

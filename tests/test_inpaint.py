@@ -120,6 +120,15 @@ def test_pillow_images_keep_mode_and_size(mode):
     assert np.array_equal(np.asarray(result)[known], np.asarray(image)[known])
 
 
+def test_methods_join_the_evaluation():
+    from contextual_attention.models.evaluate import METHODS
+
+    image = torch.from_numpy(stripes()).permute(2, 0, 1)[None] / 127.5 - 1
+    mask = torch.from_numpy(MISSING)[None, None]
+    assert torch.equal(METHODS["exemplar"](image, mask), inpaint(image, mask))
+    assert torch.equal(METHODS["patchmatch"](image, mask), inpaint(image, mask, "patchmatch"))
+
+
 def test_patchmatch_and_its_seed():
     assert_restored(inpaint(damaged(), MISSING, "patchmatch", seed=3), stripes(), 12)
 
