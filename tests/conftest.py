@@ -1,7 +1,7 @@
 import os
 
-# Before torch is imported: threads that wait for each other sleep. On a machine with other work they would else
-# spin through their turns, and the tests take ten times as long.
+# Before torch is imported: threads that wait for each other sleep. On a machine with other work they would
+# else spin through their turns, and the tests take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import importlib.util
