@@ -32,7 +32,7 @@ def test_one_tile_is_the_layer_on_its_window():
 
 
 def test_tiles_at_the_edges_and_where_guides_differ():
-    """Every pixel of a picture that repeats every 8 pixels finds an exact copy near where its guide points."""
+    """In a picture that repeats every 8 pixels each finds an exact copy near where its guide points."""
     cell = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     truth = cell.repeat(1, 1, 9, 10)
     hole = torch.zeros(1, 1, 72, 80, dtype=torch.bool)
