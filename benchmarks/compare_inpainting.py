@@ -177,7 +177,10 @@ def main() -> None:
         title = (
             f"# Filling holes without training\n\n{given.holes} holes of {HOLE} x {HOLE} pixels in crops of "
         )
-        command = "Made by `python benchmarks/compare_inpainting.py --table docs/inpainting.md --picture docs/images/inpainting.jpg`."
+        command = (
+            "Made by `python benchmarks/compare_inpainting.py --table docs/inpainting.md "
+            "--picture docs/images/inpainting.jpg`."
+        )
         order = f"![](images/inpainting.jpg)\n\n*From left: the hole, {', '.join(METHODS)}, the photograph.*"
         given.table.write_text(f"{title}{CROP} x {CROP}. {command}\n\n{order}\n\n{table(results)}")
     if given.picture is not None:
