@@ -167,7 +167,7 @@ def table(results: Results) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photo", action="append", choices=PHOTOS, help="may be repeated; default: all")
-    parser.add_argument("--holes", type=int, default=4, help="for each photograph (default: %(default)s)")
+    parser.add_argument("--holes", type=int, default=3, help="for each photograph (default: %(default)s)")
     parser.add_argument("--table", type=Path, help="write the table as Markdown")
     parser.add_argument("--picture", type=Path, help="write hole, methods and truth side by side")
     given = parser.parse_args()
@@ -177,8 +177,12 @@ def main() -> None:
         title = (
             f"# Filling holes without training\n\n{given.holes} holes of {HOLE} x {HOLE} pixels in crops of "
         )
-        command = "Made by `python benchmarks/compare_inpainting.py --table docs/inpainting.md`."
-        given.table.write_text(f"{title}{CROP} x {CROP}. {command}\n\n{table(results)}")
+        command = (
+            "Made by `python benchmarks/compare_inpainting.py --table docs/inpainting.md "
+            "--picture docs/images/inpainting.jpg`."
+        )
+        order = f"![](images/inpainting.jpg)\n\n*From left: the hole, {', '.join(METHODS)}, the photograph.*"
+        given.table.write_text(f"{title}{CROP} x {CROP}. {command}\n\n{order}\n\n{table(results)}")
     if given.picture is not None:
         Image.fromarray(np.concatenate(results.rows)).save(given.picture, quality=88)
 

