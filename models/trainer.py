@@ -100,7 +100,7 @@ class Trainer:
     def run(self, until: int | None = None, report: Report | None = None) -> bool:
         """Train up to ``until`` steps in all.
 
-        A SIGTERM or Ctrl-C lets the step end, saves and leaves; a second one ends the process at once.
+        SIGTERM or Ctrl-C lets the step end, saves and leaves; a second Ctrl-C ends the process at once.
 
         Args:
             until: Default: config.steps.

@@ -1,5 +1,6 @@
 """The trainer: algorithm 1 against a plain loop, exact resumption, and every way in which a run may end."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -212,6 +213,21 @@ def test_four_steps_are_two_and_two(whole_run, tmp_path):
     assert resumed.run()
     assert_same(weights(resumed), whole_run[1])
     assert losses(tmp_path) == losses(whole_run[0])
+    last = os.path.join("checkpoints", "step_000000004.ckpt")
+    assert_equal(load_checkpoint(tmp_path / last), load_checkpoint(whole_run[0] / last))
+
+
+def assert_equal(one, other, name="state"):
+    """Two states of a run, to the last bit: weights, optimisers, random numbers, settings."""
+    assert type(one) is type(other), name
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), name
+        for key in one:
+            assert_equal(one[key], other[key], f"{name}.{key}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), name
+    else:
+        assert one == other, name
 
 
 def command(out, *arguments, settings=SETTINGS):
@@ -221,10 +237,17 @@ def command(out, *arguments, settings=SETTINGS):
 
 
 def start(arguments):
-    # The threads of this process: sums over threads are rounded in their order.
+    # The threads of this process: sums over threads are rounded in their order. A session of its own: signals
+    # to the group reach its workers as well, as they do from a terminal or a scheduler.
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     to_here = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([sys.executable, *arguments], env=environment, **to_here)
+    return subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True, **to_here)
+
+
+def end(process):
+    """Kill what is left of its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(condition, process, seconds=600):
@@ -240,7 +263,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
     try:
         wait_for((tmp_path / "checkpoints" / "step_000000002.ckpt").exists, process)
     finally:
-        process.kill()
+        end(process)
         process.wait()
     for later in (tmp_path / "checkpoints").glob("step_*.ckpt"):
         if later.name > "step_000000002.ckpt":  # a fast machine was further when the kill came
@@ -252,16 +275,24 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
     assert losses(tmp_path) == losses(whole_run[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_leaves(tmp_path, number):
-    settings = SETTINGS | {"steps": "100000", "save_every": "100000", "data.workers": "1"}
-    process = start(command(tmp_path, "--preset", "small", settings=settings))
+@pytest.mark.parametrize(
+    "numbers",
+    [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]],
+    ids=lambda numbers: "+".join(number.name for number in numbers),
+)
+def test_a_signal_saves_and_leaves(tmp_path, numbers):
+    """Sent to the whole group: a worker that ended by it would take the step, and with it the save, along."""
+    # A step of some seconds, so that the second signal of two still meets it.
+    long = {"steps": "100000", "save_every": "100000", "data.workers": "1", "optimiser.critic_updates": "50"}
+    process = start(command(tmp_path, "--preset", "small", settings=SETTINGS | long))
     try:
         wait_for(lambda: (tmp_path / "losses.jsonl").exists() and losses(tmp_path), process)
-        process.send_signal(number)
+        for number in numbers:
+            os.killpg(process.pid, number)
+            time.sleep(0.2)
         said, _ = process.communicate(timeout=300)
     finally:
-        process.kill()
+        end(process)
     assert process.returncode == 0, said
     assert "stopped as asked; go on with --resume" in said
     (saved,) = (tmp_path / "checkpoints").iterdir()
@@ -315,7 +346,7 @@ def test_two_processes_compute_what_one_does(whole_run, tmp_path):
     try:
         said, _ = process.communicate(timeout=600)
     finally:
-        process.kill()
+        end(process)
     assert process.returncode == 0, said
     for one, two in zip(losses(whole_run[0]), losses(tmp_path), strict=False):
         for name, value in one.items():
