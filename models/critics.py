@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 _KERNEL = 5
@@ -62,14 +63,17 @@ class Critic(nn.Module):
             image: (B, 3, size, size), floating.
 
         Returns:
-            (B,), unbounded.
+            (B,), unbounded; under autocast of the weights' dtype all the same: what is learned from are small
+            differences between means of large scores.
 
         Raises:
             ValueError: Another shape.
         """
         if image.dim() != 4 or tuple(image.shape[1:]) != (3, self.size, self.size):
             raise ValueError(f"image: expected (B, 3, {self.size}, {self.size}), got {tuple(image.shape)}")
-        return self.score(self.features(image).flatten(1)).squeeze(1)
+        features = self.features(image).flatten(1)
+        with torch.autocast(image.device.type, enabled=False):
+            return self.score(features.to(self.score.weight.dtype)).squeeze(1)
 
 
 def local_critic(size: int = 128, width: int = 64) -> Critic:

@@ -43,6 +43,18 @@ def test_samples_do_not_mix():
     assert (gradient[1] != 0).any()
 
 
+def test_scores_are_float32_under_autocast():
+    """Of features in bfloat16 the score is computed, not only returned, in float32."""
+    torch.manual_seed(0)
+    critic, x = Critic((4, 8), 16), torch.randn(3, 3, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        score, features = critic(x), critic.features(x)
+    assert features.dtype == torch.bfloat16
+    assert score.dtype == torch.float32
+    expected = (features.double().flatten(1) @ critic.score.weight.double().T).squeeze(1) + critic.score.bias
+    assert torch.allclose(score.double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_errors_name_the_argument():
     with pytest.raises(ValueError, match=r"channels: .* got \(\)"):
         Critic(())

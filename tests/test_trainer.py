@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 
 from contextual_attention.models import trainer as trainer_module
+from contextual_attention.models import updates
 from contextual_attention.models.checkpoint import load_checkpoint
 from contextual_attention.models.config import PRESETS
 from contextual_attention.models.data import Stream, collate
@@ -143,8 +144,9 @@ def test_parts_of_a_batch_add_up(tmp_path):
     whole, halves = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b", optimiser__accumulate="2")
     first, second = whole.iterate(), halves.iterate()
     assert whole.feed.position == halves.feed.position == 24
-    for name, value in first.items():
-        assert float(second[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+    for one, other in zip(first, second, strict=True):
+        for name, value in one.items():
+            assert float(other[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
 
 
 @pytest.mark.parametrize(
@@ -309,11 +311,24 @@ def test_nan_in_a_loss_stops_and_names_step_and_term(tmp_path, monkeypatch):
         return terms(*arguments) | {"coarse_l1": torch.tensor(float("nan"), requires_grad=True)}
 
     monkeypatch.setattr(trainer_module, "generator_terms", poisoned)
-    with pytest.raises(NotFinite, match="step 3: the term coarse_l1 is nan"):
+    with pytest.raises(NotFinite, match="step 3: the term coarse_l1 of the generator's update is nan"):
         trainer.run()
     assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
     monkeypatch.undo()
     assert make_trainer(tmp_path, resume=True).run(3)
+
+
+def test_the_first_nan_of_a_step_is_the_one_named(tmp_path, monkeypatch):
+    """The penalty of the first update spoils the critics' weights, and with them every later term."""
+    calls = itertools.count()
+    penalty = updates.gradient_penalty
+
+    def poisoned(*arguments, **options):
+        return penalty(*arguments, **options) * (float("nan") if next(calls) == 0 else 1)
+
+    monkeypatch.setattr(updates, "gradient_penalty", poisoned)
+    with pytest.raises(NotFinite, match="step 1: the term local_penalty of update 1 of the critics is nan"):
+        make_trainer(tmp_path).run()
 
 
 def test_nan_in_a_weight_is_not_saved(tmp_path):

@@ -131,13 +131,17 @@ def test_no_readable_picture_ends_the_run_with_a_line(folder, capsys, workers):
 
 def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
     def poison(trainer):
-        terms = iterate(trainer)
-        return terms | {"whole_penalty": torch.tensor(float("nan"))} if trainer.step == 2 else terms
+        updates = iterate(trainer)
+        if trainer.step == 2:
+            updates[1]["whole_penalty"] = torch.tensor(float("nan"))
+        return updates
 
     iterate = Trainer.iterate
     monkeypatch.setattr(Trainer, "iterate", poison)
     assert train("--data", "photos", "--out", "run") == 2
-    assert refused(capsys).endswith("error: step 2: the term whole_penalty is nan; nothing is saved")
+    assert refused(capsys).endswith(
+        "error: step 2: the term whole_penalty of update 2 of the critics is nan; nothing is saved"
+    )
     assert os.listdir("run/checkpoints") == ["step_000000001.ckpt"]
 
 
