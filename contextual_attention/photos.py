@@ -10,6 +10,7 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -21,20 +22,23 @@ class PhotoError(OSError):
     """A photograph that cannot be read, or a picture that cannot be written, in one line."""
 
 
-def read_photo(path: Path, max_size: int | None = None) -> Tensor:
+def read_photo(path: Path | BinaryIO, max_size: int | None = None) -> Tensor:
     """Read a photograph as features: (1, 3, H, W) float32, red, green, blue in [-1, 1].
 
     It is turned the way its EXIF orientation says; grey becomes RGB; what is transparent becomes white;
     16 bits are brought to 8; of an animation the first frame is taken.
 
     Args:
-        path: any file that Pillow can read.
+        path: any file that Pillow can read, or an open one.
         max_size: longest side in pixels, at least 1: a larger photograph is reduced to it (Lanczos).
 
     Raises:
-        PhotoError: the file is missing, not a picture, or damaged.
+        PhotoError: the file is missing, not a regular file, not a picture, or damaged.
     """
     try:
+        # Reading a pipe or a device would wait for ever.
+        if isinstance(path, Path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("not a regular file")
         with Image.open(path) as file:
             image = _to_rgb(ImageOps.exif_transpose(file))
     except FileNotFoundError as error:

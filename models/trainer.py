@@ -32,7 +32,7 @@ from .gallery import Gallery
 from .generator import InpaintGenerator
 from .losses import clip_weights
 from .run_log import RunLog
-from .settings import to_dict
+from .settings import RESUMABLE, from_dict, frozen_changes, to_dict
 from .stopping import StopRequest
 from .updates import (
     Critics,
@@ -76,7 +76,7 @@ class Trainer:
 
     Raises:
         ValueError: Nothing to resume, or a checkpoint where there should be none; a batch that the processes
-            cannot share; data that are not there, or not those of the checkpoint.
+            cannot share; data that are not there; data or settings that are not those of the checkpoint.
         CheckpointError: The newest checkpoint is damaged.
     """
 
@@ -252,6 +252,12 @@ class Trainer:
 
     def _restore(self, state: Mapping[str, Any]) -> int:
         """Take up a state; the position of its stream."""
+        changed = frozen_changes(from_dict(state["config"]), self.config)
+        if changed:
+            raise ValueError(
+                f"{'; '.join(changed)} since the checkpoint; a resumed run can change {', '.join(RESUMABLE)} "
+                "alone: set it back, or start a new run"
+            )
         if state["pictures"] != len(self.samples):
             raise ValueError(
                 f"data: the run was trained on {state['pictures']} pictures, but there are "

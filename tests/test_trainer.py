@@ -345,8 +345,16 @@ def test_runs_are_not_mixed_up(whole_run, tmp_path):
         make_trainer(whole_run[0])
     with pytest.raises(ValueError, match="resume: there is no checkpoint in"):
         make_trainer(tmp_path, resume=True)
-    with pytest.raises(ValueError, match="data: the run was trained on 10 pictures, but there are 9"):
-        make_trainer(whole_run[0], resume=True, data__pictures="9")
+    shown = str(whole_run[0] / "samples")
+    with pytest.raises(ValueError, match="data: the run was trained on 10 pictures, but there are 1"):
+        make_trainer(whole_run[0], resume=True, data__path=shown)
+
+
+def test_what_decides_the_numbers_cannot_change(whole_run):
+    with pytest.raises(ValueError, match=r"^loss\.gamma: 0\.99 became 0\.9; seed: 0 became 1 since the"):
+        make_trainer(whole_run[0], resume=True, loss__gamma="0.9", seed="1")
+    changes = {"steps": "9", "keep": "1", "data__workers": "1", "optimiser__accumulate": "2"}
+    assert make_trainer(whole_run[0], resume=True, **changes).step == 4
 
 
 # ------------------------------------------------------------------------------------------------------------
