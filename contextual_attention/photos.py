@@ -9,9 +9,11 @@ import io
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -23,27 +25,21 @@ class PhotoError(OSError):
     """A photograph that cannot be read, or a picture that cannot be written, in one line."""
 
 
-def read_photo(path: Path, max_size: int | None = None) -> Tensor:
+def read_photo(path: Path | BinaryIO, max_size: int | None = None) -> Tensor:
     """Read a photograph as features: (1, 3, H, W) float32, red, green, blue in [-1, 1].
 
     It is turned the way its EXIF orientation says; grey becomes RGB; what is transparent becomes white;
     16 bits are brought to 8; of an animation the first frame is taken.
 
     Args:
-        path: any file that Pillow can read.
+        path: any file that Pillow can read, or an open one.
         max_size: longest side in pixels, at least 1: a larger photograph is reduced to it (Lanczos).
 
     Raises:
-        PhotoError: the file is missing, not a picture, or damaged.
+        PhotoError: the file is missing, not a regular file, not a picture, or damaged.
     """
-    try:
-        with Image.open(path) as file:
-            image = _to_rgb(ImageOps.exif_transpose(file))
-    except FileNotFoundError as error:
-        raise PhotoError(f"{path}: no such file") from error
-    # Pillow's decoders raise whatever the damaged bytes lead them to (SyntaxError, struct.error, ...).
-    except Exception as error:
-        raise PhotoError(f"{path}: cannot be read as a picture ({error})") from error
+    with _opened(path) as file:
+        image = _to_rgb(ImageOps.exif_transpose(file))
     if max_size is not None:
         image = _reduce(image, max_size)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -75,22 +71,16 @@ def open_photo(path: Path) -> Photo:
     Palettes become RGB or RGBA, black and white becomes grey, CMYK becomes RGB without its profile.
 
     Raises:
-        PhotoError: the file is missing, not a picture, damaged, too large, or has 16 bits a colour, of which
-            Pillow would silently drop 8.
+        PhotoError: the file is missing, not a regular file, not a picture, damaged, too large, or has
+            16 bits a colour, of which Pillow would silently drop 8.
     """
-    try:
-        with Image.open(path) as file:
-            if _has_deep_colours(file):
-                raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
-            upright = ImageOps.exif_transpose(file)
-            image = _editable(upright)
-            profile = upright.info.get("icc_profile") if upright.mode != "CMYK" else None
-            return Photo(image, upright.getexif().tobytes(), profile)
-    except FileNotFoundError as error:
-        raise PhotoError(f"{path}: no such file") from error
-    # As in read_photo.
-    except Exception as error:
-        raise PhotoError(f"{path}: cannot be read as a picture ({error})") from error
+    with _opened(path) as file:
+        if _has_deep_colours(file):
+            raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
+        upright = ImageOps.exif_transpose(file)
+        image = _editable(upright)
+        profile = upright.info.get("icc_profile") if upright.mode != "CMYK" else None
+        return Photo(image, upright.getexif().tobytes(), profile)
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
@@ -177,6 +167,22 @@ def write_photos(photos: dict[Path, Tensor]) -> None:
     }
     for path, data in encoded.items():
         write_atomically(path, data)
+
+
+@contextmanager
+def _opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
+    """The picture in a file, not decoded yet; whatever goes wrong with it inside becomes a PhotoError."""
+    try:
+        # Reading a pipe or a device would wait for ever.
+        if isinstance(path, Path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("not a regular file")
+        with Image.open(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise PhotoError(f"{path}: no such file") from error
+    # Pillow's decoders raise whatever the damaged bytes lead them to (SyntaxError, struct.error, ...).
+    except Exception as error:
+        raise PhotoError(f"{path}: cannot be read as a picture ({error})") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from .critics import LOCAL, WHOLE
 from .generator import GeneratorConfig
 
 MaskKind = Literal["box", "boxes", "free-form", "folder"]
@@ -22,7 +23,7 @@ class DataConfig:
     """What is trained on.
 
     Args:
-        path: A folder, a glob pattern, a list file, "hf:owner/name" or "procedural", as
+        path: A folder, a glob pattern, a list file, "hf:owner/name", "procedural" or "procedural:SEED", as
             `sources.open_source` takes it.
         size: Side of the crops, in pixels, at least 16. Paper: 256.
         least_crop: Least side of a crop, in shares of the largest square. Paper: images are "resized and
@@ -78,7 +79,7 @@ class MaskConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms; see `updates.generator_terms` and `updates.critic_terms`.
+    """Weights of the terms; see `updates.generator_terms` and `updates.Critics`.
 
     Args:
         gamma: Base of the spatial discount of the l1 in the hole. Paper, section 3.3: 0.99; published
@@ -107,19 +108,28 @@ class LossConfig:
         for name in ("l1", "known", "coarse", "adversarial", "penalty", "clip"):
             weight = getattr(self, name)
             _check(f"loss.{name}", weight, weight >= 0, "at least 0")
+        for_generator = (self.l1, self.known, self.adversarial)
+        _check("loss.l1, loss.known, loss.adversarial", for_generator, any(for_generator), "one above 0")
 
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """Channels of the four convolutions of each critic.
+    """Channels of the convolutions of each critic; four in the paper, figure 2, and in the published code.
 
     Args:
-        local: Paper, figure 2 and published code: 64, 128, 256, 512.
-        whole: Of the global critic. Published code: 64, 128, 256, 256.
+        local: Of the critic that sees the region of the hole. Paper and published code: `critics.LOCAL`.
+        whole: Of the global critic, which has another name since ``global`` is a keyword of Python.
+            Published code: `critics.WHOLE`.
     """
 
-    local: tuple[int, ...] = (64, 128, 256, 512)
-    whole: tuple[int, ...] = (64, 128, 256, 256)
+    local: tuple[int, ...] = LOCAL
+    whole: tuple[int, ...] = WHOLE
+
+    def __post_init__(self) -> None:
+        for name in ("local", "whole"):
+            channels = getattr(self, name)
+            expected = "at least one number, each at least 1"
+            _check(f"critics.{name}", channels, channels and min(channels) >= 1, expected)
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,9 @@ def convert(
         is_bgr: Whether the network was trained on images of channels blue, green, red. Default: likewise.
 
     Raises:
-        ConversionError: Nothing that is accepted, or weights missing or of other shapes than this network's.
+        ConversionError: Nothing that is accepted, weights missing or of other shapes than this network's, or
+            a number of channels, a padding or an attention that `GeneratorConfig` refuses.
         OSError: The file cannot be read.
-        ValueError: A padding or an attention that `GeneratorConfig` refuses.
     """
     weights = read_weights(Path(path))
     layout, prefix = _recognise(weights, path)
@@ -74,7 +74,10 @@ def convert(
     }
     given = {"padding": padding, "attention": attention}
     options = layout.options | {name: each for name, each in given.items() if each is not None}
-    generator = InpaintGenerator(cnum=named[layout.example].shape[0], **options)
+    try:
+        generator = InpaintGenerator(cnum=named[layout.example].shape[0], **options)
+    except ValueError as error:
+        raise ConversionError(f"{path}: no generator of this package: {error}") from error
     _fill(generator, named, layout, path)
     if layout.is_bgr if is_bgr is None else is_bgr:
         _exchange_colours(generator)
@@ -166,6 +169,8 @@ def _tensorflow_prefix(path: Path) -> Path | None:
     """What TensorFlow calls a checkpoint: the path of its files without their endings, or their folder."""
     if (path / "checkpoint").is_file():
         return path
+    if path.is_dir():  # "." has no name
+        return None
     name = path.name.removesuffix(".index").removesuffix(".meta").partition(".data-")[0]
     prefix = path.with_name(name)
     return prefix if prefix.with_name(f"{name}.index").is_file() else None
@@ -181,5 +186,9 @@ def _read_tensorflow(prefix: Path) -> Mapping[str, Any]:
             "installed: reader = tf.train.load_checkpoint(path); np.savez(file, "
             "**{n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()})"
         ) from error
-    reader = tensorflow.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    try:
+        reader = tensorflow.train.load_checkpoint(str(prefix))
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tensorflow.errors.OpError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConversionError(f"{prefix}: TensorFlow cannot read it ({reason})") from error

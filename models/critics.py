@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 _KERNEL = 5
 _SLOPE = 0.2
-# In units of the width.
-_LOCAL = (1, 2, 4, 8)
-_GLOBAL = (1, 2, 4, 4)
+
+# Channels of the paper's critics: of the region around the hole, and of the whole image.
+LOCAL = (64, 128, 256, 512)
+WHOLE = (64, 128, 256, 256)
 
 
 class Critic(nn.Module):
@@ -25,8 +27,9 @@ class Critic(nn.Module):
     TensorFlow's rule, 1 and 2). Weights start as there: Glorot uniform, with biases of 0.
 
     Args:
-        channels: Of the convolutions, in order.
-        size: Side of the images in pixels, >= 1. The linear unit is as large as what remains of them.
+        channels: Of the convolutions, in order. Default `LOCAL`, the paper's critic of the hole.
+        size: Side of the images in pixels, >= 1. Default 128, the paper's for that critic. The
+            linear unit is as large as what remains of them.
 
     Raises:
         ValueError: Channels or size below 1.
@@ -37,7 +40,7 @@ class Critic(nn.Module):
         torch.Size([4])
     """
 
-    def __init__(self, channels: Sequence[int] = (64, 128, 256, 512), size: int = 128) -> None:
+    def __init__(self, channels: Sequence[int] = LOCAL, size: int = 128) -> None:
         super().__init__()
         if not channels or min(channels) < 1:
             raise ValueError(f"channels: expected at least one count >= 1, got {tuple(channels)}")
@@ -62,39 +65,14 @@ class Critic(nn.Module):
             image: (B, 3, size, size), floating.
 
         Returns:
-            (B,), unbounded.
+            (B,), unbounded; under autocast of the weights' dtype all the same: what is learned from are small
+            differences between means of large scores.
 
         Raises:
             ValueError: Another shape.
         """
         if image.dim() != 4 or tuple(image.shape[1:]) != (3, self.size, self.size):
             raise ValueError(f"image: expected (B, 3, {self.size}, {self.size}), got {tuple(image.shape)}")
-        return self.score(self.features(image).flatten(1)).squeeze(1)
-
-
-def local_critic(size: int = 128, width: int = 64) -> Critic:
-    """The critic of the region around the hole: channels 1, 2, 4 and 8 times `width`.
-
-    Args:
-        size: Side of the region in pixels. Default 128, the paper's, of images of 256.
-        width: Channels of its first layer. Default 64.
-
-    Example:
-        >>> sum(p.numel() for p in local_critic().parameters())
-        4339329
-    """
-    return Critic([factor * width for factor in _LOCAL], size)
-
-
-def global_critic(size: int = 256, width: int = 64) -> Critic:
-    """The critic of the whole image: channels 1, 2, 4 and 4 times `width`.
-
-    Args:
-        size: Side of the image in pixels. Default 256.
-        width: Channels of its first layer. Default 64.
-
-    Example:
-        >>> sum(p.numel() for p in global_critic().parameters())
-        2733441
-    """
-    return Critic([factor * width for factor in _GLOBAL], size)
+        features = self.features(image).flatten(1)
+        with torch.autocast(image.device.type, enabled=False):
+            return self.score(features.to(self.score.weight.dtype)).squeeze(1)

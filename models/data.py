@@ -190,6 +190,8 @@ def make_loader(samples: Samples, stream: Stream, workers: int, pin_memory: bool
         pin_memory=pin_memory,
         timeout=_WORKER_TIMEOUT if workers else 0,
         worker_init_fn=_leave_signals_to_the_trainer,
+        # Else the seed of its workers would come from torch's own generator, whose state a checkpoint holds.
+        generator=torch.Generator(),
     )
 
 
@@ -200,6 +202,9 @@ def collate(samples: list[Sample]) -> Sample:
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal: the trainer alone decides when its workers end."""
+    """Both reach whole groups of processes, and the trainer needs its workers to end the step and save.
+
+    Workers end when the loader does, or when they find that their parent is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -104,21 +104,23 @@ class Scores:
 
     Attributes:
         values: For each method, for each name of DEFINITIONS, a number a picture.
-        shares: The share of each picture that is missing.
+        missing: How many pixels of each picture are.
+        pixels: How many each has.
         broken: Messages about pictures that were left out.
     """
 
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    shares: list[float] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+    pixels: list[int] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
     def table(self) -> list[dict[str, Any]]:
         """A row for each method on all pictures, then for each on those of every tenth of hole sizes."""
-        bins: dict[str, list[int]] = {ALL_HOLES: list(range(len(self.shares)))}
-        for share in sorted(self.shares):
-            bins.setdefault(_bin(share), [])
-        for picture, share in enumerate(self.shares):
-            bins[_bin(share)].append(picture)
+        tenths = [_tenth(*counts) for counts in zip(self.missing, self.pixels, strict=True)]
+        bins = {ALL_HOLES: list(range(len(tenths)))}
+        for tenth in sorted(set(tenths)):
+            name = f"{10 * tenth} to {10 * tenth + 10} %"
+            bins[name] = [picture for picture, own in enumerate(tenths) if own == tenth]
         return [
             {"method": method, "holes": name, "pictures": len(pictures), **_means(values, pictures)}
             for name, pictures in bins.items()
@@ -126,9 +128,9 @@ class Scores:
         ]
 
 
-def _bin(share: float) -> str:
-    tenth = min(int(10 * share), 9)
-    return f"{10 * tenth} to {10 * tenth + 10} %"
+def _tenth(missing: int, pixels: int) -> int:
+    """In whole numbers: as a float32, a share of 7/10 is less than that."""
+    return min(10 * missing // pixels, 9)
 
 
 def _means(values: Mapping[str, list[float]], pictures: list[int]) -> dict[str, float]:
@@ -161,12 +163,13 @@ def evaluate(
     scores = Scores({name: {measure: [] for measure in DEFINITIONS} for name in methods})
     for part in _batches(samples, limit, batch, scores.broken):
         image, mask = part.image.to(device), part.mask.to(device)
-        scores.shares += mask.float().mean((1, 2, 3)).tolist()
+        scores.missing += mask.sum((1, 2, 3)).tolist()
+        scores.pixels += [mask[0].numel()] * len(mask)
         for name, method in methods.items():
             completed = method(image.masked_fill(mask, 0), mask)
             for measure, numbers in picture_metrics(completed, image, mask).items():
                 scores.values[name][measure] += numbers.tolist()
-    if not scores.shares:
+    if not scores.pixels:
         raise ValueError(f"data: none of its pictures can be read, last {scores.broken[-1]}")
     return scores
 

@@ -20,6 +20,9 @@ from torch.nn import functional as F
 from ..photos import read_photo
 from .sources import find_pictures
 
+# Of holes that leave nothing known: boxes that often do so do not in one of these, others always do.
+_ATTEMPTS = 100
+
 Size = tuple[int, int]
 Point = tuple[float, float]
 
@@ -50,14 +53,15 @@ def random_boxes(
         size: (H, W) of the image in pixels.
         box: Side, or (height, width), of a box in pixels, at most the image's.
         generator: On the CPU.
-        number: Each sample has 1 to ``number`` boxes, which may overlap.
+        number: Each sample has 1 to ``number`` boxes, which may overlap; drawn again where nothing is left.
         shrink: By how much a hole may be smaller than its box, in pixels, in each direction.
 
     Returns:
         Masks whose boxes are the drawn ones, or for ``number`` > 1 those of `bounding_boxes`.
 
     Raises:
-        ValueError: A box that does not fit into the image, or a ``shrink`` that may leave nothing of it.
+        ValueError: A box that does not fit into the image, a ``shrink`` that may leave nothing of it, or
+            boxes that leave no known pixel however they are drawn.
 
     Example:
         >>> holes = random_boxes(2, (256, 256), 128, torch.Generator().manual_seed(0))
@@ -75,9 +79,22 @@ def random_boxes(
     mask = torch.zeros(batch, 1, *size, dtype=torch.bool)
     boxes = torch.zeros(batch, 4, dtype=torch.int64)
     for sample in range(batch):
-        for _ in range(_integer(1, number, generator)):
-            boxes[sample] = _place_box(mask[sample, 0], sides, shrink, generator)
+        boxes[sample] = _place_boxes(mask[sample, 0], sides, shrink, number, generator)
     return Masks(mask, boxes if number == 1 else bounding_boxes(mask))
+
+
+def _place_boxes(mask: Tensor, sides: Size, shrink: int, number: int, generator: torch.Generator) -> Tensor:
+    """Cut 1 to ``number`` holes into an empty mask (H, W), so that something stays known; the last box."""
+    for _ in range(_ATTEMPTS):
+        for _ in range(_integer(1, number, generator)):
+            box = _place_box(mask, sides, shrink, generator)
+        if not mask.all():
+            return box
+        mask.zero_()
+    raise ValueError(
+        f"box, number: {_ATTEMPTS} times 1 to {number} boxes of {sides[0]} x {sides[1]} covered all of "
+        f"{mask.shape[0]} x {mask.shape[1]} pixels; expected smaller boxes, or fewer"
+    )
 
 
 def _place_box(mask: Tensor, sides: Size, shrink: int, generator: torch.Generator) -> Tensor:
@@ -183,10 +200,10 @@ class MaskFolder:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.paths = find_pictures(Path(folder))
+        self.paths = find_pictures(Path(folder), "masks.folder", "a folder of pictures")
 
     def __call__(self, batch: int, size: Size, generator: torch.Generator) -> Masks:
-        """Draw ``batch`` masks; a file that is no picture, or has no hole, is an error that names it."""
+        """Draw ``batch`` masks; a file that is no picture, or has no hole or nothing else, is named."""
         drawn = [self.paths[_integer(0, len(self.paths) - 1, generator)] for _ in range(batch)]
         mask = torch.cat([_read_mask(path, size) for path in drawn])
         return Masks(mask, bounding_boxes(mask))
@@ -197,6 +214,8 @@ def _read_mask(path: Path, size: Size) -> Tensor:
     mask = F.adaptive_max_pool2d(bright, size).bool()
     if not mask.any():
         raise ValueError(f"{path}: a mask with nothing missing (nothing in it is brighter than mid-grey)")
+    if mask.all():
+        raise ValueError(f"{path}: a mask with everything missing (all of it is brighter than mid-grey)")
     return mask
 
 

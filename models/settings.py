@@ -8,6 +8,12 @@ from typing import Any, get_type_hints
 
 from .config import TrainConfig
 
+# What may change when a run is resumed: nothing that decides which numbers it computes.
+RESUMABLE = (
+    "steps", "save_every", "keep", "show_every", "data.path", "data.workers", "data.cache",
+    "optimiser.accumulate",
+)  # fmt: skip
+
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """The configuration as JSON writes it: dicts, lists, numbers and strings."""
@@ -24,6 +30,8 @@ def from_dict(values: Mapping[str, Any], kind: type = TrainConfig) -> Any:
     Raises:
         ValueError: A name that the configuration does not have, or a value that it refuses.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{kind.__name__}: expected settings by name, got {values!r}")
     kinds = get_type_hints(kind)
     unknown = values.keys() - kinds
     if unknown:
@@ -67,10 +75,27 @@ def change(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
 
 def setting_names(config: TrainConfig) -> list[str]:
     """The names that `change` knows."""
+    return list(_flat(to_dict(config)))
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by the names that `change` knows."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        group = (
+            {f"{name}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else None
+        )
+        flat |= {name: value} if group is None else group
+    return flat
+
+
+def frozen_changes(before: TrainConfig, after: TrainConfig) -> list[str]:
+    """Settings that differ although a resumed run cannot change them, each with both values."""
+    old, new = _flat(to_dict(before)), _flat(to_dict(after))
     return [
-        f"{name}.{inner}" if isinstance(value, dict) else name
-        for name, value in to_dict(config).items()
-        for inner in (value if isinstance(value, dict) else [name])
+        f"{name}: {old[name]!r} became {new[name]!r}"
+        for name in new
+        if old[name] != new[name] and name not in RESUMABLE
     ]
 
 

@@ -19,6 +19,10 @@ from .dead_leaves import dead_leaves
 PROCEDURAL = "procedural"
 _HUB = "hf:"
 _LISTS = (".txt", ".flist")
+_EXPECTED = (
+    f"a folder, a glob pattern, a list file ({' or '.join(_LISTS)}), {_HUB}owner/name[:split] or "
+    f"{PROCEDURAL}[:SEED]"
+)
 
 
 class Source(Protocol):
@@ -69,7 +73,7 @@ class HubPictures:
         name: Of the dataset, such as ``"owner/name"``, or ``"owner/name:split"``; default split ``"train"``.
 
     Raises:
-        ValueError: The package datasets is missing, or the dataset has no column of pictures.
+        ValueError: The package datasets is missing, or the dataset has no column of pictures, or no rows.
     """
 
     def __init__(self, name: str) -> None:
@@ -83,6 +87,8 @@ class HubPictures:
         columns = [key for key, feature in rows.features.items() if isinstance(feature, datasets.Image)]
         if not columns:
             raise ValueError(f"data: {name} has no column of pictures, only {', '.join(rows.features)}")
+        if not len(rows):
+            raise ValueError(f"data: the split {split or 'train'!r} of {name} is empty")
         self.column = columns[0]
         # Bytes in place of decoded pictures: a damaged one then fails where it is counted.
         self.rows = rows.cast_column(self.column, datasets.Image(decode=False))
@@ -129,45 +135,55 @@ def open_source(data: str, size: int, count: int = 10_000) -> Source:
     Args:
         data: A folder (searched with its subfolders), a glob pattern, a list file (.txt or .flist, a path a
             line, relative to the list), ``"hf:owner/name"`` or ``"hf:owner/name:split"``, or
-            ``"procedural"``.
+            ``"procedural"`` or ``"procedural:SEED"``, SEED >= 0: other pictures for another one, default 0.
         size: Side of the crops that will be taken, in pixels: procedural pictures are half as large again.
         count: Number of procedural pictures.
 
     Raises:
         ValueError: Nothing of the kind is there.
     """
-    if data == PROCEDURAL:
-        return ProceduralPictures(count, math.ceil(1.5 * size))
+    kind, colon, seed = data.partition(":")
+    if kind == PROCEDURAL:
+        return ProceduralPictures(count, math.ceil(1.5 * size), _seed(seed) if colon else 0)
     if data.startswith(_HUB):
         return HubPictures(data.removeprefix(_HUB))
     return PictureFiles(find_pictures(data))
 
 
-def find_pictures(where: Path | str) -> list[Path]:
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(
+            f"data: expected {PROCEDURAL}:SEED with a whole number >= 0, got {PROCEDURAL}:{text}"
+        )
+    return int(text)
+
+
+def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECTED) -> list[Path]:
     """The picture files of a folder, a glob pattern or a list file, sorted; see `open_source`.
 
     Of a folder, files whose ending Pillow knows; whether they are pictures shows when they are read.
 
+    Args:
+        where: What to look at.
+        name, expected: Of the setting that it comes from, and what that admits: for the message.
+
     Raises:
         ValueError: There are none.
     """
+    files = _listed(where)
+    if not files:
+        raise ValueError(f"{name}: no pictures at {str(where)!r}; expected {expected}")
+    return files
+
+
+def _listed(where: Path | str) -> list[Path]:
     path = Path(where)
     if path.is_dir():
         endings = Image.registered_extensions()
         files = [file for file in path.rglob("*") if file.suffix.lower() in endings]
     elif path.is_file() and path.suffix in _LISTS:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return _some([path.parent / line.strip() for line in lines if line.strip()], where)
+        return [path.parent / line.strip() for line in lines if line.strip()]
     else:
         files = [Path(name) for name in glob.glob(str(where), recursive=True)]
-    # Regular files only: reading a pipe would wait for ever.
-    return _some(sorted(file for file in files if file.is_file()), where)
-
-
-def _some(files: list[Path], where: Path | str) -> list[Path]:
-    if not files:
-        raise ValueError(
-            f"data: no pictures at {str(where)!r}; expected a folder, a glob pattern, a list file "
-            f"({' or '.join(_LISTS)}), {_HUB}owner/name or {PROCEDURAL}"
-        )
-    return files
+    return sorted(file for file in files if file.is_file())

@@ -10,7 +10,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Within its context a first SIGTERM or Ctrl-C is only noted; a second one does what it always did.
+    """Within its context SIGTERM and a first Ctrl-C are only noted; a second Ctrl-C does what it always did.
+
+    A second SIGTERM is no more than the first: torchrun and the program timeout send it twice, to the process
+    and to its group.
 
     Attributes:
         is_set: Whether one came.
@@ -25,12 +28,10 @@ class StopRequest:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._restore()
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_set = True
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.is_set = True
+        if number == signal.SIGINT:
+            signal.signal(number, self._before[number])

@@ -32,9 +32,20 @@ from .gallery import Gallery
 from .generator import InpaintGenerator
 from .losses import clip_weights
 from .run_log import RunLog
-from .settings import to_dict
+from .settings import RESUMABLE, from_dict, frozen_changes, to_dict
 from .stopping import StopRequest
-from .updates import Critics, Terms, critic_weights, frozen, generator_terms, generator_weights, weigh
+from .updates import (
+    Critics,
+    Terms,
+    critic_weights,
+    first_not_finite,
+    frozen,
+    generator_terms,
+    generator_weights,
+    logged_terms,
+    mean_terms,
+    weigh,
+)
 
 MODEL = "model"
 CHECKPOINTS = "checkpoints"
@@ -65,7 +76,7 @@ class Trainer:
 
     Raises:
         ValueError: Nothing to resume, or a checkpoint where there should be none; a batch that the processes
-            cannot share; data that are not there, or not those of the checkpoint.
+            cannot share; data that are not there; data or settings that are not those of the checkpoint.
         CheckpointError: The newest checkpoint is damaged.
     """
 
@@ -100,7 +111,7 @@ class Trainer:
     def run(self, until: int | None = None, report: Report | None = None) -> bool:
         """Train up to ``until`` steps in all.
 
-        A SIGTERM or Ctrl-C lets the step end, saves and leaves; a second one ends the process at once.
+        SIGTERM or Ctrl-C lets the step end, saves and leaves; a second Ctrl-C ends the process at once.
 
         Args:
             until: Default: config.steps.
@@ -131,16 +142,13 @@ class Trainer:
             if log is not None:
                 log.close()
 
-    def iterate(self) -> Terms:
-        """One step of algorithm 1; its terms, means over its updates and over this process's samples."""
+    def iterate(self) -> list[Terms]:
+        """One step of algorithm 1; the terms of each update in order, means over this process's samples."""
         updates = [self._update_critics() for _ in range(self.config.optimiser.critic_updates)]
-        critic = _mean(updates)
-        generator = self._update_generator()
+        updates.append(self._update_generator())
         self.average.update_parameters(self.generator)
         self.step += 1
-        # What the critics' loss is minus of: their estimates of the Wasserstein distance.
-        distances = {f"{name}_distance": -critic.pop(f"{name}_critic") for name in ("local", "whole")}
-        return {**distances, **critic, **generator}
+        return updates
 
     def _update_critics(self) -> Terms:
         def terms(sample: Sample) -> Terms:
@@ -184,17 +192,19 @@ class Trainer:
             collected.append({name: term.detach() for name, term in terms.items()})
         optimiser.step()
         optimiser.zero_grad()
-        return _mean(collected)
+        return mean_terms(collected)
 
-    def _share(self, terms: Terms, stop: bool) -> tuple[dict[str, float], bool]:
+    def _share(self, updates: list[Terms], stop: bool) -> tuple[dict[str, float], bool]:
         """The terms of the whole batch, and whether any process was asked to stop: one exchange a step."""
-        vector = torch.stack([*terms.values(), torch.full_like(next(iter(terms.values())), stop)])
-        *means, stops = self.fabric.all_reduce(vector, reduce_op="mean").tolist()
-        shared = dict(zip(terms, means, strict=True))
-        for name, value in shared.items():
-            if not abs(value) < float("inf"):
-                raise NotFinite(f"step {self.step}: the term {name} is {value}; nothing is saved")
-        return shared, stops > 0
+        terms = [term for update in updates for term in update.values()]
+        vector = torch.stack([*terms, torch.full_like(terms[0], stop)])
+        *means, stops = self.fabric.all_reduce(vector, reduce_op="mean").cpu()
+        shared = iter(means)
+        updates = [{name: next(shared) for name in update} for update in updates]
+        bad = first_not_finite(updates)
+        if bad is not None:
+            raise NotFinite(f"step {self.step}: {bad}; nothing is saved")
+        return logged_terms(updates), bool(stops > 0)
 
     def _note(self, terms: Mapping[str, float], seconds: float, log: RunLog, report: Report | None) -> None:
         log.losses(self.step, terms, seconds)
@@ -242,6 +252,12 @@ class Trainer:
 
     def _restore(self, state: Mapping[str, Any]) -> int:
         """Take up a state; the position of its stream."""
+        changed = frozen_changes(from_dict(state["config"]), self.config)
+        if changed:
+            raise ValueError(
+                f"{'; '.join(changed)} since the checkpoint; a resumed run can change {', '.join(RESUMABLE)} "
+                "alone: set it back, or start a new run"
+            )
         if state["pictures"] != len(self.samples):
             raise ValueError(
                 f"data: the run was trained on {state['pictures']} pictures, but there are "
@@ -264,10 +280,6 @@ def _start(checkpoints: Checkpoints, resume: bool) -> Path | None:
     if newest is not None and not resume:
         raise ValueError(f"out: {newest} is of another run; resume that, or choose another folder")
     return newest
-
-
-def _mean(terms: list[Terms]) -> Terms:
-    return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
 
 
 def _export(generator: InpaintGenerator, folder: Path) -> None:

@@ -5,7 +5,7 @@ Shape legend: B samples; H, W the crop; S the side of the local critic's region.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -58,8 +58,7 @@ class Critics(nn.Module):
         """
         terms: Terms = {}
         for name, critic, real, fake, mask in self._views(sample, completed):
-            # In float32 under autocast too: the estimate is a small difference of large means.
-            terms[f"{name}_critic"] = wasserstein_critic_loss(critic(real).float(), critic(fake).float())
+            terms[f"{name}_critic"] = wasserstein_critic_loss(critic(real), critic(fake))
             if self.has_penalty:
                 seen = mask if self.masks_penalty else None
                 terms[f"{name}_penalty"] = gradient_penalty(critic, real, fake, seen, position=sample.blend)
@@ -67,8 +66,7 @@ class Critics(nn.Module):
 
     def scores(self, sample: Sample, completed: Tensor) -> dict[str, Tensor]:
         """What each critic thinks of completed images, (B,) by its name."""
-        local, whole = self.local(self._crop(completed, sample)), self.whole(completed)
-        return {"local": local.float(), "whole": whole.float()}
+        return {"local": self.local(self._crop(completed, sample)), "whole": self.whole(completed)}
 
     def _views(
         self, sample: Sample, completed: Tensor
@@ -134,6 +132,44 @@ def generator_weights(loss: LossConfig) -> dict[str, float]:
 def weigh(terms: Terms, weights: Mapping[str, float]) -> Tensor:
     """The loss: the sum of the terms that have a weight."""
     return torch.stack([weights[name] * term for name, term in terms.items() if weights[name]]).sum()
+
+
+def mean_terms(terms: Sequence[Mapping[str, Tensor]]) -> Terms:
+    """The mean of each term over parts of a batch, or over updates."""
+    return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
+
+
+def first_not_finite(updates: Sequence[Mapping[str, Tensor]]) -> str | None:
+    """Where the first NaN or infinity of a step is, in words; None if there is none.
+
+    Args:
+        updates: The terms of each update, in order: the critics', then the generator's. A weight that is not
+            finite makes nearly all terms of later updates so: the first says where to look.
+    """
+    for number, terms in enumerate(updates, 1):
+        for name, term in terms.items():
+            if not term.isfinite():
+                which = (
+                    "the generator's update" if number == len(updates) else f"update {number} of the critics"
+                )
+                return f"the term {name} of {which} is {float(term)}"
+    return None
+
+
+def logged_terms(updates: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """What a step is in the log: means over the updates of the critics, and the generator's terms.
+
+    Args:
+        updates: As for `first_not_finite`.
+
+    Returns:
+        Numbers by name; "distance", the estimate of the Wasserstein distance, in place of the critic's loss,
+        which is minus that.
+    """
+    *critics, generator = updates
+    means = mean_terms(critics)
+    distances = {f"{name}_distance": -means.pop(f"{name}_critic") for name in ("local", "whole")}
+    return {name: float(term) for name, term in {**distances, **means, **generator}.items()}
 
 
 @contextmanager

@@ -46,6 +46,12 @@ def test_the_paper_and_the_published_code_differ_where_they_do():
         ({"masks.shrink": "128"}, "masks.shrink"),
         ({"loss.gamma": "1.5"}, "loss.gamma: expected more than 0, at most 1"),
         ({"loss.penalty": "-1"}, "loss.penalty: expected at least 0"),
+        ({"loss.l1": "0", "loss.known": "0", "loss.adversarial": "0"}, "loss.l1, .*: expected one above 0"),
+        (
+            {"critics.local": "4,0"},
+            r"critics.local: expected at least one number, each at least 1, got \(4, 0",
+        ),
+        ({"critics.whole": "-1"}, "critics.whole: expected"),
         ({"optimiser.learning_rate": "0"}, "optimiser.learning_rate"),
         ({"optimiser.beta1": "1"}, "optimiser.beta1"),
         ({"precision": "16"}, "precision: expected one of"),

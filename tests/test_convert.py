@@ -114,6 +114,10 @@ def test_what_the_publisher_does_can_be_overridden(tmp_path):
     assert_computes_the_published(generator, "yu2018", moved, True)
 
 
+class OpError(Exception):
+    """As tensorflow.errors.OpError, of which all of TensorFlow's are kinds: no kind of RuntimeError."""
+
+
 class TestTensorFlowFiles:
     @pytest.fixture
     def prefix(self, tmp_path):
@@ -139,6 +143,7 @@ class TestTensorFlowFiles:
 
         module = types.ModuleType("tensorflow")
         module.train = types.SimpleNamespace(load_checkpoint=Reader)
+        module.errors = types.SimpleNamespace(OpError=OpError)
         monkeypatch.setitem(sys.modules, "tensorflow", module)
         return opened
 
@@ -152,6 +157,15 @@ class TestTensorFlowFiles:
     def test_are_found_by_their_folder(self, prefix, tensorflow):
         assert convert(prefix.parent).layout.name == "yu2018"
         assert tensorflow == [str(prefix.parent)]
+
+    @pytest.mark.parametrize("kind", [OpError, RuntimeError, ValueError])
+    def test_damage_is_named(self, prefix, tensorflow, monkeypatch, kind):
+        def fail(path):
+            raise kind("bad record\nat byte 7")
+
+        monkeypatch.setattr(sys.modules["tensorflow"].train, "load_checkpoint", fail)
+        with pytest.raises(ConversionError, match=r"snap-10000: TensorFlow cannot read it \(bad record\)$"):
+            convert(prefix)
 
     def test_say_what_they_need(self, prefix, monkeypatch):
         monkeypatch.setitem(sys.modules, "tensorflow", None)
@@ -196,6 +210,16 @@ class TestErrors:
         weights[name] = weights[name][:, :, :4]
         with pytest.raises(ConversionError, match=r"conv3/kernel: .*\(8, 8, 3, 3\).*\(8, 4, 3, 3\).*2"):
             convert(write("yu2018", tmp_path / "model.npz", weights))
+
+    def test_an_odd_number_of_channels(self, kind, tmp_path):
+        weights = published.checkpoint(kind)
+        first = published.key(kind, published.names(kind)[0][0], "kernel" if kind == "yu2018" else "weight")
+        weights[first] = weights[first][..., :3] if kind == "yu2018" else weights[first][:3]
+        path = write(kind, tmp_path / ("model.npz" if kind == "yu2018" else "model.pth"), weights)
+        with pytest.raises(
+            ConversionError, match=r"model\..*: no generator .*: cnum: expected an even .* got 3"
+        ):
+            convert(path)
 
     def test_code_is_not_run(self, tmp_path):
         path, touched = tmp_path / "model.pth", tmp_path / "touched"
@@ -245,6 +269,7 @@ class TestCommand:
             ((tmp_path / "no.pt", tmp_path / "out"), "No such file"),
             ((source, tmp_path / "no" / "out"), "there is no folder"),
             ((source, source), "exists; remove it"),
+            ((".", tmp_path / "out"), "a folder without a TensorFlow checkpoint"),
         ):
             assert main(["convert", *map(str, arguments)]) == 2
             assert message in capsys.readouterr().err

@@ -4,14 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contextual_attention.models.critics import Critic, global_critic, local_critic
+from contextual_attention.models.critics import LOCAL, WHOLE, Critic
 
 
 def test_parameters_of_the_papers_critics():
     shared = (3 * 64 + 64 * 128 + 128 * 256) * 25 + 64 + 128 + 256
     expected_local = shared + 256 * 512 * 25 + 512 + 512 * 8 * 8 + 1
     expected_global = shared + 256 * 256 * 25 + 256 + 256 * 16 * 16 + 1
-    found = [sum(p.numel() for p in critic.parameters()) for critic in (local_critic(), global_critic())]
+    found = [
+        sum(p.numel() for p in critic.parameters()) for critic in (Critic(LOCAL, 128), Critic(WHOLE, 256))
+    ]
     assert found == [expected_local, expected_global]
 
 
@@ -29,18 +31,30 @@ def test_forward_is_the_formula():
     assert torch.allclose(critic(x), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("make", [local_critic, global_critic])
+@pytest.mark.parametrize("channels", [(2, 4, 8, 16), (3,)])
 @pytest.mark.parametrize("size", [1, 17, 32])
-def test_any_size_and_width(make, size):
-    assert make(size, width=2)(torch.zeros(2, 3, size, size)).shape == (2,)
+def test_any_size_and_width(channels, size):
+    assert Critic(channels, size)(torch.zeros(2, 3, size, size)).shape == (2,)
 
 
 def test_samples_do_not_mix():
-    critic = local_critic(16, width=2)
+    critic = Critic((2, 4, 8, 16), 16)
     x = torch.randn(3, 3, 16, 16, requires_grad=True)
     (gradient,) = torch.autograd.grad(critic(x)[1], x)
     assert (gradient[[0, 2]] == 0).all()
     assert (gradient[1] != 0).any()
+
+
+def test_scores_are_float32_under_autocast():
+    """Of features in bfloat16 the score is computed, not only returned, in float32."""
+    torch.manual_seed(0)
+    critic, x = Critic((4, 8), 16), torch.randn(3, 3, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        score, features = critic(x), critic.features(x)
+    assert features.dtype == torch.bfloat16
+    assert score.dtype == torch.float32
+    expected = (features.double().flatten(1) @ critic.score.weight.double().T).squeeze(1) + critic.score.bias
+    assert torch.allclose(score.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_errors_name_the_argument():

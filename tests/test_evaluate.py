@@ -58,7 +58,7 @@ def test_methods_do_not_see_the_holes():
 def test_scores_do_not_depend_on_the_batch():
     methods = {name: METHODS[name] for name in ("mean", "grey")}
     one, four = (evaluate(methods, procedural(), batch=batch) for batch in (1, 4))
-    assert one.shares == four.shares
+    assert (one.missing, one.pixels) == (four.missing, four.pixels)
     for method, measure in ((m, d) for m in methods for d in DEFINITIONS):
         assert one.values[method][measure] == pytest.approx(four.values[method][measure], rel=1e-5)
     samples = procedural()
@@ -79,7 +79,7 @@ def test_broken_pictures_are_left_out_and_named(tmp_path):
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)).save(path)
     paths[1].write_text("bad")
     scores = evaluate({"grey": METHODS["grey"]}, Samples(PictureFiles(paths), draw_box, (16, 16), seed=0))
-    assert len(scores.shares) == 2
+    assert len(scores.missing) == len(scores.pixels) == 2
     assert len(scores.broken) == 1
     assert "bad.png" in scores.broken[0]
 
@@ -92,6 +92,28 @@ def test_nothing_readable(tmp_path):
         evaluate({"grey": METHODS["grey"]}, samples, limit=1)
 
 
+def test_bins_are_exact_at_their_ends():
+    """A bin holds its lower end: 7/10 too, though less as a float32; all of a picture is in the last."""
+    missing = [69, 70, 0, 100, 29, 30]
+    values = {"a": {measure: [0.0] * 6 for measure in DEFINITIONS}}
+    rows = Scores(values, missing, [100] * 6).table()[1:]
+    assert [(row["holes"], row["pictures"]) for row in rows] == [
+        ("0 to 10 %", 1), ("20 to 30 %", 1), ("30 to 40 %", 1), ("60 to 70 %", 1), ("70 to 80 %", 1),
+        ("90 to 100 %", 1),
+    ]  # fmt: skip
+
+
+def test_a_hole_of_seven_tenths(tmp_path):
+    """From its mask on: 7 rows of 10 pixels."""
+    mask = torch.zeros(1, 1, 20, 20, dtype=torch.bool)
+    mask[..., :14, :] = True
+    samples = Samples(
+        ProceduralPictures(1, 24), lambda *_: (mask, torch.tensor([[0, 0, 20, 20]])), (20, 20), seed=0
+    )
+    rows = evaluate({"grey": METHODS["grey"]}, samples).table()
+    assert [row["holes"] for row in rows] == ["all", "70 to 80 %"]
+
+
 class TestTable:
     @pytest.fixture
     def rows(self):
@@ -99,7 +121,7 @@ class TestTable:
             method: {measure: [1.0 * n, 2.0 * n, 6.0 * n] for measure in DEFINITIONS}
             for n, method in enumerate("ab")
         }
-        return Scores(values, shares=[0.11, 0.65, 0.19]).table()
+        return Scores(values, missing=[11, 65, 19], pixels=[100] * 3).table()
 
     def test_means_over_all_and_over_bins(self, rows):
         assert [(row["method"], row["holes"], row["pictures"], row["PSNR"]) for row in rows] == [

@@ -92,6 +92,19 @@ def test_impossible_boxes_are_refused(change, says):
         random_boxes(**arguments)
 
 
+def test_boxes_leave_something_known():
+    """One box of two leaves two pixels of four rows; a second one covers them half of the time."""
+    mask, boxes = random_boxes(200, (4, 2), (3, 2), seeded(), number=4)
+    assert not mask.flatten(1).all(1).any()
+    assert (mask.sum((1, 2, 3)) == 6).all()
+    assert (boxes[:, 2:] == torch.tensor([3, 2])).any()
+
+
+def test_boxes_that_cover_all_are_refused():
+    with pytest.raises(ValueError, match="1 to 2 boxes of 4 x 5 covered all of 4 x 5 pixels"):
+        random_boxes(1, (4, 5), (4, 5), seeded(), number=2)
+
+
 def test_a_line_is_all_pixels_within_its_radius():
     points = [(3.0, 2.0), (10.0, 14.0), (10.0, 14.0), (1.0, 18.0)]  # one segment of no length
     expected = np.zeros((16, 20), bool)
@@ -173,8 +186,15 @@ class TestFolder:
         with pytest.raises(ValueError, match=r"dark\.png: a mask with nothing missing"):
             MaskFolder(tmp_path)(1, (8, 8), seeded())
 
+    def test_names_a_mask_that_is_nothing_but_hole(self, tmp_path):
+        Image.new("L", (8, 8), 200).save(tmp_path / "bright.png")
+        with pytest.raises(ValueError, match=r"bright\.png: a mask with everything missing"):
+            MaskFolder(tmp_path)(1, (8, 8), seeded())
+
     def test_needs_a_mask(self, tmp_path):
-        with pytest.raises(ValueError, match="no pictures"):
+        with pytest.raises(
+            ValueError, match=r"masks\.folder: no pictures at .*; expected a folder of pictures$"
+        ):
             MaskFolder(tmp_path)
 
 

@@ -41,6 +41,15 @@ def test_a_pattern_and_a_list(folder):
     assert names(find_pictures(folder / "list.txt"), folder) == ["below/c.PNG", "b.png"]
 
 
+@pytest.mark.parametrize("name", ["pipe.png", "below", "/dev/zero"])
+def test_a_list_of_other_than_files_never_hangs(folder, name):
+    (folder / "list.txt").write_text(f"{name}\nb.png\n")
+    source = open_source(str(folder / "list.txt"), 8)
+    with pytest.raises(PhotoError, match=f"{name}: cannot be read as a picture .not a regular file"):
+        source.read(0)
+    assert source.read(1).shape == (3, 9, 7)
+
+
 @pytest.mark.parametrize("where", ["nowhere", "*.gif", "list.txt"])
 def test_nothing_there_is_said(where, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -62,6 +71,17 @@ def test_procedural_pictures_have_a_number_each():
     assert torch.equal(source.read(3), source.read(3))
     assert not torch.equal(source.read(3), source.read(4))
     assert torch.equal(source.read(0), dead_leaves((60, 60), torch.Generator().manual_seed(0)))
+
+
+def test_procedural_sets_of_other_seeds_have_other_pictures():
+    pictures = [
+        open_source(data, 16, count=3).read(0) for data in ("procedural", "procedural:0", "procedural:1")
+    ]
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+    for data in ("procedural:", "procedural:-1", "procedural:x"):
+        with pytest.raises(ValueError, match=f"expected procedural:SEED .* got {data}$"):
+            open_source(data, 16)
 
 
 class Counting:
@@ -128,12 +148,15 @@ class TestHub:
         assert source.read(0).shape == (3, 6, 4)
         with pytest.raises(PhotoError, match="owner/name, row 1"):
             source.read(1)
-        assert len(open_source("hf:owner/name:test", 8)) == 0
 
     def test_says_when_there_are_no_pictures(self, datasets, monkeypatch):
         monkeypatch.setattr(datasets, "Image", int)
         with pytest.raises(ValueError, match="no column of pictures, only text, photo"):
             open_source("hf:owner/name", 8)
+
+    def test_says_when_a_split_is_empty(self, datasets):
+        with pytest.raises(ValueError, match="data: the split 'test' of owner/name is empty"):
+            open_source("hf:owner/name:test", 8)
 
     def test_says_what_is_missing(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "datasets", None)

@@ -1,5 +1,6 @@
 """The trainer: algorithm 1 against a plain loop, exact resumption, and every way in which a run may end."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 
 from contextual_attention.models import trainer as trainer_module
+from contextual_attention.models import updates
 from contextual_attention.models.checkpoint import load_checkpoint
 from contextual_attention.models.config import PRESETS
 from contextual_attention.models.data import Stream, collate
@@ -142,8 +144,9 @@ def test_parts_of_a_batch_add_up(tmp_path):
     whole, halves = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b", optimiser__accumulate="2")
     first, second = whole.iterate(), halves.iterate()
     assert whole.feed.position == halves.feed.position == 24
-    for name, value in first.items():
-        assert float(second[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+    for one, other in zip(first, second, strict=True):
+        for name, value in one.items():
+            assert float(other[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
 
 
 @pytest.mark.parametrize(
@@ -212,6 +215,21 @@ def test_four_steps_are_two_and_two(whole_run, tmp_path):
     assert resumed.run()
     assert_same(weights(resumed), whole_run[1])
     assert losses(tmp_path) == losses(whole_run[0])
+    last = os.path.join("checkpoints", "step_000000004.ckpt")
+    assert_equal(load_checkpoint(tmp_path / last), load_checkpoint(whole_run[0] / last))
+
+
+def assert_equal(one, other, name="state"):
+    """Two states of a run, to the last bit: weights, optimisers, random numbers, settings."""
+    assert type(one) is type(other), name
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), name
+        for key in one:
+            assert_equal(one[key], other[key], f"{name}.{key}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), name
+    else:
+        assert one == other, name
 
 
 def command(out, *arguments, settings=SETTINGS):
@@ -221,10 +239,17 @@ def command(out, *arguments, settings=SETTINGS):
 
 
 def start(arguments):
-    # The threads of this process: sums over threads are rounded in their order.
+    # The threads of this process: sums over threads are rounded in their order. A session of its own: signals
+    # to the group reach its workers as well, as they do from a terminal or a scheduler.
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     to_here = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([sys.executable, *arguments], env=environment, **to_here)
+    return subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True, **to_here)
+
+
+def end(process):
+    """Kill what is left of its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(condition, process, seconds=600):
@@ -240,7 +265,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
     try:
         wait_for((tmp_path / "checkpoints" / "step_000000002.ckpt").exists, process)
     finally:
-        process.kill()
+        end(process)
         process.wait()
     for later in (tmp_path / "checkpoints").glob("step_*.ckpt"):
         if later.name > "step_000000002.ckpt":  # a fast machine was further when the kill came
@@ -252,16 +277,24 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
     assert losses(tmp_path) == losses(whole_run[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_leaves(tmp_path, number):
-    settings = SETTINGS | {"steps": "100000", "save_every": "100000", "data.workers": "1"}
-    process = start(command(tmp_path, "--preset", "small", settings=settings))
+@pytest.mark.parametrize(
+    "numbers",
+    [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]],
+    ids=lambda numbers: "+".join(number.name for number in numbers),
+)
+def test_a_signal_saves_and_leaves(tmp_path, numbers):
+    """Sent to the whole group: a worker that ended by it would take the step, and with it the save, along."""
+    # A step of some seconds, so that the second signal of two still meets it.
+    long = {"steps": "100000", "save_every": "100000", "data.workers": "1", "optimiser.critic_updates": "50"}
+    process = start(command(tmp_path, "--preset", "small", settings=SETTINGS | long))
     try:
         wait_for(lambda: (tmp_path / "losses.jsonl").exists() and losses(tmp_path), process)
-        process.send_signal(number)
+        for number in numbers:
+            os.killpg(process.pid, number)
+            time.sleep(0.2)
         said, _ = process.communicate(timeout=300)
     finally:
-        process.kill()
+        end(process)
     assert process.returncode == 0, said
     assert "stopped as asked; go on with --resume" in said
     (saved,) = (tmp_path / "checkpoints").iterdir()
@@ -278,11 +311,24 @@ def test_nan_in_a_loss_stops_and_names_step_and_term(tmp_path, monkeypatch):
         return terms(*arguments) | {"coarse_l1": torch.tensor(float("nan"), requires_grad=True)}
 
     monkeypatch.setattr(trainer_module, "generator_terms", poisoned)
-    with pytest.raises(NotFinite, match="step 3: the term coarse_l1 is nan"):
+    with pytest.raises(NotFinite, match="step 3: the term coarse_l1 of the generator's update is nan"):
         trainer.run()
     assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
     monkeypatch.undo()
     assert make_trainer(tmp_path, resume=True).run(3)
+
+
+def test_the_first_nan_of_a_step_is_the_one_named(tmp_path, monkeypatch):
+    """The penalty of the first update spoils the critics' weights, and with them every later term."""
+    calls = itertools.count()
+    penalty = updates.gradient_penalty
+
+    def poisoned(*arguments, **options):
+        return penalty(*arguments, **options) * (float("nan") if next(calls) == 0 else 1)
+
+    monkeypatch.setattr(updates, "gradient_penalty", poisoned)
+    with pytest.raises(NotFinite, match="step 1: the term local_penalty of update 1 of the critics is nan"):
+        make_trainer(tmp_path).run()
 
 
 def test_nan_in_a_weight_is_not_saved(tmp_path):
@@ -299,8 +345,16 @@ def test_runs_are_not_mixed_up(whole_run, tmp_path):
         make_trainer(whole_run[0])
     with pytest.raises(ValueError, match="resume: there is no checkpoint in"):
         make_trainer(tmp_path, resume=True)
-    with pytest.raises(ValueError, match="data: the run was trained on 10 pictures, but there are 9"):
-        make_trainer(whole_run[0], resume=True, data__pictures="9")
+    shown = str(whole_run[0] / "samples")
+    with pytest.raises(ValueError, match="data: the run was trained on 10 pictures, but there are 1"):
+        make_trainer(whole_run[0], resume=True, data__path=shown)
+
+
+def test_what_decides_the_numbers_cannot_change(whole_run):
+    with pytest.raises(ValueError, match=r"^loss\.gamma: 0\.99 became 0\.9; seed: 0 became 1 since the"):
+        make_trainer(whole_run[0], resume=True, loss__gamma="0.9", seed="1")
+    changes = {"steps": "9", "keep": "1", "data__workers": "1", "optimiser__accumulate": "2"}
+    assert make_trainer(whole_run[0], resume=True, **changes).step == 4
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -315,7 +369,7 @@ def test_two_processes_compute_what_one_does(whole_run, tmp_path):
     try:
         said, _ = process.communicate(timeout=600)
     finally:
-        process.kill()
+        end(process)
     assert process.returncode == 0, said
     for one, two in zip(losses(whole_run[0]), losses(tmp_path), strict=False):
         for name, value in one.items():

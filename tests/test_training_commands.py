@@ -123,6 +123,40 @@ def test_what_resuming_refuses(folder, capsys):
     assert "resume: there is no checkpoint in run/checkpoints" in refused(capsys)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "TrainConfig: expected settings by name, got [1]"),
+        ('{"data": 3}', "DataConfig: expected settings by name, got 3"),
+        ('{"steps": "many"}', "'>=' not supported"),
+    ],
+)
+def test_a_damaged_configuration_is_named(folder, capsys, text, says):
+    (folder / "run").mkdir()
+    (folder / "run/config.json").write_text(text)
+    assert train_again() == 2
+    assert f"--resume: run/config.json is not the configuration of a run: {says}" in refused(capsys)
+
+
+def test_a_damaged_mask_ends_the_run_with_a_line(folder, capsys):
+    """An OSError of a worker, which comes with the worker's traceback in its text."""
+    masks = ["--set=masks.kind=folder", "--set=masks.folder=photos/text.jpg", "--set=data.workers=1"]
+    assert train("--data", "photos", "--out", "run", *masks) == 2
+    said = refused(capsys)
+    assert "text.jpg: cannot be read as a picture" in said
+    assert "Traceback" not in said
+
+
+def test_what_a_dry_run_refuses(folder, capsys, monkeypatch):
+    def refuse(*_):
+        raise ValueError("critics: too large")
+
+    monkeypatch.setattr("contextual_attention.models.estimate.describe", refuse)
+    assert train("--out", "run", "--dry-run") == 2
+    assert refused(capsys).endswith("error: critics: too large")
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_no_readable_picture_ends_the_run_with_a_line(folder, capsys, workers):
     assert train("--data", "photos/*t*", "--out", "run", "--set", f"data.workers={workers}") == 2
@@ -131,13 +165,17 @@ def test_no_readable_picture_ends_the_run_with_a_line(folder, capsys, workers):
 
 def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
     def poison(trainer):
-        terms = iterate(trainer)
-        return terms | {"whole_penalty": torch.tensor(float("nan"))} if trainer.step == 2 else terms
+        updates = iterate(trainer)
+        if trainer.step == 2:
+            updates[1]["whole_penalty"] = torch.tensor(float("nan"))
+        return updates
 
     iterate = Trainer.iterate
     monkeypatch.setattr(Trainer, "iterate", poison)
     assert train("--data", "photos", "--out", "run") == 2
-    assert refused(capsys).endswith("error: step 2: the term whole_penalty is nan; nothing is saved")
+    assert refused(capsys).endswith(
+        "error: step 2: the term whole_penalty of update 2 of the critics is nan; nothing is saved"
+    )
     assert os.listdir("run/checkpoints") == ["step_000000001.ckpt"]
 
 
@@ -151,7 +189,12 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
             ["--method", "mean", "--output", "table.txt"],
             "--output table.txt: expected one of .md, .csv, .json",
         ),
-        (["--method", "mean", "--masks", "nowhere"], "no pictures at 'nowhere'"),
+        (
+            ["--method", "mean", "--masks", "bxo"],
+            "--masks bxo: expected box, boxes, free-form, or a folder of masks",
+        ),
+        (["--method", "mean", "--model", "run", "--method", "mean"], "mean: given twice"),
+        (["--model", "run", "--method", "grey", "--model", "run"], "run: given twice"),
         (["--method", "mean", "--size", "8"], "data.size: expected at least 16"),
         (["--method", "mean", "--device", "quantum"], "quantum"),
     ],

@@ -10,9 +10,11 @@ from contextual_attention.models.settings import change
 from contextual_attention.models.updates import (
     Critics,
     critic_weights,
+    first_not_finite,
     frozen,
     generator_terms,
     generator_weights,
+    logged_terms,
     weigh,
 )
 
@@ -108,6 +110,24 @@ def test_weights_are_those_of_the_published_code():
     )
     ones = {name: torch.tensor(1.0) for name in critic_weights(LossConfig())}
     assert float(weigh(ones, critic_weights(LossConfig()))) == pytest.approx(22)
+
+
+def test_a_step_in_the_log():
+    """Means over the critics' updates, their losses turned round; the first bad term in their order."""
+    critic = [
+        {"local_critic": -1.0, "local_penalty": 3.0, "whole_critic": 4.0, "whole_penalty": 0.0},
+        {"local_critic": -3.0, "local_penalty": 5.0, "whole_critic": 0.0, "whole_penalty": 1.0},
+    ]
+    step = [{name: torch.tensor(x) for name, x in terms.items()} for terms in (*critic, {"hole_l1": 7.0})]
+    assert logged_terms(step) == {
+        "local_distance": 2.0, "whole_distance": -2.0, "local_penalty": 4.0, "whole_penalty": 0.5,
+        "hole_l1": 7.0,
+    }  # fmt: skip
+    assert first_not_finite(step) is None
+    step[2]["hole_l1"] = torch.tensor(float("nan"))
+    assert first_not_finite(step) == "the term hole_l1 of the generator's update is nan"
+    step[1]["whole_critic"] = torch.tensor(float("-inf"))
+    assert first_not_finite(step) == "the term whole_critic of update 2 of the critics is -inf"
 
 
 def test_gradients_pass_through_frozen_critics(sample):

@@ -11,6 +11,7 @@ from .errors import CommandError
 from .needs import need
 
 HELP = "Measure how well models fill holes: l1, l2, PSNR, TV and SSIM."
+_DRAWN = ("box", "boxes", "free-form")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a method without weights, such as mean or grey; may be repeated",
     )  # fmt: skip
     parser.add_argument("--size", type=count, default=256, help="side of the pictures (default: %(default)s)")
-    parser.add_argument("--masks", default="box", help="box, boxes, free-form, or a folder of masks")
+    parser.add_argument("--masks", default="box", help=f"{', '.join(_DRAWN)}, or a folder of masks")
     parser.add_argument("--box", type=count, help="side of a box (default: half the size, as in the paper)")
     parser.add_argument("--limit", type=count, metavar="N", help="take the first N pictures")
     parser.add_argument("--batch", type=count, default=8, help="pictures at a time (default: %(default)s)")
@@ -63,6 +64,10 @@ def _methods(given: argparse.Namespace, evaluation: Any) -> dict[str, Any]:
     unknown = [name for name in given.method if name not in evaluation.METHODS]
     if unknown:
         raise CommandError(f"--method {unknown[0]}: expected one of {', '.join(evaluation.METHODS)}")
+    names = [*given.method, *given.model]
+    for name in names:
+        if names.count(name) > 1:
+            raise CommandError(f"{name}: given twice; the rows of the table have it for their name")
     methods = {name: evaluation.METHODS[name] for name in given.method}
     methods |= {path: evaluation.model_method(path, given.device) for path in given.model}
     if not methods:
@@ -73,8 +78,9 @@ def _methods(given: argparse.Namespace, evaluation: Any) -> dict[str, Any]:
 def _samples(given: argparse.Namespace) -> Any:
     """The whole pictures, as far as they are square, in their order."""
     config, feed = need("models.config", "train"), need("models.feed", "train")
-    kind = given.masks if given.masks in ("box", "boxes", "free-form") else "folder"
-    folder = given.masks if kind == "folder" else ""
+    kind, folder = (given.masks, "") if given.masks in _DRAWN else ("folder", given.masks)
+    if folder and not Path(folder).is_dir():
+        raise CommandError(f"--masks {folder}: expected {', '.join(_DRAWN)}, or a folder of masks")
     masks = config.MaskConfig(kind=kind, box=given.box or given.size // 2, folder=folder)
     data = config.DataConfig(path=given.data, size=given.size, least_crop=1.0, flip=False)
     return feed.make_samples(config.TrainConfig(data=data, masks=masks, seed=given.seed))

@@ -16,18 +16,13 @@ from .needs import need
 HELP = "Train the inpainting model."
 _CONFIG = "config.json"
 
-# What may change when a run is resumed: nothing that decides which numbers it computes.
-_RESUMABLE = (
-    "steps", "save_every", "keep", "show_every", "data.path", "data.workers", "data.cache",
-    "optimiser.accumulate",
-)  # fmt: skip
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--data", metavar="DATA",
-        help="a folder, a glob pattern, a list file, hf:owner/name, or procedural: dead leaves, the default",
+        help="a folder, a glob pattern, a list file, hf:owner/name[:split], or procedural[:SEED]: dead "
+             "leaves, the default",
     )  # fmt: skip
     parser.add_argument("--preset", help="paper (default), published (where the code differs), or small")
     parser.add_argument("--steps", type=count, help="updates of the generator, in all")
@@ -46,11 +41,11 @@ def run(given: argparse.Namespace) -> None:
     """Train, until the steps are done or a signal asks to stop."""
     try:
         config = _configuration(given)
+        if given.dry_run:
+            need("models.estimate", "train").describe(config, print)
+            return
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
-    if given.dry_run:
-        need("models.estimate", "train").describe(config, print)
-        return
     _train(config, given)
 
 
@@ -74,19 +69,24 @@ def _configuration(given: argparse.Namespace) -> Any:
         return settings.change(presets[preset], changes)
     if given.preset is not None:
         raise CommandError("--preset: a resumed run has its configuration already; leave it out")
-    fixed = changes.keys() - set(_RESUMABLE)
+    fixed = changes.keys() - set(settings.RESUMABLE)
     if fixed:
         raise CommandError(
-            f"{', '.join(sorted(fixed))}: cannot change when a run is resumed, unlike {', '.join(_RESUMABLE)}"
+            f"{', '.join(sorted(fixed))}: cannot change when a run is resumed, unlike "
+            f"{', '.join(settings.RESUMABLE)}"
         )
-    return settings.change(settings.from_dict(_saved(given.out / _CONFIG)), changes)
+    return settings.change(_saved(given.out / _CONFIG, settings), changes)
 
 
-def _saved(path: Path) -> dict[str, Any]:
+def _saved(path: Path, settings: Any) -> Any:
+    """The configuration of the run that is resumed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return settings.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise CommandError(f"--resume: there is no run in {path.parent} (no {path.name})") from error
+    # ValueError: no JSON, or not of a configuration. TypeError: values of other kinds.
+    except (ValueError, TypeError) as error:
+        raise CommandError(f"--resume: {path} is not the configuration of a run: {error}") from error
 
 
 def _train(config: Any, given: argparse.Namespace) -> None:
@@ -99,8 +99,8 @@ def _train(config: Any, given: argparse.Namespace) -> None:
         with _progress(config.steps, training.step, fabric.is_global_zero) as report:
             finished = training.run(report=report)
     # ValueError: what the trainer refuses. RuntimeError: NaN, no readable data, no such device or memory.
-    # What a decoding process raises comes with its traceback as text, its message last.
-    except (ValueError, RuntimeError) as error:
+    # OSError: files. What a decoding process raises comes with its traceback as text, its message last.
+    except (ValueError, RuntimeError, OSError) as error:
         raise CommandError(str(error).strip().splitlines()[-1]) from error
     if fabric.is_global_zero:
         done = "finished" if finished else "stopped as asked; go on with --resume"
