@@ -141,6 +141,15 @@ def available_backends() -> dict[str, str | None]:
     return {name: backend.absence() for name, backend in _BACKENDS.items()}
 
 
+def _refusal(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    return _BACKENDS[name].refusal(device, dtype)
+
+
+# What torch.compiler.assume_constant_result does, which imports the whole compiler for it: a graph takes
+# the answer as it is, since its compiler cannot look into the extension or a driver.
+_refusal._dynamo_marked_constant = True
+
+
 def choose(name: str | None, device: torch.device, dtype: torch.dtype) -> str:
     """The backend to run a problem: the one named, or the fastest that can.
 
@@ -150,12 +159,12 @@ def choose(name: str | None, device: torch.device, dtype: torch.dtype) -> str:
         RuntimeError: It does not exist in this installation.
     """
     if name is None:
-        return next(each for each, backend in _BACKENDS.items() if backend.refusal(device, dtype) is None)
+        return next(each for each in _BACKENDS if _refusal(each, device, dtype) is None)
     if not isinstance(name, str):
         raise TypeError(f"backend: expected None or one of {_list(_BACKENDS)}, got {name!r}")
     if name not in _BACKENDS:
         raise ValueError(f"backend: expected None or one of {_list(_BACKENDS)}, got {name!r}")
-    refusal = _BACKENDS[name].refusal(device, dtype)
+    refusal = _refusal(name, device, dtype)
     if refusal is not None:
         kind = ValueError if _BACKENDS[name].absence() is None else RuntimeError
         raise kind(f'backend: {name!r} cannot run this: {refusal}; backend="reference" can')

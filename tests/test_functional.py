@@ -60,6 +60,7 @@ def failing(**wrong):
     return {"foreground": features(2, 3, 8, 6), "background": features(2, 3, 4, 10), **wrong}
 
 
+_BACKEND_EXPECTED = f"backend: expected None or one of {', '.join(backends.available_backends())}, got 'gpu'"
 BAD_ARGUMENTS = {
     "not a tensor": (failing(foreground=[[1.0]]), TypeError, "foreground: expected a tensor, got list"),
     "rank": (failing(background=torch.ones(3, 4, 10)), ValueError, "background: expected 4 dimensions"),
@@ -145,7 +146,7 @@ BAD_ARGUMENTS = {
     "option": (failing(ksize=4), ValueError, "ksize: expected an odd integer"),
     "rate 0": (failing(rate=0), ValueError, "rate: expected an integer >= 1, got 0"),
     "options": (failing(boundary="wrap"), ValueError, "boundary: "),
-    "backend": (failing(backend="gpu"), ValueError, "backend: expected None or one of cpu, reference"),
+    "backend": (failing(backend="gpu"), ValueError, _BACKEND_EXPECTED),
     "workspace's type": (failing(workspace=1.5), TypeError, "workspace: expected None or a number of bytes"),
     "workspace": (failing(workspace=0), ValueError, "workspace: expected at least 1 byte, got 0"),
     "little workspace": (failing(workspace=1, backend="cpu"), ValueError, "workspace: expected at least"),

@@ -48,7 +48,7 @@ def test_compiled_ahead_of_time(capability):
     run = python("aot_triton.py", str(capability))
     assert run.returncode == 0, run.stderr
     kernels = [json.loads(line) for line in run.stdout.splitlines()]
-    assert len({each["kernel"] for each in kernels}) == len(kernels) > 50
+    assert len({each["kernel"] for each in kernels}) == len(kernels) > 40
     wanting = [
         each
         for each in kernels
