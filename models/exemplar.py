@@ -20,6 +20,7 @@ from torch import Tensor
 
 from contextual_attention import contextual_attention
 
+from .blend import blend_copies, copy_pixels
 from .descriptors import PATCHES, Patch, count_sources, describe, unusable, with_texture
 from .pyramid import Level, dilate, finest_level, halve, is_thin, smooth_fill
 from .tiles import Guide, attend_by_tiles
@@ -45,6 +46,8 @@ class ExemplarOptions:
             this, in pixels, at least 1; default 6.
         full_search: Scores, N * M, up to which a scale is searched over all patches; default 3e8. Finer
             scales are searched around what the scale before has found.
+        blend: Whether the levels of the copies are adapted to each other and to what is known, see
+            `blend_copies`; default True. False: every pixel is a copy of a known one.
         workspace: As in `contextual_attention`.
         backend: As in `contextual_attention`.
     """
@@ -54,6 +57,7 @@ class ExemplarOptions:
     fuse_k: int = 5
     start_depth: int = 6
     full_search: float = 3e8
+    blend: bool = True
     workspace: int | None = None
     backend: str | None = None
 
@@ -129,19 +133,10 @@ def fill_exemplar(
     for level, finer in zip(pyramid[:0:-1], pyramid[-2::-1], strict=True):
         estimate, guide = _sharpen(level, estimate, guide, patch, scales, options, advance)
         estimate, guide = _refine(level, finer, estimate, guide, patch, options)
-    estimate, guide = _sharpen(pyramid[0], estimate, guide, patch, scales, options, advance)
-    return Filled(torch.where(hole, _copied(estimate[:, : image.shape[1]], guide), image), guide * hole)
-
-
-def _copied(image: Tensor, offsets: Tensor) -> Tensor:
-    """Every pixel replaced by the one that its offset leads to.
-
-    The layer averages patches that overlap or that are equally alike; where those disagree, grain is lost.
-    """
-    height, width = image.shape[2:]
-    rows = torch.arange(height, device=image.device)[:, None] + offsets[0, 0]
-    columns = torch.arange(width, device=image.device) + offsets[0, 1]
-    return image[:, :, rows, columns]
+    _, guide = _sharpen(pyramid[0], estimate, guide, patch, scales, options, advance)
+    # Not the estimate: the layer averages patches that overlap or are equally alike, where grain is lost.
+    place = blend_copies if options.blend else copy_pixels
+    return Filled(torch.where(hole, place(image, hole, guide), image), guide * hole)
 
 
 def check_picture(image: Tensor, hole: Tensor) -> None:
