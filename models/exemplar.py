@@ -39,8 +39,8 @@ class ExemplarOptions:
 
     Args:
         rounds: Rounds of attention at each scale, at least 1; default 3.
-        softmax_scale: Of the last round at a scale, > 0; default 1e5: patches are copied, hardly mixed. Each
-            round before it is half as sharp as the one after.
+        softmax_scale: Of the last round at a scale, > 0; default 1e6: patches are copied, hardly mixed, even
+            where they differ by a faint grain alone. Each round before it is half as sharp as the one after.
         fuse_k: Taps of the propagation, odd; default 5.
         start_depth: A scale is coarse enough to begin with if no pixel of the hole is deeper inside than
             this, in pixels, at least 1; default 6.
@@ -53,7 +53,7 @@ class ExemplarOptions:
     """
 
     rounds: int = 3
-    softmax_scale: float = 1e5
+    softmax_scale: float = 1e6
     fuse_k: int = 5
     start_depth: int = 6
     full_search: float = 3e8
