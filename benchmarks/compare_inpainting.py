@@ -72,7 +72,7 @@ MEASURES = {
     "l1": "% of the range, in the hole",
     "TV": "total variation in the hole, as a share of the truth's",
     "gradient": "mean length of the gradient in the hole, as a share of the truth's",
-    "seam": "mean step across the hole's border over that within 4 pixels outside; the photograph's: invisible",
+    "seam": "mean step across the hole's border over that within 4 pixels outside; the truth's: invisible",
     "seconds": "processor time of all threads",
 }
 

@@ -1,0 +1,160 @@
+"""The command inpaint on one photograph: options, formats, what its file says, and what goes wrong."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from striped import (
+    HEIGHT,
+    MISSING,
+    WIDTH,
+    assert_restored,
+    command,
+    damaged,
+    pixels,
+    refused,
+    stripes,
+    write_photo_and_mask,
+)
+
+from contextual_attention import photos
+
+ORIENTATION = 0x0112
+ARTIST = 0x013B
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with photo.png, whose hole mask.png marks."""
+    monkeypatch.chdir(tmp_path)
+    write_photo_and_mask()
+    return tmp_path
+
+
+def test_a_photograph_and_its_attention_map(folder, capsys):
+    assert command("--attention-map", "map.png") == 0
+    assert_restored(pixels("out.png"), stripes())
+    picture = pixels("map.png")
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    assert (picture[~MISSING] == 255).all()
+    assert "out.png: written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out.webp", "out.tiff"])
+def test_formats(folder, name):
+    assert command(output=name) == 0
+    # JPEG and WebP change every pixel a little; sharp stripes suffer most.
+    assert np.abs(pixels(name).astype(int) - stripes()).mean() < 12
+
+
+def test_deep_grey_keeps_its_bits(folder):
+    Image.fromarray(damaged(1, np.uint16)[..., 0]).save("deep.png")
+    assert command(image="deep.png") == 0
+    assert_restored(pixels("out.png"), stripes(1, np.uint16)[..., 0], 3)
+
+
+def test_orientation_is_applied_and_metadata_kept(folder):
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[ARTIST] = 6, "Somebody"  # the camera was turned by a quarter
+    sideways = Image.fromarray(damaged()).transpose(Image.Transpose.ROTATE_90)
+    sideways.save("turned.png", exif=exif, icc_profile=b"a profile")
+    assert command(image="turned.png") == 0
+    assert_restored(pixels("out.png"), stripes())
+    with Image.open("out.png") as image:
+        assert image.info["icc_profile"] == b"a profile"
+        assert image.getexif()[ARTIST] == "Somebody"
+        assert image.getexif().get(ORIENTATION, 1) == 1
+
+
+@pytest.mark.parametrize("output", ["out.png", "out.jpg"])
+def test_transparency_as_mask(folder, output):
+    opacity = np.where(MISSING, 0, 255).astype(np.uint8)[..., None]
+    Image.fromarray(np.concatenate([damaged(), opacity], 2)).save("clear.png")
+    assert command("--mask", "alpha", image="clear.png", mask=None, output=output) == 0
+    result = pixels(output)
+    if output == "out.png":
+        assert_restored(result[..., :3], stripes())
+        assert (result[..., 3] == 255).all()
+    else:
+        assert result.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_masks_can_be_inverted_resized_and_grown(folder):
+    Image.fromarray(~MISSING).resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.NEAREST).save("other.png")
+    assert command("--invert", "--resize-mask", mask="other.png") == 0
+    assert_restored(pixels("out.png"), stripes())
+    small = MISSING.copy()
+    small[12], small[19] = False, False
+    small[:, 15], small[:, 24] = False, False
+    Image.fromarray(small).save("small.png")
+    assert command("--grow", "1", mask="small.png") == 0
+    assert_restored(pixels("out.png"), stripes())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "reason"),
+    [
+        ((), {"mask": "other.png"}, "has 24x20 pixels, the photograph photo.png 48x40; --resize-mask"),
+        ((), {"mask": "all.png"}, "every pixel is missing"),
+        ((), {"mask": "gone.png"}, "gone.png: no such file"),
+        ((), {"image": "gone.png"}, "gone.png: no such file"),
+        ((), {"image": "text.png"}, "text.png: cannot be read as a picture"),
+        ((), {"image": "huge.png"}, "huge.png: cannot be read as a picture"),
+        ((), {"image": "half.png"}, "half.png: cannot be read as a picture"),
+        ((), {"image": "none.png"}, "none.png: cannot be read as a picture"),
+        ((), {"output": "out.xyz"}, '"*.xyz"'),
+        ((), {"output": "no/out.png"}, "there is no folder no"),
+        ((), {"mask": None}, "give either a MASK or --mask alpha"),
+        (("--mask", "alpha"), {"mask": None}, "has no transparency"),
+        (("--method", "model"), {}, "--method model and --model belong together"),
+        (("--device", "abacus"), {}, "abacus"),
+        (("--attention-map", "no/map.png"), {}, "there is no folder no"),
+        ((), {"image": "empty"}, "no photographs there"),
+        ((), {"image": "*.gif"}, "no photographs there"),
+        ((), {"image": "*.png"}, "many photographs need an existing folder"),
+        ((), {"image": "*.png", "output": "."}, "would be overwritten by its own result"),
+        ((), {"image": "*.png", "mask": "empty", "output": "empty"}, "no photographs there"),
+    ],
+)
+def test_requests_that_cannot_be_met(folder, capsys, arguments, given, reason):
+    whole = Path("photo.png").read_bytes()
+    Path("empty").mkdir()
+    Image.fromarray(MISSING).resize((24, 20)).save("other.png")
+    Image.fromarray(MISSING | True).save("all.png")
+    Path("text.png").write_text("no picture")
+    Path("none.png").touch()
+    Path("half.png").write_bytes(whole[: len(whole) // 2])
+    # A header that promises 65,000 x 65,000 pixels: width and height stand at byte 16.
+    Path("huge.png").write_bytes(whole[:16] + (65000).to_bytes(4, "big") * 2 + whole[24:])
+    before = sorted(os.listdir())
+    assert command(*arguments, **given) == 2
+    assert reason in refused(capsys)
+    assert sorted(os.listdir()) == before
+
+
+def test_a_mask_without_a_hole_changes_nothing(folder):
+    Image.fromarray(MISSING & False).save("nothing.png")
+    assert command(mask="nothing.png") == 0
+    assert np.array_equal(pixels("out.png"), damaged())
+
+
+def test_deep_colours_are_refused(folder, monkeypatch):
+    """Pillow would read 16 bits a colour as 8 without a word."""
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(6 * 4) for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    Path("deep.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    with pytest.raises(photos.PhotoError, match="16 bits are kept in grey pictures only"):
+        photos.open_photo(Path("deep.png"))
