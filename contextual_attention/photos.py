@@ -9,6 +9,7 @@ import io
 import os
 import secrets
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,8 +18,20 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
+
+# Tags of TIFF 6.0 that describe the stored pixels, sections 3 to 8, 11, 14 and 15, not the photograph.
+_TIFF_LAYOUT = (
+    ExifTags.Base.NewSubfileType, ExifTags.Base.SubfileType, ExifTags.Base.ImageWidth,
+    ExifTags.Base.ImageLength, ExifTags.Base.BitsPerSample, ExifTags.Base.Compression,
+    ExifTags.Base.PhotometricInterpretation, ExifTags.Base.FillOrder, ExifTags.Base.StripOffsets,
+    ExifTags.Base.SamplesPerPixel, ExifTags.Base.RowsPerStrip, ExifTags.Base.StripByteCounts,
+    ExifTags.Base.PlanarConfiguration, ExifTags.Base.Predictor, ExifTags.Base.ColorMap,
+    ExifTags.Base.TileWidth, ExifTags.Base.TileLength, ExifTags.Base.TileOffsets,
+    ExifTags.Base.TileByteCounts, ExifTags.Base.ExtraSamples, ExifTags.Base.SampleFormat,
+    ExifTags.Base.JPEGTables, ExifTags.Base.InterColorProfile,
+)  # fmt: skip
 
 
 class PhotoError(OSError):
@@ -80,7 +93,7 @@ def open_photo(path: Path) -> Photo:
         upright = ImageOps.exif_transpose(file)
         image = _editable(upright)
         profile = upright.info.get("icc_profile") if upright.mode != "CMYK" else None
-        return Photo(image, upright.getexif().tobytes(), profile)
+        return Photo(image, _exif_of(file), profile)
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
@@ -176,13 +189,21 @@ def _opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
         # Reading a pipe or a device would wait for ever.
         if isinstance(path, Path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("not a regular file")
-        with Image.open(path) as file:
+        with _not_a_bomb(), Image.open(path) as file:
             yield file
     except FileNotFoundError as error:
         raise PhotoError(f"{path}: no such file") from error
     # Pillow's decoders raise whatever the damaged bytes lead them to (SyntaxError, struct.error, ...).
     except Exception as error:
         raise PhotoError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+@contextmanager
+def _not_a_bomb() -> Iterator[None]:
+    """A picture of more pixels than Pillow thinks sane, 89 million, is an error and no mere warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -220,6 +241,17 @@ def _has_deep_colours(file: Image.Image) -> bool:
         if tile.args
     ]
     return file.mode in ("RGB", "RGBA", "LA") and any(";16" in str(mode) for mode in modes)
+
+
+def _exif_of(file: Image.Image) -> bytes:
+    """The EXIF data but the orientation and, of a TIFF, what says how its pixels lie in the file; or nothing.
+
+    Of the file, not of what exif_transpose returns, which knows nothing of a TIFF's.
+    """
+    exif = file.getexif()
+    for tag in exif.keys() & {ExifTags.Base.Orientation, *_TIFF_LAYOUT}:
+        del exif[tag]
+    return exif.tobytes() if exif else b""
 
 
 def _editable(image: Image.Image) -> Image.Image:

@@ -1,11 +1,15 @@
 """The command inpaint on one photograph: options, formats, what its file says, and what goes wrong."""
 
+import json
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageCms
 from striped import (
     HEIGHT,
     MISSING,
@@ -20,9 +24,14 @@ from striped import (
 )
 
 from contextual_attention import photos
+from contextual_attention.models import inpaint
+from contextual_attention.models.generator import InpaintGenerator
 
 ORIENTATION = 0x0112
 ARTIST = 0x013B
+EXIF_IFD = 0x8769
+EXPOSURE = 0x829A
+QUALITY = {"jpg": {"quality": 95}, "webp": {"lossless": True}}
 
 
 @pytest.fixture
@@ -55,16 +64,22 @@ def test_deep_grey_keeps_its_bits(folder):
     assert_restored(pixels("out.png"), stripes(1, np.uint16)[..., 0], 3)
 
 
-def test_orientation_is_applied_and_metadata_kept(folder):
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tiff"])
+def test_orientation_is_applied_and_metadata_kept(folder, ending):
     exif = Image.Exif()
     exif[ORIENTATION], exif[ARTIST] = 6, "Somebody"  # the camera was turned by a quarter
+    exif.get_ifd(EXIF_IFD)[EXPOSURE] = 0.25
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     sideways = Image.fromarray(damaged()).transpose(Image.Transpose.ROTATE_90)
-    sideways.save("turned.png", exif=exif, icc_profile=b"a profile")
-    assert command(image="turned.png") == 0
-    assert_restored(pixels("out.png"), stripes())
-    with Image.open("out.png") as image:
-        assert image.info["icc_profile"] == b"a profile"
+    sideways.save(f"turned.{ending}", exif=exif.tobytes(), icc_profile=profile, **QUALITY.get(ending, {}))
+    assert command(image=f"turned.{ending}", output=f"out.{ending}") == 0
+    if ending in ("png", "tiff"):
+        assert_restored(pixels(f"out.{ending}"), stripes())
+    with Image.open(f"out.{ending}") as image:
+        assert image.size == (WIDTH, HEIGHT)
+        assert image.info["icc_profile"] == profile
         assert image.getexif()[ARTIST] == "Somebody"
+        assert image.getexif().get_ifd(EXIF_IFD)[EXPOSURE] == 0.25
         assert image.getexif().get(ORIENTATION, 1) == 1
 
 
@@ -103,7 +118,17 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
         ((), {"image": "text.png"}, "text.png: cannot be read as a picture"),
         ((), {"image": "huge.png"}, "huge.png: cannot be read as a picture"),
         ((), {"image": "half.png"}, "half.png: cannot be read as a picture"),
+        ((), {"image": "bomb.png"}, "bomb.png: cannot be read as a picture (Image size (100000000 pixels)"),
         ((), {"image": "none.png"}, "none.png: cannot be read as a picture"),
+        ((), {"image": "zero.png"}, "zero.png: cannot be read as a picture"),
+        ((), {"image": "pipe.png"}, "pipe.png: cannot be read as a picture (not a regular file)"),
+        ((), {"mask": "pipe.png"}, "pipe.png: cannot be read as a picture (not a regular file)"),
+        ((), {"mask": "half.png"}, "half.png: cannot be read as a picture"),
+        ((), {"output": "pipe.png"}, "pipe.png: exists and is not a file"),
+        (("--invert",), {"mask": "nothing.png"}, "every pixel is missing"),
+        (("--grow", "1000"), {}, "every pixel is missing"),
+        (("--workspace", "1"), {}, "workspace"),
+        (("--method", "model", "--model", "empty"), {}, "neither a training run that has saved"),
         ((), {"output": "out.xyz"}, '"*.xyz"'),
         ((), {"output": "no/out.png"}, "there is no folder no"),
         ((), {"mask": None}, "give either a MASK or --mask alpha"),
@@ -125,9 +150,14 @@ def test_requests_that_cannot_be_met(folder, capsys, arguments, given, reason):
     Image.fromarray(MISSING | True).save("all.png")
     Path("text.png").write_text("no picture")
     Path("none.png").touch()
+    os.mkfifo("pipe.png")  # reading it would wait for ever
+    Image.fromarray(MISSING & False).save("nothing.png")
     Path("half.png").write_bytes(whole[: len(whole) // 2])
-    # A header that promises 65,000 x 65,000 pixels: width and height stand at byte 16.
-    Path("huge.png").write_bytes(whole[:16] + (65000).to_bytes(4, "big") * 2 + whole[24:])
+    # Headers that promise other sizes, with the right checksum: width and height stand at byte 16.
+    for name, side in (("huge.png", 65000), ("bomb.png", 10000), ("zero.png", 0)):
+        header = whole[12:16] + side.to_bytes(4, "big") * 2 + whole[24:29]
+        checksum = zlib.crc32(header).to_bytes(4, "big")
+        Path(name).write_bytes(whole[:12] + header + checksum + whole[33:])
     before = sorted(os.listdir())
     assert command(*arguments, **given) == 2
     assert reason in refused(capsys)
@@ -140,10 +170,58 @@ def test_a_mask_without_a_hole_changes_nothing(folder):
     assert np.array_equal(pixels("out.png"), damaged())
 
 
-def test_deep_colours_are_refused(folder, monkeypatch):
+def test_the_content_decides_not_the_ending(folder):
+    Image.fromarray(damaged()).save("photo.bmp")
+    os.rename("photo.bmp", "photo.jpg")
+    assert command(image="photo.jpg") == 0
+    assert_restored(pixels("out.png"), stripes())
+
+
+def test_the_rest_of_the_options(folder):
+    """Each reaches the method, in one run; what they do is tested with the function."""
+    options = (
+        "--method",
+        "patchmatch",
+        "--seed",
+        "3",
+        "--feather",
+        "2",
+        "--device",
+        "cpu",
+        "--report",
+        "r.json",
+    )
+    assert command(*options) == 0
+    expected = inpaint(damaged(), MISSING, "patchmatch", seed=3, feather=2)
+    assert np.array_equal(pixels("out.png"), expected)
+    (row,) = json.loads(Path("r.json").read_text())
+    assert (row["image"], row["output"], row["status"], row["error"]) == (
+        "photo.png",
+        "out.png",
+        "done",
+        None,
+    )
+    assert command("--workspace", "64M") == 0
+    assert_restored(pixels("out.png"), stripes())
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
+def test_a_trained_model(folder, mode):
+    torch.manual_seed(0)
+    InpaintGenerator(cnum=2).save_pretrained("run/model")  # where a run of training leaves it
+    grey = Image.fromarray(damaged(1, np.uint16)[..., 0])
+    photo = grey if mode == "I;16" else Image.fromarray(damaged()).convert(mode)
+    photo.save("deep.png")
+    given = ("--method", "model", "--model", "run", "--attention-map", "map.png")
+    assert command(*given, image="deep.png") == 0
+    expected = inpaint(photo, Image.fromarray(MISSING), "model", model="run")
+    assert np.array_equal(pixels("out.png"), np.asarray(expected))
+    assert np.array_equal(pixels("out.png")[~MISSING], np.asarray(photo)[~MISSING])
+    assert pixels("map.png").shape == (HEIGHT, WIDTH, 3)
+
+
+def test_deep_colours_are_refused(folder):
     """Pillow would read 16 bits a colour as 8 without a word."""
-    import struct
-    import zlib
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

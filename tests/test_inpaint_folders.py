@@ -11,6 +11,7 @@ from PIL import Image
 from striped import MISSING, assert_restored, command, damaged, pixels, refused, stripes, write_photo_and_mask
 
 from contextual_attention.cli import main
+from contextual_attention.commands import inpaint as inpaint_command
 
 
 @pytest.fixture
@@ -47,16 +48,36 @@ def test_a_killed_run_leaves_whole_files_and_a_rerun_completes(folder):
     Path("out").mkdir()
     for k in range(6):
         Image.fromarray(damaged()).save(f"in/{k}.png")
-    arguments = ["inpaint", "in", "mask.png", "-o", "out"]
+    arguments = ["inpaint", "in", "mask.png", "-o", "out", "--jobs", "2"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "contextual_attention", *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "contextual_attention", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert "written" in run.stdout.readline()
     run.kill()
-    run.communicate()
-    finished = [name for name in os.listdir("out") if name.endswith(".png")]
+    # To the end of the file: until the last of its workers has ended, too, which holds the pipe open.
+    run.communicate(timeout=30)
+    finished = {name: os.stat(f"out/{name}").st_mtime_ns for name in os.listdir("out") if name.endswith("g")}
     assert finished
     for name in finished:
         assert_restored(pixels(f"out/{name}"), stripes())
-    assert main(arguments) == 0
-    assert {f"{k}.png" for k in range(6)} <= set(os.listdir("out"))
+    assert main(arguments[:-2]) == 0
+    for k in range(6):
+        assert_restored(pixels(f"out/{k}.png"), stripes())
+    assert finished.items() <= {name: os.stat(f"out/{name}").st_mtime_ns for name in finished}.items()
+
+
+def test_a_worker_that_is_ended_is_a_failure_not_a_crash(folder, capsys, monkeypatch):
+    Path("in").mkdir()
+    Path("out").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(damaged()).save(f"in/{name}.png")
+    monkeypatch.setattr(inpaint_command, "_attempt", end_this_process)
+    assert command("--jobs", "2", image="in", output="out") == 2
+    assert "2 of 2 photographs failed; in/a.png: its process was ended from outside" in refused(capsys)
+
+
+def end_this_process(task, given):
+    os._exit(9)

@@ -8,9 +8,11 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -180,9 +182,25 @@ def _outcomes(tasks: list[Task], given: argparse.Namespace, many: bool) -> Itera
     # Spawned, not forked: a forked copy of torch's thread pool does not work.
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // given.jobs)
-    with ProcessPoolExecutor(given.jobs, context, torch.set_num_threads, (threads,)) as pool:
-        for future in [pool.submit(_attempt, task, given) for task in waiting]:
-            yield _told(future.result())
+    with ProcessPoolExecutor(given.jobs, context, _start_worker, (threads,)) as pool:
+        for task, future in [(task, pool.submit(_attempt, task, given)) for task in waiting]:
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                reason = f"{task.image}: its process was ended from outside, perhaps for want of memory"
+                outcome = Outcome(str(task.image), str(task.output), "failed", error=reason)
+            yield _told(outcome)
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker of a killed run would wait for its next task for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _told(outcome: Outcome) -> Outcome:
