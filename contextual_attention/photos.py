@@ -18,20 +18,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
-# Tags of TIFF 6.0 that describe the stored pixels, sections 3 to 8, 11, 14 and 15, not the photograph.
-_TIFF_LAYOUT = (
-    ExifTags.Base.NewSubfileType, ExifTags.Base.SubfileType, ExifTags.Base.ImageWidth,
-    ExifTags.Base.ImageLength, ExifTags.Base.BitsPerSample, ExifTags.Base.Compression,
-    ExifTags.Base.PhotometricInterpretation, ExifTags.Base.FillOrder, ExifTags.Base.StripOffsets,
-    ExifTags.Base.SamplesPerPixel, ExifTags.Base.RowsPerStrip, ExifTags.Base.StripByteCounts,
-    ExifTags.Base.PlanarConfiguration, ExifTags.Base.Predictor, ExifTags.Base.ColorMap,
-    ExifTags.Base.TileWidth, ExifTags.Base.TileLength, ExifTags.Base.TileOffsets,
-    ExifTags.Base.TileByteCounts, ExifTags.Base.ExtraSamples, ExifTags.Base.SampleFormat,
-    ExifTags.Base.JPEGTables, ExifTags.Base.InterColorProfile,
-)  # fmt: skip
+from .exif import exif_of
 
 
 class PhotoError(OSError):
@@ -93,7 +83,7 @@ def open_photo(path: Path) -> Photo:
         upright = ImageOps.exif_transpose(file)
         image = _editable(upright)
         profile = upright.info.get("icc_profile") if upright.mode != "CMYK" else None
-        return Photo(image, _exif_of(file), profile)
+        return Photo(image, exif_of(file), profile)
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
@@ -123,6 +113,15 @@ def transparent(image: Image.Image) -> Tensor:
 def can_be_transparent(path: Path) -> bool:
     """Whether the format that the path ends in has a place for opacity."""
     return _format_of(path) not in ("JPEG", "BMP", "PPM")
+
+
+def check_encodable(mode: str, path: Path) -> None:
+    """Find out before a long computation that a picture of a mode could not be written to ``path``.
+
+    Raises:
+        PhotoError: the format cannot hold it, such as opacity or 16 bits in JPEG.
+    """
+    _encode(Image.new(mode, (1, 1)), path)
 
 
 def write_photo(photo: Photo, path: Path) -> None:
@@ -241,17 +240,6 @@ def _has_deep_colours(file: Image.Image) -> bool:
         if tile.args
     ]
     return file.mode in ("RGB", "RGBA", "LA") and any(";16" in str(mode) for mode in modes)
-
-
-def _exif_of(file: Image.Image) -> bytes:
-    """The EXIF data but the orientation and, of a TIFF, what says how its pixels lie in the file; or nothing.
-
-    Of the file, not of what exif_transpose returns, which knows nothing of a TIFF's.
-    """
-    exif = file.getexif()
-    for tag in exif.keys() & {ExifTags.Base.Orientation, *_TIFF_LAYOUT}:
-        del exif[tag]
-    return exif.tobytes() if exif else b""
 
 
 def _editable(image: Image.Image) -> Image.Image:

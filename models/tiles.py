@@ -68,7 +68,7 @@ def attend_by_tiles(
                 :, : m * height, : m * width
             ]
             offsets[0, :, top : top + height, left : left + width] = offset[:, :height, :width]
-    return output, offsets * selected
+    return output, offsets.mul_(selected)
 
 
 def _batches(offsets: Tensor, selected: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

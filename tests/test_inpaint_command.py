@@ -131,6 +131,8 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
         (("--method", "model", "--model", "empty"), {}, "neither a training run that has saved"),
         ((), {"output": "out.xyz"}, '"*.xyz"'),
         ((), {"output": "no/out.png"}, "there is no folder no"),
+        ((), {"image": "clear.png", "output": "out.jpg"}, "out.jpg: cannot be encoded"),
+        (("--attention-map", "out.png"), {}, "is the --output as well"),
         ((), {"mask": None}, "give either a MASK or --mask alpha"),
         (("--mask", "alpha"), {"mask": None}, "has no transparency"),
         (("--method", "model"), {}, "--method model and --model belong together"),
@@ -149,6 +151,7 @@ def test_requests_that_cannot_be_met(folder, capsys, arguments, given, reason):
     Image.fromarray(MISSING).resize((24, 20)).save("other.png")
     Image.fromarray(MISSING | True).save("all.png")
     Path("text.png").write_text("no picture")
+    Image.fromarray(damaged()).convert("RGBA").save("clear.png")
     Path("none.png").touch()
     os.mkfifo("pipe.png")  # reading it would wait for ever
     Image.fromarray(MISSING & False).save("nothing.png")
@@ -168,6 +171,13 @@ def test_a_mask_without_a_hole_changes_nothing(folder):
     Image.fromarray(MISSING & False).save("nothing.png")
     assert command(mask="nothing.png") == 0
     assert np.array_equal(pixels("out.png"), damaged())
+
+
+@pytest.mark.parametrize("number", ["-1", "x", "1001", "1.5"])
+def test_numbers_of_pixels(folder, capsys, number):
+    with pytest.raises(SystemExit):
+        command(f"--grow={number}")
+    assert f"argument --grow: expected 0 to 1000 pixels, got '{number}'" in capsys.readouterr().err
 
 
 def test_the_content_decides_not_the_ending(folder):

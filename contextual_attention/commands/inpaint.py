@@ -33,34 +33,54 @@ _ALPHA = "alpha"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", help="a photograph; or a folder or a quoted glob of them")
+    _add_files(parser)
     parser.add_argument(
-        "mask", nargs="?",
-        help="white = missing, of the photograph's size; a folder or glob: the one of the same name for each",
+        "--method", choices=METHODS, default="exemplar",
+        help="exemplar (default): contextual attention to the photograph itself; patchmatch: random search, "
+        "the reference; both need no weights; model: a trained network",
     )  # fmt: skip
     parser.add_argument(
-        "--mask", choices=[_ALPHA], dest="own_mask", help="take what is transparent as missing"
-    )
+        "--model", metavar="PATH_OR_REPO",
+        help="of --method model: a run of the command train, a folder of save_pretrained, or a repository "
+        "of huggingface.co",
+    )  # fmt: skip
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, help="a file; for many photographs a folder"
-    )
-    parser.add_argument("--method", choices=METHODS, default="exemplar", help="default: %(default)s")
-    parser.add_argument("--model", metavar="PATH_OR_REPO", help="the generator of --method model")
-    parser.add_argument(
-        "--attention-map", type=Path, metavar="FILE", help="where to draw where patches came from"
-    )
-    parser.add_argument(
-        "--feather", type=_size, default=0, metavar="N", help="fade over N pixels around the hole"
-    )
-    parser.add_argument("--grow", type=_size, default=0, metavar="N", help="grow the mask by N pixels")
-    parser.add_argument("--invert", action="store_true", help="the mask has black where something is missing")
-    parser.add_argument(
-        "--resize-mask", action="store_true", help="bring a mask of another size to the photograph's"
-    )
+        "--feather", type=_size, default=0, metavar="N",
+        help="let the filling fade out over N pixels around the hole, which are changed, too",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of --method patchmatch (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
     parser.add_argument("--workspace", type=byte_count, metavar="BYTES", help="bound on scratch, such as 64M")
-    parser.add_argument("--jobs", type=count, default=1, metavar="N", help="photographs at a time")
+    parser.add_argument(
+        "--jobs", type=count, default=1, metavar="N", help="photographs at a time (default: %(default)s)"
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", help="a photograph; or a folder, or a glob in quotes, of many")
+    parser.add_argument(
+        "mask", nargs="?",
+        help="a picture of the photograph's size, white where something is missing; or a folder or glob with "
+        "one of the same name for each photograph",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mask", choices=[_ALPHA], dest="own_mask",
+        help="in place of MASK: what is not fully opaque is missing",
+    )  # fmt: skip
+    parser.add_argument("--invert", action="store_true", help="the mask has black where something is missing")
+    parser.add_argument(
+        "--grow", type=_size, default=0, metavar="N", help="grow the mask by N pixels, as over a soft edge"
+    )
+    parser.add_argument(
+        "--resize-mask", action="store_true", help="bring a mask of another size to the photograph's"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path,
+        help="a file; for many photographs a folder, where what is there already is not made again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--attention-map", type=Path, metavar="FILE", help="draw where each patch came from, as a picture"
+    )
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write what became of each photograph, as JSON"
     )
@@ -98,6 +118,8 @@ def run(given: argparse.Namespace) -> None:
         if many:
             raise CommandError("--attention-map is for a single photograph")
         photos.check_writable(given.attention_map)
+        if given.attention_map.resolve() == given.output.resolve():
+            raise CommandError(f"--attention-map {given.attention_map}: is the --output as well")
     if given.report is not None and not given.report.parent.is_dir():
         raise CommandError(f"--report {given.report}: there is no folder {given.report.parent}")
     if not many:
@@ -113,10 +135,9 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _size(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 1000:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1000 pixels, got {text}")
-    return number
+    if not text.isdecimal() or int(text) > 1000:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1000 pixels, got {text!r}")
+    return int(text)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -228,13 +249,16 @@ def _inpaint(task: Task, given: argparse.Namespace) -> None:
     photos = need("photos", "demo")
     photo = photos.open_photo(task.image)
     hole = _hole(photos, photo.image, task, given)
+    flattened = given.own_mask is not None and not photos.can_be_transparent(task.output)
+    mode = photo.image.mode.removesuffix("A") if flattened else photo.image.mode
+    photos.check_encodable(mode, task.output)
     picture, offsets = inpaint(
         photo.image, hole, given.method,
         model=given.model, feather=given.feather, seed=given.seed, device=given.device,
         workspace=given.workspace, progress=_progress(), return_offsets=True,
     )  # fmt: skip
-    if given.own_mask and not photos.can_be_transparent(task.output):
-        picture = picture.convert("L" if picture.mode == "LA" else "RGB")  # nothing is transparent any more
+    if flattened:
+        picture = picture.convert(mode)  # nothing is transparent any more
     photos.write_photo(photo.with_image(picture), task.output)
     if given.attention_map is not None:
         size = picture.size[::-1]
