@@ -99,7 +99,8 @@ def fill_exemplar(
     Rounds of contextual attention (Yu et al. 2018, arXiv:1801.07892, section 3.2, with its propagation), the
     picture being foreground and background at rate 1, in the coarse-to-fine scheme of Wexler et al.,
     "Space-Time Completion of Video", PAMI 2007. The coarsest scale is first filled ring by ring from the
-    border of the hole, each finer one starts from the one before. Nothing is random.
+    border of the hole, each finer one starts from the one before. At last the copies are joined by
+    `blend_copies`. Nothing is random.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1].
@@ -113,8 +114,8 @@ def fill_exemplar(
     Raises:
         ValueError: Shapes that do not fit, nothing known, or a workspace that is too small.
 
-    Cost: at a scale, time goes with N * M up to ``full_search``, beyond it with N alone. Memory: some copies
-    of the picture, ``workspace``, and about 200 bytes a pixel of the finest scale that is searched in full.
+    Cost: at a scale, time goes with N * M up to ``full_search``, beyond it with N alone. Memory: about 200 bytes
+    a pixel of the picture, and ``workspace``. 12 megapixels, 1 % of them missing: 2.8 GB, 100 s of a processor.
 
     Example:
         >>> image = torch.linspace(-9, 9, 48).sin().expand(1, 3, 48, 48).contiguous()
