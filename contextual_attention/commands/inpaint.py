@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..visualize import offsets_to_image
-from .arguments import byte_count, count
+from .arguments import byte_count, check_device, count
 from .errors import CommandError
 from .needs import need
 
@@ -112,6 +112,7 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError("give either a MASK or --mask alpha")
     if (given.method == "model") != (given.model is not None):
         raise CommandError("--method model and --model belong together")
+    check_device(given.device)
     photos = need("photos", "demo")
     tasks, many = _tasks(given)
     if given.attention_map is not None:
@@ -235,7 +236,7 @@ def _attempt(task: Task, given: argparse.Namespace) -> Outcome:
     names = str(task.image), str(task.output)
     try:
         _inpaint(task, given)
-    # ValueError, TypeError: what the methods refuse. RuntimeError: no such device, out of memory.
+    # ValueError, TypeError: what the methods refuse. RuntimeError: out of memory.
     except (CommandError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         reason = str(error) or type(error).__name__
         message = reason if str(task.image) in reason else f"{task.image}: {reason}"
