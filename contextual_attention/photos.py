@@ -9,6 +9,7 @@ import io
 import os
 import secrets
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+
+from .exif import exif_of
 
 
 class PhotoError(OSError):
@@ -80,7 +83,7 @@ def open_photo(path: Path) -> Photo:
         upright = ImageOps.exif_transpose(file)
         image = _editable(upright)
         profile = upright.info.get("icc_profile") if upright.mode != "CMYK" else None
-        return Photo(image, upright.getexif().tobytes(), profile)
+        return Photo(image, exif_of(file), profile)
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
@@ -110,6 +113,15 @@ def transparent(image: Image.Image) -> Tensor:
 def can_be_transparent(path: Path) -> bool:
     """Whether the format that the path ends in has a place for opacity."""
     return _format_of(path) not in ("JPEG", "BMP", "PPM")
+
+
+def check_encodable(mode: str, path: Path) -> None:
+    """Find out before a long computation that a picture of a mode could not be written to ``path``.
+
+    Raises:
+        PhotoError: the format cannot hold it, such as opacity or 16 bits in JPEG.
+    """
+    _encode(Image.new(mode, (1, 1)), path)
 
 
 def write_photo(photo: Photo, path: Path) -> None:
@@ -176,13 +188,21 @@ def _opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
         # Reading a pipe or a device would wait for ever.
         if isinstance(path, Path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("not a regular file")
-        with Image.open(path) as file:
+        with _not_a_bomb(), Image.open(path) as file:
             yield file
     except FileNotFoundError as error:
         raise PhotoError(f"{path}: no such file") from error
     # Pillow's decoders raise whatever the damaged bytes lead them to (SyntaxError, struct.error, ...).
     except Exception as error:
         raise PhotoError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+@contextmanager
+def _not_a_bomb() -> Iterator[None]:
+    """A picture of more pixels than Pillow thinks sane, 89 million, is an error and no mere warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -5,25 +5,22 @@ Shape legend: B samples; H, W the picture.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .data import Place, Sample, Samples, collate
-from .generator import InpaintGenerator
 from .inpaint import inpaint
 from .metrics import DEFINITIONS, picture_metrics
+from .pretrained import generator_folder, load_generator
 
 # (image (B, 3, H, W) in [-1, 1], mask (B, 1, H, W) bool) -> completed (B, 3, H, W); must not read the holes.
 Method = Callable[[Tensor, Tensor], Tensor]
@@ -81,16 +78,7 @@ def model_method(path: str, device: torch.device | str = "cpu") -> Method:
     Raises:
         ValueError: No generator is there.
     """
-    folder = Path(path)
-    folder = folder / "model" if (folder / "model").is_dir() else folder
-    # Not config.json: a run that has saved nothing yet has one too, of another kind.
-    if not (folder / "model.safetensors").is_file():
-        raise ValueError(
-            f"model: {path} is neither a training run that has saved (model/model.safetensors) nor a folder "
-            "that save_pretrained wrote (model.safetensors)"
-        )
-    with contextlib.redirect_stdout(sys.stderr):  # huggingface_hub says there that it loads
-        generator = InpaintGenerator.from_pretrained(folder).to(device).eval()
+    generator = load_generator(generator_folder(path)).to(device)
 
     def complete(image: Tensor, mask: Tensor) -> Tensor:
         return generator(image, mask).completed

@@ -46,7 +46,8 @@ def inpaint(
             (H, W) or (H, W, 1), or a tensor (H, W), (1, H, W) or (B or 1, 1, H, W) (non-zero = missing).
         method: ``"exemplar"`` (default): contextual attention to the picture itself, see `fill_exemplar`;
             ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network.
-        model: For ``"model"``: an `InpaintGenerator`, or the folder or repository of one.
+        model: For ``"model"``: an `InpaintGenerator`, the folder of one or of its training run, or the name
+            of a repository.
         feather: Width, in pixels, of a border around the hole over which the filling fades into the picture:
             that border is no longer as it came in. Default 0: every known pixel is.
         seed: Of the random numbers of PatchMatch; the others use none. Default 0.
@@ -117,12 +118,11 @@ def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler
 def _model_filler(model: Any) -> Filler:
     """A trained network as a method; grey pictures are shown to it as RGB."""
     if isinstance(model, torch.nn.Module):
-        generator = model
+        generator = model.eval()
     else:
-        from .generator import InpaintGenerator
+        from .pretrained import load_generator  # needs the extra models
 
-        generator = InpaintGenerator.from_pretrained(model)
-    generator.eval()
+        generator = load_generator(model)
 
     @torch.no_grad()
     def fill(image: Tensor, hole: Tensor, progress: Progress | None) -> Filled:

@@ -73,6 +73,8 @@ def fill_patchmatch(
         True
     """
     check_picture(image, hole)
+    if not bool(hole.any()):
+        return Filled(image, hole.new_zeros((1, 2, *image.shape[2:]), dtype=torch.int64))
     options = options or PatchMatchOptions()
     generator = torch.Generator(image.device).manual_seed(options.seed)
     radius = _largest_radius(hole, options.radius)

@@ -21,8 +21,8 @@ from .descriptors import Patch, describe, unusable
 
 # Pixels a side: small tiles have few offsets, large ones little overhead at their borders.
 _TILE = 32
-_WINDOWS = 6
-_BATCH = 8
+_MOST_WINDOWS = 6
+_WINDOWS_AT_A_TIME = 48
 # Offsets are counted as alike within steps of this many pixels ...
 _STEP = 8
 # ... and windows reach beyond a moved tile by half a step and the widest patch with its propagation.
@@ -52,14 +52,11 @@ def attend_by_tiles(
     Returns:
         (1, Cv, m * H, m * W), 0 outside the tiles, and the offsets, (1, 2, H, W) int64.
 
-    Cost: 6 windows of 48 x 48 patches for each tile of 32 x 32: time and memory go with the hole alone.
+    Cost: 1 to 6 windows of 48 x 48 patches for each tile of 32 x 32: time and memory go with the hole alone.
     """
     m = value.shape[2] // estimate.shape[2]
     output, offsets = torch.zeros_like(value), torch.zeros_like(guide.offsets)
-    for corners in _tiles(selected):
-        shifts = torch.stack(
-            [_common_offsets(guide.offsets, selected, corner) for corner in corners.tolist()]
-        )
+    for corners, shifts in _batches(guide.offsets, selected):
         found, where = _attend_tiles(
             estimate, missing, selected, value, corners, shifts, guide.patch.dilation, layer
         )
@@ -71,23 +68,30 @@ def attend_by_tiles(
                 :, : m * height, : m * width
             ]
             offsets[0, :, top : top + height, left : left + width] = offset[:, :height, :width]
-    return output, offsets * selected
+    return output, offsets.mul_(selected)
 
 
-def _tiles(selected: Tensor) -> Iterator[Tensor]:
-    """The top-left corners of tiles with a selected pixel, (n, 2) int64, some at a time."""
+def _batches(offsets: Tensor, selected: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Tiles with a selected pixel and as many windows: corners (n, 2) int64 and shifts (n, K, 2)."""
     touched = torch.nn.functional.max_pool2d(selected.to(torch.float32), _TILE, ceil_mode=True)
-    return iter((_TILE * touched[0, 0].nonzero()).split(_BATCH))
+    by_count: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    for corner in _TILE * touched[0, 0].nonzero():
+        shifts = _common_offsets(offsets, selected, corner.tolist())
+        by_count.setdefault(len(shifts), []).append((corner, shifts))
+    for count, tiles in by_count.items():
+        size = max(1, _WINDOWS_AT_A_TIME // count)
+        for first in range(0, len(tiles), size):
+            corners, shifts = zip(*tiles[first : first + size], strict=True)
+            yield torch.stack(corners), torch.stack(shifts)
 
 
 def _common_offsets(offsets: Tensor, selected: Tensor, corner: list[int]) -> Tensor:
-    """The commonest offsets of a tile, coarsely; (K, 2), the first repeated if there are fewer."""
+    """The offsets of a tile, rounded to steps, the commonest first: (K, 2), K at most 6."""
     rows, columns = (slice(at, at + _TILE) for at in corner)
     own = offsets[0, :, rows, columns][:, selected[0, 0, rows, columns]].T
     steps = torch.div(own + _STEP // 2, _STEP, rounding_mode="floor") * _STEP
     distinct, counts = steps.unique(dim=0, return_counts=True)
-    order = counts.argsort(descending=True, stable=True)[:_WINDOWS]
-    return distinct[torch.cat([order, order[:1].expand(_WINDOWS - len(order))])]
+    return distinct[counts.argsort(descending=True, stable=True)[:_MOST_WINDOWS]]
 
 
 def _attend_tiles(
@@ -103,6 +107,7 @@ def _attend_tiles(
     """The layer on tiles at ``corners`` (n, 2), each with windows moved by ``shifts`` (n, K, 2)."""
     m = value.shape[2] // estimate.shape[2]
     side = _TILE + 2 * _MARGIN
+    count = shifts.shape[1]
     origins = corners - _MARGIN
     sources = (origins[:, None] + shifts).flatten(0, 1)
     tile, inside = _cut(estimate, origins, side)
@@ -111,10 +116,10 @@ def _attend_tiles(
     unknown = _cut(missing, sources, side)[0] | ~within
     output, offsets = contextual_attention(
         describe(tile, dilation, inside),
-        _stack(describe(windows, dilation)),
+        _stack(describe(windows, dilation), count),
         # Every window's rim is unusable as well, so that no patch lies across two windows.
-        _stack(unusable(unknown, max(1, dilation))),
-        value=_stack(_cut(value, m * sources, m * side)[0]),
+        _stack(unusable(unknown, max(1, dilation)), count),
+        value=_stack(_cut(value, m * sources, m * side)[0], count),
         foreground_mask=wanted,
         **layer,
     )
@@ -136,24 +141,21 @@ def _cut(x: Tensor, origins: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return squares.transpose(0, 1).contiguous(), inside[:, None]
 
 
-def _stack(windows: Tensor) -> Tensor:
+def _stack(windows: Tensor, count: int) -> Tensor:
     """(n * K, C, s, s) as (n, C, K * s, s): the windows of a tile one under the other."""
     channels, side = windows.shape[1:3]
-    return (
-        windows.view(-1, _WINDOWS, channels, side, side)
-        .transpose(1, 2)
-        .reshape(-1, channels, _WINDOWS * side, side)
-    )
+    grouped = windows.view(-1, count, channels, side, side)
+    return grouped.transpose(1, 2).reshape(-1, channels, count * side, side)
 
 
 def _in_the_picture(offsets: Tensor, origins: Tensor, sources: Tensor) -> Tensor:
     """Offsets (n, 2, s, s) from a tile into its stacked windows, as offsets in the picture."""
-    side = offsets.shape[2]
+    tiles, _, side, _ = offsets.shape
     steps = torch.arange(side, device=offsets.device)
     rows = offsets[:, 0] + steps[:, None]
     columns = offsets[:, 1] + steps
-    window = torch.div(rows, side, rounding_mode="floor").clamp(0, _WINDOWS - 1)
-    starts = sources.view(-1, _WINDOWS, 2)
-    tile = torch.arange(len(offsets), device=offsets.device)[:, None, None]
+    starts = sources.view(tiles, -1, 2)
+    window = torch.div(rows, side, rounding_mode="floor").clamp(0, starts.shape[1] - 1)
+    tile = torch.arange(tiles, device=offsets.device)[:, None, None]
     moved = starts[tile, window] - origins[:, None, None]
     return torch.stack([moved[..., 0] + rows % side - steps[:, None], moved[..., 1] + columns - steps], 1)

@@ -109,3 +109,23 @@ def test_refusals():
     hole[..., 3, 3] = True
     with pytest.raises(ValueError, match="workspace"):
         fill_exemplar(image, hole, ExemplarOptions(workspace=1))
+
+
+def test_faint_grain_is_kept():
+    """A mean of many patches would be closest to every one of them, and without grain."""
+    random = np.random.default_rng(0)
+    waves = 0.05 * np.sin(np.arange(96) / 9)[:, None]
+    truth = waves + random.normal(0, 0.02, (3, 96, 120))
+    image, hole = torch.from_numpy(truth.astype(np.float32))[None], square(96, 120, 30, 40, 32)
+    filled = fill_exemplar(image.masked_fill(hole, 0), hole).image
+    steps = [x[0, :, 31:61, 41:71].diff(dim=2).abs().mean() for x in (filled, image)]
+    assert 0.75 < steps[0] / steps[1] < 1.25
+
+
+def test_copies_are_pixels_of_the_picture_unless_blended():
+    image = torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    hole = square(48, 48, 18, 18, 9)
+    copied, blended = (fill_exemplar(image, hole, ExemplarOptions(blend=blend)) for blend in (False, True))
+    assert torch.isin(copied.image[hole], image[~hole]).all()
+    assert not torch.isin(blended.image[hole], image[~hole]).all()
+    assert torch.equal(copied.offsets, blended.offsets)

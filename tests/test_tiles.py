@@ -26,8 +26,7 @@ def test_one_tile_is_the_layer_on_its_window():
         features, features, missing, value=value, foreground_mask=selected, **LAYER
     )
     pasted = (..., slice(80, 94), slice(76, 100))
-    # Six copies of one window share the weight in another order of summation.
-    assert torch.allclose(found[pasted], expected[pasted], atol=1e-4)
+    assert torch.allclose(found[pasted], expected[pasted], atol=1e-5)  # another order of summation
     assert torch.equal(offsets, where)
 
 

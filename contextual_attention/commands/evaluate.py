@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import count
+from .arguments import check_device, count
 from .errors import CommandError
 from .needs import need
 
@@ -40,13 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Measure, print the table, and write it."""
     evaluation = need("models.evaluate", "train")
+    check_device(given.device)
     for path in given.output:
         if path.suffix not in evaluation.WRITERS:
             raise CommandError(f"--output {path}: expected one of {', '.join(evaluation.WRITERS)}")
     try:
         methods = _methods(given, evaluation)
         scores = evaluation.evaluate(methods, _samples(given), given.limit, given.batch, given.device)
-    # ValueError: what was given. RuntimeError: no such device, out of memory.
+    # ValueError: what was given. RuntimeError: out of memory.
     except (ValueError, RuntimeError) as error:
         raise CommandError(str(error)) from error
     for message in scores.broken:

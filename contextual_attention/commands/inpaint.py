@@ -8,9 +8,11 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +21,7 @@ from typing import Any
 import torch
 
 from ..visualize import offsets_to_image
-from .arguments import byte_count, count
+from .arguments import byte_count, check_device, count
 from .errors import CommandError
 from .needs import need
 
@@ -31,34 +33,54 @@ _ALPHA = "alpha"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", help="a photograph; or a folder or a quoted glob of them")
+    _add_files(parser)
     parser.add_argument(
-        "mask", nargs="?",
-        help="white = missing, of the photograph's size; a folder or glob: the one of the same name for each",
+        "--method", choices=METHODS, default="exemplar",
+        help="exemplar (default): contextual attention to the photograph itself; patchmatch: random search, "
+        "the reference; both need no weights; model: a trained network",
     )  # fmt: skip
     parser.add_argument(
-        "--mask", choices=[_ALPHA], dest="own_mask", help="take what is transparent as missing"
-    )
+        "--model", metavar="PATH_OR_REPO",
+        help="of --method model: a run of the command train, a folder of save_pretrained, or a repository "
+        "of huggingface.co",
+    )  # fmt: skip
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, help="a file; for many photographs a folder"
-    )
-    parser.add_argument("--method", choices=METHODS, default="exemplar", help="default: %(default)s")
-    parser.add_argument("--model", metavar="PATH_OR_REPO", help="the generator of --method model")
-    parser.add_argument(
-        "--attention-map", type=Path, metavar="FILE", help="where to draw where patches came from"
-    )
-    parser.add_argument(
-        "--feather", type=_size, default=0, metavar="N", help="fade over N pixels around the hole"
-    )
-    parser.add_argument("--grow", type=_size, default=0, metavar="N", help="grow the mask by N pixels")
-    parser.add_argument("--invert", action="store_true", help="the mask has black where something is missing")
-    parser.add_argument(
-        "--resize-mask", action="store_true", help="bring a mask of another size to the photograph's"
-    )
+        "--feather", type=_size, default=0, metavar="N",
+        help="let the filling fade out over N pixels around the hole, which are changed, too",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of --method patchmatch (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
     parser.add_argument("--workspace", type=byte_count, metavar="BYTES", help="bound on scratch, such as 64M")
-    parser.add_argument("--jobs", type=count, default=1, metavar="N", help="photographs at a time")
+    parser.add_argument(
+        "--jobs", type=count, default=1, metavar="N", help="photographs at a time (default: %(default)s)"
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", help="a photograph; or a folder, or a glob in quotes, of many")
+    parser.add_argument(
+        "mask", nargs="?",
+        help="a picture of the photograph's size, white where something is missing; or a folder or glob with "
+        "one of the same name for each photograph",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mask", choices=[_ALPHA], dest="own_mask",
+        help="in place of MASK: what is not fully opaque is missing",
+    )  # fmt: skip
+    parser.add_argument("--invert", action="store_true", help="the mask has black where something is missing")
+    parser.add_argument(
+        "--grow", type=_size, default=0, metavar="N", help="grow the mask by N pixels, as over a soft edge"
+    )
+    parser.add_argument(
+        "--resize-mask", action="store_true", help="bring a mask of another size to the photograph's"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path,
+        help="a file; for many photographs a folder, where what is there already is not made again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--attention-map", type=Path, metavar="FILE", help="draw where each patch came from, as a picture"
+    )
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write what became of each photograph, as JSON"
     )
@@ -90,12 +112,15 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError("give either a MASK or --mask alpha")
     if (given.method == "model") != (given.model is not None):
         raise CommandError("--method model and --model belong together")
+    check_device(given.device)
     photos = need("photos", "demo")
     tasks, many = _tasks(given)
     if given.attention_map is not None:
         if many:
             raise CommandError("--attention-map is for a single photograph")
         photos.check_writable(given.attention_map)
+        if given.attention_map.resolve() == given.output.resolve():
+            raise CommandError(f"--attention-map {given.attention_map}: is the --output as well")
     if given.report is not None and not given.report.parent.is_dir():
         raise CommandError(f"--report {given.report}: there is no folder {given.report.parent}")
     if not many:
@@ -111,10 +136,9 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _size(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 1000:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1000 pixels, got {text}")
-    return number
+    if not text.isdecimal() or int(text) > 1000:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1000 pixels, got {text!r}")
+    return int(text)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -180,9 +204,25 @@ def _outcomes(tasks: list[Task], given: argparse.Namespace, many: bool) -> Itera
     # Spawned, not forked: a forked copy of torch's thread pool does not work.
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // given.jobs)
-    with ProcessPoolExecutor(given.jobs, context, torch.set_num_threads, (threads,)) as pool:
-        for future in [pool.submit(_attempt, task, given) for task in waiting]:
-            yield _told(future.result())
+    with ProcessPoolExecutor(given.jobs, context, _start_worker, (threads,)) as pool:
+        for task, future in [(task, pool.submit(_attempt, task, given)) for task in waiting]:
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                reason = f"{task.image}: its process was ended from outside, perhaps for want of memory"
+                outcome = Outcome(str(task.image), str(task.output), "failed", error=reason)
+            yield _told(outcome)
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker of a killed run would wait for its next task for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _told(outcome: Outcome) -> Outcome:
@@ -196,7 +236,7 @@ def _attempt(task: Task, given: argparse.Namespace) -> Outcome:
     names = str(task.image), str(task.output)
     try:
         _inpaint(task, given)
-    # ValueError, TypeError: what the methods refuse. RuntimeError: no such device, out of memory.
+    # ValueError, TypeError: what the methods refuse. RuntimeError: out of memory.
     except (CommandError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         reason = str(error) or type(error).__name__
         message = reason if str(task.image) in reason else f"{task.image}: {reason}"
@@ -210,13 +250,16 @@ def _inpaint(task: Task, given: argparse.Namespace) -> None:
     photos = need("photos", "demo")
     photo = photos.open_photo(task.image)
     hole = _hole(photos, photo.image, task, given)
+    flattened = given.own_mask is not None and not photos.can_be_transparent(task.output)
+    mode = photo.image.mode.removesuffix("A") if flattened else photo.image.mode
+    photos.check_encodable(mode, task.output)
     picture, offsets = inpaint(
         photo.image, hole, given.method,
         model=given.model, feather=given.feather, seed=given.seed, device=given.device,
         workspace=given.workspace, progress=_progress(), return_offsets=True,
     )  # fmt: skip
-    if given.own_mask and not photos.can_be_transparent(task.output):
-        picture = picture.convert("L" if picture.mode == "LA" else "RGB")  # nothing is transparent any more
+    if flattened:
+        picture = picture.convert(mode)  # nothing is transparent any more
     photos.write_photo(photo.with_image(picture), task.output)
     if given.attention_map is not None:
         size = picture.size[::-1]

@@ -1,0 +1,83 @@
+"""The command inpaint on folders: one failure leaves the others, a kill loses nothing, a rerun completes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from striped import MISSING, assert_restored, command, damaged, pixels, refused, stripes, write_photo_and_mask
+
+from contextual_attention.cli import main
+from contextual_attention.commands import inpaint as inpaint_command
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with photo.png, whose hole mask.png marks."""
+    monkeypatch.chdir(tmp_path)
+    write_photo_and_mask()
+    return tmp_path
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_folders_do_what_they_can_and_a_rerun_the_rest(folder, capsys, jobs):
+    for name in ("in", "masks", "out"):
+        Path(name).mkdir()
+    for name in ("a", "b", "c"):
+        Image.fromarray(damaged()).save(f"in/{name}.png")
+        Image.fromarray(MISSING).save(f"masks/{name}.png")
+    Path("in/b.png").write_bytes(Path("in/a.png").read_bytes()[:60])
+    many = {"image": "in", "mask": "masks", "output": "out"}
+    assert command("--jobs", jobs, "--report", "report.json", **many) == 2
+    assert "1 of 3 photographs failed; in/b.png" in refused(capsys)
+    assert sorted(os.listdir("out")) == ["a.png", "c.png"]
+    report = {Path(row["image"]).name: row["status"] for row in json.loads(Path("report.json").read_text())}
+    assert report == {"a.png": "done", "b.png": "failed", "c.png": "done"}
+    before = Path("out/a.png").stat().st_mtime_ns
+    Image.fromarray(damaged()).save("in/b.png")
+    assert command(image="in/*.png", mask="mask.png", output="out") == 0
+    assert Path("out/a.png").stat().st_mtime_ns == before
+    assert_restored(pixels("out/b.png"), stripes())
+
+
+def test_a_killed_run_leaves_whole_files_and_a_rerun_completes(folder):
+    Path("in").mkdir()
+    Path("out").mkdir()
+    for k in range(6):
+        Image.fromarray(damaged()).save(f"in/{k}.png")
+    arguments = ["inpaint", "in", "mask.png", "-o", "out", "--jobs", "2"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "contextual_attention", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert "written" in run.stdout.readline()
+    run.kill()
+    # To the end of the file: until the last of its workers has ended, too, which holds the pipe open.
+    run.communicate(timeout=30)
+    finished = {name: os.stat(f"out/{name}").st_mtime_ns for name in os.listdir("out") if name.endswith("g")}
+    assert finished
+    for name in finished:
+        assert_restored(pixels(f"out/{name}"), stripes())
+    assert main(arguments[:-2]) == 0
+    for k in range(6):
+        assert_restored(pixels(f"out/{k}.png"), stripes())
+    assert finished.items() <= {name: os.stat(f"out/{name}").st_mtime_ns for name in finished}.items()
+
+
+def test_a_worker_that_is_ended_is_a_failure_not_a_crash(folder, capsys, monkeypatch):
+    Path("in").mkdir()
+    Path("out").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(damaged()).save(f"in/{name}.png")
+    monkeypatch.setattr(inpaint_command, "_attempt", end_this_process)
+    assert command("--jobs", "2", image="in", output="out") == 2
+    assert "2 of 2 photographs failed; in/a.png: its process was ended from outside" in refused(capsys)
+
+
+def end_this_process(task, given):
+    os._exit(9)
