@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from contextual_attention.models.checkpoint import CheckpointError, Checkpoints, load_checkpoint, replace_file
+from contextual_attention.models.checkpoint import CheckpointError, Checkpoints, load_checkpoint
 
 
 def test_keeps_the_newest(tmp_path):
@@ -63,20 +63,6 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
             path.unlink()
     checkpoints.save(1, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step_000000001.ckpt"]  # nothing unfinished remains
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(file):
-        file.write(b"new")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        replace_file(path, fail)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

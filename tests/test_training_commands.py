@@ -189,6 +189,7 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
             ["--method", "mean", "--output", "table.txt"],
             "--output table.txt: expected one of .md, .csv, .json",
         ),
+        (["--method", "mean", "--output", "no/table.md"], "--output no/table.md: there is no folder no"),
         (
             ["--method", "mean", "--masks", "bxo"],
             "--masks bxo: expected box, boxes, free-form, or a folder of masks",
