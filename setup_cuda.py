@@ -111,7 +111,8 @@ def wanted_architectures(nvcc: str) -> tuple[str, ...]:
     if own := architectures_of_this_machine():
         return own
     known = run([nvcc, "--list-gpu-code"]).stdout.split()
-    return tuple(name for name in DEFAULT_ARCHITECTURES if f"sm_{_number(name)}" in known)
+    # It lists sm_90, and means sm_90a as well.
+    return tuple(name for name in DEFAULT_ARCHITECTURES if f"sm_{_number(name).rstrip('a')}" in known)
 
 
 def parse_architectures(listed: str) -> tuple[str, ...]:

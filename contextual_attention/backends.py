@@ -16,6 +16,7 @@ from types import ModuleType
 import torch
 
 from . import ops
+from .tracing import constant_in_graphs
 
 extension: ModuleType | None
 extension_error: str | None
@@ -141,13 +142,9 @@ def available_backends() -> dict[str, str | None]:
     return {name: backend.absence() for name, backend in _BACKENDS.items()}
 
 
+@constant_in_graphs
 def _refusal(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
     return _BACKENDS[name].refusal(device, dtype)
-
-
-# What torch.compiler.assume_constant_result does, which imports the whole compiler for it: a graph takes
-# the answer as it is, since its compiler cannot look into the extension or a driver.
-_refusal._dynamo_marked_constant = True
 
 
 def choose(name: str | None, device: torch.device, dtype: torch.dtype) -> str:

@@ -23,6 +23,7 @@ from .options import (
     Overlap,
     PropagationOrder,
 )
+from .tracing import constant_in_graphs
 
 _GIB = 2**30
 # Bytes up to which the dense reference is taken unasked.
@@ -241,10 +242,15 @@ def attend(
 def _autocast(*operands: Any) -> list[Any]:
     """The operands as autocast casts those of torch's own attention, if it is on where the first one is."""
     device = operands[0].device.type if isinstance(operands[0], Tensor) else "cpu"
-    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+    if not (_has_autocast(device) and torch.is_autocast_enabled(device)):
         return list(operands)
     dtype = torch.get_autocast_dtype(device)
     return [x.to(dtype) if _is_eligible(x, device) else x for x in operands]
+
+
+@constant_in_graphs
+def _has_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device)
 
 
 def _is_eligible(x: Any, device: str) -> bool:

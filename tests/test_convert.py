@@ -213,7 +213,7 @@ class TestErrors:
 
     def test_an_odd_number_of_channels(self, kind, tmp_path):
         weights = published.checkpoint(kind)
-        first = published.key(kind, published.names(kind)[0][0], "kernel" if kind == "yu2018" else "weight")
+        first = published.key(kind, published.names(kind)[0][0], "weight")
         weights[first] = weights[first][..., :3] if kind == "yu2018" else weights[first][:3]
         path = write(kind, tmp_path / ("model.npz" if kind == "yu2018" else "model.pth"), weights)
         with pytest.raises(

@@ -22,11 +22,16 @@ KERNEL = re.compile(
 
 
 @pytest.fixture(scope="module")
-def reports(build_script, tmp_path_factory):
-    """What ptxas says of each source and architecture."""
-    nvcc = build_script.setup_cuda.find_nvcc()
-    if nvcc is None:
+def nvcc(build_script):
+    found = build_script.setup_cuda.find_nvcc()
+    if found is None:
         pytest.skip("nvcc, which compiles the CUDA sources, is not installed")
+    return found
+
+
+@pytest.fixture(scope="module")
+def reports(build_script, nvcc, tmp_path_factory):
+    """What ptxas says of each source and architecture."""
     folder = tmp_path_factory.mktemp("cuda")
 
     def compiled(job):
@@ -45,6 +50,14 @@ def reports(build_script, tmp_path_factory):
 
 def test_there_is_something_to_compile():
     assert SOURCES
+
+
+def test_a_build_holds_code_for_every_architecture(build_script, nvcc, monkeypatch):
+    """Where there is no device to ask; nvcc knows all of them from 12.8 on."""
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
+    monkeypatch.setattr(build_script.setup_cuda, "architectures_of_this_machine", tuple)
+    wanted = build_script.setup_cuda.wanted_architectures(nvcc)
+    assert tuple(name.removesuffix("+PTX") for name in wanted) == ARCHITECTURES
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

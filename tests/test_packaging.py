@@ -195,7 +195,7 @@ class TestCuda:
         program.write_text(
             "#!/bin/sh\n"
             'case "$*" in\n'
-            "  *--list-gpu-code*) echo sm_80; echo sm_90a;;\n"
+            "  *--list-gpu-code*) echo sm_80; echo sm_90;;\n"
             f'  *--dryrun*) echo "#$ TOP={home}" >&2;;\n'
             "  *sm_75*) echo unsupported >&2; exit 1;;\n"
             "esac\n"

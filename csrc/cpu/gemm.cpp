@@ -44,10 +44,10 @@ void multiply(const Matrix& out, const Matrix& a, const Matrix& b, bool accumula
   count_gemm(out.rows, out.columns, a.columns);
   const torch::stable::Tensor result = view(out), left = view(a), right = view(b);
   if (accumulate) {
-    STABLE_TORCH_ERROR_CODE_CHECK(
+    TORCH_ERROR_CODE_CHECK(
         aoti_torch_cpu_addmm_out(result.get(), result.get(), left.get(), right.get(), 1.0, 1.0));
   } else {
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
   }
 }
 
@@ -57,7 +57,7 @@ void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const u
   const torch::stable::Tensor result = view(out, m, n, n, 1, ScalarType::BFloat16);
   const torch::stable::Tensor left = view(a, m, k, stride, 1, ScalarType::BFloat16);
   const torch::stable::Tensor right = view(b, k, n, n, 1, ScalarType::BFloat16);
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
 }
 
 bool has_fast_bfloat16() {

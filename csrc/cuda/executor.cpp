@@ -22,7 +22,7 @@ Stream current_stream(int32_t device) {
                   "contextual_attention: libtorch_cuda.so does not tell its current stream; this build needs "
                   "torch 2.11 or later with CUDA");
   Stream stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(lookup(device, &stream));
+  TORCH_ERROR_CODE_CHECK(lookup(device, &stream));
   return stream;
 }
 

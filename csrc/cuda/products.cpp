@@ -23,8 +23,7 @@ Tensor view(const Executor& executor, int64_t samples, const Matrix& m) {
 
 template <size_t count>
 void call(const char* overload, std::array<StableIValue, count> stack) {
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      torch_call_dispatcher("aten::bmm", overload, stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::bmm", overload, stack.data(), TORCH_ABI_VERSION));
   // The result is `out` once more; taking it gives its reference back.
   torch::stable::detail::to<Tensor>(stack[0]);
 }
