@@ -27,7 +27,6 @@ import sklearn.datasets
 import torch
 from lightning_fabric import Fabric
 from matplotlib import pyplot
-from torch.nn import functional as F
 
 from contextual_attention.files import replace_file
 from contextual_attention.models.config import PRESETS, TrainConfig
@@ -56,8 +55,6 @@ PHOTOGRAPHS = (
     "motorcycle_left.png", "retina.jpg", "rocket.jpg",
 )  # fmt: skip
 _FOLDERS = (Path(skimage.__path__[0], "data"), Path(sklearn.datasets.__path__[0], "images"))
-# Height of the photographs in pixels: reducing large ones to crops of 64 would take as long as the network.
-_HEIGHT = 160
 # Held-out crops of each photograph, and procedural pictures.
 _CROPS, _PICTURES = 5, 64
 _EXAMPLES = 3
@@ -148,11 +145,8 @@ def cut_photographs(folder: Path) -> tuple[Path, Path]:
 
 
 def _read(name: str) -> torch.Tensor:
-    """A photograph, (3, _HEIGHT, W) uint8."""
     (path,) = (folder / name for folder in _FOLDERS if (folder / name).is_file())
-    photo = read_photo(path)
-    width = round(photo.shape[3] * _HEIGHT / photo.shape[2])
-    return to_uint8(F.interpolate(photo, (_HEIGHT, width), mode="bilinear", antialias=True)[0])
+    return to_uint8(read_photo(path)[0])
 
 
 def run(experiment: Experiment) -> Curve:
