@@ -1,33 +1,39 @@
 """Does training learn? The error in the hole on pictures that were not trained on, step by step.
 
-    pip install -c constraints.txt -e ".[train,bench,demo]"
-    python benchmarks/learning_curve.py                          docs/images/training.png, minutes on a CPU
-    python benchmarks/learning_curve.py --steps 1000 --output mine.png
+    pip install -c constraints.txt -e ".[train,bench]"
+    python benchmarks/learning_curve.py                         docs/images/training.png, training.json
+    python benchmarks/learning_curve.py --steps 3000 --output mine.png
 
-Trains the preset "small" twice, on procedural pictures and on photographs that come with scikit-image, and
-compares with filling each hole with the mean colour of what is known, and with the untrained network.
+Trains the preset "small" twice, on procedural pictures and on photographs that come with scikit-image and
+scikit-learn, and compares with filling each hole with the mean colour of what is known, and with the
+untrained network.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import skimage
+import sklearn.datasets
 import torch
 from lightning_fabric import Fabric
 from matplotlib import pyplot
 
+from contextual_attention.files import replace_file
 from contextual_attention.models.config import PRESETS, TrainConfig
 from contextual_attention.models.data import Samples
 from contextual_attention.models.evaluate import METHODS, Scores, evaluate
 from contextual_attention.models.feed import mask_drawer
+from contextual_attention.models.gallery import Gallery
 from contextual_attention.models.settings import change
 from contextual_attention.models.sources import (
     Cached,
@@ -42,14 +48,16 @@ from contextual_attention.photos import read_photo, to_uint8, write_photos
 OUTPUT = Path(__file__).parents[1] / "docs" / "images" / "training.png"
 MEASURE = "hole l1 %"
 
-# Photographs of scikit-image's data folder: the left two thirds of each are trained on, the rest is held out.
+# Of scikit-image and scikit-learn. The left two thirds of each are trained on, the rest is held out.
 PHOTOGRAPHS = (
-    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
-    "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "retina.jpg",
-    "rocket.jpg",
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "china.jpg", "coffee.png", "coins.png",
+    "flower.jpg", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png",
+    "motorcycle_left.png", "retina.jpg", "rocket.jpg",
 )  # fmt: skip
-# Held-out crops: of each photograph, and procedural pictures.
+_FOLDERS = (Path(skimage.__path__[0], "data"), Path(sklearn.datasets.__path__[0], "images"))
+# Held-out crops of each photograph, and procedural pictures.
 _CROPS, _PICTURES = 5, 64
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,20 @@ class Experiment:
 
 @dataclass
 class Curve:
-    """The error of one training run on held-out pictures, in percent of the range of values."""
+    """The error of one training run on held-out pictures, in percent of the range of values.
+
+    Attributes:
+        title: Of the run.
+        mean: Error of the mean colour.
+        steps, errors: Of the network, the first untrained.
+        examples: (rows, columns, 3) uint8: input, coarse, completed, original, attention after the last step.
+    """
 
     title: str
     mean: float
-    steps: list[int]
-    errors: list[float]
+    steps: list[int] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    examples: Any = None
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,7 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
         with ProcessPoolExecutor(len(experiments), mp_context=spawn) as pool:
             curves = list(pool.map(run, experiments))
     plot(curves, given.output)
-    print(f"written: {given.output}")
+    write_numbers(curves, given.output.with_suffix(".json"))
+    print(f"written: {given.output}, {given.output.with_suffix('.json')}")
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -100,7 +117,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=PRESETS["small"].steps)
     parser.add_argument("--every", type=int, default=100, help="steps between measurements")
     parser.add_argument("--threads", type=int, default=1, help="of each of the two runs")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="picture; its numbers go beside it")
     return parser.parse_args(arguments)
 
 
@@ -108,47 +125,55 @@ def _experiments(given: argparse.Namespace, folder: Path) -> Iterator[Experiment
     config = change(PRESETS["small"], {"steps": str(given.steps)})
     held_out = ProceduralPictures(_PICTURES, config.data.size * 3 // 2, seed=1)
     yield Experiment("procedural pictures", config, held_out, given.every, given.threads)
-    trained_on, others = _cut_photographs(folder)
+    trained_on, others = cut_photographs(folder)
     config = change(config, {"data.path": str(trained_on)})
     held_out = PictureFiles(find_pictures(others) * _CROPS)
     yield Experiment("photographs", config, held_out, given.every, given.threads)
 
 
-def _cut_photographs(folder: Path) -> tuple[Path, Path]:
+def cut_photographs(folder: Path) -> tuple[Path, Path]:
     """Folders of the left two thirds of each photograph, and of the right third."""
     parts = folder / "trained_on", folder / "held_out"
     for part in parts:
         part.mkdir()
     for name in PHOTOGRAPHS:
-        photo = to_uint8(read_photo(Path(skimage.__path__[0], "data", name))[0])
+        photo = _read(name)
         cut = photo.shape[2] * 2 // 3
         pieces = zip(parts, (photo[..., :cut], photo[..., cut:]), strict=True)
         write_photos({(part / name).with_suffix(".png"): piece for part, piece in pieces})
     return parts
 
 
+def _read(name: str) -> torch.Tensor:
+    (path,) = (folder / name for folder in _FOLDERS if (folder / name).is_file())
+    return to_uint8(read_photo(path)[0])
+
+
 def run(experiment: Experiment) -> Curve:
     """Train, and measure now and then."""
     torch.set_num_threads(experiment.threads)
     config, title = experiment.config, experiment.title
-    samples = _held_out_samples(experiment)
-    mean = _mean(evaluate({"mean": METHODS["mean"]}, samples), "mean")
+    samples = _samples(config, experiment.held_out)
+    curve = Curve(title, _mean(evaluate({"mean": METHODS["mean"]}, samples), "mean"))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Fabric(accelerator="cpu", devices=1), Path(folder))
-        curve = Curve(title, mean, [], [])
         for until in range(0, config.steps + 1, experiment.every):
             trainer.run(until)
             curve.steps.append(until)
             curve.errors.append(_error(samples, trainer))
-            print(f"{title}, step {until}: {curve.errors[-1]:.2f} %, mean colour {mean:.2f} %", flush=True)
+            print(
+                f"{title}, step {until}: {curve.errors[-1]:.2f} %, mean colour {curve.mean:.2f} %", flush=True
+            )
+        drawn = Gallery(samples, _EXAMPLES).draw(trainer.average.module, torch.device("cpu"))
+    curve.examples = drawn.permute(1, 2, 0).numpy()
     return curve
 
 
-def _held_out_samples(experiment: Experiment) -> Samples:
+def _samples(config: TrainConfig, source: Source) -> Samples:
     """Crops as in training, so that errors compare, from another seed."""
-    data, seed = experiment.config.data, experiment.config.seed + 1
-    source, draw = Cached(experiment.held_out, data.cache), mask_drawer(experiment.config.masks)
-    return Samples(source, draw, (data.size, data.size), seed, data.least_crop)
+    data, size = config.data, (config.data.size, config.data.size)
+    draw = mask_drawer(config.masks)
+    return Samples(Cached(source, data.cache), draw, size, config.seed + 1, data.least_crop)
 
 
 def _mean(scores: Scores, method: str) -> float:
@@ -166,19 +191,30 @@ def _error(samples: Samples, trainer: Trainer) -> float:
 
 
 def plot(curves: list[Curve], path: Path) -> None:
+    """The curves, and under each what the network makes of a few holes at the end."""
     matplotlib.use("Agg")  # no window
-    figure, axes = pyplot.subplots(1, len(curves), figsize=(9, 3.6), sharey=True)
-    for axis, curve in zip(axes, curves, strict=True):
+    figure, axes = pyplot.subplots(2, len(curves), figsize=(4 * len(curves), 5.6), squeeze=False)
+    for (axis, below), curve in zip(axes.T, curves, strict=True):
         axis.plot(curve.steps, curve.errors, color="C0", label="network")
         axis.axhline(curve.errors[0], color="C7", linestyle=":", label="untrained network")
         axis.axhline(curve.mean, color="C1", linestyle="--", label="mean colour of known pixels")
         axis.set(title=curve.title, xlabel="steps", ylim=(0, None), xlim=(0, curve.steps[-1]))
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("l1 in the hole, % of the range")
-    axes[0].legend(loc="lower left")
+        below.imshow(curve.examples)
+        below.set_title("input, coarse, completed, original, attention", fontsize=8)
+        below.axis("off")
+    axes[0, 0].set_ylabel("l1 in the hole, % of the range")
+    axes[0, 0].legend(loc="lower left")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     pyplot.close(figure)
+
+
+def write_numbers(curves: list[Curve], path: Path) -> None:
+    """What is drawn, as JSON."""
+    numbers = [{name: x for name, x in asdict(curve).items() if name != "examples"} for curve in curves]
+    text = json.dumps({"measure": MEASURE, "curves": numbers}, indent=1) + "\n"
+    replace_file(path, lambda file: file.write(text.encode()))
 
 
 if __name__ == "__main__":

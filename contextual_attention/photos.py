@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import stat
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from . import files
 from .exif import exif_of
 
 
@@ -148,20 +148,10 @@ def check_writable(path: Path) -> None:
         PhotoError: no folder, a folder that cannot be written to, something there that is not a file, or an
             ending that stands for no picture format.
     """
-    folder = path.parent
-    if not folder.is_dir():
-        raise PhotoError(f"{path}: there is no folder {folder}")
     try:
-        existing = os.stat(path).st_mode
-    except FileNotFoundError:
-        existing = stat.S_IFREG
+        files.check_writable(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
-    # Replacing a device or a folder by a picture is never what was meant.
-    if not stat.S_ISREG(existing):
-        raise PhotoError(f"{path}: exists and is not a file")
-    if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
-        raise PhotoError(f"{path}: its folder cannot be written to")
+        raise PhotoError(f"{path}: {error.strerror or error}") from error
     _format_of(path)
 
 
@@ -268,18 +258,7 @@ def _encode(image: Image.Image, path: Path, **kept: Any) -> bytes:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; a PhotoError if it cannot be written."""
-    target = Path(os.path.realpath(path))  # through a link, which os.replace would replace by the file
-    temporary = target.parent / f".contextual_attention-{secrets.token_hex(8)}"
     try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.replace_file(path, lambda file: file.write(data))
     except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> PhotoError:
-    return PhotoError(f"{path}: cannot be written ({error.strerror})")
+        raise PhotoError(f"{path}: cannot be written ({error.strerror})") from error

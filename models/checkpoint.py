@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
-import secrets
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
+from ..files import UNFINISHED, replace_file
+
 _NAME = "step_{:09d}.ckpt"
 _PATTERN = re.compile(r"step_(\d+)\.ckpt")
-_UNFINISHED = ".unfinished-"
 
 
 class CheckpointError(OSError):
     """A checkpoint that cannot be read, or is not there."""
-
-
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that at every moment the old or the new content is there, also after a power cut."""
-    temporary = path.parent / f"{_UNFINISHED}{secrets.token_hex(8)}"
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last: it is an entry of the folder, not of the file."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Checkpoints:
@@ -58,7 +33,7 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write the state after ``step`` steps, then remove what is older than the newest ``keep``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left_by_a_kill in self.folder.glob(f"{_UNFINISHED}*"):
+        for left_by_a_kill in self.folder.glob(f"{UNFINISHED}*"):
             left_by_a_kill.unlink()
         path = self.folder / _NAME.format(step)
         replace_file(path, lambda file: torch.save(state, file))

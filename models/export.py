@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
-import secrets
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from ..files import replace_file
 from .generator import GRID, InpaintGenerator
 
 # Below this a quarter of the image is not larger than the reach of dilation 16, and mirror padding reflects
@@ -52,13 +51,7 @@ def export_onnx(generator: InpaintGenerator, path: str | Path) -> None:
         dynamic_shapes={"image": sizes, "mask": sizes},
         verbose=False,
     )
-    target = Path(path)
-    temporary = target.parent / f".{target.name}-{secrets.token_hex(8)}"
-    try:
-        program.save(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(Path(path), lambda file: file.write(program.model_proto.SerializeToString()))
 
 
 def _grid_side(name: str) -> Dim:

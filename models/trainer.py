@@ -11,8 +11,6 @@ of processes, and can be stopped and taken up again anywhere.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..files import replace_folder
 from ..photos import write_photos
 from .checkpoint import Checkpoints, load_checkpoint
 from .config import TrainConfig
@@ -231,7 +230,7 @@ class Trainer:
                     raise NotFinite(f"step {self.step}: the weight {name} is not finite; nothing is saved")
         if self.fabric.is_global_zero:
             self.checkpoints.save(self.step, self._state())
-            _export(self.average.module, self.out / MODEL)
+            replace_folder(self.out / MODEL, self.average.module.save_pretrained)
         self.fabric.barrier()
 
     def _state(self) -> dict[str, Any]:
@@ -280,12 +279,3 @@ def _start(checkpoints: Checkpoints, resume: bool) -> Path | None:
     if newest is not None and not resume:
         raise ValueError(f"out: {newest} is of another run; resume that, or choose another folder")
     return newest
-
-
-def _export(generator: InpaintGenerator, folder: Path) -> None:
-    """`save_pretrained`, each file replaced at once."""
-    folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        generator.save_pretrained(temporary)
-        for file in Path(temporary).iterdir():
-            os.replace(file, folder / file.name)

@@ -1,14 +1,14 @@
 """Checkpoints: whole or absent whenever the process dies, the newest kept, damage named."""
 
-import multiprocessing
 import os
 import signal
 import time
 
 import pytest
 import torch
+from runs import forkserver
 
-from contextual_attention.models.checkpoint import CheckpointError, Checkpoints, load_checkpoint, replace_file
+from contextual_attention.models.checkpoint import CheckpointError, Checkpoints, load_checkpoint
 
 
 def test_keeps_the_newest(tmp_path):
@@ -41,12 +41,9 @@ def save_for_ever(folder):
 
 def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
     """Killed eight times, at moments spread over several saves."""
-    # Not "fork": torch's threads of this process would be missing in the other, which may wait for them.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
     checkpoints = Checkpoints(tmp_path, keep=2)
     for wait in range(8):
-        process = context.Process(target=save_for_ever, args=(tmp_path,))
+        process = forkserver().Process(target=save_for_ever, args=(tmp_path,))
         process.start()
         while checkpoints.newest() is None:
             assert process.is_alive()
@@ -63,20 +60,6 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
             path.unlink()
     checkpoints.save(1, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step_000000001.ckpt"]  # nothing unfinished remains
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(file):
-        file.write(b"new")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        replace_file(path, fail)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

@@ -1,12 +1,17 @@
 """The estimate of a run against a run."""
 
+import resource
+
 import pytest
 import torch
+from lightning_fabric import Fabric
+from runs import forkserver
 
 from contextual_attention.models.config import PRESETS
 from contextual_attention.models.estimate import describe, estimate
 from contextual_attention.models.generator import InpaintGenerator
 from contextual_attention.models.settings import change
+from contextual_attention.models.trainer import Trainer
 from contextual_attention.models.updates import Critics
 
 
@@ -42,6 +47,39 @@ def test_activations_grow_with_the_area():
     assert 3.5 < large / small < 4.5
     # At least the outputs of the generator's convolutions: about 2 networks x 60 maps of the image's area.
     assert small > 4 * 64 * 64 * 60
+
+
+def peak():
+    """The most memory that this process has ever had, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def take_a_step(config, out, threads, result):
+    torch.set_num_threads(threads)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    # Libraries that are loaded when they are first used take memory of their own.
+    Trainer(change(config, {"data.size": "32", "masks.box": "16"}), fabric, out / "small").iterate()
+    before = peak()
+    Trainer(config, fabric, out / "large").iterate()
+    result.put(peak() - before)
+
+
+def test_the_estimate_is_the_memory_of_a_step(tmp_path):
+    """What a step adds to a process, measured from outside, is up to half more than the estimate.
+
+    More, as the estimate says, by what convolutions need while they run, and by what the allocator keeps.
+    """
+    changes = {"data.size": "128", "masks.box": "64", "optimiser.critic_updates": "1", "optimiser.batch": "8"}
+    config = change(PRESETS["small"], changes | {"data.pictures": "8"})
+    context = forkserver()
+    result = context.Queue()
+    process = context.Process(target=take_a_step, args=(config, tmp_path, torch.get_num_threads(), result))
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0
+    found = estimate(config)
+    expected = found.state + config.optimiser.batch * found.activations
+    assert 0.9 * expected < result.get() < 1.5 * expected
 
 
 def test_everything_is_said():

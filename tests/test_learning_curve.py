@@ -1,5 +1,7 @@
 """The script behind docs/images/training.png: what it holds out, measures and draws."""
 
+import json
+
 import learning_curve
 import pytest
 import torch
@@ -36,8 +38,17 @@ def test_the_picture_is_small_enough_for_a_repository(curve, tmp_path):
         assert picture.width > 600
 
 
+def test_the_numbers_are_those_of_the_picture(curve, tmp_path):
+    learning_curve.write_numbers([curve], tmp_path / "training.json")
+    numbers = json.loads((tmp_path / "training.json").read_text())
+    assert numbers["measure"] == "hole l1 %"
+    assert numbers["curves"] == [
+        {"title": "leaves", "mean": curve.mean, "steps": curve.steps, "errors": curve.errors}
+    ]
+
+
 def test_held_out_parts_are_not_trained_on(tmp_path):
-    trained_on, held_out = learning_curve._cut_photographs(tmp_path)
+    trained_on, held_out = learning_curve.cut_photographs(tmp_path)
     for part in (trained_on, held_out):
         assert len(list(part.iterdir())) == len(learning_curve.PHOTOGRAPHS)
     for path in trained_on.iterdir():

@@ -1,22 +1,18 @@
 """The trainer: algorithm 1 against a plain loop, exact resumption, and every way in which a run may end."""
 
-import contextlib
 import itertools
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+from runs import SETTINGS, assert_equal, command, end, losses, start, tiny, wait_for
 
 from contextual_attention.models import trainer as trainer_module
 from contextual_attention.models import updates
 from contextual_attention.models.checkpoint import load_checkpoint
-from contextual_attention.models.config import PRESETS
 from contextual_attention.models.data import Stream, collate
 from contextual_attention.models.evaluate import model_method
 from contextual_attention.models.generator import InpaintGenerator
@@ -27,21 +23,8 @@ from contextual_attention.models.losses import (
     wasserstein_generator_loss,
 )
 from contextual_attention.models.run_log import read_losses
-from contextual_attention.models.settings import change
 from contextual_attention.models.trainer import NotFinite, Trainer
 from contextual_attention.models.updates import Critics
-
-SETTINGS = {
-    "data.size": "24", "data.pictures": "10", "masks.box": "12", "masks.shrink": "6", "generator.cnum": "2",
-    "critics.local": "4,4,4,4", "critics.whole": "4,4,4,4", "optimiser.batch": "4", "save_every": "2",
-    "optimiser.critic_updates": "5", "optimiser.learning_rate": "5e-4", "optimiser.beta1": "0.5",
-    "optimiser.beta2": "0.9", "show_every": "3", "steps": "4",
-}  # fmt: skip
-
-
-def tiny(**changes):
-    changes = {name.replace("__", "."): text for name, text in changes.items()}
-    return change(PRESETS["small"], SETTINGS | changes)
 
 
 def make_trainer(out, resume=False, **changes):
@@ -60,10 +43,6 @@ def weights(trainer):
 def assert_same(one, other):
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
-
-
-def losses(folder):
-    return [{name: v for name, v in line.items() if name != "seconds"} for line in read_losses(folder)]
 
 
 @pytest.fixture(scope="module")
@@ -219,47 +198,6 @@ def test_four_steps_are_two_and_two(whole_run, tmp_path):
     assert_equal(load_checkpoint(tmp_path / last), load_checkpoint(whole_run[0] / last))
 
 
-def assert_equal(one, other, name="state"):
-    """Two states of a run, to the last bit: weights, optimisers, random numbers, settings."""
-    assert type(one) is type(other), name
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), name
-        for key in one:
-            assert_equal(one[key], other[key], f"{name}.{key}")
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), name
-    else:
-        assert one == other, name
-
-
-def command(out, *arguments, settings=SETTINGS):
-    sets = [f"--set={name}={text}" for name, text in settings.items()]
-    train = ["-m", "contextual_attention", "train", "--out", str(out), "--accelerator", "cpu"]
-    return [*train, *sets, *arguments]
-
-
-def start(arguments):
-    # The threads of this process: sums over threads are rounded in their order. A session of its own: signals
-    # to the group reach its workers as well, as they do from a terminal or a scheduler.
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    to_here = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True, **to_here)
-
-
-def end(process):
-    """Kill what is left of its group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(condition, process, seconds=600):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_a_killed_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
     process = start(command(tmp_path, "--preset", "small", settings=SETTINGS | {"steps": "1000"}))
     try:
@@ -355,24 +293,3 @@ def test_what_decides_the_numbers_cannot_change(whole_run):
         make_trainer(whole_run[0], resume=True, loss__gamma="0.9", seed="1")
     changes = {"steps": "9", "keep": "1", "data__workers": "1", "optimiser__accumulate": "2"}
     assert make_trainer(whole_run[0], resume=True, **changes).step == 4
-
-
-# ------------------------------------------------------------------------------------------------------------
-# Several processes
-
-
-def test_two_processes_compute_what_one_does(whole_run, tmp_path):
-    """Started by torchrun, each with a quarter of the batch, twice, against one process with the whole."""
-    settings = SETTINGS | {"steps": "2", "optimiser.accumulate": "2"}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    process = start([*launcher, *command(tmp_path, "--preset", "small", settings=settings)])
-    try:
-        said, _ = process.communicate(timeout=600)
-    finally:
-        end(process)
-    assert process.returncode == 0, said
-    for one, two in zip(losses(whole_run[0]), losses(tmp_path), strict=False):
-        for name, value in one.items():
-            # Sums in another order. Adam divides by the gradient's own size, which lifts rounding.
-            assert two[name] == pytest.approx(value, rel=1e-4, abs=1e-5), (one["step"], name)
-    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 2

@@ -189,6 +189,7 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
             ["--method", "mean", "--output", "table.txt"],
             "--output table.txt: expected one of .md, .csv, .json",
         ),
+        (["--method", "mean", "--output", "no/table.md"], "--output no/table.md: there is no folder no"),
         (
             ["--method", "mean", "--masks", "bxo"],
             "--masks bxo: expected box, boxes, free-form, or a folder of masks",
@@ -227,6 +228,20 @@ def test_check_data_counts_what_there_is(folder, capsys):
     assert "broken: 2" in said
     assert sum("photos/cut.png: cannot be read" in line for line in said) == 1
     assert sum("photos/text.jpg: cannot be read" in line for line in said) == 1
+
+
+def test_check_data_passes_by_what_is_no_file(folder, capsys):
+    """Pipes would be waited for, and links may lead in a circle or nowhere."""
+    os.mkfifo("photos/pipe.png")
+    os.mkdir("photos/folder.png")
+    for link, target in (("circle.png", "circle.png"), ("nowhere.png", "/nowhere"), ("again", ".")):
+        os.symlink(target, f"photos/{link}")
+    os.rename("photos/text.jpg", "photos/two\nlines.jpg")
+    assert main(["check-data", "photos"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "pictures: 3"
+    assert "broken: 2" in said
+    assert sum(line.startswith("  photos/two lines.jpg: cannot be read") for line in said) == 1
 
 
 def test_check_data_refuses_what_is_not_there(folder, capsys):

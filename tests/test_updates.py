@@ -20,7 +20,13 @@ from contextual_attention.models.updates import (
 
 SMALL = change(
     PRESETS["small"],
-    {"data.size": "16", "masks.box": "8", "critics.local": "2,2,2,2", "critics.whole": "2,2,2,2"},
+    {
+        "data.size": "16",
+        "masks.box": "8",
+        "masks.shrink": "0",
+        "critics.local": "2,2,2,2",
+        "critics.whole": "2,2,2,2",
+    },
 )
 
 

@@ -49,7 +49,7 @@ def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
         try:
             return tuple(source.read(index).shape[1:])
         except OSError as error:
-            return str(error)
+            return " ".join(str(error).split())  # names of files may hold line breaks
 
     # Pillow decodes outside Python's lock.
     with ThreadPoolExecutor() as pool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
+from ..files import replace_folder
 from ..options import PRESETS
 from .errors import CommandError
 from .needs import need
@@ -35,6 +33,8 @@ def run(given: argparse.Namespace) -> None:
     convert = need("models.convert", "models")
     if given.output.exists():
         raise CommandError(f"{given.output}: exists; remove it, or name another folder")
+    if not given.output.absolute().parent.is_dir():
+        raise CommandError(f"{given.output}: there is no folder {given.output.parent}")
     is_bgr = None if given.channels is None else given.channels == "bgr"
     try:
         generator, layout = convert.convert(
@@ -44,18 +44,5 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     print(f"{given.source}: {layout.name}, {layout.origin}")
     print(", ".join(f"{name}={value}" for name, value in vars(generator.config).items()))
-    _save(generator, given.output)
+    replace_folder(given.output, generator.save_pretrained)
     print(f"written: {given.output}")
-
-
-def _save(generator: object, output: Path) -> None:
-    """Into a folder beside the output, which then takes its name: there is never half of one."""
-    if not output.absolute().parent.is_dir():
-        raise CommandError(f"{output}: there is no folder {output.parent}")
-    temporary = Path(tempfile.mkdtemp(prefix=".contextual_attention-", dir=output.absolute().parent))
-    try:
-        made = temporary / output.name
-        generator.save_pretrained(made)
-        os.rename(made, output)
-    finally:
-        shutil.rmtree(temporary)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..files import check_writable, replace_file
 from .arguments import check_device, count
 from .errors import CommandError
 from .needs import need
@@ -44,6 +45,10 @@ def run(given: argparse.Namespace) -> None:
     for path in given.output:
         if path.suffix not in evaluation.WRITERS:
             raise CommandError(f"--output {path}: expected one of {', '.join(evaluation.WRITERS)}")
+        try:
+            check_writable(path)
+        except OSError as error:
+            raise CommandError(f"--output {path}: {error}") from error
     try:
         methods = _methods(given, evaluation)
         scores = evaluation.evaluate(methods, _samples(given), given.limit, given.batch, given.device)
@@ -54,7 +59,6 @@ def run(given: argparse.Namespace) -> None:
         print(f"left out: {message}")
     rows = scores.table()
     print(evaluation.to_markdown(rows))
-    replace_file = need("models.checkpoint", "train").replace_file
     for path in given.output:
         text = evaluation.WRITERS[path.suffix](rows)
         replace_file(path, lambda file, text=text: file.write(text.encode()))

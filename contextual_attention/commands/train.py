@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..files import replace_file
 from .arguments import count
 from .errors import CommandError
 from .needs import need
@@ -121,7 +122,7 @@ def _save(config: Any, path: Path) -> None:
     """What the run is, for --resume and for its reader."""
     text = json.dumps(need("models.settings", "train").to_dict(config), indent=1) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    need("models.checkpoint", "train").replace_file(path, lambda file: file.write(text.encode()))
+    replace_file(path, lambda file: file.write(text.encode()))
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""Files and folders that appear whole or not at all, also after a kill or a power cut."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+# What a killed process may leave behind begins with this.
+UNFINISHED = ".contextual_attention-"
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file of which at every moment the old or the new content is there.
+
+    Args:
+        path: Replaced if it exists; a link stays one, and what it points to is replaced.
+        write: Writes the content to the open file that it is given; what it raises leaves the old file alone.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    target = Path(os.path.realpath(path))  # os.replace would put the file in the place of the link
+    temporary = _beside(target)
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write the files of a folder: a new folder appears with all of them, in an old one each is replaced.
+
+    Args:
+        folder: Its parent exists. Other files that an old one holds stay.
+        write: Writes files, without folders, into the empty folder that it is given.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    temporary = _beside(folder.absolute())
+    temporary.mkdir()
+    try:
+        write(temporary)
+        if folder.is_dir():
+            for file in temporary.iterdir():
+                os.replace(file, folder / file.name)
+        else:
+            os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # renamed, it is not there any more
+    _sync_folder(folder.absolute().parent)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before a long computation that `replace_file` would fail.
+
+    Raises:
+        OSError: There is no folder, or none that can be written to, or something at ``path`` is not a file.
+            Its text does not name the path.
+    """
+    if not path.parent.is_dir():
+        raise OSError(f"there is no folder {path.parent}")
+    try:
+        existing = os.stat(path).st_mode
+    except FileNotFoundError:
+        existing = stat.S_IFREG
+    # Replacing a device or a folder by a file is never what was meant.
+    if not stat.S_ISREG(existing):
+        raise OSError("exists and is not a file")
+    if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+        raise OSError("its folder cannot be written to")
+
+
+def _beside(target: Path) -> Path:
+    """A name in the same folder, and so on the same disk, that nothing has yet."""
+    return target.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last: it is an entry of the folder, not of the file."""
+    if os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

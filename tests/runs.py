@@ -1,0 +1,82 @@
+"""Small training runs, in this process and in others."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+
+from contextual_attention.models.config import PRESETS
+from contextual_attention.models.run_log import read_losses
+from contextual_attention.models.settings import change
+
+SETTINGS = {
+    "data.size": "24", "data.pictures": "10", "masks.box": "12", "masks.shrink": "6", "generator.cnum": "2",
+    "critics.local": "4,4,4,4", "critics.whole": "4,4,4,4", "optimiser.batch": "4", "save_every": "2",
+    "optimiser.critic_updates": "5", "optimiser.learning_rate": "5e-4", "optimiser.beta1": "0.5",
+    "optimiser.beta2": "0.9", "show_every": "3", "steps": "4",
+}  # fmt: skip
+
+
+def tiny(**changes):
+    changes = {name.replace("__", "."): text for name, text in changes.items()}
+    return change(PRESETS["small"], SETTINGS | changes)
+
+
+def losses(folder):
+    return [{name: v for name, v in line.items() if name != "seconds"} for line in read_losses(folder)]
+
+
+def assert_equal(one, other, name="state"):
+    """Two states of a run, to the last bit: weights, optimisers, random numbers, settings."""
+    assert type(one) is type(other), name
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), name
+        for key in one:
+            assert_equal(one[key], other[key], f"{name}.{key}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), name
+    else:
+        assert one == other, name
+
+
+def command(out, *arguments, settings=SETTINGS):
+    sets = [f"--set={name}={text}" for name, text in settings.items()]
+    train = ["-m", "contextual_attention", "train", "--out", str(out), "--accelerator", "cpu"]
+    return [*train, *sets, *arguments]
+
+
+def start(arguments):
+    # The threads of this process: sums over threads are rounded in their order. A session of its own: signals
+    # to the group reach its workers as well, as they do from a terminal or a scheduler.
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    to_here = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *arguments], env=environment, start_new_session=True, **to_here)
+
+
+def forkserver():
+    """To start processes that have imported torch and the trainer already.
+
+    Not "fork": torch's threads of this process would be missing in the other, which may wait for them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["contextual_attention.models.trainer"])
+    return context
+
+
+def end(process):
+    """Kill what is left of its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(condition, process, seconds=600):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)

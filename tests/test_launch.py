@@ -1,0 +1,166 @@
+"""Several processes: the numbers of one, exact resumption, signals, machines."""
+
+import os
+import shutil
+import signal
+import socket
+import time
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from runs import SETTINGS, assert_equal, command, end, forkserver, losses, start, tiny, wait_for
+
+from contextual_attention.cli import main
+from contextual_attention.models.checkpoint import load_checkpoint
+from contextual_attention.models.trainer import Trainer
+
+PROCESSES = 2
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def take_part(rank, port, threads, arguments):
+    """A process of torchrun's, without torchrun, which would import torch in each of them once more."""
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "tests",
+        "WORLD_SIZE": str(PROCESSES), "LOCAL_WORLD_SIZE": str(PROCESSES),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    torch.set_num_threads(threads)
+    raise SystemExit(main(arguments))
+
+
+class Group:
+    """Two processes that train together."""
+
+    def __init__(self, out, *arguments, settings=SETTINGS):
+        given = command(out, *arguments, settings=settings)[2:]
+        common = free_port(), torch.get_num_threads(), given
+        self.processes = [
+            forkserver().Process(target=take_part, args=(rank, *common)) for rank in range(PROCESSES)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def poll(self):
+        """As of Popen: None while all of them run."""
+        return None if all(process.is_alive() for process in self.processes) else 1
+
+    def wait(self):
+        for process in self.processes:
+            process.join(300)
+        return [process.exitcode for process in self.processes]
+
+    def kill(self):
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Four steps of two processes in one go."""
+    out = tmp_path_factory.mktemp("pair")
+    group = Group(out, "--preset", "small")
+    try:
+        assert group.wait() == [0, 0]
+    finally:
+        group.kill()
+    return out
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    """Four steps of one process."""
+    out = tmp_path_factory.mktemp("single")
+    assert Trainer(tiny(), Fabric(accelerator="cpu", devices=1), out).run()
+    return out
+
+
+def assert_close(one, other):
+    """Sums in another order. Adam divides by the gradient's own size, which lifts rounding."""
+    for step, step_of_other in zip(losses(one), losses(other), strict=False):
+        for name, value in step.items():
+            assert step_of_other[name] == pytest.approx(value, rel=1e-4, abs=1e-5), (step["step"], name)
+
+
+def test_two_processes_compute_what_one_does(single, pair):
+    assert_close(single, pair)
+
+
+def test_a_killed_pair_goes_on_as_if_it_had_not_been(pair, tmp_path):
+    group = Group(tmp_path, "--preset", "small", settings=SETTINGS | {"steps": "1000", "keep": "100"})
+    second, last = (tmp_path / "checkpoints" / f"step_{step:09d}.ckpt" for step in (2, 4))
+    try:
+        wait_for(second.exists, group)
+    finally:
+        group.kill()
+    for later in second.parent.iterdir():  # a fast machine was further when the kill came
+        if later != second:
+            later.unlink()
+    # What a resumed run may change, it takes from its command line.
+    group = Group(tmp_path, "--resume", settings={"steps": "4", "keep": "3"})
+    try:
+        assert group.wait() == [0, 0]
+    finally:
+        group.kill()
+    assert_equal(load_checkpoint(last), load_checkpoint(pair / "checkpoints" / last.name))
+    assert losses(tmp_path) == losses(pair)
+
+
+def test_a_pair_is_resumed_by_one(pair, tmp_path):
+    """The position counts the samples of all processes, so that their number may change."""
+    for name in ("checkpoints", "losses.jsonl"):
+        source = pair / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / "checkpoints" / "step_000000004.ckpt").unlink()
+    assert Trainer(tiny(), Fabric(accelerator="cpu", devices=1), tmp_path, resume=True).run()
+    assert_close(pair, tmp_path)
+
+
+def torchrun(*options):
+    return ["-m", "torch.distributed.run", *options]
+
+
+def test_two_machines_compute_what_one_process_does(single, tmp_path):
+    """Two launchers, which meet as those of two machines do; each process takes its share in two parts."""
+    settings = SETTINGS | {"steps": "1", "optimiser.accumulate": "2"}
+    meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=tests"]
+    launcher = torchrun("--nnodes=2", "--nproc-per-node=1", "--local-addr=127.0.0.1", *meeting)
+    machines = [
+        start([*launcher, *command(tmp_path, "--preset", "small", settings=settings)]) for _ in range(2)
+    ]
+    try:
+        said = [machine.communicate(timeout=300)[0] for machine in machines]
+    finally:
+        for machine in machines:
+            end(machine)
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert sum("step 1 of 1: finished" in text for text in said) == 1  # the first process alone speaks
+    assert [line["step"] for line in losses(tmp_path)] == [1]
+    assert_close(single, tmp_path)
+
+
+def test_a_signal_to_torchrun_saves_and_leaves(tmp_path):
+    """Schedulers signal the launcher, which hands it on to its processes."""
+    settings = SETTINGS | {"steps": "100000", "save_every": "100000"}
+    launcher = torchrun("--standalone", f"--nproc-per-node={PROCESSES}")
+    process = start([*launcher, *command(tmp_path, "--preset", "small", settings=settings)])
+    try:
+        wait_for(lambda: (tmp_path / "losses.jsonl").exists() and losses(tmp_path), process)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=300)
+    finally:
+        end(process)
+    assert "stopped as asked; go on with --resume" in said
+    (saved,) = (tmp_path / "checkpoints").iterdir()
+    assert load_checkpoint(saved)["step"] == losses(tmp_path)[-1]["step"]
+    # torchrun itself ends with an error that names the signal, not with one of a process.
+    assert "SignalException" in said
+    assert "ChildFailedError" not in said
