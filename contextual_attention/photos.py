@@ -65,16 +65,24 @@ class Photo:
         return replace(self, image=image)
 
 
-def open_photo(path: Path) -> Photo:
+def open_photo(path: Path, most_pixels: int | None = None) -> Photo:
     """Read a photograph with all its bits, its opacity and what its file says about it.
 
     Palettes become RGB or RGBA, black and white becomes grey, CMYK becomes RGB without its profile.
+
+    Args:
+        path: any file that Pillow can read.
+        most_pixels: a photograph with more is refused before it is decoded. Default: Pillow's bound.
 
     Raises:
         PhotoError: the file is missing, not a regular file, not a picture, damaged, too large, or has
             16 bits a colour, of which Pillow would silently drop 8.
     """
     with _opened(path) as file:
+        if most_pixels is not None and file.width * file.height > most_pixels:
+            raise ValueError(
+                f"it has {file.width} x {file.height} pixels, more than {most_pixels:,}; reduce it first"
+            )
         if _has_deep_colours(file):
             raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
         upright = ImageOps.exif_transpose(file)
