@@ -25,7 +25,9 @@ class PhotoError(OSError):
     """A photograph that cannot be read, or a picture that cannot be written, in one line."""
 
 
-def read_photo(path: Path | BinaryIO, max_size: int | None = None) -> Tensor:
+def read_photo(
+    path: Path | BinaryIO, max_size: int | None = None, size: tuple[int, int] | None = None
+) -> Tensor:
     """Read a photograph as features: (1, 3, H, W) float32, red, green, blue in [-1, 1].
 
     It is turned the way its EXIF orientation says; grey becomes RGB; what is transparent becomes white;
@@ -34,6 +36,7 @@ def read_photo(path: Path | BinaryIO, max_size: int | None = None) -> Tensor:
     Args:
         path: any file that Pillow can read, or an open one.
         max_size: longest side in pixels, at least 1: a larger photograph is reduced to it (Lanczos).
+        size: (height, width) to bring it to, whatever its shape (Lanczos). Default: its own.
 
     Raises:
         PhotoError: the file is missing, not a regular file, not a picture, or damaged.
@@ -42,6 +45,8 @@ def read_photo(path: Path | BinaryIO, max_size: int | None = None) -> Tensor:
         image = _to_rgb(ImageOps.exif_transpose(file))
     if max_size is not None:
         image = _reduce(image, max_size)
+    if size is not None:
+        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return pixels[None].to(torch.float32) / 127.5 - 1
 

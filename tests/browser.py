@@ -42,7 +42,7 @@ _FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 PROGRAMS = ("chromium", "chromedriver")
-_PATIENCE = 60  # seconds
+_PATIENCE = 120  # seconds
 
 
 def missing_programs() -> list[str]:
@@ -68,20 +68,25 @@ class Visitor:
 
     def wait_for_photograph(self) -> None:
         """Until the editor, which is white, shows something in its middle."""
-
-        def shown() -> bool:
-            canvas = Image.open(io.BytesIO(self._canvas().screenshot_as_png)).convert("L")
-            return canvas.getpixel((canvas.width // 2, canvas.height // 2)) < 250
-
-        self._wait(shown)
+        self._wait(lambda: min(self._seen(0, 0)) < 250)
 
     def brush(self, points: Sequence[tuple[int, int]]) -> None:
-        """Draw a stroke through points, (right, down) in pixels of the screen from the editor's middle."""
-        actions = ActionChains(self.driver, duration=50)
-        actions.move_to_element_with_offset(self._canvas(), *points[0]).click_and_hold()
-        for start, end in pairwise(points):
-            actions.move_by_offset(end[0] - start[0], end[1] - start[1])
-        actions.release().perform()
+        """Draw a stroke through points, (right, down) in pixels of the screen from the editor's middle.
+
+        Again and again until it shows: an editor that shows a photograph may not be ready for strokes yet.
+        """
+        start = [at + 2 for at in points[0]]
+        before = self._seen(*start)
+
+        def drawn() -> bool:
+            actions = ActionChains(self.driver, duration=50)
+            actions.move_to_element_with_offset(self._canvas(), *points[0]).click_and_hold()
+            for (x, y), (right, down) in pairwise(points):
+                actions.move_by_offset(right - x, down - y)
+            actions.release().perform()
+            return self._seen(*start) != before
+
+        self._wait(drawn)
 
     def fill(self) -> None:
         self.driver.find_element(By.ID, "fill").click()
@@ -114,6 +119,11 @@ class Visitor:
         asked = [event for event in events if event["method"] == "Network.requestWillBeSent"]
         addresses = [urlsplit(event["params"]["request"]["url"]) for event in asked]
         return {address.hostname for address in addresses if address.scheme in ("http", "https", "ws", "wss")}
+
+    def _seen(self, right: int, down: int) -> tuple[int, ...]:
+        """The colour of a pixel of the screen, from the editor's middle."""
+        canvas = Image.open(io.BytesIO(self._canvas().screenshot_as_png)).convert("RGB")
+        return canvas.getpixel((canvas.width // 2 + right, canvas.height // 2 + down))
 
     def _canvas(self) -> WebElement:
         return self._wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "#editor canvas"))[0]

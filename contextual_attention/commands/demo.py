@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from .arguments import count
 from .errors import CommandError
+from .model import read_model
 from .needs import need
 
 HELP = "Show a web page that removes from photographs what is brushed over."
@@ -30,7 +30,7 @@ def run(given: argparse.Namespace) -> None:
     """Serve the page until the process is stopped."""
     page = need("models.page", "web")
     examples = need("models.bundled", "web").bundled_photographs()
-    desk = page.Desk(_model(given.model), given.device, given.max_pixels)
+    desk = page.Desk(read_model(given.model), given.device, given.max_pixels)
     try:
         page.serve(page.build(desk, examples.values()), given.host, given.port)
     except OSError as error:
@@ -42,15 +42,3 @@ def _port(text: str) -> int:
     if not 0 < number < 2**16:
         raise argparse.ArgumentTypeError(f"expected 1 to 65535, got {text}")
     return number
-
-
-def _model(name: str | None) -> Any:
-    """The trained network, loaded once; None if none is asked for."""
-    if name is None:
-        return None
-    generator = need("models.generator", "models")
-    try:
-        return generator.InpaintGenerator.from_pretrained(name)
-    # OSError: no such folder or repository. ValueError, RuntimeError: other weights, no such name.
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CommandError(f"--model {name}: {error}") from error
