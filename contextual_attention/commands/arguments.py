@@ -8,6 +8,8 @@ import re
 import typing
 from typing import Any
 
+import torch
+
 from ..options import PRESETS, Options
 from .errors import CommandError
 
@@ -50,6 +52,17 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text}")
     return number
+
+
+def device(text: str) -> str:
+    """The name of a device that torch can compute on here."""
+    try:
+        torch.empty(0, device=text)
+    # RuntimeError: there is none of the name. AssertionError: this build of torch knows none of the kind.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise argparse.ArgumentTypeError(f"cannot compute on {text!r} here: {reason}") from error
+    return text
 
 
 def byte_count(text: str) -> int:

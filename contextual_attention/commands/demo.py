@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import count
+from .arguments import count, device
 from .errors import CommandError
 from .model import read_model
 from .needs import need
@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--port", type=_port, help="default: the first free one from 7860 on")
     parser.add_argument("--model", help="a folder or repository of a trained model, as a third method")
-    parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+    parser.add_argument(
+        "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
+    )
     parser.add_argument(
         "--max-pixels", type=count, default=12_000_000, metavar="N",
         help="refuse photographs with more pixels (default: %(default)s)",

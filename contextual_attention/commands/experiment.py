@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .arguments import count
+from .arguments import count, device
 from .errors import CommandError
 from .inpaint import METHODS
 from .model import read_model
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--method", choices=METHODS, default="exemplar", help="default: %(default)s")
     parser.add_argument("--model", help="for --method model: its folder or repository")
-    parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+    parser.add_argument(
+        "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="an existing folder")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
