@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,15 +69,14 @@ class Visitor:
 
     def wait_for_photograph(self) -> None:
         """Until the editor, which is white, shows something in its middle."""
-        self._wait(lambda: min(self._seen(0, 0)) < 250)
+        self._wait(lambda: min(_pixel(self._still(), 0, 0)) < 250)
 
     def brush(self, points: Sequence[tuple[int, int]]) -> None:
         """Draw a stroke through points, (right, down) in pixels of the screen from the editor's middle.
 
         Again and again until it shows: an editor that shows a photograph may not be ready for strokes yet.
         """
-        start = [at + 2 for at in points[0]]
-        before = self._seen(*start)
+        before = self._still()
 
         def drawn() -> bool:
             actions = ActionChains(self.driver, duration=50)
@@ -84,7 +84,8 @@ class Visitor:
             for (x, y), (right, down) in pairwise(points):
                 actions.move_by_offset(right - x, down - y)
             actions.release().perform()
-            return self._seen(*start) != before
+            # The pointer, which the editor draws, is not at the start any more.
+            return _pixel(self._still(), *points[0]) != _pixel(before, *points[0])
 
         self._wait(drawn)
 
@@ -120,16 +121,27 @@ class Visitor:
         addresses = [urlsplit(event["params"]["request"]["url"]) for event in asked]
         return {address.hostname for address in addresses if address.scheme in ("http", "https", "ws", "wss")}
 
-    def _seen(self, right: int, down: int) -> tuple[int, ...]:
-        """The colour of a pixel of the screen, from the editor's middle."""
-        canvas = Image.open(io.BytesIO(self._canvas().screenshot_as_png)).convert("RGB")
-        return canvas.getpixel((canvas.width // 2 + right, canvas.height // 2 + down))
+    def _still(self) -> Image.Image:
+        """The editor as it looks once it has not changed for a second."""
+        seen = [None]
+
+        def still() -> Image.Image | None:
+            time.sleep(1)
+            seen.append(Image.open(io.BytesIO(self._canvas().screenshot_as_png)).convert("RGB"))
+            return seen[-1] if seen[-1] == seen[-2] else None
+
+        return self._wait(still)
 
     def _canvas(self) -> WebElement:
         return self._wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "#editor canvas"))[0]
 
     def _wait(self, until: Callable[[], Any]) -> Any:
         return WebDriverWait(self.driver, _PATIENCE, poll_frequency=0.1).until(lambda _: until())
+
+
+def _pixel(picture: Image.Image, right: int, down: int) -> tuple[int, ...]:
+    """The colour at a place from the middle."""
+    return picture.getpixel((picture.width // 2 + right, picture.height // 2 + down))
 
 
 @contextmanager
@@ -150,15 +162,15 @@ def visitor(address: str, size: tuple[int, int] = (1280, 1000)) -> Iterator[Visi
 
 
 def draw(target: Path) -> None:
-    """The page after the rocket has been removed from its photograph."""
+    """The page after the mast on the right of the rocket has been removed."""
     names = list(bundled_photographs())
     shown = page.build(page.Desk(), bundled_photographs().values())
     address = page.serve(shown, "127.0.0.1", None, wait=False)
     try:
-        with visitor(address, (1240, 1060)) as someone:
+        with visitor(address, (1240, 1190)) as someone:
             someone.pick(names.index("rocket"))
             someone.wait_for_photograph()
-            someone.brush([(20, -110), (20, 90), (8, 90), (8, -60)])
+            someone.brush([(81, -68), (84, 0), (88, 60), (92, 112)])
             someone.fill()
             someone.told()
             someone.picture("attention")

@@ -66,7 +66,7 @@ class TestMetadata:
     def test_constraints_cover_the_direct_dependencies(self):
         pinned = {name.lower().replace("_", "-") for name in pinned_versions()}
         lists = re.findall(
-            r"^(?:dependencies|demo|bench|test|dev) = \[(.*)\]$", text("pyproject.toml"), re.MULTILINE
+            r"^(?:dependencies|bench|demo|dev|models|onnx|test|train|web) = \[(.*)\]$", text("pyproject.toml"), re.MULTILINE
         )
         wanted = {name for entries in lists for name in re.findall(r'"([\w-]+)(?=["><=])', entries)}
         assert wanted <= pinned
