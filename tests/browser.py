@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -99,14 +100,15 @@ class Visitor:
     def message(self) -> str:
         """What the page complains about; the message is closed."""
 
-        def toasts() -> list[WebElement]:
-            return self.driver.find_elements(By.CSS_SELECTOR, "[data-testid=toast-body]")
+        def texts() -> list[str]:
+            toasts = self.driver.find_elements(By.CSS_SELECTOR, "[data-testid=toast-body]")
+            return [text for text in (toast.text for toast in toasts) if text]
 
-        # It fades in, and has no text before.
-        text = self._wait(lambda: [toast.text for toast in toasts() if toast.text])[0]
+        # It fades in and out, and has no text when it cannot be seen.
+        said = self._wait(texts)[0]
         self.driver.find_element(By.CSS_SELECTOR, "[data-testid=toast-close]").click()
-        self._wait(lambda: not toasts())
-        return text
+        self._wait(lambda: not texts())
+        return said
 
     def picture(self, name: str) -> Image.Image:
         """The picture that the page shows under a name, ``"result"`` or ``"attention"``."""
@@ -136,7 +138,11 @@ class Visitor:
         return self._wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "#editor canvas"))[0]
 
     def _wait(self, until: Callable[[], Any]) -> Any:
-        return WebDriverWait(self.driver, _PATIENCE, poll_frequency=0.1).until(lambda _: until())
+        # What was found may be replaced before it is looked at.
+        waiting = WebDriverWait(
+            self.driver, _PATIENCE, 0.1, ignored_exceptions=[StaleElementReferenceException]
+        )
+        return waiting.until(lambda _: until())
 
 
 def _pixel(picture: Image.Image, right: int, down: int) -> tuple[int, ...]:
