@@ -8,6 +8,8 @@ Shape legend: n photographs; s side of the hole.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,10 +26,11 @@ _FRAME = (1.0, 0.1, 0.1)  # red, in [-1, 1]
 def artifacts(photos: dict[str, Tensor], fill: Fill) -> Found:
     """The worst region of a hole of 96 pixels in the middle of each photograph, the worst photograph first.
 
-    In the table, beside the measures of the whole hole: *worst l1*, of its worst 24 x 24 pixels, in % of the
-    range; *row*, *column*: where those begin, from the hole's corner; *correlation*: the mean over the other
-    photographs of `correlations`; *mirrored*: the same if the others' residuals are turned by 180 degrees, so
-    that what stands at the same place does not meet: about as large if nothing repeats.
+    In the table, beside the measures of the whole hole: *worst l1*, of the grey values of its worst 24 x 24
+    pixels, in % of the range; *place*: row and column where those begin, from the hole's corner;
+    *correlation*: the mean over the other photographs of `correlations`; *mirrored*: the same if the others'
+    residuals are turned by 180 degrees, so that what stands at the same place does not meet: about as large
+    if nothing repeats.
 
     Args:
         photos: By name: (1, 3, H, W) in [-1, 1]; at least two.
@@ -41,23 +44,19 @@ def artifacts(photos: dict[str, Tensor], fill: Fill) -> Found:
     holes = {name: middle_square(photo, _SIDE) for name, photo in photos.items()}
     runs = {name: run_of(photo, holes[name], fill) for name, photo in photos.items()}
     residuals = torch.stack([_residual(runs[name], photos[name], holes[name]) for name in photos])
-    found = zip(
+    found = (
         _mean_of_others(correlations(residuals, residuals)),
         _mean_of_others(correlations(residuals, residuals.flip(1, 2))),
         map(worst_region, residuals.abs()),
-        strict=True,
     )
-    rows = {}
-    for name, (same, mirrored, (worst, row, column)) in zip(photos, found, strict=True):
-        place = {"worst l1": 50 * worst, "row": row, "column": column}
+    rows, panels = [], {}
+    for (name, run), same, mirrored, (worst, *place) in zip(runs.items(), *found, strict=True):
+        region = {"worst l1": 50 * worst, "place": "{}, {}".format(*place)}
         repeats = {"correlation": same, "mirrored": mirrored}
-        rows[name] = {"photo": name, **runs[name].measures, **place, **repeats}
-    ordered = dict(sorted(rows.items(), key=lambda item: -item[1]["worst l1"]))
-    panels = {
-        name: _panels(photos[name], holes[name], runs[name], (row["row"], row["column"]), row["worst l1"])
-        for name, row in ordered.items()
-    }
-    return Found(list(ordered.values()), panels)
+        rows.append({"photo": name, **run.measures, **region, **repeats})
+        panels[name] = _panels(photos[name], holes[name], run, place, rows[-1])
+    rows.sort(key=lambda row: -row["worst l1"])
+    return Found(rows, {row["photo"]: panels[row["photo"]] for row in rows})
 
 
 def correlations(first: Tensor, second: Tensor) -> Tensor:
@@ -66,7 +65,9 @@ def correlations(first: Tensor, second: Tensor) -> Tensor:
     1: the same pattern up to brightness and contrast; 0: nothing in common; -1: its negative. A residual
     that is the same everywhere has no pattern, and 0 with all.
     """
-    a, b = (F.normalize(x.flatten(1) - x.flatten(1).mean(1, keepdim=True)) for x in (first, second))
+    centred = (x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (first, second))
+    # What is shorter than eps is rounding.
+    a, b = (F.normalize(x, eps=1e-4) for x in centred)
     return a @ b.T
 
 
@@ -86,7 +87,7 @@ def _residual(run: Run, photo: Tensor, hole: Tensor) -> Tensor:
     return (run.filled - photo).mean(1)[window(hole, 0)][0]
 
 
-def _panels(photo: Tensor, hole: Tensor, run: Run, place: tuple[int, int], worst: float) -> list[Panel]:
+def _panels(photo: Tensor, hole: Tensor, run: Run, place: list[int], row: dict[str, Any]) -> list[Panel]:
     """The hole; filled, with its worst region framed; true; the residual around grey; the region itself."""
     around, within = window(hole, _SIDE // 4), window(hole, 0)
     region = (..., *(slice(at, at + _REGION) for at in place))
@@ -95,15 +96,15 @@ def _panels(photo: Tensor, hole: Tensor, run: Run, place: tuple[int, int], worst
     residual = (run.filled - photo).where(hole, 0)
     return [
         Panel(photo.masked_fill(hole, 1)[around], "hole"),
-        Panel(filled[around], caption(run.measures)),
+        Panel(filled[around], caption(row)),
         Panel(photo[around], "photograph"),
         Panel(residual[around] / 2, "residual"),
-        Panel(run.filled[within][region], f"worst region, l1 {worst:.1f} %"),
+        Panel(run.filled[within][region], f"worst region, l1 {row['worst l1']:.1f} %"),
         Panel(photo[within][region], "photograph"),
     ]
 
 
-def _frame(picture: Tensor, place: tuple[int, int]) -> None:
+def _frame(picture: Tensor, place: list[int]) -> None:
     """Draw the border of a region into a picture (1, 3, s, s)."""
     rows, columns = (slice(at, at + _REGION) for at in place)
     border = torch.zeros_like(picture[:, :1], dtype=torch.bool)

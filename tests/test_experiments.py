@@ -134,7 +134,7 @@ class TestArtifacts:
             assert row["correlation"] == pytest.approx(1, abs=1e-4)
             assert row["mirrored"] == pytest.approx(-1, abs=1e-4)  # the ramp turned around
             # It is steepest on the right: the last 24 of the 96 columns.
-            assert row["column"] == 96 - 24
+            assert row["place"].endswith(f", {96 - 24}")
         assert list(found.figure) == [row["photo"] for row in found.rows]
 
     def test_errors_that_have_nothing_in_common(self, scenes):
