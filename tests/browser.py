@@ -68,16 +68,21 @@ class Visitor:
         self._wait(lambda: len(self.driver.find_elements(By.CSS_SELECTOR, "#examples button")) > index)
         self.driver.find_elements(By.CSS_SELECTOR, "#examples button")[index].click()
 
-    def wait_for_photograph(self) -> None:
-        """Until the editor, which is white, shows something in its middle."""
-        self._wait(lambda: min(_pixel(self._still(), 0, 0)) < 250)
+    def wait_for_photograph(self, other_than: Image.Image | None = None) -> None:
+        """Until the editor, which is white, shows something in its middle, and something else than it did."""
+
+        def shown() -> bool:
+            seen = self.editor()
+            return min(_pixel(seen, 0, 0)) < 250 and seen != other_than
+
+        self._wait(shown)
 
     def brush(self, points: Sequence[tuple[int, int]]) -> None:
         """Draw a stroke through points, (right, down) in pixels of the screen from the editor's middle.
 
         Again and again until it shows: an editor that shows a photograph may not be ready for strokes yet.
         """
-        before = self._still()
+        before = self.editor()
 
         def drawn() -> bool:
             actions = ActionChains(self.driver, duration=50)
@@ -86,9 +91,20 @@ class Visitor:
                 actions.move_by_offset(right - x, down - y)
             actions.release().perform()
             # The pointer, which the editor draws, is not at the start any more.
-            return _pixel(self._still(), *points[0]) != _pixel(before, *points[0])
+            return _pixel(self.editor(), *points[0]) != _pixel(before, *points[0])
 
         self._wait(drawn)
+
+    def editor(self) -> Image.Image:
+        """The editor as it looks once it has not changed for a second."""
+        seen = [None]
+
+        def still() -> Image.Image | None:
+            time.sleep(1)
+            seen.append(Image.open(io.BytesIO(self._canvas().screenshot_as_png)).convert("RGB"))
+            return seen[-1] if seen[-1] == seen[-2] else None
+
+        return self._wait(still)
 
     def fill(self) -> None:
         self.driver.find_element(By.ID, "fill").click()
@@ -122,17 +138,6 @@ class Visitor:
         asked = [event for event in events if event["method"] == "Network.requestWillBeSent"]
         addresses = [urlsplit(event["params"]["request"]["url"]) for event in asked]
         return {address.hostname for address in addresses if address.scheme in ("http", "https", "ws", "wss")}
-
-    def _still(self) -> Image.Image:
-        """The editor as it looks once it has not changed for a second."""
-        seen = [None]
-
-        def still() -> Image.Image | None:
-            time.sleep(1)
-            seen.append(Image.open(io.BytesIO(self._canvas().screenshot_as_png)).convert("RGB"))
-            return seen[-1] if seen[-1] == seen[-2] else None
-
-        return self._wait(still)
 
     def _canvas(self) -> WebElement:
         return self._wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, "#editor canvas"))[0]
@@ -182,7 +187,7 @@ def draw(target: Path) -> None:
             someone.picture("attention")
             taken = Image.open(io.BytesIO(someone.driver.get_screenshot_as_png()))
     finally:
-        shown.close()
+        shown.close(verbose=False)
     taken.convert("RGB").save(target, quality=85)
 
 

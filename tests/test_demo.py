@@ -160,7 +160,7 @@ class TestCommand:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The folder with photo.png and broken.png."""
+    """The folder with photo.png, grey.png of another size, and broken.png."""
     folder = tmp_path_factory.mktemp("files")
     photograph().save(folder / "photo.png")
     photograph("L").transpose(Image.Transpose.ROTATE_90).save(folder / "grey.png")
@@ -181,7 +181,7 @@ def someone(files):
         with browser.visitor(address) as visitor:
             yield visitor
     finally:
-        shown.close()
+        shown.close(verbose=False)
 
 
 def test_in_a_browser(someone, files, monkeypatch):
@@ -216,5 +216,12 @@ def test_in_a_browser(someone, files, monkeypatch):
     where = np.argwhere(holes[0])
     assert np.abs(where.mean(0) - (HEIGHT / 2, WIDTH / 2)).max() < 3
     assert np.ptp(where[:, 1]) > np.ptp(where[:, 0])
+
+    # Another photograph has none of the strokes of the one before.
+    before = someone.editor()
+    someone.upload(files / "grey.png")
+    someone.wait_for_photograph(other_than=before)
+    someone.fill()
+    assert "Brush over what should go first" in someone.message()
 
     assert someone.hosts() == {"127.0.0.1"}
