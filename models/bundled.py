@@ -25,7 +25,7 @@ def bundled_photographs() -> dict[str, Path]:
     """The file of each bundled photograph by its name, those of both packages or of the one that is there.
 
     Raises:
-        ModuleNotFoundError: Neither package is installed.
+        FileNotFoundError: Neither package is installed.
     """
     found = {}
     for (package, folder), names in _PHOTOGRAPHS.items():
@@ -35,5 +35,8 @@ def bundled_photographs() -> dict[str, Path]:
             where = Path(package_found.submodule_search_locations[0], folder)
             found |= {name: where / file for name, file in names.items()}
     if not found:
-        raise ModuleNotFoundError("No module named 'skimage'", name="skimage")
+        raise FileNotFoundError(
+            "there are no photographs to start from: they come with scikit-image and scikit-learn; "
+            "pip install scikit-image"
+        )
     return found

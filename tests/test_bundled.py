@@ -21,5 +21,5 @@ def test_one_package_is_enough(monkeypatch):
     assert "astronaut" in bundled_photographs()
     assert "china" not in bundled_photographs()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="skimage"):
+    with pytest.raises(FileNotFoundError, match="pip install scikit-image"):
         bundled_photographs()

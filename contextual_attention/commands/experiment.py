@@ -91,7 +91,7 @@ def _read(photos: ModuleType, path: Path, given: argparse.Namespace) -> Any:
 def _files(path: Path | None) -> dict[str, Path]:
     """The photographs by name."""
     if path is None:
-        return need("models.bundled", "bench").bundled_photographs()
+        return need("models.bundled", "demo").bundled_photographs()
     if not path.is_dir():
         return {path.stem: path}
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
