@@ -27,7 +27,6 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 
-MOST_PIXELS = 12_000_000
 _TITLE = "Contextual attention"
 _INTRODUCTION = f"""# {_TITLE}
 Choose a photograph, **brush over what should go**, and press *Fill*. The hole is filled with patches of the
@@ -52,12 +51,12 @@ class Desk:
     Args:
         model: A trained `InpaintGenerator`; None: the page offers the methods that need none.
         device: Where to compute; default: the CPU.
-        most_pixels: A photograph with more is refused.
+        most_pixels: A photograph with more is refused. Default: Pillow's bound.
     """
 
     model: torch.nn.Module | None = None
     device: str | None = None
-    most_pixels: int = MOST_PIXELS
+    most_pixels: int | None = None
 
     @property
     def methods(self) -> list[str]:
