@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import check_data, convert, evaluate, experiment, info, inpaint, train, transfer
+from .commands import check_data, convert, demo, evaluate, experiment, info, inpaint, train, transfer
 from .commands.errors import CommandError
 
 PROGRAM = "python -m contextual_attention"
@@ -20,6 +20,7 @@ COMMANDS = {
     "info": info,
     "transfer": transfer,
     "inpaint": inpaint,
+    "demo": demo,
     "experiment": experiment,
     "convert": convert,
     "train": train,

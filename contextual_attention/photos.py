@@ -28,7 +28,9 @@ class PhotoError(OSError):
     """A photograph that cannot be read, or a picture that cannot be written, in one line."""
 
 
-def read_photo(path: Path | BinaryIO, max_size: int | None = None) -> Tensor:
+def read_photo(
+    path: Path | BinaryIO, max_size: int | None = None, size: tuple[int, int] | None = None
+) -> Tensor:
     """Read a photograph as features: (1, 3, H, W) float32, red, green, blue in [-1, 1].
 
     It is turned the way its EXIF orientation says; grey becomes RGB; what is transparent becomes white;
@@ -37,6 +39,7 @@ def read_photo(path: Path | BinaryIO, max_size: int | None = None) -> Tensor:
     Args:
         path: any file that Pillow can read, or an open one.
         max_size: longest side in pixels, at least 1: a larger photograph is reduced to it (Lanczos).
+        size: (height, width) to bring it to, whatever its shape (Lanczos). Default: its own.
 
     Raises:
         PhotoError: the file is missing, not a regular file, not a picture, or damaged.
@@ -45,6 +48,8 @@ def read_photo(path: Path | BinaryIO, max_size: int | None = None) -> Tensor:
         image = _to_rgb(ImageOps.exif_transpose(file))
     if max_size is not None:
         image = _reduce(image, max_size)
+    if size is not None:
+        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return pixels[None].to(torch.float32) / 127.5 - 1
 
@@ -68,16 +73,24 @@ class Photo:
         return replace(self, image=image)
 
 
-def open_photo(path: Path) -> Photo:
+def open_photo(path: Path, most_pixels: int | None = None) -> Photo:
     """Read a photograph with all its bits, its opacity and what its file says about it.
 
     Palettes become RGB or RGBA, black and white becomes grey, CMYK becomes RGB without its profile.
+
+    Args:
+        path: any file that Pillow can read.
+        most_pixels: a photograph with more is refused before it is decoded. Default: Pillow's bound.
 
     Raises:
         PhotoError: the file is missing, not a regular file, not a picture, damaged, too large, or has
             16 bits a colour, of which Pillow would silently drop 8.
     """
     with _opened(path) as file:
+        if most_pixels is not None and file.width * file.height > most_pixels:
+            raise ValueError(
+                f"it has {file.width} x {file.height} pixels, more than {most_pixels:,}; reduce it first"
+            )
         if _has_deep_colours(file):
             raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
         upright = ImageOps.exif_transpose(file)

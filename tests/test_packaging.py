@@ -65,10 +65,14 @@ class TestMetadata:
 
     def test_constraints_cover_the_direct_dependencies(self):
         pinned = {name.lower().replace("_", "-") for name in pinned_versions()}
-        lists = re.findall(
-            r"^(?:dependencies|demo|bench|test|dev) = \[(.*)\]$", text("pyproject.toml"), re.MULTILINE
-        )
-        wanted = {name for entries in lists for name in re.findall(r'"([\w-]+)(?=["><=])', entries)}
+        named = "dependencies|bench|demo|dev|models|onnx|test|train|web"
+        lists = re.findall(rf"(?ms)^(?:{named}) = \[(.*?)\]$", text("pyproject.toml"))
+        assert len(lists) == 9
+        wanted = {
+            name.replace("_", "-")
+            for entries in lists
+            for name in re.findall(r'"([\w-]+)(?=["><=])', entries)
+        }
         assert wanted <= pinned
 
     def test_readme_commands_are_the_ones_that_are_run(self):

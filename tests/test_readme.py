@@ -45,7 +45,7 @@ def test_presets():
         assert values == differing.get(name, [default] * len(values)), name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/experiments/README.md"])
 def test_links_within_the_repository(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]

@@ -54,6 +54,17 @@ def count(text: str) -> int:
     return number
 
 
+def device(text: str) -> str:
+    """The name of a device that torch can compute on here."""
+    try:
+        torch.empty(0, device=text)
+    # RuntimeError: there is none of the name. AssertionError: this build of torch knows none of the kind.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise argparse.ArgumentTypeError(f"cannot compute on {text!r} here: {reason}") from error
+    return text
+
+
 def byte_count(text: str) -> int:
     match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text, re.IGNORECASE)
     if match is None:

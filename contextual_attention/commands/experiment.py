@@ -1,4 +1,4 @@
-"""``experiment``: how well holes are filled, by their size, by the texture around them, and beside a replica.
+"""``experiment``: how well holes are filled, by their size, by the texture around them, beside a replica.
 
 The experiments of section 2 of the report by Dumont and Guédon (2020), its figures 8 to 10.
 """
@@ -6,60 +6,122 @@ The experiments of section 2 of the report by Dumont and Guédon (2020), its fig
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from .arguments import count
+from .arguments import count, device
 from .errors import CommandError
+from .inpaint import METHODS
+from .model import read_model
 from .needs import need
 
-HELP = "Repeat the report's experiments: holes of growing size, textures, a replica beside the picture."
-EXPERIMENTS = ("sizes", "textures", "replication")
+HELP = "Repeat the report's experiments: size of holes, texture, a replica beside the picture, artifacts."
+# Each with the column by which its rows are averaged over the photographs.
+PER_PHOTOGRAPH = {"sizes": "side", "textures": "texture", "replication": "background"}
+EXPERIMENTS = (*PER_PHOTOGRAPH, "artifacts")
+_REPORTS_SIZE = (512, 680)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument(
-        "--image", type=Path, required=True, metavar="PATH", help="a photograph, or a folder of them"
-    )
+        "--image", type=Path, metavar="PATH",
+        help="a photograph, or a folder of them (default: those of scikit-image and scikit-learn)",
+    )  # fmt: skip
+    parser.add_argument("--method", choices=METHODS, default="exemplar", help="default: %(default)s")
+    parser.add_argument("--model", help="for --method model: its folder or repository")
     parser.add_argument(
-        "--method", choices=("exemplar", "patchmatch"), default="exemplar", help="default: %(default)s"
+        "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="an existing folder")
-    parser.add_argument(
-        "--max-size", type=count, default=680, metavar="N",
-        help="reduce larger photographs to N pixels on the longest side (default: %(default)s, the report's)",
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--resize", type=_size, default=_REPORTS_SIZE, metavar="HxW",
+        help="bring every photograph to this size, whatever its shape (default: 512x680, the report's)",
+    )  # fmt: skip
+    size.add_argument(
+        "--max-size", type=count, metavar="N",
+        help="keep the shape, and reduce photographs to N pixels on the longest side if they are larger",
     )  # fmt: skip
 
 
 def run(given: argparse.Namespace) -> None:
-    """Run one experiment on every photograph; write its table and figure."""
-    photos, experiments = need("photos", "demo"), need("models.experiments", "demo")
+    """Run one experiment on every photograph; write its table and figures."""
+    if (given.method == "model") != (given.model is not None):
+        raise CommandError("--method model and --model belong together")
     if not given.output.is_dir():
         raise CommandError(f"--output {given.output}: there is no such folder")
+    photos = need("photos", "demo")
+    pictures = {name: _read(photos, path, given) for name, path in _files(given.image).items()}
+    fill = functools.partial(
+        need("models.inpaint", "demo").inpaint,
+        method=given.method, model=read_model(given.model), device=given.device, return_offsets=True,
+    )  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for path in _files(given.image):
-        photo = photos.read_photo(path, given.max_size)
-        try:
-            found = getattr(experiments, given.experiment)(photo, given.method)
-        # A photograph that is too small for the holes.
-        except ValueError as error:
-            raise CommandError(f"{path}: {error}") from error
-        rows += [{"photo": path.name, **row} for row in found.rows]
-        figure = given.output / f"{given.experiment}-{path.stem}.jpg"
-        photos.write_photos({figure: photos.to_uint8(found.figure)[0]})
-        print(f"written: {figure}")
-    table = given.output / f"{given.experiment}.json"
-    photos.write_atomically(table, json.dumps(rows, indent=2).encode())
-    print(experiments.to_markdown(rows))
-    print(f"written: {table}")
+    for name, found in _results(given.experiment, pictures, fill):
+        rows += found.rows
+        _write_figure(given.output / f"{name}.jpg", found.figure)
+    _write_tables(given, rows)
 
 
-def _files(path: Path) -> list[Path]:
+def _results(experiment: str, pictures: dict[str, Any], fill: Any) -> Any:
+    """What was found, with the name of its figure: for each photograph, or once for all."""
+    try:
+        if experiment == "artifacts":
+            yield experiment, need("models.artifacts", "demo").artifacts(pictures, fill)
+            return
+        examine = getattr(need("models.experiments", "demo"), experiment)
+        for name, picture in pictures.items():
+            found = examine(picture, fill)
+            rows = [{"photo": name, **row} for row in found.rows]
+            yield f"{experiment}-{name}", found._replace(rows=rows)
+    # ValueError: a photograph that is too small for the holes. RuntimeError: no such device, out of memory.
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _read(photos: ModuleType, path: Path, given: argparse.Namespace) -> Any:
+    return photos.read_photo(path, given.max_size, None if given.max_size else given.resize)
+
+
+def _files(path: Path | None) -> dict[str, Path]:
+    """The photographs by name."""
+    if path is None:
+        return need("models.bundled", "demo").bundled_photographs()
     if not path.is_dir():
-        return [path]
+        return {path.stem: path}
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not files:
         raise CommandError(f"--image {path}: no .png or .jpg there")
-    return files
+    return {file.stem: file for file in files}
+
+
+def _write_figure(target: Path, figure: Any) -> None:
+    figures = need("models.figures", "demo")
+    need("photos", "demo").write_atomically(target, figures.to_jpeg(figures.draw(figure)))
+    print(f"written: {target}", flush=True)
+
+
+def _write_tables(given: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """All rows as JSON; as Markdown, means over the photographs first, then all rows."""
+    tables, write = need("models.tables", "demo"), need("photos", "demo").write_atomically
+    by = PER_PHOTOGRAPH.get(given.experiment)
+    mean = tables.means(rows, by) if by else [tables.mean(rows)]
+    summary = (
+        f"Means over the photographs ({len({row['photo'] for row in rows})}):\n\n{tables.to_markdown(mean)}"
+    )
+    text = f"# {given.experiment}\n\n{summary}\n\nEach photograph:\n\n{tables.to_markdown(rows)}\n"
+    write(given.output / f"{given.experiment}.json", (json.dumps(rows, indent=2) + "\n").encode())
+    write(given.output / f"{given.experiment}.md", text.encode())
+    print(f"{summary}\nwritten: {given.output / given.experiment}.json, .md")
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, such as 512x680, got {text!r}")
+    return int(match[1]), int(match[2])

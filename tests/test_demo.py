@@ -1,0 +1,227 @@
+"""The web page: what its buttons do, and the page itself in a browser."""
+
+import os
+import socket
+
+import browser
+import gradio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from contextual_attention.cli import main
+from contextual_attention.models import inpaint, page
+from contextual_attention.models.bundled import bundled_photographs
+from contextual_attention.models.generator import InpaintGenerator
+
+WIDTH, HEIGHT = 96, 64
+DESK = page.Desk()
+
+
+def photograph(mode="RGB"):
+    """Part of a photograph."""
+    with Image.open(bundled_photographs()["coffee"]) as image:
+        return image.crop((200, 150, 200 + WIDTH, 150 + HEIGHT)).convert(mode)
+
+
+def painted(*boxes, size=(WIDTH, HEIGHT)):
+    """The editor's value after boxes (left, top, right, bottom) were painted over, half transparent."""
+    layer = Image.new("RGBA", size)
+    for box in boxes:
+        layer.paste((255, 51, 85, 153), box)
+    return {"background": None, "layers": [layer], "composite": None}
+
+
+def silent(share, desc=None):
+    assert 0 <= share <= 1
+
+
+class TestChoosing:
+    @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+    def test_the_photograph_is_kept_as_it_is(self, tmp_path, mode):
+        file = tmp_path / "photo.png"
+        photograph(mode).save(file)
+        kept, editor = DESK.choose(str(file))
+        assert kept.mode == mode
+        assert np.array_equal(kept, photograph(mode))
+        assert editor.value["background"]["path"].endswith(".png")
+
+    def test_16_bits_are_kept_and_8_shown(self, tmp_path):
+        deep = np.arange(WIDTH * HEIGHT, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 10
+        Image.fromarray(deep).save(tmp_path / "deep.png")
+        kept, editor = DESK.choose(str(tmp_path / "deep.png"))
+        assert np.array_equal(kept, deep)
+        with Image.open(editor.value["background"]["path"]) as shown:
+            assert np.array_equal(np.asarray(shown)[..., 0], deep >> 8)
+
+    def test_what_cannot_be_read(self, tmp_path):
+        file = tmp_path / "notes.png"
+        file.write_text("no picture")
+        with pytest.raises(gradio.Error, match=r"^.notes\.png: cannot be read as a picture"):
+            DESK.choose(str(file))
+        with pytest.raises(gradio.Error, match="No file arrived"):
+            DESK.choose(None)
+
+    def test_what_is_too_large(self, tmp_path):
+        photograph().save(tmp_path / "photo.png")
+        with pytest.raises(gradio.Error, match="it has 96 x 64 pixels, more than 6,000; reduce it first"):
+            page.Desk(most_pixels=6000).choose(str(tmp_path / "photo.png"))
+
+
+class TestFilling:
+    @pytest.mark.parametrize("method", ["exemplar", "patchmatch"])
+    def test_it_is_what_the_function_gives(self, method):
+        shares = []
+        picture, attention, told = DESK.fill(
+            photograph(), painted((40, 20, 52, 36)), method, lambda share, desc: shares.append(share)
+        )
+        hole = np.zeros((HEIGHT, WIDTH), bool)
+        hole[20:36, 40:52] = True
+        assert np.array_equal(picture, inpaint(photograph(), hole, method))
+        assert attention.size == (WIDTH, HEIGHT)
+        assert (np.asarray(attention)[~hole] == 255).all()  # outside, everything is at its own position
+        assert (np.asarray(attention)[hole] != 255).any(1).all()
+        assert told.startswith(f"192 pixels, 3.1% of the photograph, by {method} in ")
+        assert shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (0, 1)
+
+    def test_a_model(self):
+        torch.manual_seed(0)
+        model = InpaintGenerator(cnum=4)
+        picture, _, _ = page.Desk(model).fill(photograph(), painted((8, 8, 24, 24)), "model", silent)
+        hole = np.zeros((HEIGHT, WIDTH), bool)
+        hole[8:24, 8:24] = True
+        assert np.array_equal(picture, inpaint(photograph(), hole, "model", model=model))
+
+    def test_a_model_is_offered_where_there_is_one(self):
+        assert DESK.methods == ["exemplar", "patchmatch"]
+        assert page.Desk(torch.nn.Identity()).methods == ["exemplar", "patchmatch", "model"]
+
+    def test_strokes_of_all_layers_count_however_faint(self):
+        faint = Image.new("RGBA", (WIDTH, HEIGHT))
+        faint.putpixel((3, 2), (255, 0, 0, 1))
+        value = painted((10, 10, 12, 12))
+        value["layers"].append(faint)
+        hole = page.brushed(value, (WIDTH, HEIGHT))
+        assert hole.sum() == 5
+        assert hole[2, 3]
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (None, "Brush over what should go first"),
+            (painted(), "Brush over what should go first"),
+            (painted((0, 0, WIDTH, HEIGHT)), "Everything is brushed over"),
+            (painted((0, 0, 9, 9), size=(50, 50)), "The strokes belong to another photograph"),
+        ],
+    )
+    def test_strokes_that_leave_nothing_to_do(self, value, message):
+        with pytest.raises(gradio.Error, match=message):
+            DESK.fill(photograph(), value, "exemplar", silent)
+
+    def test_no_photograph(self):
+        with pytest.raises(gradio.Error, match="Choose a photograph first"):
+            DESK.fill(None, painted((1, 1, 5, 5)), "exemplar", silent)
+
+    def test_what_the_method_refuses_is_told(self, monkeypatch):
+        def fail(*_, **__):
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(page, "inpaint", fail)
+        with pytest.raises(gradio.Error, match="out of memory"):
+            DESK.fill(photograph(), painted((1, 1, 5, 5)), "exemplar", silent)
+
+
+class TestCommand:
+    def test_addresses_that_cannot_be_had(self, capsys):
+        # TEST-NET-1, RFC 5737: nobody's.
+        assert main(["demo", "--host", "192.0.2.1"]) == 2
+        assert "--host 192.0.2.1, --port 7860: " in capsys.readouterr().err
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            assert main(["demo", "--port", str(port)]) == 2
+        assert f"--port {port}: " in capsys.readouterr().err
+
+    def test_a_model_that_is_none(self, tmp_path, capsys):
+        (tmp_path / "config.json").write_text("{}")
+        assert main(["demo", "--model", str(tmp_path)]) == 2
+        assert f"--model {tmp_path}: " in capsys.readouterr().err
+
+    def test_it_listens_to_this_machine_alone_and_reports_to_nobody(self, monkeypatch):
+        served = []
+        monkeypatch.setattr(page, "serve", lambda shown, *where: served.append((shown, where)))
+        assert main(["demo"]) == 0
+        ((shown, where),) = served
+        assert where == ("127.0.0.1", None)
+        assert not shown.analytics_enabled
+        assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The folder with photo.png, grey.png of another size, and broken.png."""
+    folder = tmp_path_factory.mktemp("files")
+    photograph().save(folder / "photo.png")
+    photograph("L").transpose(Image.Transpose.ROTATE_90).save(folder / "grey.png")
+    (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:200])
+    return folder
+
+
+@pytest.fixture
+def someone(files):
+    """A visitor of the page; photo.png is its only example."""
+    if missing := browser.missing_programs():
+        # A run that must check everything does not pass without having done so.
+        tell = pytest.fail if os.environ.get("CI") else pytest.skip
+        tell(f"not installed: {', '.join(missing)}; apt-get install chromium chromium-driver")
+    shown = page.build(DESK, [files / "photo.png"])
+    address = page.serve(shown, "127.0.0.1", None, wait=False)
+    try:
+        with browser.visitor(address) as visitor:
+            yield visitor
+    finally:
+        shown.close(verbose=False)
+
+
+def test_in_a_browser(someone, files, monkeypatch):
+    holes = []
+
+    def watched(image, hole, *arguments, **options):
+        holes.append(hole)
+        return inpaint(image, hole, *arguments, **options)
+
+    monkeypatch.setattr(page, "inpaint", watched)
+
+    # What goes wrong is told, and the page lives on.
+    someone.fill()
+    assert "Choose a photograph first" in someone.message()
+    someone.upload(files / "broken.png")
+    assert "broken.png: cannot be read as a picture" in someone.message()
+    someone.pick(0)
+    someone.wait_for_photograph()
+    someone.fill()
+    assert "Brush over what should go first" in someone.message()
+
+    # A stroke through the middle of the photograph.
+    someone.brush([(-40, 0), (40, 0)])
+    someone.fill()
+    assert someone.told().startswith(f"{holes[0].sum():,} pixels")
+    result, truth = someone.picture("result"), photograph()
+    assert np.array_equal(result, inpaint(truth, holes[0]))
+    known = np.asarray(result)[~holes[0]], np.asarray(truth)[~holes[0]]
+    assert np.array_equal(*known)
+    assert (np.asarray(result) != np.asarray(truth))[holes[0]].any()
+    assert someone.picture("attention").size == (WIDTH, HEIGHT)
+    where = np.argwhere(holes[0])
+    assert np.abs(where.mean(0) - (HEIGHT / 2, WIDTH / 2)).max() < 3
+    assert np.ptp(where[:, 1]) > np.ptp(where[:, 0])
+
+    # Another photograph has none of the strokes of the one before.
+    before = someone.editor()
+    someone.upload(files / "grey.png")
+    someone.wait_for_photograph(other_than=before)
+    someone.fill()
+    assert "Brush over what should go first" in someone.message()
+
+    assert someone.hosts() == {"127.0.0.1"}
