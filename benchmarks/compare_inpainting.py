@@ -15,17 +15,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import skimage
-import sklearn.datasets
 from PIL import Image
 from skimage.metrics import structural_similarity
 
 from contextual_attention.models import inpaint
+from contextual_attention.models.bundled import bundled_photographs
 
 CROP, HOLE, MARGIN = 256, 48, 24
 TRUTH = "the photograph"
-SKIMAGE = Path(skimage.__path__[0], "data")
-SKLEARN = Path(sklearn.datasets.__path__[0], "images")
+BUNDLED = bundled_photographs()
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,12 @@ class Photo:
 
 
 PHOTOS = {
-    "brick": Photo(SKIMAGE / "brick.png"),
-    "grass": Photo(SKIMAGE / "grass.png"),
-    "gravel": Photo(SKIMAGE / "gravel.png"),
-    "foliage": Photo(SKLEARN / "china.jpg", (171, 320), 150),
-    "roofs": Photo(SKLEARN / "china.jpg", (60, 80)),
-    "portrait": Photo(SKIMAGE / "astronaut.png", (0, 80)),
+    "brick": Photo(BUNDLED["brick"]),
+    "grass": Photo(BUNDLED["grass"]),
+    "gravel": Photo(BUNDLED["gravel"]),
+    "foliage": Photo(BUNDLED["china"], (171, 320), 150),
+    "roofs": Photo(BUNDLED["china"], (60, 80)),
+    "portrait": Photo(BUNDLED["astronaut"], (0, 80)),
 }
 
 

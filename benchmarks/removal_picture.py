@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import skimage
 from PIL import Image, ImageDraw
 
 from contextual_attention.models import inpaint
+from contextual_attention.models.bundled import bundled_photographs
 
-PHOTO = Path(skimage.__path__[0], "data", "rocket.jpg")
+PHOTO = bundled_photographs()["rocket"]
 # Around the rocket, some pixels beyond its edges.
 OUTLINE = [(318, 118), (330, 118), (338, 140), (344, 412), (304, 412), (306, 140)]
 

@@ -284,6 +284,23 @@ def test_bad_command_lines_exit_with_2(capsys, arguments):
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("device", ["abacus", "cuda:77"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inpaint", "a.png", "b.png", "-o", "out.png"),
+        ("evaluate", "--data", "."),
+        ("experiment", "sizes", "-o", "."),
+        ("demo",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_device_that_cannot_be_used_is_refused_first(capsys, arguments, device):
+    with pytest.raises(SystemExit):
+        main([*arguments, "--device", device])
+    assert f"--device: cannot compute on {device!r} here: " in capsys.readouterr().err
+
+
 def test_without_pillow_it_names_the_extra(folder, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "contextual_attention.photos")
     monkeypatch.delattr("contextual_attention.photos")

@@ -146,7 +146,7 @@ class TestCommand:
     def test_a_model_that_is_none(self, tmp_path, capsys):
         (tmp_path / "config.json").write_text("{}")
         assert main(["demo", "--model", str(tmp_path)]) == 2
-        assert f"--model {tmp_path}: " in capsys.readouterr().err
+        assert f"--model: {tmp_path} is neither a training run" in capsys.readouterr().err
 
     def test_it_listens_to_this_machine_alone_and_reports_to_nobody(self, monkeypatch):
         served = []

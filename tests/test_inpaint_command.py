@@ -136,8 +136,6 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
         ((), {"mask": None}, "give either a MASK or --mask alpha"),
         (("--mask", "alpha"), {"mask": None}, "has no transparency"),
         (("--method", "model"), {}, "--method model and --model belong together"),
-        (("--device", "abacus"), {}, "--device abacus: cannot be used"),
-        (("--device", "cuda:99"), {}, "--device cuda:99: cannot be used"),
         (("--attention-map", "no/map.png"), {}, "there is no folder no"),
         ((), {"image": "empty"}, "no photographs there"),
         ((), {"image": "*.gif"}, "no photographs there"),

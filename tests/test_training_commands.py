@@ -197,7 +197,6 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
         (["--method", "mean", "--model", "run", "--method", "mean"], "mean: given twice"),
         (["--model", "run", "--method", "grey", "--model", "run"], "run: given twice"),
         (["--method", "mean", "--size", "8"], "data.size: expected at least 16"),
-        (["--method", "mean", "--device", "quantum"], "quantum"),
     ],
 )
 def test_what_evaluate_refuses(folder, capsys, arguments, says):

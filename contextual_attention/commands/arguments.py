@@ -70,12 +70,3 @@ def byte_count(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"expected bytes such as 33554432, 32M or 1G, got {text!r}")
     return int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ")
-
-
-def check_device(name: str) -> None:
-    """Find out before the work that there is no such device: a CommandError."""
-    try:
-        torch.empty(1, device=name)
-    # AssertionError: of a torch that was built without it.
-    except (RuntimeError, AssertionError) as error:
-        raise CommandError(f"--device {name}: cannot be used ({str(error).splitlines()[0]})") from error

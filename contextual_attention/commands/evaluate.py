@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import check_writable, replace_file
-from .arguments import check_device, count
+from .arguments import count, device
 from .errors import CommandError
 from .needs import need
 
@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=count, metavar="N", help="take the first N pictures")
     parser.add_argument("--batch", type=count, default=8, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of crops and holes (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+    parser.add_argument(
+        "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
+    )
     parser.add_argument(
         "--output", action="append", default=[], type=Path, metavar="FILE",
         help="write the table as .md, .csv or .json; may be repeated",
@@ -41,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Measure, print the table, and write it."""
     evaluation = need("models.evaluate", "train")
-    check_device(given.device)
     for path in given.output:
         if path.suffix not in evaluation.WRITERS:
             raise CommandError(f"--output {path}: expected one of {', '.join(evaluation.WRITERS)}")

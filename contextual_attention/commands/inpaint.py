@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..visualize import offsets_to_image
-from .arguments import byte_count, check_device, count
+from .arguments import byte_count, count, device
 from .errors import CommandError
 from .needs import need
 
@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the filling fade out over N pixels around the hole, which are changed, too",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of --method patchmatch (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+    parser.add_argument(
+        "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
+    )
     parser.add_argument("--workspace", type=byte_count, metavar="BYTES", help="bound on scratch, such as 64M")
     parser.add_argument(
         "--jobs", type=count, default=1, metavar="N", help="photographs at a time (default: %(default)s)"
@@ -112,7 +114,6 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError("give either a MASK or --mask alpha")
     if (given.method == "model") != (given.model is not None):
         raise CommandError("--method model and --model belong together")
-    check_device(given.device)
     photos = need("photos", "demo")
     tasks, many = _tasks(given)
     if given.attention_map is not None:

@@ -9,16 +9,14 @@ from .needs import need
 
 
 def read_model(name: str | None) -> Any:
-    """The `InpaintGenerator` in a folder or repository; None if none is named.
+    """The `InpaintGenerator` in a run of `train`, a folder or a repository; None if none is named.
 
     Raises:
         CommandError: There is none, or its weights do not fit.
     """
     if name is None:
         return None
-    generator = need("models.generator", "models")
     try:
-        return generator.InpaintGenerator.from_pretrained(name)
-    # OSError: no such folder or repository. ValueError, RuntimeError, TypeError: other weights or options.
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise CommandError(f"--model {name}: {error}") from error
+        return need("models.pretrained", "models").load_generator(name)
+    except ValueError as error:
+        raise CommandError(f"--{error}") from error
