@@ -254,7 +254,8 @@ def plot(rows: Iterable[Row], path: Path) -> None:
     images = sorted({tuple(row.image) for row in single}, key=math.prod)
     for each in axes.flat:
         each.set(xscale="log", yscale="log")
-        each.set_xticks([math.prod(image) for image in images], ["{}×{}".format(*image) for image in images])
+        names = ["{}×{}".format(*image) for image in images]
+        each.set_xticks([math.prod(image) for image in images], names, rotation=30, ha="right")
         each.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         each.grid(alpha=0.3)
     axes[0, 0].legend()
