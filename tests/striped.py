@@ -33,17 +33,6 @@ def command(*arguments, image="photo.png", mask="mask.png", output="out.png"):
     return main(["inpaint", image, *([mask] if mask else []), "-o", output, *arguments])
 
 
-def pixels(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def refused(capsys):
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
-
-
 def assert_restored(result, truth, tolerance=1):
     """Known pixels exactly, the others up to rounding."""
     assert result.shape == truth.shape

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import skimage
 import torch
+from command_line import pixels, refused
 from PIL import Image
 
 from contextual_attention import backends, contextual_attention, offsets_to_image, photos
@@ -35,18 +36,6 @@ def transfer(*arguments, foreground="b.png", background="a.png", output="out.png
     return main(
         ["transfer", "--foreground", foreground, "--background", background, "--output", output, *arguments]
     )
-
-
-def pixels(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def refused(capsys):
-    """The one line that a refused command leaves on stderr."""
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import pixels, refused
 from PIL import Image, ImageCms
 from striped import (
     HEIGHT,
@@ -17,8 +18,6 @@ from striped import (
     assert_restored,
     command,
     damaged,
-    pixels,
-    refused,
     stripes,
     write_photo_and_mask,
 )
