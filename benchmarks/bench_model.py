@@ -41,11 +41,11 @@ from model_work import (
     peak_bytes,
     seconds_of,
 )
-from report import bytes_text, ratio_text, time_text
 from results import commit, machine, save
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from wording import bytes_text, ratio_text, time_text
 
 # Of pixels in [-1, 1]: two float32 forms of the layer, and a decoder of seven layers after them.
 _ALLOWED = 1e-4

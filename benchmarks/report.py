@@ -9,140 +9,17 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from results import ROOT, Row, load
+from screen import make_screen
+from wording import PASSES, bytes_text, is_unfit, or_nothing, ratio_text, time_text, work_text
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
-_PASS = {"forward": "forward", "backward": "backward", "both": "forward + backward"}
-
-
-# Units
-
-
-def time_text(seconds: float) -> str:
-    """Three digits: 7.14 s, 85.2 ms, 130 µs."""
-    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
-        if seconds * factor >= 0.9995 or unit == "µs":
-            return f"{_three_digits(seconds * factor)} {unit}"
-    raise AssertionError
-
-
-def bytes_text(count: int) -> str:
-    for factor, unit in ((1e9, "GB"), (1e6, "MB")):
-        if count >= factor:
-            return f"{_three_digits(count / factor)} {unit}"
-    return f"{count / 1e3:.0f} kB"
-
-
-def ratio_text(ratio: float) -> str:
-    return f"{ratio:.2f}×" if ratio < 9.95 else f"{ratio:.1f}×" if ratio < 99.5 else f"{ratio:.0f}×"
-
-
-def _three_digits(x: float) -> str:
-    return f"{x:.0f}" if x >= 99.95 else f"{x:.1f}" if x >= 9.995 else f"{x:.2f}"
-
-
-def _or_nothing(text: Callable[[Any], str], x: Any) -> str:
-    return "" if x is None else text(x)
-
-
-# What a row is about
-
-
-def work_text(row: Row) -> str:
-    """256×256 images, batch 4; or the features, where there is no image."""
-    height, width = row.image or row.features
-    kind = "" if row.image else " features"
-    batch = f"{row.batch} × " if row.batch > 1 else ""
-    extra = row.shape.partition("-")[2]
-    stride = f", stride {extra.removeprefix('stride')}" if extra.startswith("stride") else ""
-    rate = ", rate 1" if row.shape == "paper" else ""
-    return f"{batch}{height}×{width}{kind}{rate}{stride}{hole_text(row)}"
-
-
-def hole_text(row: Row) -> str:
-    if row.hole is None:
-        return ""
-    (rows, columns), (height, width) = row.hole, row.features
-    return f", hole of {100 * rows * columns / height / width:.0f} %"
-
-
-def problem_text(row: Row) -> str:
-    return (
-        f"{work_text(row)} · C {row.channels} · {row.dtype} · {_PASS[row.direction]} · {row.preset} · "
-        f"{row.device}, {row.threads} threads"
-    )
-
-
-# Tables for the terminal
-
-
-def table(rows: Sequence[Row]) -> Any:
-    """A rich table of the rows of one problem and pass."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    left = {"title_justify": "left", "caption_justify": "left"}
-    shown = Table(
-        title=problem_text(rows[0]), title_style="bold", caption=_caption(rows), box=SIMPLE_HEAD, **left
-    )
-    half = _is_half(rows)
-    shown.add_column("variant", no_wrap=True)
-    for heading in _headings(half)[1:]:
-        shown.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        shown.add_row(*_cells(row, half), style="red" if row.wrong else None)
-    return shown
-
-
-def plain_table(rows: Sequence[Row]) -> str:
-    """The same as text, where rich is not installed."""
-    half = _is_half(rows)
-    lines = [_headings(half), *(_cells(row, half) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join([problem_text(rows[0]), *text, _caption(rows)])
-
-
-def _is_half(rows: Sequence[Row]) -> bool:
-    return any(row.ratio_to_float32 for row in rows)
-
-
-def _headings(half: bool) -> list[str]:
-    extra = ["/ float32"] if half else []
-    return ["variant", "time", "±", "n", "ratio", *extra, "memory", "GFLOP/s", "GEMM"]
-
-
-def _cells(row: Row, half: bool) -> list[str]:
-    ratios = [row.ratio, *([row.ratio_to_float32] if half else [])]
-    return [
-        row.label,
-        _or_nothing(time_text, row.median),
-        _or_nothing(lambda x: f"{100 * x:.0f} %", row.spread),
-        str(len(row.seconds) or ""),
-        *(_or_nothing(ratio_text, ratio) for ratio in ratios),
-        row.note if _is_unfit(row) else _or_nothing(bytes_text, row.working_bytes),
-        _or_nothing(lambda x: f"{x:.0f}" if x >= 9.95 else f"{x:.1f}", row.gflops),
-        _or_nothing(lambda x: f"{100 * x:.0f} %", row.gemm_share),
-    ]
-
-
-def _caption(rows: Sequence[Row]) -> str:
-    lines = [f"{row.label}: {row.note}" for row in rows if row.note and not _is_unfit(row)]
-    timed = next((row for row in rows if row.gemm_gflops), None)
-    if timed:
-        rate = f"{timed.gemm_gflops:.0f} GFLOP/s, {timed.dtype}, {timed.gemm_side}³"
-        lines.append(f"GEMM: {rate}, in the same turns")
-    return "\n".join(lines)
-
-
-def _is_unfit(row: Row) -> bool:
-    return (row.note or "").startswith("would need")
 
 
 # The README's table
@@ -167,14 +44,14 @@ def markdown(about: dict[str, Any], rows: Sequence[Row]) -> str:
 def _markdown_line(best: Row, same: Sequence[Row]) -> str:
     forms = {row.label.removesuffix(", whole"): row for row in same if row.variant != best.variant}
     preset = "" if best.preset == "paper" else f", {best.preset}"
-    work = f"{work_text(best)}, {best.dtype}, {_PASS[best.direction]}{preset}"
+    work = f"{work_text(best)}, {best.dtype}, {PASSES[best.direction]}{preset}"
     times = [_form_text(forms.get(name)) for name in ("textbook", "dense", "compiled")]
-    memory = [_or_nothing(bytes_text, row and row.working_bytes) for row in (forms.get("textbook"), best)]
+    memory = [or_nothing(bytes_text, row and row.working_bytes) for row in (forms.get("textbook"), best)]
     cells = [
         work,
         *times,
         f"**{time_text(best.median)}**",
-        _or_nothing(lambda ratio: f"**{ratio_text(ratio)}**", best.ratio),
+        or_nothing(lambda ratio: f"**{ratio_text(ratio)}**", best.ratio),
         f"{100 * best.gemm_share:.0f} %",
         " → ".join(text for text in memory if text),
     ]
@@ -244,7 +121,7 @@ def plot(rows: Iterable[Row], path: Path) -> None:
     labels = list(dict.fromkeys(row.label for row in single))
     for column, direction in enumerate(passes):
         time, memory = axes[:, column]
-        time.set_title(_PASS[direction])
+        time.set_title(PASSES[direction])
         time.set_ylabel("seconds")
         memory.set_ylabel("working memory, MB")
         memory.set_xlabel("image")
@@ -273,7 +150,7 @@ def _draw(time: Any, memory: Any, rows: Sequence[Row], label: str, colour: str) 
     rows = sorted(rows, key=pixels)
     timed = [row for row in rows if row.median is not None]
     weighed = [row for row in rows if row.working_bytes]
-    unfit = [row for row in rows if _is_unfit(row)]
+    unfit = [row for row in rows if is_unfit(row)]
     line = {"color": colour, "label": label, "marker": "o"}
     time.plot([pixels(row) for row in timed], [row.median for row in timed], **line)
     memory.plot([pixels(row) for row in weighed], [row.working_bytes / 1e6 for row in weighed], **line)
@@ -297,8 +174,6 @@ def main() -> None:
             parser.error("plot: expected the name of the PNG to draw")
         plot(rows, arguments.picture)
     else:
-        from screen import make_screen
-
         for _, group in groupby(rows, key=lambda row: row.key[:-1]):
             make_screen().table(list(group))
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from report import plain_table, table
 from results import Row
+from tables import plain_table, table
 
 
 class Progress(Protocol):

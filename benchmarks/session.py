@@ -12,9 +12,9 @@ import torch
 from cases import Problem
 from checking import Judge, Verdict
 from measure import Run, gemm, interleave, working_memory
-from report import bytes_text, problem_text, time_text
 from results import Row, add_ratios
 from variants import Variant, variants_for
+from wording import bytes_text, problem_text, time_text
 
 _GEMM = "GEMM"
 # What is left free of the memory: other programs, and the error of an estimate.

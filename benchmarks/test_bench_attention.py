@@ -11,10 +11,10 @@ import torch
 from cases import CASES, Problem
 from checking import Judge
 from measure import SLOW
-from report import problem_text
 from results import Row
 from session import checked, obstacle
 from variants import FORMS, variants_for
+from wording import problem_text
 
 from contextual_attention import available_backends
 

@@ -9,6 +9,7 @@ import pytest
 import report
 import results
 import torch
+import wording
 from cases import CASES, Case, Problem, find_case
 from checking import Judge, Result
 from dense import dense
@@ -211,8 +212,8 @@ class TestReport:
         [(7.136, "7.14 s"), (0.0852, "85.2 ms"), (0.00013, "130 µs"), (0.99999, "1.00 s")],
     )
     def test_times(self, seconds, text):
-        assert report.time_text(seconds) == text
+        assert wording.time_text(seconds) == text
 
     @pytest.mark.parametrize(("count", "text"), [(21.4e9, "21.4 GB"), (85e6, "85.0 MB"), (864e3, "864 kB")])
     def test_bytes(self, count, text):
-        assert report.bytes_text(count) == text
+        assert wording.bytes_text(count) == text
