@@ -35,6 +35,8 @@ def export_onnx(generator: InpaintGenerator, path: str | Path) -> None:
 
     Raises:
         OSError: The file cannot be written.
+        torch.onnx.OnnxExporterError: This torch cannot trace the network: 2.11 cannot, with mirror padding of
+            sizes that are not fixed; 2.13 can.
 
     Cost: some 10 s.
     """
