@@ -223,7 +223,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             generator=GeneratorConfig(cnum=8),
             critics=CriticConfig(local=(8, 16, 32, 64), whole=(8, 16, 32, 32)),
             optimiser=OptimiserConfig(learning_rate=1e-3, beta1=0.9, beta2=0.99, batch=4, average=0.99),
-            steps=700,
+            steps=2000,
             save_every=100,
             show_every=100,
         ),
