@@ -16,7 +16,7 @@ from typing import Any
 from .arguments import count, device
 from .errors import CommandError
 from .inpaint import METHODS
-from .model import read_model
+from .model import check_model, read_model
 from .needs import need
 
 HELP = "Repeat the report's experiments: size of holes, texture, a replica beside the picture, artifacts."
@@ -51,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Run one experiment on every photograph; write its table and figures."""
-    if (given.method == "model") != (given.model is not None):
-        raise CommandError("--method model and --model belong together")
+    check_model(given)
     if not given.output.is_dir():
         raise CommandError(f"--output {given.output}: there is no such folder")
     photos = need("photos", "demo")

@@ -23,6 +23,7 @@ import torch
 from ..visualize import offsets_to_image
 from .arguments import byte_count, count, device
 from .errors import CommandError
+from .model import check_model
 from .needs import need
 
 HELP = "Remove what a mask marks from photographs."
@@ -112,8 +113,7 @@ def run(given: argparse.Namespace) -> None:
     """Inpaint one photograph, or every one of a folder; a failure leaves the others to be done."""
     if (given.mask is None) == (given.own_mask is None):
         raise CommandError("give either a MASK or --mask alpha")
-    if (given.method == "model") != (given.model is not None):
-        raise CommandError("--method model and --model belong together")
+    check_model(given)
     photos = need("photos", "demo")
     tasks, many = _tasks(given)
     if given.attention_map is not None:

@@ -1,11 +1,18 @@
-"""Reading a trained network for a command."""
+"""The trained network of a command."""
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from .errors import CommandError
 from .needs import need
+
+
+def check_model(given: argparse.Namespace) -> None:
+    """Refuse ``--method model`` without a ``--model``, and a ``--model`` that no method would use."""
+    if (given.method == "model") != (given.model is not None):
+        raise CommandError("--method model and --model belong together")
 
 
 def read_model(name: str | None) -> Any:
