@@ -42,15 +42,16 @@ class Backward : public Pipeline {
     if (!whole_rows && gradients_.scores()) {
       for_tiles([&](const Region& own, bool, bool first) {
         const Stages stages = make_stages(problem_, own, Pass::centres, whole_rows);
-        const ScoreMap weights = make_weights(stages, true);
+        const ScoreMap weights = make_weights(stages, true, Storage::float32).as<float>();
         collect_centres(weights, make_cell_gradient(stages), stages, stages.own, first);
       });
       finish_centres(everything(), everything());
     }
     for_tiles([&](const Region& own, bool first_rows, bool first_columns) {
       const Stages stages = make_stages(problem_, own, Pass::backward, whole_rows);
-      const ScoreMap weights = make_weights(stages, true);
-      if (gradients_.value) value_gradient(weights, stages.cells, first_rows);
+      const OperandMap operand_weights = make_weights(stages, true, Storage::float32);
+      const ScoreMap weights = operand_weights.as<float>();
+      if (gradients_.value) value_gradient(operand_weights, stages.cells, first_rows);
       if (!gradients_.scores()) return;
       const ScoreMap cells = make_cell_gradient(stages);
       if (whole_rows) {
@@ -86,8 +87,8 @@ class Backward : public Pipeline {
   }
 
   // dV += E^T dO.
-  void value_gradient(const ScoreMap& weights, const Region& cells, bool first) {
-    const OperandMap summed = sum_cells(weights, cells, kTurns);
+  void value_gradient(const OperandMap& weights, const Region& cells, bool first) {
+    const OperandMap summed = sum_cells(weights, false, cells, kTurns);
     add_product(map_of(*gradients_.value), cells.v, cells.u, first, matrix(summed).transposed(),
                 rows_of(map_of(gradients_.cells), cells.y, cells.x));
   }
@@ -190,7 +191,7 @@ class Backward : public Pipeline {
     if (!gradients_.foreground && !gradients_.background) return;
     const Region& own = stages.own;
     const OperandMap gram = operand(kGram, own, storage_of(wide_));
-    const Gained products{similarities, pixels<float>(inputs_.alpha), pixels<float>(inputs_.beta)};
+    const Gained products{similarities, pixels<float>(inputs_.alpha), pixels<float>(inputs_.beta), {}};
     sum_diagonals(problem_.ksize, 1, products, OperandSink{gram}, own);
     if (gradients_.foreground)
       add_product(map_of(*gradients_.foreground), own.y, own.x, first_columns, matrix(gram),

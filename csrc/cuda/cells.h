@@ -6,14 +6,18 @@
 #pragma once
 
 #include "bodies.h"
+#include "sinks.h"
 
 namespace contextual_attention {
 namespace gpu {
 
+// W: the scores, or exp(score - offset) where they are logits still.
+template <class T>
 struct FinalWeights {
-  ScoreMap weights;
-  PixelMap<const float> gain;   // 1 / sum of the row
-  PixelMap<const float> total;  // 1 / sum of the propagated row; none: 1
+  Scores<T> scores;
+  PixelMap<const float> offset;  // none: weights
+  PixelMap<const float> gain;    // 1 / sum of the row
+  PixelMap<const float> total;   // 1 / sum of the propagated row; none: 1
   PixelMap<const bool> valid;
 
   CA_BOTH bool inside(int32_t y, int32_t x, int32_t v, int32_t u) const {
@@ -22,11 +26,11 @@ struct FinalWeights {
 };
 
 // Windows of kTaps = 1 or 3, rolling down the rows.
-template <int32_t kTaps>
+template <int32_t kTaps, class T>
 struct CellSum {
   static_assert(kTaps == 1 || kTaps == 3, "other windows are CellSumAny's");
   static constexpr Shape shape = Shape::paths;
-  FinalWeights source;
+  FinalWeights<T> source;
   OperandMap out;
   Region region;  // of cells
   int32_t samples;
@@ -54,17 +58,18 @@ struct CellSum {
   // At the row of weights above the cell (y, x), (v, u); with three taps the lines of scores have been read
   // up to the cell's own row.
   struct Walk {
-    const float* score;  // of the last line that was read, as is the gain
+    const T* score;  // of the last line that was read, as are offset and gain
     int64_t down, right;
-    PixelWalk<const float> gain, total;
+    PixelWalk<const float> offset, gain, total;
     PixelWalk<const bool> valid;
     int32_t index, first, last;  // the line's row, and where rows of both maps begin and end
     bool columns[4];             // x - 2 ... x + 1 and u - 2 ... u + 1 exist
     Line above, here, below;
 
-    CA_BOTH Walk(const FinalWeights& source, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
-        : down(source.weights.down),
-          right(source.weights.right()),
+    CA_BOTH Walk(const FinalWeights<T>& source, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
+        : down(source.scores.down),
+          right(source.scores.right()),
+          offset(source.offset, n, y - kAbove, x),
           gain(source.gain, n, y - kAbove, x),
           total(source.total, n, y - 1, x),
           valid(source.valid, n, v - 1, u),
@@ -72,7 +77,7 @@ struct CellSum {
           above{},
           here{},
           below{} {
-      const ScoreMap& map = source.weights;
+      const Scores<T>& map = source.scores;
       // Relative to a row that the map holds: a cell's own row may lie beyond the last one.
       const int32_t y1 = y < map.region.y.size ? y : y - 1, v1 = v < map.region.v.size ? v : v - 1;
       const int32_t y_away = y - kAbove - y1, v_away = v - kAbove - v1;
@@ -114,6 +119,7 @@ struct CellSum {
     CA_BOTH void read() {
       ++index;
       score += down;
+      offset.next();
       gain.next();
       if (kTaps == 3) above = here, here = below;
       below = line();
@@ -125,15 +131,18 @@ struct CellSum {
       return {left + right + term(1), term(-2) + left + right};
     }
     CA_BOTH float term(int32_t aside) const {
-      return columns[aside + 2] ? gain.here[aside] * score[aside * right] : 0.0f;
+      if (!columns[aside + 2]) return 0;
+      const float value = load(score + aside * right);
+      return gain.here[aside] * (offset ? flushed_exp(value - offset.here[aside]) : value);
     }
   };
 };
 
 // Any window, its taps `step` apart.
+template <class T>
 struct CellSumAny {
   static constexpr Shape shape = Shape::points;
-  FinalWeights source;
+  FinalWeights<T> source;
   OperandMap out;
   Region region;
   int32_t samples, radius, step;
@@ -156,9 +165,13 @@ struct CellSumAny {
     for (int32_t i = -radius; i <= radius; i += step)
       for (int32_t j = -radius; j <= radius; j += step)
         if (source.inside(y + i, x + j, v + i, u + j))
-          sum += source.gain.at(n, y + i, x + j) * source.weights.at(n, y + i, x + j, v + i, u + j);
+          sum += source.gain.at(n, y + i, x + j) * softmax_weight(n, y + i, x + j, v + i, u + j);
     if (!source.total) return sum;
     return source.valid.at(n, v, u) ? source.total.at(n, y, x) * sum : 0.0f;
+  }
+  CA_BOTH float softmax_weight(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    const float score = source.scores.at(n, y, x, v, u);
+    return source.offset ? flushed_exp(score - source.offset.at(n, y, x)) : score;
   }
 };
 

@@ -31,15 +31,16 @@ struct Plain {
   }
 };
 
-// Scores times a factor of their row and one of their column; a factor that is missing is 1.
+// Scores times a factor of their row and one of their column; a factor that is missing is 1. Where there are
+// offsets the scores are logits, and exp(score - offset) takes their place.
 struct Gained {
   ScoreMap scores;
-  PixelMap<const float> row_gain, column_gain;
+  PixelMap<const float> row_gain, column_gain, offset;
 
   struct Walk {
     ScoreWalk score;
     int64_t right;
-    PixelWalk<const float> row_gain, column_gain;
+    PixelWalk<const float> row_gain, column_gain, offset;
 
     CA_BOTH float line(bool has_left, bool has_right) const {
       return (has_left ? term(-1) : 0.0f) + term(0) + (has_right ? term(1) : 0.0f);
@@ -48,18 +49,24 @@ struct Gained {
       score.next();
       row_gain.next();
       column_gain.next();
+      offset.next();
     }
 
    private:
     CA_BOTH float term(int32_t aside) const {
       float value = score.here[aside * right];
+      if (offset) value = flushed_exp(value - offset.here[aside]);
       if (row_gain) value *= row_gain.here[aside];
       if (column_gain) value *= column_gain.here[aside];
       return value;
     }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {{scores, n, y, x, v, u}, scores.right(), {row_gain, n, y, x}, {column_gain, n, v, u}};
+    return {{scores, n, y, x, v, u},
+            scores.right(),
+            {row_gain, n, y, x},
+            {column_gain, n, v, u},
+            {offset, n, y, x}};
   }
 };
 

@@ -16,7 +16,10 @@ class Forward : public Pipeline {
   Forward(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group, char* scratch,
           Results& results)
       : Pipeline(inputs, executor, plan, group, uses_of(inputs.problem), false, results.statistics, scratch),
-        results_(results) {
+        results_(results),
+        storage_(storage_of(inputs.foreground.scalar_type()) == Storage::bfloat16 && !results.offsets
+                     ? Storage::bfloat16
+                     : Storage::float32) {
     if (!results.offsets) return;
     largest_ =
         torch::stable::new_empty(inputs.beta, {group.count, problem_.h, problem_.w}, ScalarType::Float);
@@ -27,26 +30,30 @@ class Forward : public Pipeline {
     if (!whole_rows) {
       for_tiles([&](const Region& own, bool, bool first) {
         const Stages stages = make_stages(problem_, own, Pass::statistics, whole_rows);
-        collect_statistics(make_weights(stages, false), stages, first);
+        collect_statistics(make_weights(stages, false, storage_), stages, first);
       });
       const Region all = everything();
       finish_statistics(all, all);
     }
     for_tiles([&](const Region& own, bool, bool first) {
       const Stages stages = make_stages(problem_, own, Pass::forward, whole_rows);
-      const ScoreMap weights = make_weights(stages, !whole_rows);
+      const OperandMap weights = make_weights(stages, !whole_rows, storage_);
+      const bool are_logits = leaves_logits(!whole_rows);
       if (whole_rows) {
         collect_statistics(weights, stages, true);
         finish_statistics(stages.weights, pasting_rows(stages));
       }
-      if (results_.offsets) find_offsets(weights, own, first);
-      deconvolve(weights, stages.cells, first);
+      if (results_.offsets) find_offsets(weights.as<float>(), are_logits, own, first);
+      deconvolve(weights, are_logits, stages.cells, first);
     });
   }
 
  private:
   // The Gram matrix and the weights take turns in two buffers, with what lies between and after them.
-  static Uses uses_of(const Problem& p) { return {0, 1, 0, p.before() && !p.wrap() ? 0 : 1}; }
+  static Uses uses_of(const Problem& p) {
+    const bool third_stage = p.before() && !p.wrap() && !propagates_at_once(p, false);
+    return {0, 1, 0, third_stage ? 0 : 1};
+  }
   int spare_buffer() const { return 1 - uses_.weights; }
 
   // The pixels that paste into the tile's cells: their propagation reads no row beyond the tile's.
@@ -57,19 +64,22 @@ class Forward : public Pipeline {
     return {before(stages.own.y), before(stages.own.x), stages.own.v, stages.own.u};
   }
 
-  void find_offsets(ScoreMap weights, const Region& own, bool first) {
+  void find_offsets(ScoreMap weights, bool are_logits, const Region& own, bool first) {
+    const PixelMap<const float> offset = are_logits ? reading(statistic(0)) : PixelMap<const float>{};
     if (problem_.after()) {
       ScoreSink propagated = plain(scores(spare_buffer(), own));
       propagated.kind = ScoreSink::Kind::valid_only;
       propagated.valid = pixels<bool>(inputs_.valid);
-      sum_diagonals(problem_.fuse_k, problem_.stride, Gained{weights, reading(statistic(1)), {}}, propagated,
-                    own);
-      weights = propagated.out;
+      sum_diagonals(problem_.fuse_k, problem_.stride, Gained{weights, reading(statistic(1)), {}, offset},
+                    propagated, own);
+      weights = propagated.out.as<float>();
+      are_logits = false;
     }
     const int32_t h = int32_t(problem_.h), w = int32_t(problem_.w);
     const int64_t pixels = problem_.h * problem_.w;
     int64_t* down = results_.offsets->mutable_data_ptr<int64_t>() + group_.first * 2 * pixels;
     executor_.run(RowOffsetsOfLargest{weights,
+                                      are_logits ? -INFINITY : 0.0f,
                                       {own, first},
                                       reading(statistic(problem_.after() ? 2 : 1)),
                                       {largest_->mutable_data_ptr<float>(), h, w, pixels},
@@ -79,13 +89,16 @@ class Forward : public Pipeline {
   }
 
   // O += E V.
-  void deconvolve(const ScoreMap& weights, const Region& cells, bool first) {
-    const OperandMap summed = sum_cells(weights, cells, spare_buffer());
+  void deconvolve(const OperandMap& weights, bool are_logits, const Region& cells, bool first) {
+    const OperandMap summed = sum_cells(weights, are_logits, cells, spare_buffer());
     add_product(map_of(results_.cells), cells.y, cells.x, first, matrix(summed),
                 columns_of(map_of(inputs_.value), cells.v, cells.u));
   }
 
   Results& results_;
+  // bfloat16 is enough for weights whose features it is enough for; the largest weight is looked for in
+  // float32.
+  const Storage storage_;
   std::optional<Tensor> largest_;  // (samples, h, w), the weight that the offset leads to
 };
 

@@ -8,6 +8,7 @@
 #include "cells.h"
 #include "diagonals.h"
 #include "pixels.h"
+#include "propagated.h"
 #include "rows.h"
 
 namespace contextual_attention {
@@ -42,15 +43,20 @@ int64_t cache_bytes(int32_t device);
   X(DiagonalSum<Gained, ScoreSink>)         \
   X(DiagonalSum<Gained, OperandSink>)       \
   X(WrappedSum)                             \
-  X(CellSum<1>)                             \
-  X(CellSum<3>)                             \
-  X(CellSumAny)                             \
+  X(PropagatedSimilarity<false>)            \
+  X(PropagatedSimilarity<true>)             \
+  X(CellSum<1, float>)                      \
+  X(CellSum<1, Bfloat16>)                   \
+  X(CellSum<3, float>)                      \
+  X(CellSum<3, Bfloat16>)                   \
+  X(CellSumAny<float>)                      \
+  X(CellSumAny<Bfloat16>)                   \
   X(CellGradient<ValidSink>)                \
   X(CellGradient<AttentionGradientSink>)    \
   X(CellGradient<LogitGradientSink>)        \
   X(TapBits)                                \
-  X(RowOffsets)                             \
-  X(RowSums)                                \
+  X(RowStatistics<float>)                   \
+  X(RowStatistics<Bfloat16>)                \
   X(CentreSums)                             \
   X(ShiftedCentreSums)                      \
   X(RowOffsetsOfLargest)                    \

@@ -7,15 +7,18 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #define CA_BOTH __host__ __device__ __forceinline__
 #define CA_UNROLL _Pragma("unroll")
+#define CA_NO_UNROLL _Pragma("unroll 1")
 #else
 #define CA_BOTH inline
 #define CA_UNROLL
+#define CA_NO_UNROLL
 #endif
 
 namespace contextual_attention {
@@ -38,25 +41,50 @@ struct Region {
   CA_BOTH int32_t columns() const { return v.count * u.count; }
 };
 
-// The scores of a region for some samples, float32: a row for each p, rows `pitch` apart.
-struct ScoreMap {
-  float* data;
+// Reads what the running kernel writes nowhere: the device may fetch it ahead of writes.
+template <class T>
+CA_BOTH T load(const T* at) {
+#if defined(__CUDA_ARCH__)
+  return __ldg(at);
+#else
+  return *at;
+#endif
+}
+
+// A bfloat16 as a score is stored; arithmetic is float32's.
+struct Bfloat16 {
+  uint16_t bits;
+
+  CA_BOTH operator float() const {
+    const uint32_t wide = uint32_t(bits) << 16;
+    float value;
+    memcpy(&value, &wide, 4);
+    return value;
+  }
+};
+CA_BOTH Bfloat16 load(const Bfloat16* at) { return {load(&at->bits)}; }
+
+// The scores of a region for some samples: a row for each p, rows `pitch` apart.
+template <class T>
+struct Scores {
+  T* data;
   Region region;
   int64_t pitch, sample;
   int64_t down;  // from (y, x), (v, u) to (y + 1, x), (v + 1, u)
 
-  CA_BOTH float* row(int32_t n, int32_t y, int32_t x) const {
+  CA_BOTH T* row(int32_t n, int32_t y, int32_t x) const {
     return data + n * sample + (int64_t(region.y.slot(y)) * region.x.count + x - region.x.first) * pitch;
   }
   CA_BOTH int32_t column(int32_t v, int32_t u) const {
     return region.v.slot(v) * region.u.count + u - region.u.first;
   }
-  CA_BOTH float& at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+  CA_BOTH T& at(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     return row(n, y, x)[column(v, u)];
   }
   // To (y, x + 1), (v, u + 1).
   CA_BOTH int64_t right() const { return pitch + 1; }
 };
+using ScoreMap = Scores<float>;
 
 // A value for every pixel of a map: sample n begins at n * sample (0 where all samples share it).
 template <class T>
@@ -113,7 +141,7 @@ CA_BOTH uint16_t to_float16(float x) {
 #endif
 }
 
-// A score map that a matrix product takes, in the type of its other operand.
+// Scores in a type that is known at run time only: where they are written.
 struct OperandMap {
   void* data;
   Storage storage;
@@ -122,6 +150,14 @@ struct OperandMap {
 
   CA_BOTH int64_t index(int32_t n, int32_t row, int32_t column) const {
     return n * sample + row * pitch + column;
+  }
+  CA_BOTH int64_t index(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    const Region& r = region;
+    return index(n, r.y.slot(y) * r.x.count + x - r.x.first, r.v.slot(v) * r.u.count + u - r.u.first);
+  }
+  template <class T>
+  Scores<T> as() const {
+    return {static_cast<T*>(data), region, pitch, sample, down};
   }
   CA_BOTH void store(int64_t at, float value) const {
     if (storage == Storage::float32)
@@ -136,6 +172,18 @@ struct OperandMap {
 CA_BOTH void carry(int32_t& line, int32_t& position, int32_t size) {
   for (; position < 0; position += size) --line;
   for (; position >= size; position -= size) ++line;
+}
+
+struct Position {
+  int32_t y, x;
+};
+
+// What a wrapped propagation finds beyond the edges of a map of h x w: top-down, a column goes on in the next
+// one, then left-right, a row in the next one. The row may not exist.
+CA_BOTH Position wrapped(int32_t y, int32_t x, int32_t h, int32_t w) {
+  carry(x, y, h);
+  carry(y, x, w);
+  return {y, x};
 }
 
 }  // namespace gpu

@@ -31,7 +31,8 @@ ScalarType dtype_of(Storage storage) {
 int64_t entry_bytes(ScalarType dtype) { return bytes_of(storage_of(dtype)); }
 
 bool lie_together(const Axis& down, const Axis& right) {
-  return right.count == right.size && down.first + down.count <= down.size;
+  return right.first == 0 && right.count == right.size && down.first >= 0 &&
+         down.first + down.count <= down.size;
 }
 
 }  // namespace
@@ -122,15 +123,15 @@ Matrix Pipeline::matrix(const OperandMap& s) const {
   return {s.data, dtype_of(s.storage), s.region.rows(), s.region.columns(), s.pitch, 1, s.sample};
 }
 
-Matrix Pipeline::rows_of(const Map& map, const Axis& down, const Axis& right) {
-  return packed(map, down, right, rows_);
+Matrix Pipeline::rows_of(const Map& map, const Axis& down, const Axis& right, bool wraps) {
+  return packed(map, down, right, wraps, rows_);
 }
 
-Matrix Pipeline::columns_of(const Map& map, const Axis& down, const Axis& right) {
-  return packed(map, down, right, columns_);
+Matrix Pipeline::columns_of(const Map& map, const Axis& down, const Axis& right, bool wraps) {
+  return packed(map, down, right, wraps, columns_);
 }
 
-Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, char* buffer) {
+Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, bool wraps, char* buffer) {
   const int64_t rows = int64_t(down.count) * right.count, depth = map.depth, bytes = entry_bytes(map.dtype);
   const int64_t sample = int64_t(down.size) * right.size * depth;
   char* first = static_cast<char*>(map.data) + group_.first * sample * bytes;
@@ -140,7 +141,7 @@ Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, cha
   const auto pack = [&](auto entry) {
     using Entry = decltype(entry);
     executor_.run(Pack<Entry>{reinterpret_cast<const Entry*>(first), reinterpret_cast<Entry*>(buffer), down,
-                              right, int32_t(depth), samples_, sample});
+                              right, wraps, int32_t(depth), samples_, sample});
   };
   if (bytes == 4)
     pack(uint32_t{});
@@ -165,6 +166,10 @@ void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, 
 }
 
 ScoreSink Pipeline::plain(const ScoreMap& out) const {
+  return plain({out.data, Storage::float32, out.region, out.pitch, out.sample, out.down});
+}
+
+ScoreSink Pipeline::plain(const OperandMap& out) const {
   return {out, 1.0f, {}, {}, ScoreSink::Kind::plain, {}, {}, {}};
 }
 

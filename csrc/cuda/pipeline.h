@@ -59,28 +59,32 @@ class Pipeline {
   void for_tiles(const std::function<void(const Region&, bool, bool)>& each) const;
 
   // Weights exp(logit - offset) of the valid, where the offsets are known or not needed, else logits.
-  ScoreMap make_weights(const Stages& stages, bool statistics_are_known);
-  // Row sums over the own columns of what make_weights made; logits become weights.
-  void collect_statistics(const ScoreMap& weights, const Stages& stages, bool first);
+  OperandMap make_weights(const Stages& stages, bool statistics_are_known, Storage storage);
+  // Whether it leaves logits, for later kernels to take off the offset.
+  bool leaves_logits(bool statistics_are_known) const { return !bounded_ && !statistics_are_known; }
+  // Row sums over the own columns of what make_weights made before the statistics were known.
+  void collect_statistics(const OperandMap& weights, const Stages& stages, bool first);
   void finish_statistics(const Region& rows, const Region& totals);
 
   template <class Source, class Sink>
   void sum_diagonals(int64_t k, int64_t step, const Source& source, const Sink& sink, const Region& region);
   void sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSink& sink, const Region& region);
-  // E, from the weights.
-  OperandMap sum_cells(const ScoreMap& weights, const Region& cells, int buffer);
+  // E, from weights or logits.
+  OperandMap sum_cells(const OperandMap& weights, bool are_logits, const Region& cells, int buffer);
 
   ScoreMap scores(int buffer, const Region& region) const;
   OperandMap operand(int buffer, const Region& region, Storage storage) const;
   Matrix matrix(const ScoreMap& scores) const;
   Matrix matrix(const OperandMap& scores) const;
-  // The pixels of a tile: in place where they lie together, else packed.
-  Matrix rows_of(const Map& map, const Axis& down, const Axis& right);
-  Matrix columns_of(const Map& map, const Axis& down, const Axis& right);
+  // The pixels of a tile: in place where they lie together, else packed. `wraps`: with those beyond the
+  // edges.
+  Matrix rows_of(const Map& map, const Axis& down, const Axis& right, bool wraps = false);
+  Matrix columns_of(const Map& map, const Axis& down, const Axis& right, bool wraps = false);
   // map += a * b at the pixels of a tile; `fresh`: they hold nothing yet.
   void add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
                    const Matrix& b);
 
+  ScoreSink plain(const OperandMap& out) const;
   ScoreSink plain(const ScoreMap& out) const;
   template <class T>
   PixelMap<const T> pixels(const torch::stable::Tensor& map) const;
@@ -114,7 +118,12 @@ class Pipeline {
   const Taps taps_;
 
  private:
-  Matrix packed(const Map& map, const Axis& down, const Axis& right, char* buffer);
+  void make_logits(const Stages& stages, const ScoreMap& gram, const ScoreSink& logits);
+  template <class T>
+  void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
+  template <class T>
+  void sum_cells(const Scores<T>& weights, bool are_logits, const OperandMap& out);
+  Matrix packed(const Map& map, const Axis& down, const Axis& right, bool wraps, char* buffer);
   std::optional<torch::stable::Tensor> count_valid() const;
 
   torch::stable::Tensor& statistics_;

@@ -51,6 +51,27 @@ Axis pasting(const Axis& pixels) {
   return {pixels.first - before, pixels.count + before, pixels.size};
 }
 
+bool is_whole(const Axis& down, const Axis& right) {
+  return down.count == down.size && right.count == right.size;
+}
+
+// How far beyond its pixels a propagation at once reaches, by its own window and by the patches'.
+constexpr int32_t kReach = 2;
+
+Axis reached(const Axis& axis) {
+  const int32_t first = std::max(axis.first - kReach, -kReach);
+  const int32_t end = std::min(axis.first + axis.count, axis.size) + kReach;
+  return {first, end - first, axis.size};
+}
+
+// The pixels of the Gram matrix behind a wrapped propagation at once.
+Region reached(const Region& own, const Region& weights) {
+  Region r = own;
+  if (!is_whole(own.y, own.x)) r.y = reached(weights.y), r.x = reached(weights.x);
+  if (!is_whole(own.v, own.u)) r.v = reached(weights.v), r.u = reached(weights.u);
+  return r;
+}
+
 template <class Make>
 Region each_axis(const Region& r, Make make) {
   return {make(r.y), make(r.x), make(r.v), make(r.u)};
@@ -99,9 +120,11 @@ Stages largest_stages(const Problem& p, const TileSize& t, bool backward) {
     };
     cut_axis(r.y, p.h), cut_axis(r.x, p.w), cut_axis(r.v, p.hb), cut_axis(r.u, p.wb);
   };
-  for (Region* r :
-       {&s.gram, &s.similarity, &s.rowwise, &s.weights, &s.attention, &s.logit, &s.columnwise, &s.product})
+  for (Region* r : {&s.similarity, &s.rowwise, &s.weights, &s.attention, &s.logit, &s.columnwise, &s.product})
     cut(*r, 0);
+  cut(s.gram, s.propagates_at_once && p.wrap() ? 2 * kReach : 0);
+  if (t.y >= p.h && t.x >= p.w) s.gram.y.count = int32_t(p.h), s.gram.x.count = int32_t(p.w);
+  if (whole_background) s.gram.v.count = int32_t(p.hb), s.gram.u.count = int32_t(p.wb);
   // A line that runs over its end covers one cell more.
   if (p.wrap()) ++s.cell_gradient.y.count, ++s.cell_gradient.v.count;
   s.cells = each_axis(s.own, [](const Axis& a) { return Axis{a.first, a.count + 1, a.size + 1}; });
@@ -118,9 +141,10 @@ std::vector<int64_t> tile_edges(int64_t longest) {
   return edges;
 }
 
-TileSize tile_of(const Problem& p, int64_t foreground_edge, int64_t background_edge) {
-  return {std::min(p.h, foreground_edge), p.wrap() ? p.w : std::min(p.w, foreground_edge),
-          std::min(p.hb, background_edge), p.wrap() ? p.wb : std::min(p.wb, background_edge)};
+TileSize tile_of(const Problem& p, int64_t foreground_edge, int64_t background_edge, bool backward) {
+  const bool whole_lines = p.wrap() && !propagates_at_once(p, backward);
+  return {std::min(p.h, foreground_edge), whole_lines ? p.w : std::min(p.w, foreground_edge),
+          std::min(p.hb, background_edge), whole_lines ? p.wb : std::min(p.wb, background_edge)};
 }
 
 Plan plan_of(const Problem& p, const TileSize& tile, bool backward) {
@@ -140,8 +164,10 @@ double cost(const Problem& p, const Plan& plan, int64_t cache, bool backward) {
   const double passes = plan.whole_background(p) ? 1 : 2;
   const Stages stages = largest_stages(p, t, backward);
   const auto scores = [](const Region& r) { return double(r.rows()) * double(r.columns()); };
-  double flop =
-      passes * (2 * c + 16 * byte) * scores(stages.gram) + (2 * k + 8 * byte) * scores(stages.cells);
+  // Written and read: the Gram matrix, what lies between it and the weights, these and E.
+  const double between = p.before() && !stages.propagates_at_once ? (p.wrap() ? 16 : 8) : 0;
+  double flop = passes * (2 * c + (8 + between) * byte) * scores(stages.gram) +
+                passes * 8 * byte * scores(stages.weights) + (2 * k + 8 * byte) * scores(stages.cells);
   if (backward)
     flop += passes * (2 * k + 12 * byte) * scores(stages.cell_gradient) +
             (4 * c + 24 * byte) * scores(stages.product);
@@ -156,6 +182,11 @@ int64_t Buffers::total() const {
   return bytes;
 }
 
+bool propagates_at_once(const Problem& p, bool backward) {
+  const bool small = p.ksize == 3 && p.fuse_k == 3 && p.stride == 1;
+  return p.before() && small && !(p.wrap() && backward);
+}
+
 Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_background) {
   Stages stages{};
   stages.own = own;
@@ -166,6 +197,11 @@ Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_ba
     stages.weights = own;
   else
     stages.weights = dilated(p, each_axis(own, pasting), p.after() ? p.fuse_radius() : 0);
+  stages.propagates_at_once = propagates_at_once(p, pass == Pass::centres || pass == Pass::backward);
+  if (stages.propagates_at_once && p.wrap()) {
+    stages.gram = reached(own, stages.weights);
+    return stages;
+  }
   stages.rowwise = dilated(p, stages.weights, p.wrap() ? p.fuse_radius() : 0);
   stages.similarity =
       p.wrap() ? crossed(p, stages.rowwise) : dilated(p, stages.weights, p.before() ? p.fuse_radius() : 0);
@@ -177,8 +213,9 @@ Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
   const bool whole_background = tile.v >= p.hb && tile.u >= p.wb;
   const Stages s = largest_stages(p, tile, backward);
   const int64_t gram = score_bytes(s.gram), weights = score_bytes(s.weights), cells = score_bytes(s.cells);
-  const int64_t similarity = p.before() ? score_bytes(s.similarity) : 0;
-  const int64_t rowwise = p.wrap() ? score_bytes(s.rowwise) : 0;
+  const bool one_by_one = p.before() && !s.propagates_at_once;
+  const int64_t similarity = one_by_one ? score_bytes(s.similarity) : 0;
+  const int64_t rowwise = one_by_one && p.wrap() ? score_bytes(s.rowwise) : 0;
   Buffers buffers{};
   if (backward) {
     const bool spare = p.before() || p.after();
@@ -204,7 +241,7 @@ Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
 
 Plan least_plan(const Problem& p, bool backward) {
   const Plan whole = plan_of(p, {p.h, p.w, p.hb, p.wb}, backward);
-  const Plan smallest = plan_of(p, tile_of(p, 1, 1), backward);
+  const Plan smallest = plan_of(p, tile_of(p, 1, 1, backward), backward);
   return whole.bytes <= smallest.bytes ? whole : smallest;
 }
 
@@ -223,7 +260,7 @@ Plan make_plan(const Problem& p, int64_t workspace, int64_t cache, bool backward
   double least = std::numeric_limits<double>::infinity();
   for (int64_t foreground_edge : tile_edges(std::max(p.h, p.w)))
     for (int64_t background_edge : tile_edges(std::max(p.hb, p.wb))) {
-      const Plan plan = plan_of(p, tile_of(p, foreground_edge, background_edge), backward);
+      const Plan plan = plan_of(p, tile_of(p, foreground_edge, background_edge, backward), backward);
       if (plan.bytes > workspace) continue;
       const double total = cost(p, plan, cache, backward);
       if (total < least) {

@@ -2,7 +2,8 @@
 // the background, each with the halo that its filters read.
 //
 // A tile answers for its pixels, and for the cells of the same index; the last tile of a line also for the
-// last cell. Where the propagation wraps, tiles are as wide as the maps and their halo runs over the ends.
+// last cell. Where the propagation wraps, backward and with long windows, tiles are as wide as the maps and
+// their halo runs over the ends.
 #pragma once
 
 #include "../problem.h"
@@ -19,7 +20,14 @@ struct Stages {
   Region own, cells;                                            // what the tile answers for
   Region gram, similarity, rowwise, weights;                    // down to the softmax
   Region cell_gradient, attention, logit, columnwise, product;  // and back
+  // Similarity and rowwise are held by no map: one filter leads from the Gram matrix past a propagation
+  // before the softmax. Where that wraps, `gram` goes on beyond the edges with what `wrapped` finds there,
+  // unless it is the whole of a map.
+  bool propagates_at_once;
 };
+
+// Whether a pass can do so.
+bool propagates_at_once(const Problem& problem, bool backward);
 
 // The largest numbers of pixels along each axis that a tile answers for.
 struct TileSize {

@@ -70,8 +70,8 @@ struct Reduction {
   CA_BOTH int32_t x(int32_t row) const { return region.x.at(row % region.x.count); }
 
   // each(v, u, column) for the columns of a lane; `column` counts within the scores of `map`.
-  template <class Lanes, class Each>
-  CA_BOTH void columns(const ScoreMap& map, const Lanes& lanes, const Each& each) const {
+  template <class T, class Lanes, class Each>
+  CA_BOTH void columns(const Scores<T>& map, const Lanes& lanes, const Each& each) const {
     for (int32_t j = 0; j < region.v.count; ++j) {
       const int32_t v = region.v.at(j), begin = map.column(v, region.u.first);
       for (int32_t i = lanes.index; i < region.u.count; i += Lanes::count)
@@ -80,85 +80,81 @@ struct Reduction {
   }
 };
 
-// Logits to weights exp(L - offset), in place, where the offset must be the row's largest valid logit; sums
-// of former columns follow a larger offset.
-struct RowOffsets {
+// The sums of a row's weights, under the validity of q - d for every tap, and where they hold logits the
+// row's largest as its offset: in one look at the scores, by sums that follow a larger logit down. Sums of
+// former columns do, too.
+template <class T>
+struct RowStatistics {
   static constexpr Shape shape = Shape::rows;
-  ScoreMap scores;
+  Scores<T> scores;
   Reduction reduction;
-  PixelMap<const bool> valid, selected;
-  PixelMap<float> offset;
+  const uint32_t* bits;  // (samples or 1, groups, M); none: a single sum
+  int64_t bits_sample, bits_group;
+  PixelMap<float> offset;  // none: the scores are weights
   TapSums sums;
-  int32_t samples;
+  int32_t samples, groups;
 
   CA_BOTH int32_t rows() const { return reduction.region.rows(); }
 
   template <class Lanes>
   CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
     const int32_t y = reduction.y(row), x = reduction.x(row);
-    float* logits = scores.row(n, y, x);
-    const bool takes_part = !selected || selected.at(n, y, x);
-    const float before = reduction.first ? -INFINITY : offset.at(n, y, x);
-    float largest = before;
-    if (takes_part)
-      reduction.columns(scores, lanes, [&](int32_t v, int32_t u, int32_t column) {
-        if (valid.at(n, v, u)) largest = fmaxf(largest, logits[column]);
-      });
-    largest = lanes.largest(largest);
-    lanes.sync();
-    if (lanes.index == 0) move_offset(n, y, x, before, largest);
-    reduction.columns(scores, lanes, [&](int32_t v, int32_t u, int32_t column) {
-      const bool counts = takes_part && valid.at(n, v, u);
-      logits[column] = counts ? flushed_exp(logits[column] - largest) : 0.0f;
-    });
+    const float before = reduction.first || !offset ? -INFINITY : offset.at(n, y, x);
+    lanes.sync();  // all have read it
+    for (int32_t group = 0; group < groups; ++group) add_group(n, y, x, group, before, lanes);
   }
 
  private:
-  CA_BOTH void move_offset(int32_t n, int32_t y, int32_t x, float before, float now) const {
-    offset.at(n, y, x) = now;
-    if (reduction.first || before == now) return;
-    const double factor = exp(double(before) - double(now));
-    for (int32_t t = 0; t < sums.taps; ++t) sums.at(n, y, x)[t] *= factor;
-  }
-};
+  struct Partial {
+    float largest;
+    float sum[kTapsAtOnce];
 
-// Sums of the weights of a row, under the validity of q - d for every tap.
-struct RowSums {
-  static constexpr Shape shape = Shape::rows;
-  ScoreMap weights;
-  Reduction reduction;
-  const uint32_t* bits;  // (samples or 1, groups, M); none: a single sum
-  int64_t bits_sample, bits_group;
-  TapSums sums;
-  int32_t samples, groups;
-
-  CA_BOTH int32_t rows() const { return reduction.region.rows() * groups; }
+    // exp(value - largest) of a value that may be the largest so far.
+    CA_BOTH float weight(float value) {
+      if (value > largest) {
+        const float factor = flushed_exp(largest - value);
+        CA_UNROLL
+        for (int32_t t = 0; t < kTapsAtOnce; ++t) sum[t] *= factor;
+        largest = value;
+      }
+      return value == -INFINITY ? 0.0f : flushed_exp(value - largest);
+    }
+  };
 
   template <class Lanes>
-  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
-    const int32_t group = row / reduction.region.rows(), p = row % reduction.region.rows();
-    const int32_t y = reduction.y(p), x = reduction.x(p);
-    const float* scores = weights.row(n, y, x);
-    float sum[kTapsAtOnce] = {};
-    if (bits == nullptr) {
-      reduction.columns(weights, lanes, [&](int32_t, int32_t, int32_t column) { sum[0] += scores[column]; });
-    } else {
-      const uint32_t* flags = bits + n * bits_sample + group * bits_group;
-      const int32_t pitch = reduction.region.u.size;
-      reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
-        const uint32_t valid = flags[int64_t(v) * pitch + u];
-        const float weight = scores[column];
-        CA_UNROLL
-        for (int32_t t = 0; t < kTapsAtOnce; ++t) sum[t] += valid >> t & 1 ? weight : 0.0f;
-      });
-    }
+  CA_BOTH void add_group(int32_t n, int32_t y, int32_t x, int32_t group, float before,
+                         const Lanes& lanes) const {
+    const T* row = scores.row(n, y, x);
+    Partial partial = {-INFINITY, {}};
+    const uint32_t* flags = bits + n * bits_sample + group * bits_group;
+    const int32_t pitch = reduction.region.u.size;
+    reduction.columns(scores, lanes, [&](int32_t v, int32_t u, int32_t column) {
+      const float score = load(row + column);
+      const float weight = offset ? partial.weight(score) : score;
+      if (bits == nullptr) {
+        partial.sum[0] += weight;
+        return;
+      }
+      const uint32_t valid = load(flags + int64_t(v) * pitch + u);
+      CA_UNROLL
+      for (int32_t t = 0; t < kTapsAtOnce; ++t) partial.sum[t] += valid >> t & 1 ? weight : 0.0f;
+    });
+    // -inf where no score counts: all sums are 0 and stay so.
+    const float largest = offset ? fmaxf(before, lanes.largest(partial.largest)) : 0.0f;
+    const float factor = offset ? factor_of(partial.largest, largest) : 1.0f;
     double* target = sums.at(n, y, x) + group * kTapsAtOnce;
     const int32_t left = sums.taps - group * kTapsAtOnce;
     CA_UNROLL
     for (int32_t t = 0; t < kTapsAtOnce; ++t) {
-      const float total = lanes.sum(sum[t]);
-      if (lanes.index == 0 && t < left) target[t] = (reduction.first ? 0.0 : target[t]) + total;
+      const float total = lanes.sum(partial.sum[t] * factor);
+      if (lanes.index != 0 || t >= left) continue;
+      target[t] = total + (reduction.first ? 0.0 : target[t] * (offset ? factor_of(before, largest) : 1.0));
     }
+    if (offset && lanes.index == 0) offset.at(n, y, x) = largest;
+  }
+
+  CA_BOTH static float factor_of(float before, float now) {
+    return before == now ? 1.0f : expf(before - now);
   }
 };
 
@@ -252,10 +248,11 @@ struct ShiftedCentreSums {
   }
 };
 
-// The displacement to the heaviest weight of a row so far; a tie goes to the smallest index.
+// The displacement to the largest score of a row so far; a tie goes to the smallest index.
 struct RowOffsetsOfLargest {
   static constexpr Shape shape = Shape::rows;
-  ScoreMap weights;
+  ScoreMap scores;
+  float least;  // of scores this small the weight is 0
   Reduction reduction;
   PixelMap<const float> takes_part;  // 0: the row has no weights
   PixelMap<float> largest;
@@ -267,14 +264,15 @@ struct RowOffsetsOfLargest {
   template <class Lanes>
   CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
     const int32_t y = reduction.y(row), x = reduction.x(row), pitch = reduction.region.u.size;
-    const float* scores = weights.row(n, y, x);
-    float best = 0;
+    const float* row_scores = scores.row(n, y, x);
+    float best = least;
     int32_t index = INT32_MAX;
     if (takes_part.at(n, y, x) != 0)
-      reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
+      reduction.columns(scores, lanes, [&](int32_t v, int32_t u, int32_t column) {
         const int32_t q = v * pitch + u;
-        if (scores[column] > best || (scores[column] == best && best > 0 && q < index)) {
-          best = scores[column];
+        const float score = row_scores[column];
+        if (score > best || (score == best && score > least && q < index)) {
+          best = score;
           index = q;
         }
       });
@@ -282,15 +280,15 @@ struct RowOffsetsOfLargest {
     if (lanes.index != 0) return;
     if (!reduction.first && !improves(n, y, x, pitch, best, index)) return;
     largest.at(n, y, x) = best;
-    down.at(n, y, x) = best > 0 ? index / pitch - y : 0;
-    right.at(n, y, x) = best > 0 ? index % pitch - x : 0;
+    down.at(n, y, x) = best > least ? index / pitch - y : 0;
+    right.at(n, y, x) = best > least ? index % pitch - x : 0;
   }
 
  private:
   CA_BOTH bool improves(int32_t n, int32_t y, int32_t x, int32_t pitch, float best, int32_t index) const {
     const float known = largest.at(n, y, x);
     if (best != known) return best > known;
-    return best > 0 && index < (down.at(n, y, x) + y) * pitch + right.at(n, y, x) + x;
+    return best > least && index < (down.at(n, y, x) + y) * pitch + right.at(n, y, x) + x;
   }
 };
 

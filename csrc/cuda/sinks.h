@@ -28,9 +28,14 @@ struct ScoreWalk {
 
 // Similarities, logits, weights: scale * alpha * beta * sum, and what `kind` makes of it.
 struct ScoreSink {
-  enum class Kind : int32_t { plain, valid_only, weights };
+  enum class Kind : int32_t {
+    plain,
+    valid_only,  // 0 for candidates that are not valid
+    logits,      // -inf for those, and for rows that are not selected: weights of 0
+    weights      // exp(value - offset), with 0 for all of them
+  };
 
-  ScoreMap out;
+  OperandMap out;
   float scale;
   PixelMap<const float> alpha, beta;  // none: 1
   Kind kind;
@@ -38,9 +43,10 @@ struct ScoreSink {
   PixelMap<const float> offset;          // none: 0
 
   struct Walk {
+    const OperandMap& out;
+    int64_t at;
     float scale;
     Kind kind;
-    ScoreWalk score;
     PixelWalk<const float> alpha, beta, offset;
     PixelWalk<const bool> valid, selected;
 
@@ -48,26 +54,30 @@ struct ScoreSink {
       float value = scale * sum;
       if (alpha) value *= *alpha;
       if (beta) value *= *beta;
-      if (kind == Kind::weights) {
-        value = flushed_exp(offset ? value - *offset : value);
-        if (selected && !*selected) value = 0;
-      }
-      if (kind != Kind::plain && !*valid) value = 0;
-      *score = value;
+      if (kind == Kind::weights) value = flushed_exp(offset ? value - *offset : value);
+      out.store(at, takes_part() ? value : kind == Kind::logits ? -INFINITY : 0.0f);
     }
     CA_BOTH void next() {
-      score.next();
+      at += out.down;
       alpha.next();
       beta.next();
       offset.next();
       valid.next();
       selected.next();
     }
+
+   private:
+    CA_BOTH bool takes_part() const {
+      if (kind == Kind::plain) return true;
+      if (kind != Kind::valid_only && selected && !*selected) return false;
+      return *valid;
+    }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {scale,
+    return {out,
+            out.index(n, y, x, v, u),
+            scale,
             kind,
-            {out, n, y, x, v, u},
             {alpha, n, y, x},
             {beta, n, v, u},
             {offset, n, y, x},
@@ -185,9 +195,7 @@ struct OperandSink {
     CA_BOTH void next() { at += out.down; }
   };
   CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    const Region& r = out.region;
-    const int32_t row = r.y.slot(y) * r.x.count + x - r.x.first;
-    return {out, out.index(n, row, r.v.slot(v) * r.u.count + u - r.u.first)};
+    return {out, out.index(n, y, x, v, u)};
   }
 };
 

@@ -13,31 +13,44 @@ void Pipeline::sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSin
   executor_.run(WrappedSum{source, sink, region, samples_, int32_t(problem_.fuse_radius()), top_down});
 }
 
-ScoreMap Pipeline::make_weights(const Stages& stages, bool statistics_are_known) {
-  const Problem& p = problem_;
-  const ScoreMap gram = scores(uses_.gram, stages.gram), weights = scores(uses_.weights, stages.weights);
+OperandMap Pipeline::make_weights(const Stages& stages, bool statistics_are_known, Storage storage) {
+  const ScoreMap gram = scores(uses_.gram, stages.gram);
+  const bool wraps = stages.propagates_at_once && problem_.wrap();
   multiply(executor_, samples_, matrix(gram),
-           rows_of(map_of(inputs_.foreground), stages.gram.y, stages.gram.x),
-           columns_of(map_of(inputs_.background), stages.gram.v, stages.gram.u).transposed());
+           rows_of(map_of(inputs_.foreground), stages.gram.y, stages.gram.x, wraps),
+           columns_of(map_of(inputs_.background), stages.gram.v, stages.gram.u, wraps).transposed());
+  const bool are_logits = leaves_logits(statistics_are_known);
+  ScoreSink sink = plain(operand(uses_.weights, stages.weights, are_logits ? Storage::float32 : storage));
+  sink.scale = problem_.softmax_scale;
+  sink.valid = pixels<bool>(inputs_.valid);
+  sink.selected = pixels<bool>(inputs_.selected);
+  sink.kind = are_logits ? ScoreSink::Kind::logits : ScoreSink::Kind::weights;
+  if (!bounded_) sink.offset = reading(statistic(0));
+  make_logits(stages, gram, sink);
+  return sink.out;
+}
 
-  ScoreSink logits = plain(weights);
-  logits.scale = p.softmax_scale;
-  logits.valid = pixels<bool>(inputs_.valid);
-  logits.selected = pixels<bool>(inputs_.selected);
-  if (bounded_ || statistics_are_known) logits.kind = ScoreSink::Kind::weights;
-  if (!bounded_) logits.offset = reading(statistic(0));
-  ScoreSink similarities = p.before() ? plain(scores(uses_.similarity, stages.similarity)) : logits;
-  similarities.alpha = pixels<float>(inputs_.alpha);
-  similarities.beta = pixels<float>(inputs_.beta);
-  sum_diagonals(p.ksize, 1, Plain{gram}, similarities, p.before() ? stages.similarity : stages.weights);
-  if (p.wrap()) {
-    const ScoreMap rowwise = scores(uses_.rowwise, stages.rowwise);
-    sum_wrapped(false, similarities.out, plain(rowwise), stages.rowwise);
-    sum_wrapped(true, rowwise, logits, stages.weights);
-  } else if (p.before()) {
-    sum_diagonals(p.fuse_k, p.stride, Plain{similarities.out}, logits, stages.weights);
+void Pipeline::make_logits(const Stages& stages, const ScoreMap& gram, const ScoreSink& logits) {
+  const Problem& p = problem_;
+  const PixelMap<const float> alpha = pixels<float>(inputs_.alpha), beta = pixels<float>(inputs_.beta);
+  if (stages.propagates_at_once) {
+    if (p.wrap())
+      executor_.run(PropagatedSimilarity<true>{gram, alpha, beta, logits, stages.weights, samples_});
+    else
+      executor_.run(PropagatedSimilarity<false>{gram, alpha, beta, logits, stages.weights, samples_});
+    return;
   }
-  return weights;
+  ScoreSink similarities = logits;
+  if (p.before()) similarities = plain(scores(uses_.similarity, stages.similarity));
+  similarities.alpha = alpha;
+  similarities.beta = beta;
+  sum_diagonals(p.ksize, 1, Plain{gram}, similarities, p.before() ? stages.similarity : stages.weights);
+  if (!p.before()) return;
+  const ScoreMap source = similarities.out.as<float>();
+  if (!p.wrap()) return sum_diagonals(p.fuse_k, p.stride, Plain{source}, logits, stages.weights);
+  const ScoreMap rowwise = scores(uses_.rowwise, stages.rowwise);
+  sum_wrapped(false, source, plain(rowwise), stages.rowwise);
+  sum_wrapped(true, rowwise, logits, stages.weights);
 }
 
 Pipeline::Shifted Pipeline::shifted_validity(int sign) {
@@ -53,15 +66,21 @@ Pipeline::Shifted Pipeline::shifted_validity(int sign) {
   return {static_cast<const uint32_t*>(bits_->const_data_ptr()), valid.sample == 0 ? 0 : items, group};
 }
 
-void Pipeline::collect_statistics(const ScoreMap& weights, const Stages& stages, bool first) {
+void Pipeline::collect_statistics(const OperandMap& weights, const Stages& stages, bool first) {
   // Rows with their halo where they are summed tile by tile; the columns that the tile answers for.
   const Reduction reduction{{stages.weights.y, stages.weights.x, stages.own.v, stages.own.u}, first};
-  if (!bounded_)
-    executor_.run(RowOffsets{weights, reduction, pixels<bool>(inputs_.valid), pixels<bool>(inputs_.selected),
-                             statistic(0), tap_sums(sums_), samples_});
+  if (weights.storage == Storage::float32)
+    collect_statistics(weights.as<float>(), reduction);
+  else
+    collect_statistics(weights.as<Bfloat16>(), reduction);
+}
+
+template <class T>
+void Pipeline::collect_statistics(const Scores<T>& weights, const Reduction& reduction) {
   const Shifted shifted = problem_.after() ? shifted_validity(-1) : Shifted{};
-  executor_.run(RowSums{weights, reduction, shifted.bits, shifted.sample, shifted.group, tap_sums(sums_),
-                        samples_, taps_.groups()});
+  executor_.run(RowStatistics<T>{weights, reduction, shifted.bits, shifted.sample, shifted.group,
+                                 bounded_ ? PixelMap<float>{} : statistic(0), tap_sums(sums_), samples_,
+                                 taps_.groups()});
 }
 
 void Pipeline::finish_statistics(const Region& rows, const Region& totals) {
@@ -73,19 +92,28 @@ void Pipeline::finish_statistics(const Region& rows, const Region& totals) {
                                  problem_.candidates(), bounded_, problem_.after(), samples_, rows.rows()});
 }
 
-OperandMap Pipeline::sum_cells(const ScoreMap& weights, const Region& cells, int buffer) {
+OperandMap Pipeline::sum_cells(const OperandMap& weights, bool are_logits, const Region& cells, int buffer) {
   const OperandMap out = operand(buffer, cells, storage_of(inputs_.value.scalar_type()));
-  const PixelMap<const float> total = problem_.after() ? reading(statistic(2)) : PixelMap<const float>{};
-  const FinalWeights source{weights, reading(statistic(1)), total, pixels<bool>(inputs_.valid)};
+  if (weights.storage == Storage::float32)
+    sum_cells(weights.as<float>(), are_logits, out);
+  else
+    sum_cells(weights.as<Bfloat16>(), are_logits, out);
+  return out;
+}
+
+template <class T>
+void Pipeline::sum_cells(const Scores<T>& weights, bool are_logits, const OperandMap& out) {
+  const PixelMap<const float> none{};
+  const FinalWeights<T> source{weights, are_logits ? reading(statistic(0)) : none, reading(statistic(1)),
+                               problem_.after() ? reading(statistic(2)) : none, pixels<bool>(inputs_.valid)};
   const int64_t k = problem_.after() ? problem_.fuse_k : 1;
   if (k == 1)
-    executor_.run(CellSum<1>{source, out, cells, samples_});
+    executor_.run(CellSum<1, T>{source, out, out.region, samples_});
   else if (k == 3 && problem_.stride == 1)
-    executor_.run(CellSum<3>{source, out, cells, samples_});
+    executor_.run(CellSum<3, T>{source, out, out.region, samples_});
   else
-    executor_.run(
-        CellSumAny{source, out, cells, samples_, int32_t(problem_.fuse_radius()), int32_t(problem_.stride)});
-  return out;
+    executor_.run(CellSumAny<T>{source, out, out.region, samples_, int32_t(problem_.fuse_radius()),
+                                int32_t(problem_.stride)});
 }
 
 }  // namespace gpu
