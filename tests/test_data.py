@@ -16,7 +16,7 @@ from contextual_attention.models.data import (
     random_crop,
     sample_generator,
 )
-from contextual_attention.models.losses import discount_weights
+from contextual_attention.models.discount import discount_weights
 from contextual_attention.models.masks import random_boxes
 from contextual_attention.models.sources import PictureFiles, ProceduralPictures
 

@@ -10,7 +10,7 @@ import contextual_attention
 
 _CORE = ("backends", "functional", "modules", "options", "visualize")
 _NETWORKS = ("models.critics", "models.generator", "models.losses")
-_TRAINING = ("models.dead_leaves", "models.evaluate", "models.masks", "models.settings")
+_TRAINING = ("models.dead_leaves", "models.discount", "models.evaluate", "models.masks", "models.settings")
 _FILLERS = ("models.exemplar", "models.inpaint", "models.patchmatch")
 
 
