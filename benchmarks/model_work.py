@@ -18,11 +18,11 @@ from results import spread
 from textbook import textbook
 from torch import Tensor, nn
 
-from contextual_attention.models.config import CriticConfig, DataConfig, MaskConfig, TrainConfig
-from contextual_attention.models.data import Sample
-from contextual_attention.models.discount import discount_weights
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.updates import (
+from contextual_attention.models.data.discount import discount_weights
+from contextual_attention.models.data.samples import Sample
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.training.config import CriticConfig, DataConfig, MaskConfig, TrainConfig
+from contextual_attention.models.training.updates import (
     Critics,
     critic_weights,
     frozen,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from contextual_attention.models.discount import discount_weights
+from contextual_attention.models.data.discount import discount_weights
 
 
 def test_weights_of_a_box_by_hand():

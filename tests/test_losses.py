@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from contextual_attention.models import losses
-from contextual_attention.models.critics import Critic
+from contextual_attention.models.network.critics import Critic
+from contextual_attention.models.training import losses
 
 
 def test_wasserstein_losses():

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..photos import PhotoError
+from ...photos import PhotoError
 from .discount import discount_weights
 from .masks import Masks, Size
 from .sources import Source

@@ -123,9 +123,9 @@ def clip_weights(critic: nn.Module, limit: float) -> None:
 def discounted_l1(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Mean over the samples of sum w |output - target| / (number of pixels and channels where w is not 0).
 
-    arXiv:1801.07892, section 3.3. With `discount_weights` (discount.py) times the mask it is the published
-    code's loss of the hole; with the mask turned round, its loss of the known pixels. Every sample counts
-    alike, whatever the size of its hole, so that the mean over processes is that over their batches.
+    arXiv:1801.07892, section 3.3. With `discount_weights` (data/discount.py) times the mask it is the
+    published code's loss of the hole; with the mask turned round, its loss of the known pixels. Every sample
+    counts alike, whatever the size of its hole, so that the mean over processes is that over their batches.
 
     Args:
         output, target: (B, C, H, W), floating.

@@ -1,6 +1,7 @@
 """How much each pixel of a hole counts: less, the farther it is from what is known.
 
-Apart from the loss that takes them (losses.py), because they are made on the CPU, where the masks are.
+These weights are made on the CPU, where the masks are, and so apart from the loss that takes them
+(training/losses.py).
 
 Shape legend: B samples; H, W the image.
 """
