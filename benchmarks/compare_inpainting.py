@@ -19,7 +19,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from contextual_attention.models import inpaint
-from contextual_attention.models.bundled import bundled_photographs
+from contextual_attention.models.data.bundled import bundled_photographs
 
 CROP, HOLE, MARGIN = 256, 48, 24
 TRUTH = "the photograph"
@@ -229,8 +229,9 @@ The goals of `exemplar`:
 {goals}
 
 How the copies are joined decides about the seam. Pasted as they are, they show a border: the seam measures
-1.2 to 2.1. The levels of the copies are therefore adapted by screened Poisson blending (models/blend.py),
-which also raises the PSNR, by 0.2 to 0.5 dB, and costs at most 0.1 of the gradient.
+1.2 to 2.1. The levels of the copies are therefore adapted by screened Poisson blending
+(models/filling/blend.py), which also raises the PSNR, by 0.2 to 0.5 dB, and costs at most 0.1 of the
+gradient.
 
 {table}"""
 

@@ -29,20 +29,20 @@ from lightning_fabric import Fabric
 from matplotlib import pyplot
 
 from contextual_attention.files import replace_file
-from contextual_attention.models.config import PRESETS, TrainConfig
-from contextual_attention.models.data import Samples
-from contextual_attention.models.evaluate import METHODS, Scores, evaluate
-from contextual_attention.models.feed import mask_drawer
-from contextual_attention.models.gallery import Gallery
-from contextual_attention.models.settings import change
-from contextual_attention.models.sources import (
+from contextual_attention.models.data.samples import Samples
+from contextual_attention.models.data.sources import (
     Cached,
     PictureFiles,
     ProceduralPictures,
     Source,
     find_pictures,
 )
-from contextual_attention.models.trainer import Trainer
+from contextual_attention.models.evaluation.evaluate import METHODS, Scores, evaluate
+from contextual_attention.models.training.config import PRESETS, TrainConfig
+from contextual_attention.models.training.feed import mask_drawer
+from contextual_attention.models.training.gallery import Gallery
+from contextual_attention.models.training.settings import change
+from contextual_attention.models.training.trainer import Trainer
 from contextual_attention.photos import read_photo, to_uint8, write_photos
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "images" / "training.png"

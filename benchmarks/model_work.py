@@ -18,11 +18,11 @@ from results import spread
 from textbook import textbook
 from torch import Tensor, nn
 
-from contextual_attention.models import losses
-from contextual_attention.models.config import CriticConfig, DataConfig, MaskConfig, TrainConfig
-from contextual_attention.models.data import Sample
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.updates import (
+from contextual_attention.models.data.discount import discount_weights
+from contextual_attention.models.data.samples import Sample
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.training.config import CriticConfig, DataConfig, MaskConfig, TrainConfig
+from contextual_attention.models.training.updates import (
     Critics,
     critic_weights,
     frozen,
@@ -216,7 +216,7 @@ def _sample(image: Tensor, mask: Tensor, gamma: float) -> Sample:
     batch, side = len(image), image.shape[-1]
     box = torch.tensor([side // 4, side // 4, side // 2, side // 2], device=image.device).repeat(batch, 1)
     blend = torch.linspace(0.2, 0.8, batch, device=image.device)
-    return Sample(image, mask != 0, losses.discount_weights(mask, gamma), box, blend, ())
+    return Sample(image, mask != 0, discount_weights(mask, gamma), box, blend, ())
 
 
 # Measuring

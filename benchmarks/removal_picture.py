@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from contextual_attention.models import inpaint
-from contextual_attention.models.bundled import bundled_photographs
+from contextual_attention.models.data.bundled import bundled_photographs
 
 PHOTO = bundled_photographs()["rocket"]
 # Around the rocket, some pixels beyond its edges.

@@ -28,8 +28,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from contextual_attention.models import page
-from contextual_attention.models.bundled import bundled_photographs
+from contextual_attention.models.data.bundled import bundled_photographs
+from contextual_attention.models.filling import page
 
 _FLAGS = (
     "--headless",

@@ -10,9 +10,9 @@ import time
 
 import torch
 
-from contextual_attention.models.config import PRESETS
-from contextual_attention.models.run_log import read_losses
-from contextual_attention.models.settings import change
+from contextual_attention.models.training.config import PRESETS
+from contextual_attention.models.training.run_log import read_losses
+from contextual_attention.models.training.settings import change
 
 SETTINGS = {
     "data.size": "24", "data.pictures": "10", "masks.box": "12", "masks.shrink": "6", "generator.cnum": "2",
@@ -64,7 +64,7 @@ def forkserver():
     Not "fork": torch's threads of this process would be missing in the other, which may wait for them.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["contextual_attention.models.trainer"])
+    context.set_forkserver_preload(["contextual_attention.models.training.trainer"])
     return context
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from contextual_attention.models.blend import blend_copies, copy_pixels
+from contextual_attention.models.filling.blend import blend_copies, copy_pixels
 
 SCREENING = 0.01
 

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from contextual_attention import photos
-from contextual_attention.models.bundled import bundled_photographs
+from contextual_attention.models.data.bundled import bundled_photographs
 
 
 def test_every_photograph_can_be_read():

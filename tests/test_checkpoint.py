@@ -8,7 +8,7 @@ import pytest
 import torch
 from runs import forkserver
 
-from contextual_attention.models.checkpoint import CheckpointError, Checkpoints, load_checkpoint
+from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
 
 
 def test_keeps_the_newest(tmp_path):

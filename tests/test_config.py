@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from contextual_attention.models import config
-from contextual_attention.models.config import PRESETS
-from contextual_attention.models.settings import change, to_dict
+from contextual_attention.models.training import config
+from contextual_attention.models.training.config import PRESETS
+from contextual_attention.models.training.settings import change, to_dict
 
 
 def test_the_paper_and_the_published_code_differ_where_they_do():

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from contextual_attention.cli import main
-from contextual_attention.models.convert import ConversionError, convert
-from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.network.convert import ConversionError, convert
+from contextual_attention.models.network.generator import InpaintGenerator
 
 CONFIGS = {
     "yu2018": {"padding": "same", "attention": "yu2018", "attention_activation": "relu"},

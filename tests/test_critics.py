@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contextual_attention.models.critics import LOCAL, WHOLE, Critic
+from contextual_attention.models.network.critics import LOCAL, WHOLE, Critic
 
 
 def test_parameters_of_the_papers_critics():

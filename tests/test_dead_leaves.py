@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 
-from contextual_attention.models.dead_leaves import _radius as radius
-from contextual_attention.models.dead_leaves import dead_leaves
+from contextual_attention.models.data.dead_leaves import _radius as radius
+from contextual_attention.models.data.dead_leaves import dead_leaves
 
 
 def picture(seed, size=(64, 80)):

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from contextual_attention.cli import main
-from contextual_attention.models import inpaint, page
-from contextual_attention.models.bundled import bundled_photographs
-from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models import inpaint
+from contextual_attention.models.data.bundled import bundled_photographs
+from contextual_attention.models.filling import page
+from contextual_attention.models.network.generator import InpaintGenerator
 
 WIDTH, HEIGHT = 96, 64
 DESK = page.Desk()

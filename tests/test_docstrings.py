@@ -9,12 +9,19 @@ import torch
 import contextual_attention
 
 _CORE = ("backends", "functional", "modules", "options", "visualize")
-_NETWORKS = ("models.critics", "models.generator", "models.losses")
-_TRAINING = ("models.dead_leaves", "models.evaluate", "models.masks", "models.settings")
-_FILLERS = ("models.exemplar", "models.inpaint", "models.patchmatch")
+_MODELS = {
+    "network": ("critics", "generator"),
+    "data": ("dead_leaves", "discount", "masks"),
+    "training": ("losses", "settings"),
+    "filling": ("exemplar", "inpaint", "patchmatch"),
+    "evaluation": ("evaluate",),
+}
 
 
-@pytest.mark.parametrize("module", [*_CORE, *_NETWORKS, *_TRAINING, *_FILLERS])
+@pytest.mark.parametrize(
+    "module",
+    [*_CORE, *(f"models.{folder}.{name}" for folder, names in _MODELS.items() for name in names)],
+)
 def test_examples_run(module):
     names = {name: getattr(contextual_attention, name) for name in contextual_attention.__all__}
     loaded = importlib.import_module(f"contextual_attention.{module}")

@@ -7,12 +7,12 @@ import torch
 from lightning_fabric import Fabric
 from runs import forkserver
 
-from contextual_attention.models.config import PRESETS
-from contextual_attention.models.estimate import describe, estimate
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.settings import change
-from contextual_attention.models.trainer import Trainer
-from contextual_attention.models.updates import Critics
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.training.config import PRESETS
+from contextual_attention.models.training.estimate import describe, estimate
+from contextual_attention.models.training.settings import change
+from contextual_attention.models.training.trainer import Trainer
+from contextual_attention.models.training.updates import Critics
 
 
 def test_parameters_of_the_paper():

@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from contextual_attention.models.data import Samples
-from contextual_attention.models.evaluate import (
+from contextual_attention.models.data.masks import random_boxes
+from contextual_attention.models.data.samples import Samples
+from contextual_attention.models.data.sources import PictureFiles, ProceduralPictures
+from contextual_attention.models.evaluation.evaluate import (
     METHODS,
     Scores,
     evaluate,
@@ -20,10 +22,8 @@ from contextual_attention.models.evaluate import (
     to_json,
     to_markdown,
 )
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.masks import random_boxes
-from contextual_attention.models.metrics import DEFINITIONS, picture_metrics
-from contextual_attention.models.sources import PictureFiles, ProceduralPictures
+from contextual_attention.models.evaluation.metrics import DEFINITIONS, picture_metrics
+from contextual_attention.models.network.generator import InpaintGenerator
 
 
 def draw_box(batch, size, generator):

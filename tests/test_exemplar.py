@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from contextual_attention.models.exemplar import ExemplarOptions, fill_exemplar
+from contextual_attention.models.filling.exemplar import ExemplarOptions, fill_exemplar
 
 # Full search over nothing: every scale but the coarsest goes by tiles.
 TILES = ExemplarOptions(full_search=0)

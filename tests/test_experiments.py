@@ -11,9 +11,10 @@ from PIL import Image
 
 from contextual_attention import photos
 from contextual_attention.cli import main
-from contextual_attention.models import artifacts, experiments, inpaint
-from contextual_attention.models.bundled import bundled_photographs
-from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models import inpaint
+from contextual_attention.models.data.bundled import bundled_photographs
+from contextual_attention.models.evaluation import artifacts, experiments
+from contextual_attention.models.network.generator import InpaintGenerator
 
 BRICK = bundled_photographs()["brick"]
 FILL = functools.partial(inpaint, return_offsets=True)

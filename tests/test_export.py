@@ -5,9 +5,9 @@ import onnxruntime
 import pytest
 import torch
 
-from contextual_attention.models.export import export_onnx
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.layers import Conv, ConvLayer, stack
+from contextual_attention.models.network.export import export_onnx
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.layers import Conv, ConvLayer, stack
 
 
 def problem(batch, height, width):

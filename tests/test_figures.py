@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from contextual_attention.models import figures
-from contextual_attention.models.figures import Panel, draw, to_jpeg
+from contextual_attention.models.evaluation import figures
+from contextual_attention.models.evaluation.figures import Panel, draw, to_jpeg
 
 
 def test_pictures_stand_side_by_side_under_each_other():

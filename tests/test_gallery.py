@@ -2,11 +2,11 @@
 
 import torch
 
-from contextual_attention.models.data import Place, Samples, collate
-from contextual_attention.models.gallery import Gallery
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.masks import random_boxes
-from contextual_attention.models.sources import ProceduralPictures
+from contextual_attention.models.data.masks import random_boxes
+from contextual_attention.models.data.samples import Place, Samples, collate
+from contextual_attention.models.data.sources import ProceduralPictures
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.training.gallery import Gallery
 from contextual_attention.photos import to_uint8
 from contextual_attention.visualize import offsets_to_image
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from contextual_attention.models.generator import GeneratorConfig, InpaintGenerator
+from contextual_attention.models.network.generator import GeneratorConfig, InpaintGenerator
 from contextual_attention.options import PRESETS
 
 # Kernel, stride (s), dilation (d), doubling (up) : channels, as in the authors' code.

@@ -9,7 +9,7 @@ from PIL import Image
 from striped import HEIGHT, MISSING, WIDTH, assert_restored, damaged, stripes
 
 from contextual_attention.models import inpaint
-from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.network.generator import InpaintGenerator
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -62,7 +62,7 @@ def test_pillow_images_keep_mode_and_size(mode):
 
 
 def test_methods_join_the_evaluation():
-    from contextual_attention.models.evaluate import METHODS
+    from contextual_attention.models.evaluation.evaluate import METHODS
 
     image = torch.from_numpy(stripes()).permute(2, 0, 1)[None] / 127.5 - 1
     mask = torch.from_numpy(MISSING)[None, None]

@@ -24,7 +24,7 @@ from striped import (
 
 from contextual_attention import photos
 from contextual_attention.models import inpaint
-from contextual_attention.models.generator import InpaintGenerator
+from contextual_attention.models.network.generator import InpaintGenerator
 
 ORIENTATION = 0x0112
 ARTIST = 0x013B

@@ -12,8 +12,8 @@ from lightning_fabric import Fabric
 from runs import SETTINGS, assert_equal, command, end, forkserver, losses, start, tiny, wait_for
 
 from contextual_attention.cli import main
-from contextual_attention.models.checkpoint import load_checkpoint
-from contextual_attention.models.trainer import Trainer
+from contextual_attention.models.training.checkpoint import load_checkpoint
+from contextual_attention.models.training.trainer import Trainer
 
 PROCESSES = 2
 

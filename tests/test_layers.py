@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from contextual_attention.models.layers import PADDINGS, Conv, ConvLayer, mirror_pad, same_pad, stack
+from contextual_attention.models.network.layers import PADDINGS, Conv, ConvLayer, mirror_pad, same_pad, stack
 
 
 def random(*shape: int) -> torch.Tensor:

@@ -5,12 +5,12 @@ import torch
 from lightning_fabric import Fabric
 from runs import tiny
 
-from contextual_attention.models.data import Samples
-from contextual_attention.models.dead_leaves import dead_leaves
-from contextual_attention.models.evaluate import evaluate
-from contextual_attention.models.feed import mask_drawer
-from contextual_attention.models.sources import PictureFiles, find_pictures
-from contextual_attention.models.trainer import Trainer
+from contextual_attention.models.data.dead_leaves import dead_leaves
+from contextual_attention.models.data.samples import Samples
+from contextual_attention.models.data.sources import PictureFiles, find_pictures
+from contextual_attention.models.evaluation.evaluate import evaluate
+from contextual_attention.models.training.feed import mask_drawer
+from contextual_attention.models.training.trainer import Trainer
 from contextual_attention.photos import to_uint8, write_photos
 
 SIDE, HOLE, STEPS = 32, 12, 40

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from contextual_attention.models.config import PRESETS
-from contextual_attention.models.settings import change
-from contextual_attention.models.sources import ProceduralPictures
+from contextual_attention.models.data.sources import ProceduralPictures
+from contextual_attention.models.training.config import PRESETS
+from contextual_attention.models.training.settings import change
 
 TINY = {
     "data.size": "24", "data.pictures": "4", "masks.box": "12", "generator.cnum": "2", "optimiser.batch": "2",

@@ -8,9 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from contextual_attention.models.masks import MaskFolder, bounding_boxes, crop_boxes, free_form, random_boxes
-from contextual_attention.models.masks import _near_line as near_line
-from contextual_attention.models.masks import _stroke as stroke
+from contextual_attention.models.data.masks import (
+    MaskFolder,
+    bounding_boxes,
+    crop_boxes,
+    free_form,
+    random_boxes,
+)
+from contextual_attention.models.data.masks import _near_line as near_line
+from contextual_attention.models.data.masks import _stroke as stroke
 
 
 def seeded(seed=0):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from contextual_attention.models.metrics import DEFINITIONS, picture_metrics
+from contextual_attention.models.evaluation.metrics import DEFINITIONS, picture_metrics
 
 
 @pytest.fixture

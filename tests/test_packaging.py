@@ -94,11 +94,12 @@ class TestImports:
         found = outside("import importlib.util; print(importlib.util.find_spec('models'))")
         assert found == "None"
 
-    def test_importing_the_layer_imports_nothing_heavier_than_torch(self, outside):
+    @pytest.mark.parametrize("package", ["contextual_attention", "contextual_attention.models"])
+    def test_importing_imports_nothing_heavier_than_torch(self, outside, package):
         imported = outside(
             "import sys, torch\n"
             "before = set(sys.modules)\n"
-            "import contextual_attention\n"
+            f"import {package}\n"
             "added = {name.partition('.')[0] for name in sys.modules.keys() - before}\n"
             "print(*sorted(added - set(sys.stdlib_module_names)))"
         )

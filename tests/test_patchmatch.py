@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from contextual_attention.models.patchmatch import (
+from contextual_attention.models.filling.patchmatch import (
     NearestNeighbours,
     PatchMatchOptions,
     fill_patchmatch,
     valid_centres,
 )
-from contextual_attention.models.pyramid import finest_level
+from contextual_attention.models.filling.pyramid import finest_level
 
 RADIUS = 2
 

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.pretrained import generator_folder, load_generator
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.pretrained import generator_folder, load_generator
 
 
 @pytest.fixture

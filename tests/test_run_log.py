@@ -5,7 +5,7 @@ import json
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from contextual_attention.models.run_log import RunLog, read_losses
+from contextual_attention.models.training.run_log import RunLog, read_losses
 
 
 def write(folder, start, steps):

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from contextual_attention.models.config import PRESETS, TrainConfig
-from contextual_attention.models.settings import change, from_dict, to_dict
+from contextual_attention.models.training.config import PRESETS, TrainConfig
+from contextual_attention.models.training.settings import change, from_dict, to_dict
 
 
 @pytest.mark.parametrize("preset", PRESETS)

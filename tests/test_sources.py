@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from contextual_attention.models.dead_leaves import dead_leaves
-from contextual_attention.models.sources import Cached, find_pictures, open_source
+from contextual_attention.models.data.dead_leaves import dead_leaves
+from contextual_attention.models.data.sources import Cached, find_pictures, open_source
 from contextual_attention.photos import PhotoError, read_photo
 
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from contextual_attention.models.stopping import StopRequest
+from contextual_attention.models.training.stopping import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,6 @@
 """Means and Markdown of the experiments' rows, by hand."""
 
-from contextual_attention.models.tables import means, to_markdown
+from contextual_attention.models.evaluation.tables import means, to_markdown
 
 ROWS = [
     {"photo": "a", "side": 8, "PSNR": 30.0, "share": None},

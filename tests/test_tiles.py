@@ -3,8 +3,8 @@
 import torch
 
 from contextual_attention import contextual_attention
-from contextual_attention.models.descriptors import PATCHES, describe, unusable
-from contextual_attention.models.tiles import Guide, attend_by_tiles
+from contextual_attention.models.filling.descriptors import PATCHES, describe, unusable
+from contextual_attention.models.filling.tiles import Guide, attend_by_tiles
 
 LAYER = {"rate": 1, "ksize": 3, "fuse_k": 5, "softmax_scale": 50.0, "return_offsets": True}
 

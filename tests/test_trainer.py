@@ -10,21 +10,21 @@ import torch
 from lightning_fabric import Fabric
 from runs import SETTINGS, assert_equal, command, end, losses, start, tiny, wait_for
 
-from contextual_attention.models import trainer as trainer_module
-from contextual_attention.models import updates
-from contextual_attention.models.checkpoint import load_checkpoint
-from contextual_attention.models.data import Stream, collate
-from contextual_attention.models.evaluate import model_method
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.losses import (
+from contextual_attention.models.data.samples import Stream, collate
+from contextual_attention.models.evaluation.evaluate import model_method
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.training import trainer as trainer_module
+from contextual_attention.models.training import updates
+from contextual_attention.models.training.checkpoint import load_checkpoint
+from contextual_attention.models.training.losses import (
     discounted_l1,
     gradient_penalty,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
-from contextual_attention.models.run_log import read_losses
-from contextual_attention.models.trainer import NotFinite, Trainer
-from contextual_attention.models.updates import Critics
+from contextual_attention.models.training.run_log import read_losses
+from contextual_attention.models.training.trainer import NotFinite, Trainer
+from contextual_attention.models.training.updates import Critics
 
 
 def make_trainer(out, resume=False, **changes):

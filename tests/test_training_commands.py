@@ -12,9 +12,9 @@ from PIL import Image
 from contextual_attention.cli import main
 from contextual_attention.commands.errors import CommandError
 from contextual_attention.commands.needs import need
-from contextual_attention.models.generator import InpaintGenerator
-from contextual_attention.models.run_log import read_losses
-from contextual_attention.models.trainer import Trainer
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.training.run_log import read_losses
+from contextual_attention.models.training.trainer import Trainer
 
 TINY = [
     f"--set={setting}"
@@ -152,7 +152,7 @@ def test_what_a_dry_run_refuses(folder, capsys, monkeypatch):
     def refuse(*_):
         raise ValueError("critics: too large")
 
-    monkeypatch.setattr("contextual_attention.models.estimate.describe", refuse)
+    monkeypatch.setattr("contextual_attention.models.training.estimate.describe", refuse)
     assert train("--out", "run", "--dry-run") == 2
     assert refused(capsys).endswith("error: critics: too large")
 
@@ -261,7 +261,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", fail)
     package = "lightning_fabric"
     with pytest.raises(CommandError, match=r'lightning_fabric: pip install "contextual_attention\[train\]"'):
-        need("models.trainer", "train")
-    package = "contextual_attention.models.trainer"  # a mistake of ours, not of the user
+        need("models.training.trainer", "train")
+    package = "contextual_attention.models.training.trainer"  # a mistake of ours, not of the user
     with pytest.raises(ModuleNotFoundError):
-        need("models.trainer", "train")
+        need("models.training.trainer", "train")

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from contextual_attention.models.config import PRESETS, LossConfig
-from contextual_attention.models.data import Sample
-from contextual_attention.models.generator import Inpainted
-from contextual_attention.models.settings import change
-from contextual_attention.models.updates import (
+from contextual_attention.models.data.samples import Sample
+from contextual_attention.models.network.generator import Inpainted
+from contextual_attention.models.training.config import PRESETS, LossConfig
+from contextual_attention.models.training.settings import change
+from contextual_attention.models.training.updates import (
     Critics,
     critic_weights,
     first_not_finite,

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Decode every picture and say what was found."""
-    sources = need("models.sources", "train")
+    sources = need("models.data.sources", "train")
     try:
         source = sources.open_source(given.data, given.size)
     except ValueError as error:

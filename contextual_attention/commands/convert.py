@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Read, recognise and convert a checkpoint, and write it whole or not at all."""
-    convert = need("models.convert", "models")
+    convert = need("models.network.convert", "models")
     if given.output.exists():
         raise CommandError(f"{given.output}: exists; remove it, or name another folder")
     if not given.output.absolute().parent.is_dir():

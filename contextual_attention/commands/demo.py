@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Serve the page until the process is stopped."""
-    page = need("models.page", "web")
-    examples = need("models.bundled", "web").bundled_photographs()
+    page = need("models.filling.page", "web")
+    examples = need("models.data.bundled", "web").bundled_photographs()
     desk = page.Desk(read_model(given.model), given.device, given.max_pixels)
     try:
         page.serve(page.build(desk, examples.values()), given.host, given.port)

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Measure, print the table, and write it."""
-    evaluation = need("models.evaluate", "train")
+    evaluation = need("models.evaluation.evaluate", "train")
     for path in given.output:
         if path.suffix not in evaluation.WRITERS:
             raise CommandError(f"--output {path}: expected one of {', '.join(evaluation.WRITERS)}")
@@ -83,7 +83,7 @@ def _methods(given: argparse.Namespace, evaluation: Any) -> dict[str, Any]:
 
 def _samples(given: argparse.Namespace) -> Any:
     """The whole pictures, as far as they are square, in their order."""
-    config, feed = need("models.config", "train"), need("models.feed", "train")
+    config, feed = need("models.training.config", "train"), need("models.training.feed", "train")
     kind, folder = (given.masks, "") if given.masks in _DRAWN else ("folder", given.masks)
     if folder and not Path(folder).is_dir():
         raise CommandError(f"--masks {folder}: expected {', '.join(_DRAWN)}, or a folder of masks")

@@ -57,7 +57,7 @@ def run(given: argparse.Namespace) -> None:
     photos = need("photos", "demo")
     pictures = {name: _read(photos, path, given) for name, path in _files(given.image).items()}
     fill = functools.partial(
-        need("models.inpaint", "demo").inpaint,
+        need("models.filling.inpaint", "demo").inpaint,
         method=given.method, model=read_model(given.model), device=given.device, return_offsets=True,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
@@ -71,9 +71,9 @@ def _results(experiment: str, pictures: dict[str, Any], fill: Any) -> Any:
     """What was found, with the name of its figure: for each photograph, or once for all."""
     try:
         if experiment == "artifacts":
-            yield experiment, need("models.artifacts", "demo").artifacts(pictures, fill)
+            yield experiment, need("models.evaluation.artifacts", "demo").artifacts(pictures, fill)
             return
-        examine = getattr(need("models.experiments", "demo"), experiment)
+        examine = getattr(need("models.evaluation.experiments", "demo"), experiment)
         for name, picture in pictures.items():
             found = examine(picture, fill)
             rows = [{"photo": name, **row} for row in found.rows]
@@ -90,7 +90,7 @@ def _read(photos: ModuleType, path: Path, given: argparse.Namespace) -> Any:
 def _files(path: Path | None) -> dict[str, Path]:
     """The photographs by name."""
     if path is None:
-        return need("models.bundled", "demo").bundled_photographs()
+        return need("models.data.bundled", "demo").bundled_photographs()
     if not path.is_dir():
         return {path.stem: path}
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
@@ -100,14 +100,14 @@ def _files(path: Path | None) -> dict[str, Path]:
 
 
 def _write_figure(target: Path, figure: Any) -> None:
-    figures = need("models.figures", "demo")
+    figures = need("models.evaluation.figures", "demo")
     need("photos", "demo").write_atomically(target, figures.to_jpeg(figures.draw(figure)))
     print(f"written: {target}", flush=True)
 
 
 def _write_tables(given: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """All rows as JSON; as Markdown, means over the photographs first, then all rows."""
-    tables, write = need("models.tables", "demo"), need("photos", "demo").write_atomically
+    tables, write = need("models.evaluation.tables", "demo"), need("photos", "demo").write_atomically
     by = PER_PHOTOGRAPH.get(given.experiment)
     mean = tables.means(rows, by) if by else [tables.mean(rows)]
     summary = (

@@ -246,7 +246,7 @@ def _attempt(task: Task, given: argparse.Namespace) -> Outcome:
 
 
 def _inpaint(task: Task, given: argparse.Namespace) -> None:
-    from ..models.inpaint import inpaint
+    from ..models.filling.inpaint import inpaint
 
     photos = need("photos", "demo")
     photo = photos.open_photo(task.image)
@@ -269,7 +269,7 @@ def _inpaint(task: Task, given: argparse.Namespace) -> None:
 
 def _hole(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace) -> torch.Tensor:
     """What is missing, (1, 1, H, W) bool."""
-    from ..models.pyramid import dilate
+    from ..models.filling.pyramid import dilate
 
     if task.mask is None:
         if image.mode not in ("LA", "RGBA"):

@@ -24,6 +24,6 @@ def read_model(name: str | None) -> Any:
     if name is None:
         return None
     try:
-        return need("models.pretrained", "models").load_generator(name)
+        return need("models.network.pretrained", "models").load_generator(name)
     except ValueError as error:
         raise CommandError(f"--{error}") from error

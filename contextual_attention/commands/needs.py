@@ -12,7 +12,7 @@ def need(module: str, extra: str) -> ModuleType:
     """Import a module of this package that depends on the packages of an extra.
 
     Args:
-        module: Relative to the package, such as ``"models.trainer"``.
+        module: Relative to the package, such as ``"models.training.trainer"``.
         extra: Of pyproject.toml, such as ``"train"``.
 
     Raises:

@@ -43,7 +43,7 @@ def run(given: argparse.Namespace) -> None:
     try:
         config = _configuration(given)
         if given.dry_run:
-            need("models.estimate", "train").describe(config, print)
+            need("models.training.estimate", "train").describe(config, print)
             return
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
@@ -59,7 +59,8 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _configuration(given: argparse.Namespace) -> Any:
     """The preset, or the resumed run's configuration, with the changes of the command line."""
-    presets, settings = need("models.config", "train").PRESETS, need("models.settings", "train")
+    presets = need("models.training.config", "train").PRESETS
+    settings = need("models.training.settings", "train")
     changes = dict(given.settings)
     changes |= {} if given.data is None else {"data.path": given.data}
     changes |= {} if given.steps is None else {"steps": str(given.steps)}
@@ -91,7 +92,7 @@ def _saved(path: Path, settings: Any) -> Any:
 
 
 def _train(config: Any, given: argparse.Namespace) -> None:
-    trainer = need("models.trainer", "train")
+    trainer = need("models.training.trainer", "train")
     fabric = _fabric(config, given)
     try:
         training = trainer.Trainer(config, fabric, given.out, given.resume)
@@ -109,7 +110,7 @@ def _train(config: Any, given: argparse.Namespace) -> None:
 
 
 def _fabric(config: Any, given: argparse.Namespace) -> Any:
-    launch = need("models.launch", "train")
+    launch = need("models.training.launch", "train")
     devices = given.devices or 1
     try:
         return launch.make_fabric(given.accelerator, devices, config.precision)
@@ -120,7 +121,7 @@ def _fabric(config: Any, given: argparse.Namespace) -> Any:
 
 def _save(config: Any, path: Path) -> None:
     """What the run is, for --resume and for its reader."""
-    text = json.dumps(need("models.settings", "train").to_dict(config), indent=1) + "\n"
+    text = json.dumps(need("models.training.settings", "train").to_dict(config), indent=1) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda file: file.write(text.encode()))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from ..files import replace_file
+from ...files import replace_file
 
 LOSSES = "losses.jsonl"
 _TENSORBOARD = "tensorboard"

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..photos import PhotoError
-from .losses import discount_weights
+from ...photos import PhotoError
+from .discount import discount_weights
 from .masks import Masks, Size
 from .sources import Source
 
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
     Attributes:
         image: (3, H, W) float32 in [-1, 1].
         mask: (1, H, W) bool, True = missing.
-        discount: (1, H, W) float32, the weights of `losses.discount_weights`, which are made on the CPU.
+        discount: (1, H, W) float32, the weights of `discount_weights`, which are made on the CPU.
         box: (4,) int64, the local critic's region.
         blend: () float32 in [0, 1), where on the line between real and completed the gradient is penalised.
         broken: Messages about files that could not be read, in whose place this one stands.

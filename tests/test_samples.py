@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from contextual_attention.models.data import (
+from contextual_attention.models.data.discount import discount_weights
+from contextual_attention.models.data.masks import random_boxes
+from contextual_attention.models.data.samples import (
     DataError,
     Place,
     Samples,
@@ -16,9 +18,7 @@ from contextual_attention.models.data import (
     random_crop,
     sample_generator,
 )
-from contextual_attention.models.losses import discount_weights
-from contextual_attention.models.masks import random_boxes
-from contextual_attention.models.sources import PictureFiles, ProceduralPictures
+from contextual_attention.models.data.sources import PictureFiles, ProceduralPictures
 
 
 def draw_box(batch, size, generator):

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..data.masks import crop_boxes
+from ..data.samples import Sample
+from ..network.critics import Critic
+from ..network.generator import Inpainted
 from .config import LossConfig, TrainConfig
-from .critics import Critic
-from .data import Sample
-from .generator import Inpainted
 from .losses import (
     discounted_l1,
     gradient_penalty,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
-from .masks import crop_boxes
 
 Terms = dict[str, Tensor]
 

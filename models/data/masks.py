@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..photos import read_photo
+from ...photos import read_photo
 from .sources import find_pictures
 
 # Of holes that leave nothing known: boxes that often do so do not in one of these, others always do.

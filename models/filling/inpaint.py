@@ -120,7 +120,7 @@ def _model_filler(model: Any) -> Filler:
     if isinstance(model, torch.nn.Module):
         generator = model.eval()
     else:
-        from .pretrained import load_generator  # needs the extra models
+        from ..network.pretrained import load_generator  # needs the extra models
 
         generator = load_generator(model)
 

@@ -7,10 +7,10 @@ import functools
 import torch
 from lightning_fabric import Fabric
 
+from ..data.masks import MaskFolder, Masks, Size, free_form, random_boxes
+from ..data.samples import DrawMasks, Sample, Samples, Stream, make_loader
+from ..data.sources import Cached, open_source
 from .config import MaskConfig, TrainConfig
-from .data import DrawMasks, Sample, Samples, Stream, make_loader
-from .masks import MaskFolder, Masks, Size, free_form, random_boxes
-from .sources import Cached, open_source
 
 
 def make_samples(config: TrainConfig) -> Samples:
@@ -26,7 +26,7 @@ def make_samples(config: TrainConfig) -> Samples:
 
 
 def mask_drawer(masks: MaskConfig) -> DrawMasks:
-    """The function of masks.py that a configuration names, its options bound."""
+    """The function of data/masks.py that a configuration names, its options bound."""
     if masks.kind == "free-form":
         return free_form
     if masks.kind == "folder":

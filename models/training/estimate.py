@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ..data.samples import Sample
+from ..network.generator import InpaintGenerator
 from .config import TrainConfig
-from .data import Sample
-from .generator import InpaintGenerator
 from .settings import setting_names, to_dict
 from .updates import Critics, critic_weights, frozen, generator_terms, generator_weights, weigh
 

@@ -4,9 +4,9 @@
         five times: a fresh batch with fresh holes; update both critics
         a fresh batch with fresh holes; update the generator
 
-A step is one update of the generator. Everything random comes with the samples (data.py), of which every
-process takes its part of each batch: a run is its configuration and its number of steps, whatever the number
-of processes, and can be stopped and taken up again anywhere.
+A step is one update of the generator. Everything random comes with the samples (data/samples.py), of which
+every process takes its part of each batch: a run is its configuration and its number of steps, whatever the
+number of processes, and can be stopped and taken up again anywhere.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..files import replace_folder
-from ..photos import write_photos
+from ...files import replace_folder
+from ...photos import write_photos
+from ..data.samples import Sample
+from ..network.generator import InpaintGenerator
 from .checkpoint import Checkpoints, load_checkpoint
 from .config import TrainConfig
-from .data import Sample
 from .feed import Feed, make_samples
 from .gallery import Gallery
-from .generator import InpaintGenerator
 from .losses import clip_weights
 from .run_log import RunLog
 from .settings import RESUMABLE, from_dict, frozen_changes, to_dict

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ..files import replace_file
+from ...files import replace_file
 from .generator import GRID, InpaintGenerator
 
 # Below this a quarter of the image is not larger than the reach of dilation 16, and mirror padding reflects

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..photos import to_uint8
-from ..visualize import offsets_to_image
-from .data import Place, Samples, collate
-from .generator import InpaintGenerator
+from ...photos import to_uint8
+from ...visualize import offsets_to_image
+from ..data.samples import Place, Samples, collate
+from ..network.generator import InpaintGenerator
 
 _GAP = 2  # pixels of white between pictures
 

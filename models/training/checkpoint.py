@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..files import UNFINISHED, replace_file
+from ...files import UNFINISHED, replace_file
 
 _NAME = "step_{:09d}.ckpt"
 _PATTERN = re.compile(r"step_(\d+)\.ckpt")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..photos import PhotoError, read_photo, to_uint8
+from ...photos import PhotoError, read_photo, to_uint8
 from .dead_leaves import dead_leaves
 
 PROCEDURAL = "procedural"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from .critics import LOCAL, WHOLE
-from .generator import GeneratorConfig
+from ..network.critics import LOCAL, WHOLE
+from ..network.generator import GeneratorConfig
 
 MaskKind = Literal["box", "boxes", "free-form", "folder"]
 Precision = Literal["32-true", "bf16-mixed"]
@@ -53,7 +53,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """What is missing; see masks.py.
+    """What is missing; see data/masks.py.
 
     Args:
         kind: "box" (paper), "boxes" (several), "free-form" or "folder".

@@ -57,7 +57,7 @@ def change(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
         ValueError: A name that the configuration does not have, or a value that it refuses.
 
     Example:
-        >>> from contextual_attention.models.config import PRESETS
+        >>> from contextual_attention.models.training.config import PRESETS
         >>> change(PRESETS["paper"], {"data.size": "128", "masks.box": "64"}).masks.box
         64
     """

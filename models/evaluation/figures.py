@@ -11,7 +11,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..photos import to_uint8
+from ...photos import to_uint8
 
 _TEXT = 13  # pixels
 _STRIP = 19  # height of a caption's strip, pixels

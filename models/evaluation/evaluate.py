@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .data import Place, Sample, Samples, collate
-from .inpaint import inpaint
+from ..data.samples import Place, Sample, Samples, collate
+from ..filling.inpaint import inpaint
+from ..network.pretrained import generator_folder, load_generator
 from .metrics import DEFINITIONS, picture_metrics
-from .pretrained import generator_folder, load_generator
 
 # (image (B, 3, H, W) in [-1, 1], mask (B, 1, H, W) bool) -> completed (B, 3, H, W); must not read the holes.
 Method = Callable[[Tensor, Tensor], Tensor]

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..photos import PhotoError, open_photo
-from ..visualize import offsets_to_image
+from ...photos import PhotoError, open_photo
+from ...visualize import offsets_to_image
 from .inpaint import inpaint
 
 # Read when gradio is imported: it would else report each start over the network.

@@ -1,0 +1,10 @@
+"""The networks of Yu et al. 2018, and their weights.
+
+layers.py       the convolution, padded by reflection, as TensorFlow does or with zeros
+generator.py    the inpainting generator: a coarse network, and one that refines by attention
+critics.py      the global and the local critic
+pretrained.py   trained generators from where they are: a run, a folder, a repository
+layouts.py      how published implementations name and store the generator's layers
+convert.py      published checkpoints into ours
+export.py       the generator as an ONNX file
+"""
