@@ -5,11 +5,12 @@ only replaces each launch by a loop and cuBLAS by torch's CPU products. What it 
 warps do among themselves.
 """
 
+import re
 from dataclasses import asdict, replace
 
 import pytest
 import torch
-from compare import FORWARD, SHARE, assert_near, cancelled, gradients, in_dtype, solve
+from compare import FORWARD, SHARE, assert_near, cancelled, gradients, in_dtype, solve, steepness
 from test_backends_agree import (
     HALF_CASES,
     allowance,
@@ -114,6 +115,34 @@ def test_any_workspace_gives_the_same(name, size):
     assert_exact(CUT[name], problem, solve(problem, "cuda", workspace=workspaces(problem)[size]))
 
 
+FORWARD_CUT = CUT | {
+    "wrap, square": Case("wrap, square", (1, 3, 14, 13), (12, 12), mask="holes", options=Options(**WRAP)),
+    "wrap, narrow": Case("wrap, narrow", (1, 3, 8, 1), (2, 9), options=Options(**WRAP)),
+    "wrap, small": Case("wrap, small", (1, 3, 2, 2), (8, 9), options=Options(**WRAP)),
+}
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("times", [1, 1.5, 3, 7, 20])
+@pytest.mark.parametrize("name", FORWARD_CUT)
+def test_forward_alone_in_any_workspace(name, times, dtype):
+    """It takes less than the backward does: smaller tiles; and without offsets other storage for weights."""
+    case = FORWARD_CUT[name]
+    problem = make_inputs(case, dtype)
+    with pytest.raises(ValueError, match="workspace") as refusal:
+        contextual_attention(**problem, backend="cuda", workspace=1)
+    least = max(int(number) for number in re.findall(r"\d+", str(refusal.value)))
+    output = contextual_attention(**problem, backend="cuda", workspace=int(times * least))
+    expected = contextual_attention(**in_dtype(problem, torch.float64), backend="reference")
+    if dtype == torch.float32:
+        assert_near("output", output, expected, steepness(problem) * FORWARD)
+    else:
+        rounding = torch.finfo(dtype).eps / 2
+        eager = dense_in(case, dtype)[0]
+        assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @EACH_CUT
 def test_tiles_of_half_precision(name, dtype):
@@ -173,15 +202,15 @@ def launches(batch, **options):
 @pytest.mark.parametrize(
     ("options", "forward", "backward"),
     [
-        # Forward: G, weights, row sums, statistics, cells, O. Backward: G, weights, cells, dV, dE, c1 (2),
+        # Forward: G, weights, sums of rows, statistics, cells, O. Backward: G, weights, cells, dV, dE, c1 (2),
         # dL, the gradients of both norms (5), dG, df, db.
         ({"fuse": False}, 6, 16),
         # Also the shifted validity; backward that, valid dA, c2 and dX.
         ({}, 7, 20),
-        # Also the propagation; logits too large for a fixed offset. Backward with dS, of one norm.
-        ({"propagation": "before", "normalize": "background"}, 8, 16),
-        # As two passes, with the valid candidates counted.
-        (asdict(PRESETS["yu2018"]), 10, 19),
+        # The propagation on the way to the weights. Backward with dS, of one norm.
+        ({"propagation": "before", "normalize": "background"}, 6, 15),
+        # With the valid candidates counted; backward the propagation in two passes, there and back.
+        (asdict(PRESETS["yu2018"]), 7, 19),
     ],
 )
 def test_small_maps_are_few_launches(options, forward, backward):

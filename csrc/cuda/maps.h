@@ -174,17 +174,25 @@ CA_BOTH void carry(int32_t& line, int32_t& position, int32_t size) {
   for (; position >= size; position -= size) ++line;
 }
 
-struct Position {
-  int32_t y, x;
+// A rectangle of pixels: those of a tile lie one rectangle after the other, each row by row.
+struct Piece {
+  int32_t y, x, height, width;
+  int64_t begin;  // how many pixels lie before it
+
+  CA_BOTH int64_t index(int32_t row, int32_t column) const {
+    return begin + int64_t(row - y) * width + column - x;
+  }
 };
 
-// What a wrapped propagation finds beyond the edges of a map of h x w: top-down, a column goes on in the next
-// one, then left-right, a row in the next one. The row may not exist.
-CA_BOTH Position wrapped(int32_t y, int32_t x, int32_t h, int32_t w) {
-  carry(x, y, h);
-  carry(y, x, w);
-  return {y, x};
-}
+// The pixels of a map behind a tile of a wrapped propagation: a rectangle for every way that its taps run
+// over the ends of columns and of rows.
+struct Pieces {
+  Piece pieces[9];
+  int64_t count;  // of pixels
+
+  // `down`, `right`: -1 over the first end of a column or row, 1 over the last, 0 over none.
+  CA_BOTH const Piece& of(int32_t down, int32_t right) const { return pieces[4 + 3 * down + right]; }
+};
 
 }  // namespace gpu
 }  // namespace contextual_attention

@@ -102,6 +102,18 @@ void Pipeline::for_tiles(const std::function<void(const Region&, bool, bool)>& e
                y == 0 && x == 0, v == 0 && u == 0);
 }
 
+void Pipeline::multiply_features(const Stages& stages, const ScoreMap& gram) {
+  const Problem& p = problem_;
+  const Map foreground = map_of(inputs_.foreground), background = map_of(inputs_.background);
+  const bool in_pieces = stages.propagates_at_once && p.wrap();
+  const Region& r = stages.gram;
+  const Matrix rows =
+      in_pieces ? packed(foreground, p.h, p.w, stages.foreground, rows_) : rows_of(foreground, r.y, r.x);
+  const Matrix columns = in_pieces ? packed(background, p.hb, p.wb, stages.background, columns_)
+                                   : columns_of(background, r.v, r.u);
+  multiply(executor_, samples_, matrix(gram), rows, columns.transposed());
+}
+
 ScoreMap Pipeline::scores(int buffer, const Region& region) const {
   const int64_t pitch = pitch_of(region), sample = region.rows() * pitch;
   STD_TORCH_CHECK(sample * int64_t(sizeof(float)) <= sizes_[buffer],
@@ -123,31 +135,51 @@ Matrix Pipeline::matrix(const OperandMap& s) const {
   return {s.data, dtype_of(s.storage), s.region.rows(), s.region.columns(), s.pitch, 1, s.sample};
 }
 
-Matrix Pipeline::rows_of(const Map& map, const Axis& down, const Axis& right, bool wraps) {
-  return packed(map, down, right, wraps, rows_);
+Matrix Pipeline::rows_of(const Map& map, const Axis& down, const Axis& right) {
+  return packed(map, down, right, rows_);
 }
 
-Matrix Pipeline::columns_of(const Map& map, const Axis& down, const Axis& right, bool wraps) {
-  return packed(map, down, right, wraps, columns_);
+Matrix Pipeline::columns_of(const Map& map, const Axis& down, const Axis& right) {
+  return packed(map, down, right, columns_);
 }
 
-Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, bool wraps, char* buffer) {
-  const int64_t rows = int64_t(down.count) * right.count, depth = map.depth, bytes = entry_bytes(map.dtype);
-  const int64_t sample = int64_t(down.size) * right.size * depth;
-  char* first = static_cast<char*>(map.data) + group_.first * sample * bytes;
-  if (lie_together(down, right))
-    return {
-        first + int64_t(down.first) * right.size * depth * bytes, map.dtype, rows, depth, depth, 1, sample};
-  const auto pack = [&](auto entry) {
+Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, char* buffer) {
+  const int64_t rows = int64_t(down.count) * right.count, bytes = entry_bytes(map.dtype);
+  const int64_t sample = int64_t(down.size) * right.size * map.depth;
+  if (lie_together(down, right)) {
+    char* first = static_cast<char*>(map.data) + group_.first * sample * bytes;
+    first += int64_t(down.first) * right.size * map.depth * bytes;
+    return {first, map.dtype, rows, map.depth, map.depth, 1, sample};
+  }
+  pack(map, down, right, buffer, rows);
+  return {buffer, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
+}
+
+Matrix Pipeline::packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, char* buffer) {
+  const Axis lines[] = {{0, down, down}, {0, right, right}};
+  const bool whole = pieces.of(0, 0).height == down && pieces.of(0, 0).width == right;
+  const int64_t rows = pieces.count;
+  if (whole && rows == int64_t(down) * right) return packed(map, lines[0], lines[1], buffer);
+  const int64_t row_bytes = map.depth * entry_bytes(map.dtype);
+  for (const Piece& piece : pieces.pieces)
+    if (piece.height > 0)
+      pack(map, {piece.y, piece.height, down}, {piece.x, piece.width, right},
+           buffer + piece.begin * row_bytes, rows);
+  return {buffer, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
+}
+
+void Pipeline::pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t rows) {
+  const int64_t bytes = entry_bytes(map.dtype), sample = int64_t(down.size) * right.size * map.depth;
+  const char* first = static_cast<const char*>(map.data) + group_.first * sample * bytes;
+  const auto run = [&](auto entry) {
     using Entry = decltype(entry);
     executor_.run(Pack<Entry>{reinterpret_cast<const Entry*>(first), reinterpret_cast<Entry*>(buffer), down,
-                              right, wraps, int32_t(depth), samples_, sample});
+                              right, int32_t(map.depth), samples_, sample, rows * map.depth});
   };
   if (bytes == 4)
-    pack(uint32_t{});
+    run(uint32_t{});
   else
-    pack(uint16_t{});
-  return {buffer, map.dtype, rows, depth, depth, 1, rows * depth};
+    run(uint16_t{});
 }
 
 void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,

@@ -76,10 +76,9 @@ class Pipeline {
   OperandMap operand(int buffer, const Region& region, Storage storage) const;
   Matrix matrix(const ScoreMap& scores) const;
   Matrix matrix(const OperandMap& scores) const;
-  // The pixels of a tile: in place where they lie together, else packed. `wraps`: with those beyond the
-  // edges.
-  Matrix rows_of(const Map& map, const Axis& down, const Axis& right, bool wraps = false);
-  Matrix columns_of(const Map& map, const Axis& down, const Axis& right, bool wraps = false);
+  // The pixels of a tile: in place where they lie together, else packed.
+  Matrix rows_of(const Map& map, const Axis& down, const Axis& right);
+  Matrix columns_of(const Map& map, const Axis& down, const Axis& right);
   // map += a * b at the pixels of a tile; `fresh`: they hold nothing yet.
   void add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
                    const Matrix& b);
@@ -118,12 +117,17 @@ class Pipeline {
   const Taps taps_;
 
  private:
+  void multiply_features(const Stages& stages, const ScoreMap& gram);
   void make_logits(const Stages& stages, const ScoreMap& gram, const ScoreSink& logits);
   template <class T>
   void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
   template <class T>
   void sum_cells(const Scores<T>& weights, bool are_logits, const OperandMap& out);
-  Matrix packed(const Map& map, const Axis& down, const Axis& right, bool wraps, char* buffer);
+  Matrix packed(const Map& map, const Axis& down, const Axis& right, char* buffer);
+  // Of a map of down x right pixels.
+  Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, char* buffer);
+  // Copies a rectangle of each sample to a buffer that takes `rows` pixels of each.
+  void pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t rows);
   std::optional<torch::stable::Tensor> count_valid() const;
 
   torch::stable::Tensor& statistics_;

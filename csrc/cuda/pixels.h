@@ -97,19 +97,14 @@ struct Pack {
   const T* map;
   T* packed;
   Axis down, right;
-  bool wraps;  // they go on beyond the edges of the map; where there is nothing, zeros
   int32_t depth, samples;
-  int64_t map_sample;
+  int64_t map_sample, packed_sample;
 
   CA_BOTH int32_t rows() const { return down.count * right.count; }
   CA_BOTH int32_t columns() const { return depth; }
   CA_BOTH void operator()(int32_t n, int32_t row, int32_t k) const {
-    const int32_t i = row / right.count, j = row % right.count;
-    const Position found = wraps ? wrapped(down.first + i, right.first + j, down.size, right.size)
-                                 : Position{down.at(i), right.at(j)};
-    const int64_t pixel = int64_t(found.y) * right.size + found.x;
-    packed[(int64_t(n) * rows() + row) * depth + k] =
-        down.inside(found.y) ? map[n * map_sample + pixel * depth + k] : T{};
+    const int64_t pixel = int64_t(down.at(row / right.count)) * right.size + right.at(row % right.count);
+    packed[n * packed_sample + int64_t(row) * depth + k] = map[n * map_sample + pixel * depth + k];
   }
 };
 

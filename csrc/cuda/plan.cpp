@@ -55,22 +55,58 @@ bool is_whole(const Axis& down, const Axis& right) {
   return down.count == down.size && right.count == right.size;
 }
 
-// How far beyond its pixels a propagation at once reaches, by its own window and by the patches'.
-constexpr int32_t kReach = 2;
-
-Axis reached(const Axis& axis) {
-  const int32_t first = std::max(axis.first - kReach, -kReach);
-  const int32_t end = std::min(axis.first + axis.count, axis.size) + kReach;
-  return {first, end - first, axis.size};
+// Pixels that lie together as one piece, found by taps that run over no end.
+Pieces one_piece(const Axis& down, const Axis& right) {
+  Pieces pieces{};
+  for (Piece& piece : pieces.pieces) piece = {down.first, right.first, down.count, right.count, 0};
+  pieces.count = int64_t(down.count) * right.count;
+  return pieces;
 }
 
-// The pixels of the Gram matrix behind a wrapped propagation at once.
-Region reached(const Region& own, const Region& weights) {
-  Region r = own;
-  if (!is_whole(own.y, own.x)) r.y = reached(weights.y), r.x = reached(weights.x);
-  if (!is_whole(own.v, own.u)) r.v = reached(weights.v), r.u = reached(weights.u);
-  return r;
+// [first, end) of a line, within it.
+struct Span {
+  int32_t first, end;
+
+  bool empty() const { return first >= end; }
+  Span grown(int32_t size) const { return {std::max(first - 1, 0), std::min(end + 1, size)}; }
+  Span moved(int32_t by, int32_t size) const { return {std::max(first + by, 0), std::min(end + by, size)}; }
+};
+
+// From the positions of one pass of the propagation to those that its next pass finds over an end, or over
+// none: `line` becomes the last or first of its size, `rest` moves on by one.
+void run_over(int32_t over, Span& line, int32_t line_size, Span& rest, int32_t rest_size) {
+  const bool reaches = over == 0 || (over < 0 ? line.first == 0 : line.end == line_size);
+  if (!reaches || line.empty() || rest.empty()) {
+    line = rest = {0, 0};
+  } else if (over == 0) {
+    line = line.grown(line_size);
+  } else {
+    line = over < 0 ? Span{line_size - 1, line_size} : Span{0, 1};
+    rest = rest.moved(over, rest_size);
+  }
 }
+
+// The pixels of the patches that a wrapped propagation into these reaches: top-down, left-right, patches.
+Pieces reached(const Axis& down, const Axis& right) {
+  Pieces pieces{};
+  for (int32_t i = 0; i < 9; ++i) {
+    Span rows{down.first, down.first + down.count}, columns{right.first, right.first + right.count};
+    run_over(i / 3 - 1, rows, down.size, columns, right.size);
+    run_over(i % 3 - 1, columns, right.size, rows, down.size);
+    if (rows.empty() || columns.empty()) continue;
+    rows = rows.grown(down.size), columns = columns.grown(right.size);
+    pieces.pieces[i] = {rows.first, columns.first, rows.end - rows.first, columns.end - columns.first,
+                        pieces.count};
+    pieces.count += int64_t(pieces.pieces[i].height) * pieces.pieces[i].width;
+  }
+  return pieces;
+}
+
+// At most so many pixels lie behind a tile: what an edge cuts off comes back from its other end, but three
+// rows of two pixels at each corner.
+int64_t most_reached(int64_t height, int64_t width) { return (height + 5) * (width + 5) + 24; }
+
+Axis line_of(int64_t count) { return {0, int32_t(count), int32_t(count)}; }
 
 template <class Make>
 Region each_axis(const Region& r, Make make) {
@@ -120,11 +156,14 @@ Stages largest_stages(const Problem& p, const TileSize& t, bool backward) {
     };
     cut_axis(r.y, p.h), cut_axis(r.x, p.w), cut_axis(r.v, p.hb), cut_axis(r.u, p.wb);
   };
-  for (Region* r : {&s.similarity, &s.rowwise, &s.weights, &s.attention, &s.logit, &s.columnwise, &s.product})
+  for (Region* r :
+       {&s.gram, &s.similarity, &s.rowwise, &s.weights, &s.attention, &s.logit, &s.columnwise, &s.product})
     cut(*r, 0);
-  cut(s.gram, s.propagates_at_once && p.wrap() ? 2 * kReach : 0);
-  if (t.y >= p.h && t.x >= p.w) s.gram.y.count = int32_t(p.h), s.gram.x.count = int32_t(p.w);
-  if (whole_background) s.gram.v.count = int32_t(p.hb), s.gram.u.count = int32_t(p.wb);
+  if (s.propagates_at_once && p.wrap()) {
+    const bool whole_foreground = t.y >= p.h && t.x >= p.w;
+    s.gram = {line_of(1), line_of(whole_foreground ? p.h * p.w : most_reached(t.y, t.x)), line_of(1),
+              line_of(whole_background ? p.hb * p.wb : most_reached(t.v, t.u))};
+  }
   // A line that runs over its end covers one cell more.
   if (p.wrap()) ++s.cell_gradient.y.count, ++s.cell_gradient.v.count;
   s.cells = each_axis(s.own, [](const Axis& a) { return Axis{a.first, a.count + 1, a.size + 1}; });
@@ -199,13 +238,19 @@ Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_ba
     stages.weights = dilated(p, each_axis(own, pasting), p.after() ? p.fuse_radius() : 0);
   stages.propagates_at_once = propagates_at_once(p, pass == Pass::centres || pass == Pass::backward);
   if (stages.propagates_at_once && p.wrap()) {
-    stages.gram = reached(own, stages.weights);
+    const Region& w = stages.weights;
+    stages.foreground = is_whole(own.y, own.x) ? one_piece(own.y, own.x) : reached(w.y, w.x);
+    stages.background = is_whole(own.v, own.u) ? one_piece(own.v, own.u) : reached(w.v, w.u);
+    stages.gram = {line_of(1), line_of(stages.foreground.count), line_of(1),
+                   line_of(stages.background.count)};
     return stages;
   }
   stages.rowwise = dilated(p, stages.weights, p.wrap() ? p.fuse_radius() : 0);
   stages.similarity =
       p.wrap() ? crossed(p, stages.rowwise) : dilated(p, stages.weights, p.before() ? p.fuse_radius() : 0);
   stages.gram = dilated(p, stages.similarity, p.patch_radius());
+  stages.foreground = one_piece(stages.gram.y, stages.gram.x);
+  stages.background = one_piece(stages.gram.v, stages.gram.u);
   return stages;
 }
 

@@ -20,10 +20,10 @@ struct Stages {
   Region own, cells;                                            // what the tile answers for
   Region gram, similarity, rowwise, weights;                    // down to the softmax
   Region cell_gradient, attention, logit, columnwise, product;  // and back
-  // Similarity and rowwise are held by no map: one filter leads from the Gram matrix past a propagation
-  // before the softmax. Where that wraps, `gram` goes on beyond the edges with what `wrapped` finds there,
-  // unless it is the whole of a map.
+  // Similarity and rowwise are held by no map: one filter leads from the Gram matrix of these pixels past a
+  // propagation before the softmax. Where that wraps, `gram` counts them in a single row for each map.
   bool propagates_at_once;
+  Pieces foreground, background;
 };
 
 // Whether a pass can do so.

@@ -17,8 +17,8 @@ namespace gpu {
 template <bool kWrap>
 struct PropagatedSimilarity {
   static constexpr Shape shape = Shape::paths;
-  // Of the pixels that the taps reach: the whole of a map, or with what `wrapped` finds beyond its edges.
-  ScoreMap gram;
+  ScoreMap gram;  // of the pixels of the pieces
+  Pieces foreground, background;
   PixelMap<const float> alpha, beta;  // no alpha: 1
   ScoreSink sink;
   Region region;  // within the maps
@@ -27,7 +27,7 @@ struct PropagatedSimilarity {
   CA_BOTH void operator()(int32_t n, const Path& path, int32_t x_slot, int32_t u_slot) const {
     const int32_t y = region.y.first + path.y, x = region.x.first + x_slot;
     const int32_t v = region.v.first + path.v, u = region.u.first + u_slot;
-    Walk walk(*this, n, y, x, v, u);
+    Walk walk(*this, n, {y, x, 0}, {v, u, 0});
     auto out = sink.start(n, y, x, v, u);
     float before = y > 0 && v > 0 ? walk.row() : beyond(n, y - 1, x, v - 1, u);
     walk.next();
@@ -44,47 +44,55 @@ struct PropagatedSimilarity {
       before = here;
       here = after;
     }
-    if (regular < path.length)
-      out.put(before + here + beyond(n, y + path.length, x, v + path.length, u));
+    if (regular < path.length) out.put(before + here + beyond(n, y + path.length, x, v + path.length, u));
   }
 
  private:
-  // A pixel of each map, and the place of their scalar product.
+  // A position of a map; `over`: the end of a column that led here, as in Pieces.
+  struct Position {
+    int32_t y, x, over;
+  };
+  // A pixel of each map, and where their scalar product and those of the rows below them lie.
   struct Pair {
     Position p, q;
     const float* product;
+    int64_t down;
   };
 
-  CA_BOTH Pair pair(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    const Region& r = gram.region;
-    const Position p = kWrap ? wrapped(y, x, r.y.size, r.x.size) : Position{y, x};
-    const Position q = kWrap ? wrapped(v, u, r.v.size, r.u.size) : Position{v, u};
-    const float* product =
-        gram.data + n * gram.sample + place(r.y, r.x, {y, x}, p) * gram.pitch + place(r.v, r.u, {v, u}, q);
-    return {p, q, product};
+  // `aside`: -1, 0 or 1 columns from these positions.
+  CA_BOTH Pair pair(int32_t n, Position p, Position q, int32_t aside) const {
+    const Piece& rows = step(p, aside, region.x, foreground);
+    const Piece& columns = step(q, aside, region.u, background);
+    const int64_t index = rows.index(p.y, p.x) * gram.pitch + columns.index(q.y, q.x);
+    return {p, q, gram.data + n * gram.sample + index, rows.width * gram.pitch + columns.width};
   }
-  // Among the positions of a region: where it is the whole of its map there is nothing beyond the edges.
-  CA_BOTH static int64_t place(const Axis& down, const Axis& right, const Position& reached,
-                               const Position& found) {
-    if (down.count == down.size && right.count == right.size) return int64_t(found.y) * right.count + found.x;
-    return int64_t(reached.y - down.first) * right.count + reached.x - right.first;
+  // Left-right, over the end of a row into the next one.
+  CA_BOTH static const Piece& step(Position& p, int32_t aside, const Axis& axis, const Pieces& pieces) {
+    p.x += aside;
+    if (!kWrap) return pieces.of(0, 0);
+    const int32_t over = p.x < 0 ? -1 : p.x >= axis.size ? 1 : 0;
+    p.x -= over * axis.size;
+    p.y += over;
+    return pieces.of(p.over, over);
+  }
+  // Top-down, over the end of a column into the next one; false where there is none.
+  CA_BOTH static bool goes_on(Position& p, const Axis& down, const Axis& right) {
+    p.over = p.y < 0 ? -1 : p.y >= down.size ? 1 : 0;
+    p.y -= p.over * down.size;
+    p.x += p.over;
+    return right.inside(p.x);
   }
 
   // A row of the propagation that lies beyond the first or last one of a map.
   CA_BOTH float beyond(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    if (!kWrap || !goes_on(y, x, region.y, region.x) || !goes_on(v, u, region.v, region.u)) return 0;
+    Position p{y, x, 0}, q{v, u, 0};
+    if (!kWrap || !goes_on(p, region.y, region.x) || !goes_on(q, region.v, region.u)) return 0;
     float sum = 0;
     CA_NO_UNROLL
-    for (int32_t i = -1; i <= 1; ++i) sum += similarity(n, y, x + i, v, u + i);
+    for (int32_t i = -1; i <= 1; ++i) sum += similarity(n, pair(n, p, q, i));
     return sum;
   }
-  // Past the end of the last column there is none to go on in.
-  CA_BOTH static bool goes_on(int32_t y, int32_t x, const Axis& down, const Axis& right) {
-    carry(x, y, down.size);
-    return right.inside(x);
-  }
-  CA_BOTH float similarity(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    const Pair at = pair(n, y, x, v, u);
+  CA_BOTH float similarity(int32_t n, const Pair& at) const {
     if (!region.y.inside(at.p.y) || !region.v.inside(at.q.y)) return 0;
     float sum = 0;
     CA_NO_UNROLL
@@ -92,7 +100,7 @@ struct PropagatedSimilarity {
       if (!region.y.inside(at.p.y + e) || !region.v.inside(at.q.y + e)) continue;
       for (int32_t i = -1; i <= 1; ++i)
         if (region.x.inside(at.p.x + i) && region.u.inside(at.q.x + i))
-          sum += load(at.product + e * gram.down + i * gram.right());
+          sum += load(at.product + e * at.down + i * gram.right());
     }
     return sum * (alpha ? alpha.at(n, at.p.y, at.p.x) : 1.0f) * beta.at(n, at.q.y, at.q.x);
   }
@@ -100,12 +108,14 @@ struct PropagatedSimilarity {
   // One of the three similarities of a row of the propagation, with the lines of its patch.
   struct Tap {
     const float* product;  // of the line that is read next
+    int64_t down;
     PixelWalk<const float> alpha, beta;
     int32_t first, last;  // rows of the walk at which it exists
     float above, here, below;
 
     CA_BOTH Tap(const PropagatedSimilarity& body, int32_t n, const Pair& at, bool exists)
-        : product(at.product - 2 * body.gram.down),
+        : product(at.product - 2 * at.down),
+          down(at.down),
           alpha(body.alpha, n, at.p.y - 1, at.p.x),
           beta(body.beta, n, at.q.y - 1, at.q.x),
           first(-(at.p.y < at.q.y ? at.p.y : at.q.y)),
@@ -118,7 +128,7 @@ struct PropagatedSimilarity {
       if (!exists) last = first;
     }
     CA_BOTH bool has(int32_t row) const { return row >= first && row < last; }
-    CA_BOTH void push(float line, int64_t down) {
+    CA_BOTH void push(float line) {
       product += down;
       above = here, here = below, below = line;
     }
@@ -132,14 +142,13 @@ struct PropagatedSimilarity {
   // Down the rows, the first of them -1.
   struct Walk {
     Tap left, middle, right;
-    int64_t down, aside;
+    int64_t aside;
     int32_t index;
     // Whether patches around the outer taps have a column further out, and share those of the middle one.
     bool left_ends, right_ends, left_joins, right_joins;
 
-    CA_BOTH Walk(const PropagatedSimilarity& body, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
-        : Walk(body, n, {y, x}, {v, u}, body.pair(n, y, x - 1, v, u - 1), body.pair(n, y, x, v, u),
-               body.pair(n, y, x + 1, v, u + 1)) {}
+    CA_BOTH Walk(const PropagatedSimilarity& body, int32_t n, const Position& p, const Position& q)
+        : Walk(body, n, p, q, body.pair(n, p, q, -1), body.pair(n, p, q, 0), body.pair(n, p, q, 1)) {}
 
     CA_BOTH void next() {
       ++index;
@@ -158,7 +167,6 @@ struct PropagatedSimilarity {
         : left(body, n, before, kWrap || (p.x > 0 && q.x > 0)),
           middle(body, n, here, true),
           right(body, n, after, kWrap || (p.x + 1 < body.region.x.size && q.x + 1 < body.region.u.size)),
-          down(body.gram.down),
           aside(body.gram.right()),
           index(-1) {
       const int32_t w = body.region.x.size, wb = body.region.u.size;
@@ -175,9 +183,9 @@ struct PropagatedSimilarity {
       const float centre = middle.has(line) ? load(middle.product) : 0.0f;
       const float on_right = has_right ? load(right.product) : 0.0f;
       const float outer_right = has_right && !right_ends ? load(right.product + aside) : 0.0f;
-      left.push(outer_left + on_left + (left_joins ? centre : 0.0f), down);
-      middle.push((left_joins ? on_left : 0.0f) + centre + (right_joins ? on_right : 0.0f), down);
-      right.push((right_joins ? centre : 0.0f) + on_right + outer_right, down);
+      left.push(outer_left + on_left + (left_joins ? centre : 0.0f));
+      middle.push((left_joins ? on_left : 0.0f) + centre + (right_joins ? on_right : 0.0f));
+      right.push((right_joins ? centre : 0.0f) + on_right + outer_right);
     }
   };
 };

@@ -15,10 +15,7 @@ void Pipeline::sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSin
 
 OperandMap Pipeline::make_weights(const Stages& stages, bool statistics_are_known, Storage storage) {
   const ScoreMap gram = scores(uses_.gram, stages.gram);
-  const bool wraps = stages.propagates_at_once && problem_.wrap();
-  multiply(executor_, samples_, matrix(gram),
-           rows_of(map_of(inputs_.foreground), stages.gram.y, stages.gram.x, wraps),
-           columns_of(map_of(inputs_.background), stages.gram.v, stages.gram.u, wraps).transposed());
+  multiply_features(stages, gram);
   const bool are_logits = leaves_logits(statistics_are_known);
   ScoreSink sink = plain(operand(uses_.weights, stages.weights, are_logits ? Storage::float32 : storage));
   sink.scale = problem_.softmax_scale;
@@ -35,9 +32,11 @@ void Pipeline::make_logits(const Stages& stages, const ScoreMap& gram, const Sco
   const PixelMap<const float> alpha = pixels<float>(inputs_.alpha), beta = pixels<float>(inputs_.beta);
   if (stages.propagates_at_once) {
     if (p.wrap())
-      executor_.run(PropagatedSimilarity<true>{gram, alpha, beta, logits, stages.weights, samples_});
+      executor_.run(PropagatedSimilarity<true>{gram, stages.foreground, stages.background, alpha, beta,
+                                               logits, stages.weights, samples_});
     else
-      executor_.run(PropagatedSimilarity<false>{gram, alpha, beta, logits, stages.weights, samples_});
+      executor_.run(PropagatedSimilarity<false>{gram, stages.foreground, stages.background, alpha, beta,
+                                                logits, stages.weights, samples_});
     return;
   }
   ScoreSink similarities = logits;
