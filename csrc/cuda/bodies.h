@@ -1,8 +1,8 @@
 // How the work of a filter is laid out, on the device (kernels.cu) and in a plain host loop (host.cpp).
 //
 // A body is a small struct of plain values with a `shape`, a number of `samples`, and a call operator for one
-// piece of the work. Nothing here or in the bodies adds floats atomically: results do not depend on the order
-// in which the device runs its threads.
+// piece of the work, or for paths `walk`. Nothing here or in the bodies adds floats atomically: results do
+// not depend on the order in which the device runs its threads.
 #pragma once
 
 #include "maps.h"
@@ -11,7 +11,7 @@ namespace contextual_attention {
 namespace gpu {
 
 enum class Shape {
-  paths,   // (n, path, x slot, u slot): walks down a diagonal of rows at fixed columns
+  paths,   // (n, path, x, strip): walks down a diagonal of rows at fixed columns
   points,  // (n, row, column)
   rows,    // (n, row, lanes): a warp works on one row
   items    // (n, i)
@@ -29,6 +29,15 @@ struct Path {
     return {y, v, down < right ? down : right};
   }
 };
+
+// How many columns of a region a lane takes side by side: as few idle ones as can be had with most of them.
+constexpr int32_t kMostColumns = 4;
+
+CA_BOTH int32_t columns_side_by_side(const Region& region) {
+  const int32_t pieces = (region.u.count + kLanes - 1) / kLanes;
+  const int32_t strips = (pieces + kMostColumns - 1) / kMostColumns;
+  return (pieces + strips - 1) / strips;
+}
 
 // What the lanes of a row have in common: the host works with one lane.
 struct SingleLane {

@@ -16,6 +16,7 @@ template <class T>
 struct FinalWeights {
   Scores<T> scores;
   PixelMap<const float> offset;  // none: weights
+  bool exact;                    // exp to float32's precision
   PixelMap<const float> gain;    // 1 / sum of the row
   PixelMap<const float> total;   // 1 / sum of the propagated row; none: 1
   PixelMap<const bool> valid;
@@ -35,45 +36,59 @@ struct CellSum {
   Region region;  // of cells
   int32_t samples;
 
-  CA_BOTH void operator()(int32_t n, const Path& path, int32_t x_slot, int32_t u_slot) const {
+  template <int32_t kColumns>
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
     const int32_t y = region.y.first + path.y, v = region.v.first + path.v;
-    Walk walk(source, n, y, region.x.first + x_slot, v, region.u.first + u_slot);
-    int64_t at = out.index(n, path.y * region.x.count + x_slot, path.v * region.u.count + u_slot);
-    float before = walk.row();
+    Walk<kColumns> walk(source, n, y, x, v, strip);
+    int64_t at = out.index(n, y, x, v, strip.u);
+    Values<kColumns> before = walk.row();
     for (int32_t step = 0; step < path.length; ++step) {
       walk.next();
-      const float current = walk.row();
-      out.store(at, before + current);
+      const Values<kColumns> current = walk.row();
+      Values<kColumns> cells;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) cells[k] = before[k] + current[k];
+      out.store(at, cells, strip);
       at += out.down;
       before = current;
     }
   }
 
  private:
-  // The window's sum over columns for the weights at (x, u) and at (x - 1, u - 1).
+  // The window's sums over columns for the weights at (x, u) and at (x - 1, u - 1).
+  template <int32_t kColumns>
   struct Line {
-    float right, left;
+    Values<kColumns> right, left;
   };
 
-  // At the row of weights above the cell (y, x), (v, u); with three taps the lines of scores have been read
-  // up to the cell's own row.
+  // At the row of weights above the cells (y, x), (v, u); with three taps the lines of scores have been read
+  // up to the cells' own row.
+  template <int32_t kColumns>
   struct Walk {
     const T* score;  // of the last line that was read, as are offset and gain
     int64_t down, right;
     PixelWalk<const float> offset, gain, total;
     PixelWalk<const bool> valid;
+    Strip<kColumns> strip;
+    int32_t x, height, width;    // the cells' column, the size of the maps' rows
     int32_t index, first, last;  // the line's row, and where rows of both maps begin and end
-    bool columns[4];             // x - 2 ... x + 1 and u - 2 ... u + 1 exist
-    Line above, here, below;
+    bool exact;
+    Line<kColumns> above, here, below;
 
-    CA_BOTH Walk(const FinalWeights<T>& source, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
+    CA_BOTH Walk(const FinalWeights<T>& source, int32_t n, int32_t y, int32_t x, int32_t v,
+                 const Strip<kColumns>& strip)
         : down(source.scores.down),
           right(source.scores.right()),
           offset(source.offset, n, y - kAbove, x),
           gain(source.gain, n, y - kAbove, x),
           total(source.total, n, y - 1, x),
-          valid(source.valid, n, v - 1, u),
+          valid(source.valid, n, v - 1, strip.u),
+          strip(strip),
+          x(x),
+          height(source.scores.region.x.size),
+          width(source.scores.region.u.size),
           index(0),
+          exact(source.exact),
           above{},
           here{},
           below{} {
@@ -81,13 +96,11 @@ struct CellSum {
       // Relative to a row that the map holds: a cell's own row may lie beyond the last one.
       const int32_t y1 = y < map.region.y.size ? y : y - 1, v1 = v < map.region.v.size ? v : v - 1;
       const int32_t y_away = y - kAbove - y1, v_away = v - kAbove - v1;
-      score = map.row(n, y1, x) + map.column(v1, u) + y_away * map.region.x.count * map.pitch +
+      score = map.row(n, y1, x) + map.column(v1, strip.u) + y_away * map.region.x.count * map.pitch +
               v_away * map.region.u.count;
       first = kAbove - (y < v ? y : v);
       const int32_t below_y = map.region.y.size - y, below_v = map.region.v.size - v;
       last = kAbove + (below_y < below_v ? below_y : below_v);
-      CA_UNROLL
-      for (int32_t j = 0; j < 4; ++j) columns[j] = source.inside(0, x + j - 2, 0, u + j - 2);
       below = line();
       for (int32_t i = 1; i < kTaps; ++i) read();
     }
@@ -99,22 +112,42 @@ struct CellSum {
       valid.next();
     }
 
-    // The sum of the two weights that paste into the cell's column.
-    CA_BOTH float row() const {
+    // The sums of the two weights that paste into the cells' columns.
+    CA_BOTH Values<kColumns> row() const {
       const int32_t middle = index - kTaps / 2;
-      if (middle < first || middle >= last) return 0;
-      return (columns[2] ? rescaled(0, above.right + here.right + below.right) : 0.0f) +
-             (columns[1] ? rescaled(-1, above.left + here.left + below.left) : 0.0f);
+      Values<kColumns> sums{};
+      if (middle < first || middle >= last) return sums;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) sums[k] = above.right[k] + here.right[k] + below.right[k];
+      Values<kColumns> left;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) left[k] = above.left[k] + here.left[k] + below.left[k];
+      if (kTaps > 1 || total) {
+        rescale(sums, 0);
+        rescale(left, -1);
+      }
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) sums[k] += left[k];
+      return sums;
     }
 
    private:
     // The first line is that of the window's first row, around the row above the cell.
     static constexpr int32_t kAbove = 1 + kTaps / 2;
 
-    CA_BOTH float rescaled(int32_t aside, float sum) const {
-      if (kTaps == 1 && !total) return sum;
-      const float scaled = total.here[aside] * sum;  // a load that waits for no other
-      return valid.here[aside] ? scaled : 0.0f;
+    // Whether the columns exist so far aside.
+    CA_BOTH bool in_row(int32_t aside) const { return x + aside >= 0 && x + aside < height; }
+    CA_BOTH bool has(int32_t k, int32_t aside) const {
+      // Cells begin at 0 and end at the maps' width.
+      const bool from = aside >= 0 || k > 0 || strip.u + aside >= 0;
+      const bool to = aside < 0 || strip.at(k) + aside < width;
+      return from && to && strip.has(k);
+    }
+    CA_BOTH void rescale(Values<kColumns>& sums, int32_t aside) const {
+      const float factor = in_row(aside) ? total.beside(0, aside) : 0.0f;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        sums[k] = has(k, aside) && valid.beside(k, aside) ? factor * sums[k] : 0.0f;
     }
     CA_BOTH void read() {
       ++index;
@@ -124,16 +157,38 @@ struct CellSum {
       if (kTaps == 3) above = here, here = below;
       below = line();
     }
-    CA_BOTH Line line() const {
-      if (index < first || index >= last) return {0, 0};
-      const float left = term(-1), right = term(0);
+    CA_BOTH Line<kColumns> line() const {
+      if (index < first || index >= last) return {};
+      const Values<kColumns> left = terms(-1), right = terms(0);
       if (kTaps == 1) return {right, left};
-      return {left + right + term(1), term(-2) + left + right};
+      const Values<kColumns> further_left = terms(-2), further_right = terms(1);
+      Line<kColumns> sums;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        const float both = left[k] + right[k];
+        sums.right[k] = both + further_right[k];
+        sums.left[k] = further_left[k] + both;
+      }
+      return sums;
     }
-    CA_BOTH float term(int32_t aside) const {
-      if (!columns[aside + 2]) return 0;
-      const float value = load(score + aside * right);
-      return gain.here[aside] * (offset ? flushed_exp(value - offset.here[aside]) : value);
+    // gain * W so many columns aside.
+    CA_BOTH Values<kColumns> terms(int32_t aside) const {
+      Values<kColumns> values{};
+      if (!in_row(aside)) return values;
+      const T* scores = score + aside * right;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (has(k, aside)) values[k] = load(scores + k * kLanes);
+      const float factor = gain.beside(0, aside);
+      if (offset) {
+        const float away = offset.beside(0, aside);
+        CA_UNROLL
+        for (int32_t k = 0; k < kColumns; ++k)
+          values[k] = has(k, aside) ? weight_of(values[k] - away, exact) : 0.0f;
+      }
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) values[k] *= factor;
+      return values;
     }
   };
 };
@@ -156,7 +211,7 @@ struct CellSumAny {
     for (int32_t i = 0; i < 2; ++i)
       for (int32_t j = 0; j < 2; ++j)
         if (source.inside(y - i, x - j, v - i, u - j)) sum += weight(n, y - i, x - j, v - i, u - j);
-    out.store(out.index(n, row, column), sum);
+    out.store<1>(out.index(n, row, column), {{sum}}, {u, u + 1});
   }
 
  private:
@@ -171,7 +226,7 @@ struct CellSumAny {
   }
   CA_BOTH float softmax_weight(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     const float score = source.scores.at(n, y, x, v, u);
-    return source.offset ? flushed_exp(score - source.offset.at(n, y, x)) : score;
+    return source.offset ? weight_of(score - source.offset.at(n, y, x), source.exact) : score;
   }
 };
 

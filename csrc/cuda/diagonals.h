@@ -1,7 +1,7 @@
 // Filters that sum along diagonals: (D_k X)[p, q] = sum over a k x k window of X[p + d, q + d], zero outside
 // the maps; its wrapped form; and the 2 x 2 sums between patches and cells.
 //
-// At a fixed displacement of rows, neighbouring threads take neighbouring columns and walk down the rows: the
+// At a fixed displacement of rows, neighbouring lanes take neighbouring columns and walk down the rows: the
 // window's rows stay in registers, its columns are loads at a fixed distance (pitch + 1).
 #pragma once
 
@@ -11,23 +11,50 @@
 namespace contextual_attention {
 namespace gpu {
 
+// Which columns of a strip exist, and which have a neighbour to the left and to the right in both maps.
+template <int32_t kColumns>
+struct Edges {
+  Strip<kColumns> strip;
+  bool left_of_row, right_of_row;
+  int32_t last;  // column of the background
+
+  CA_BOTH Edges(const Region& region, int32_t x, const Strip<kColumns>& columns)
+      : strip(columns), left_of_row(x > 0), right_of_row(x + 1 < region.x.size), last(region.u.size - 1) {}
+  CA_BOTH bool has(int32_t k) const { return strip.has(k); }
+  CA_BOTH bool left(int32_t k) const { return left_of_row && has(k) && (k > 0 || strip.u > 0); }
+  CA_BOTH bool right(int32_t k) const { return right_of_row && has(k) && strip.at(k) < last; }
+};
+
 // Scores as they are.
 struct Plain {
   ScoreMap scores;
 
-  struct Walk {
-    ScoreWalk score;
-    int64_t right;
+  CA_BOTH float value(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return scores.at(n, y, x, v, u);
+  }
 
-    // The sum over the columns u - 1 ... u + 1, and as many of x.
-    CA_BOTH float line(bool has_left, bool has_right) const {
-      const float* here = score.here;
-      return (has_left ? here[-right] : 0.0f) + here[0] + (has_right ? here[right] : 0.0f);
+  template <int32_t kColumns>
+  struct Walk {
+    const float* here;
+    int64_t right, down;
+
+    // The sums over the columns u - 1 ... u + 1, and as many of x.
+    CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
+      const float *before = here - right, *after = here + right;
+      Values<kColumns> sums;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        sums[k] = (edges.left(k) ? load(before + k * kLanes) : 0.0f) +
+                  (edges.has(k) ? load(here + k * kLanes) : 0.0f) +
+                  (edges.right(k) ? load(after + k * kLanes) : 0.0f);
+      return sums;
     }
-    CA_BOTH void next() { score.next(); }
+    CA_BOTH void next() { here += down; }
   };
-  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {{scores, n, y, x, v, u}, scores.right()};
+  template <int32_t kColumns>
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
+                               const Strip<kColumns>& strip) const {
+    return {&scores.at(n, y, x, v, strip.u), scores.right(), scores.down};
   }
 };
 
@@ -37,36 +64,56 @@ struct Gained {
   ScoreMap scores;
   PixelMap<const float> row_gain, column_gain, offset;
 
+  CA_BOTH float value(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    float value = scores.at(n, y, x, v, u);
+    if (offset) value = flushed_exp(value - offset.at(n, y, x));
+    if (row_gain) value *= row_gain.at(n, y, x);
+    if (column_gain) value *= column_gain.at(n, v, u);
+    return value;
+  }
+
+  template <int32_t kColumns>
   struct Walk {
-    ScoreWalk score;
-    int64_t right;
+    const float* here;
+    int64_t right, down;
     PixelWalk<const float> row_gain, column_gain, offset;
 
-    CA_BOTH float line(bool has_left, bool has_right) const {
-      return (has_left ? term(-1) : 0.0f) + term(0) + (has_right ? term(1) : 0.0f);
+    CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
+      Values<kColumns> sums{};
+      add(sums, -1, edges.left_of_row, [&](int32_t k) { return edges.left(k); });
+      add(sums, 0, true, [&](int32_t k) { return edges.has(k); });
+      add(sums, 1, edges.right_of_row, [&](int32_t k) { return edges.right(k); });
+      return sums;
     }
     CA_BOTH void next() {
-      score.next();
+      here += down;
       row_gain.next();
       column_gain.next();
       offset.next();
     }
 
    private:
-    CA_BOTH float term(int32_t aside) const {
-      float value = score.here[aside * right];
-      if (offset) value = flushed_exp(value - offset.here[aside]);
-      if (row_gain) value *= row_gain.here[aside];
-      if (column_gain) value *= column_gain.here[aside];
-      return value;
+    template <class Exists>
+    CA_BOTH void add(Values<kColumns>& sums, int32_t aside, bool in_row, const Exists& exists) const {
+      if (!in_row) return;
+      const float* scores = here + aside * right;
+      const float gain = row_gain ? row_gain.beside(0, aside) : 1.0f;
+      const float away = offset ? offset.beside(0, aside) : 0.0f;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        if (!exists(k)) continue;
+        float value = load(scores + k * kLanes);
+        if (offset) value = flushed_exp(value - away);
+        if (column_gain) value *= column_gain.beside(k, aside);
+        sums[k] += gain * value;
+      }
     }
   };
-  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {{scores, n, y, x, v, u},
-            scores.right(),
-            {row_gain, n, y, x},
-            {column_gain, n, v, u},
-            {offset, n, y, x}};
+  template <int32_t kColumns>
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
+                               const Strip<kColumns>& strip) const {
+    return {&scores.at(n, y, x, v, strip.u), scores.right(),   scores.down, {row_gain, n, y, x},
+            {column_gain, n, v, strip.u},    {offset, n, y, x}};
   }
 };
 
@@ -92,30 +139,36 @@ struct DiagonalSum3 {
   Region region;
   int32_t samples;
 
-  CA_BOTH void operator()(int32_t n, const Path& path, int32_t x_slot, int32_t u_slot) const {
+  template <int32_t kColumns>
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
     for (int32_t done = 0; done < path.length;) {
       const Segment segment = Segment::of(region, path, done);
-      walk(n, segment, region.x.first + x_slot, region.u.first + u_slot);
+      walk_segment(n, segment, x, strip);
       done += segment.length;
     }
   }
 
  private:
-  CA_BOTH void walk(int32_t n, const Segment& segment, int32_t x, int32_t u) const {
+  template <int32_t kColumns>
+  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
+                            const Strip<kColumns>& strip) const {
     const int32_t y = segment.y, v = segment.v;
-    const bool left = x > 0 && u > 0, right = x + 1 < region.x.size && u + 1 < region.u.size;
-    // Rows that have one below them in both maps.
+    const Edges<kColumns> edges(region, x, strip);
+    Values<kColumns> before{};
+    if (y > 0 && v > 0) before = source.template start<kColumns>(n, y - 1, x, v - 1, strip).line(edges);
+    auto in = source.template start<kColumns>(n, y, x, v, strip);
+    auto out = sink.template start<kColumns>(n, y, x, v, strip);
+    Values<kColumns> here = in.line(edges);
+    // Rows that have one below them in both maps: all but perhaps the last.
     const int32_t down = region.y.size - 1 - y, across = region.v.size - 1 - v;
     const int32_t inner = down < across ? down : across;
-    float before = 0;
-    if (y > 0 && v > 0) before = source.start(n, y - 1, x, v - 1, u).line(left, right);
-    auto in = source.start(n, y, x, v, u);
-    auto out = sink.start(n, y, x, v, u);
-    float here = in.line(left, right);
     for (int32_t i = 0; i < segment.length; ++i) {
       in.next();
-      const float after = i < inner ? in.line(left, right) : 0.0f;
-      out.put(before + here + after);
+      const Values<kColumns> after = i < inner ? in.line(edges) : Values<kColumns>{};
+      Values<kColumns> sums;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) sums[k] = before[k] + here[k] + after[k];
+      out.put(sums);
       out.next();
       before = here;
       here = after;
@@ -142,9 +195,9 @@ struct DiagonalSum {
       if (!region.y.inside(y + i) || !region.v.inside(v + i)) continue;
       for (int32_t j = -radius; j <= radius; j += step)
         if (region.x.inside(x + j) && region.u.inside(u + j))
-          sum += source.start(n, y + i, x + j, v + i, u + j).line(false, false);
+          sum += source.value(n, y + i, x + j, v + i, u + j);
     }
-    sink.start(n, y, x, v, u).put(sum);
+    sink.template start<1>(n, y, x, v, {u, region.u.size}).put({{sum}});
   }
 };
 
@@ -177,7 +230,7 @@ struct WrappedSum {
           top_down ? region.x.inside(x1) && region.u.inside(u1) : region.y.inside(y1) && region.v.inside(v1);
       if (exists) sum += scores.at(n, y1, x1, v1, u1);
     }
-    sink.start(n, y, x, v, u).put(sum);
+    sink.start<1>(n, y, x, v, {u, region.u.size}).put({{sum}});
   }
 };
 
@@ -190,26 +243,41 @@ struct CellGradient {
   Region region;
   int32_t samples;
 
-  CA_BOTH void operator()(int32_t n, const Path& path, int32_t x_slot, int32_t u_slot) const {
+  template <int32_t kColumns>
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
     for (int32_t done = 0; done < path.length;) {
       const Segment segment = Segment::of(region, path, done);
-      walk(n, segment, region.x.first + x_slot, region.u.first + u_slot);
+      walk_segment(n, segment, x, strip);
       done += segment.length;
     }
   }
 
  private:
-  CA_BOTH void walk(int32_t n, const Segment& segment, int32_t x, int32_t u) const {
-    const float* cell = &cells.at(n, segment.y, x, segment.v, u);
-    auto out = sink.start(n, segment.y, x, segment.v, u);
-    float here = cell[0] + cell[cells.right()];
+  template <int32_t kColumns>
+  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
+                            const Strip<kColumns>& strip) const {
+    const float* cell = &cells.at(n, segment.y, x, segment.v, strip.u);
+    auto out = sink.template start<kColumns>(n, segment.y, x, segment.v, strip);
+    Values<kColumns> here = line(cell, strip);
     for (int32_t i = 0; i < segment.length; ++i) {
       cell += cells.down;
-      const float after = cell[0] + cell[cells.right()];
-      out.put(here + after);
+      const Values<kColumns> after = line(cell, strip);
+      Values<kColumns> sums;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) sums[k] = here[k] + after[k];
+      out.put(sums);
       here = after;
       out.next();
     }
+  }
+  template <int32_t kColumns>
+  CA_BOTH Values<kColumns> line(const float* cell, const Strip<kColumns>& strip) const {
+    const float* beside = cell + cells.right();
+    Values<kColumns> sums{};
+    CA_UNROLL
+    for (int32_t k = 0; k < kColumns; ++k)
+      if (strip.has(k)) sums[k] = load(cell + k * kLanes) + load(beside + k * kLanes);
+    return sums;
   }
 };
 

@@ -6,12 +6,26 @@ namespace contextual_attention {
 namespace gpu {
 namespace {
 
+template <int32_t kColumns, class Body>
+void run_paths(const Body& body, int32_t n) {
+  const Region& region = body.region;
+  constexpr int32_t kWidth = kLanes * kColumns;
+  for (int32_t i = 0; i < Path::count(region); ++i)
+    for (int32_t x = 0; x < region.x.count; ++x)
+      for (int32_t u = 0; u < region.u.count; ++u)
+        if (u % kWidth < kLanes)
+          body.walk(n, Path::of(region, i), region.x.first + x,
+                    Strip<kColumns>{region.u.first + u, region.u.first + region.u.count});
+}
+
 template <class Body>
 void run_sample(const Body& body, int32_t n) {
   if constexpr (Body::shape == Shape::paths) {
-    for (int32_t i = 0; i < Path::count(body.region); ++i)
-      for (int32_t x = 0; x < body.region.x.count; ++x)
-        for (int32_t u = 0; u < body.region.u.count; ++u) body(n, Path::of(body.region, i), x, u);
+    const int32_t columns = columns_side_by_side(body.region);
+    if (columns == 1) return run_paths<1>(body, n);
+    if (columns == 2) return run_paths<2>(body, n);
+    if (columns == 3) return run_paths<3>(body, n);
+    run_paths<4>(body, n);
   } else if constexpr (Body::shape == Shape::points) {
     for (int32_t row = 0; row < body.rows(); ++row)
       for (int32_t column = 0; column < body.columns(); ++column) body(n, row, column);

@@ -8,7 +8,7 @@ namespace gpu {
 namespace {
 
 constexpr int32_t kThreads = 256;
-constexpr int32_t kWarp = 32;
+constexpr int32_t kWarp = kLanes;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 // The lanes of a warp that share a row.
@@ -42,28 +42,32 @@ struct WarpLanes {
   __device__ void sync() const { __syncwarp(); }
 };
 
-// The columns (x, u) of a region as tiles of kThreads threads: about square, so that the taps at x - 1 and
-// x + 1 find their scores in the nearest cache, with whole lines of u where those are short.
-struct Tiling {
-  int32_t height, width, across, count;
+// Small blocks: paths end at different times.
+constexpr int32_t kWalkers = 128;
 
-  explicit Tiling(const Region& region) {
-    const int32_t pieces = (region.u.count + kWarp - 1) / kWarp, whole = 2 * kWarp;
-    width = region.u.count <= whole ? region.u.count : (region.u.count + pieces - 1) / pieces;
-    height = kThreads / width < region.x.count ? kThreads / width : region.x.count;
-    across = (region.u.count + width - 1) / width;
-    count = across * ((region.x.count + height - 1) / height);
+// The columns (x, u) of a region as strips, a warp each. Neighbouring x go to one block, so that the taps at
+// x - 1 and x + 1 find their scores in the nearest cache.
+struct Strips {
+  int32_t across, blocks;  // strips of a row; blocks of a path
+
+  template <int32_t kColumns>
+  static Strips of(const Region& region) {
+    constexpr int32_t kWidth = kLanes * kColumns, kWarps = kWalkers / kWarp;
+    const int32_t across = (region.u.count + kWidth - 1) / kWidth;
+    return {across, (region.x.count * across + kWarps - 1) / kWarps};
   }
 };
 
-template <class Body>
-__global__ void __launch_bounds__(kThreads)
-    walk_paths(const __grid_constant__ Body body, const Tiling tiling) {
-  const int32_t tile = blockIdx.x % tiling.count, lane = threadIdx.x;
-  const int32_t x = tile / tiling.across * tiling.height + lane / tiling.width;
-  const int32_t u = tile % tiling.across * tiling.width + lane % tiling.width;
-  if (lane / tiling.width >= tiling.height || x >= body.region.x.count || u >= body.region.u.count) return;
-  body(blockIdx.y, Path::of(body.region, blockIdx.x / tiling.count), x, u);
+template <class Body, int32_t kColumns>
+__global__ void __launch_bounds__(kWalkers)
+    walk_paths(const __grid_constant__ Body body, const Strips strips) {
+  const Region& region = body.region;
+  const int32_t warp = blockIdx.x % strips.blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
+  const int32_t x = warp % region.x.count, strip = warp / region.x.count;
+  const int32_t u = strip * kLanes * kColumns + threadIdx.x % kWarp;
+  if (strip >= strips.across || u >= region.u.count) return;
+  body.walk(blockIdx.y, Path::of(region, blockIdx.x / strips.blocks), region.x.first + x,
+            Strip<kColumns>{region.u.first + u, region.u.first + region.u.count});
 }
 
 template <class Body>
@@ -95,12 +99,26 @@ dim3 threads_for(int64_t threads, int32_t samples) {
 
 const char* message(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
 
+template <int32_t kColumns, class Body>
+void start_walks(const Body& body, cudaStream_t stream) {
+  const Strips strips = Strips::of<kColumns>(body.region);
+  const int64_t blocks = int64_t(Path::count(body.region)) * strips.blocks;
+  walk_paths<Body, kColumns><<<grid(blocks, body.samples), kWalkers, 0, stream>>>(body, strips);
+}
+
 template <class Body>
 void start(const Body& body, cudaStream_t stream) {
   if constexpr (Body::shape == Shape::paths) {
-    const Tiling tiling(body.region);
-    walk_paths<<<grid(int64_t(Path::count(body.region)) * tiling.count, body.samples), kThreads, 0, stream>>>(
-        body, tiling);
+    switch (columns_side_by_side(body.region)) {
+      case 1:
+        return start_walks<1>(body, stream);
+      case 2:
+        return start_walks<2>(body, stream);
+      case 3:
+        return start_walks<3>(body, stream);
+      default:
+        return start_walks<4>(body, stream);
+    }
   } else if constexpr (Body::shape == Shape::points) {
     visit_points<<<threads_for(int64_t(body.rows()) * body.columns(), body.samples), kThreads, 0, stream>>>(
         body);

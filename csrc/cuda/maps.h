@@ -51,6 +51,8 @@ CA_BOTH T load(const T* at) {
 #endif
 }
 
+CA_BOTH bool load(const bool* at) { return load(reinterpret_cast<const uint8_t*>(at)) != 0; }
+
 // A bfloat16 as a score is stored; arithmetic is float32's.
 struct Bfloat16 {
   uint16_t bits;
@@ -86,6 +88,28 @@ struct Scores {
 };
 using ScoreMap = Scores<float>;
 
+// The lanes of a warp work on neighbouring columns, each on several of them side by side, this far apart:
+// what a row has in common is fetched and counted once for all of them.
+constexpr int32_t kLanes = 32;
+
+// The columns u, u + kLanes, ... of a walk, those before `end`; the first is one.
+template <int32_t kColumns>
+struct Strip {
+  int32_t u, end;
+
+  CA_BOTH int32_t at(int32_t k) const { return u + k * kLanes; }
+  CA_BOTH bool has(int32_t k) const { return k == 0 || at(k) < end; }
+};
+
+// A value for each column of a strip.
+template <int32_t kColumns>
+struct Values {
+  float of[kColumns];
+
+  CA_BOTH float& operator[](int32_t k) { return of[k]; }
+  CA_BOTH float operator[](int32_t k) const { return of[k]; }
+};
+
 // A value for every pixel of a map: sample n begins at n * sample (0 where all samples share it).
 template <class T>
 struct PixelMap {
@@ -101,7 +125,8 @@ struct PixelMap {
   CA_BOTH T* of(int32_t n) const { return data + n * sample; }
 };
 
-// A walk's place in a map of pixels, as a pointer: what is moved on need not be computed again.
+// A walk's place in a map of pixels that nobody writes meanwhile, as a pointer: what is moved on need not be
+// computed again.
 template <class T>
 struct PixelWalk {
   T* here;
@@ -111,7 +136,10 @@ struct PixelWalk {
   CA_BOTH PixelWalk(const PixelMap<T>& map, int32_t n, int32_t row, int32_t column)
       : here(map.of(n) + row * map.width + column), width(map.width), exists(map.data != nullptr) {}
   CA_BOTH explicit operator bool() const { return exists; }
-  CA_BOTH T& operator*() const { return *here; }
+  CA_BOTH T operator*() const { return load(here); }
+  // Of a column of a strip, and the pixels beside it.
+  CA_BOTH T operator[](int32_t k) const { return beside(k, 0); }
+  CA_BOTH T beside(int32_t k, int32_t aside) const { return load(here + k * kLanes + aside); }
   CA_BOTH void next() { here += width; }
 };
 
@@ -159,12 +187,24 @@ struct OperandMap {
   Scores<T> as() const {
     return {static_cast<T*>(data), region, pitch, sample, down};
   }
-  CA_BOTH void store(int64_t at, float value) const {
+  template <int32_t kColumns>
+  CA_BOTH void store(int64_t at, const Values<kColumns>& values, const Strip<kColumns>& strip) const {
     if (storage == Storage::float32)
-      static_cast<float*>(data)[at] = value;
+      store_as<float>(at, values, strip, [](float x) { return x; });
+    else if (storage == Storage::bfloat16)
+      store_as<uint16_t>(at, values, strip, to_bfloat16);
     else
-      static_cast<uint16_t*>(data)[at] =
-          storage == Storage::bfloat16 ? to_bfloat16(value) : to_float16(value);
+      store_as<uint16_t>(at, values, strip, to_float16);
+  }
+
+ private:
+  template <class T, int32_t kColumns, class Convert>
+  CA_BOTH void store_as(int64_t at, const Values<kColumns>& values, const Strip<kColumns>& strip,
+                        const Convert& convert) const {
+    T* here = static_cast<T*>(data) + at;
+    CA_UNROLL
+    for (int32_t k = 0; k < kColumns; ++k)
+      if (strip.has(k)) here[k * kLanes] = convert(values[k]);
   }
 };
 

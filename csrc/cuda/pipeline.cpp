@@ -55,6 +55,7 @@ Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& p
       samples_(int32_t(group.count)),
       uses_(uses),
       bounded_(is_bounded(inputs)),
+      exact_(storage_of(inputs.foreground.scalar_type()) == Storage::float32),
       taps_(taps_of(inputs.problem)),
       statistics_(statistics),
       sums_(torch::stable::new_empty(inputs.beta, {group.count, problem_.h * problem_.w * taps_.count()},
@@ -202,7 +203,7 @@ ScoreSink Pipeline::plain(const ScoreMap& out) const {
 }
 
 ScoreSink Pipeline::plain(const OperandMap& out) const {
-  return {out, 1.0f, {}, {}, ScoreSink::Kind::plain, {}, {}, {}};
+  return {out, 1.0f, {}, {}, ScoreSink::Kind::plain, exact_, {}, {}, {}};
 }
 
 PixelMap<float> Pipeline::statistic(int which) const {

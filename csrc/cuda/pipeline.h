@@ -114,6 +114,8 @@ class Pipeline {
   const Uses uses_;
   // |logit| is so small that exp(logit) itself is safe: no offset.
   const bool bounded_;
+  // exp to float32's precision: the features are not of half precision.
+  const bool exact_;
   const Taps taps_;
 
  private:

@@ -24,27 +24,28 @@ struct PropagatedSimilarity {
   Region region;  // within the maps
   int32_t samples;
 
-  CA_BOTH void operator()(int32_t n, const Path& path, int32_t x_slot, int32_t u_slot) const {
-    const int32_t y = region.y.first + path.y, x = region.x.first + x_slot;
-    const int32_t v = region.v.first + path.v, u = region.u.first + u_slot;
-    Walk walk(*this, n, {y, x, 0}, {v, u, 0});
-    auto out = sink.start(n, y, x, v, u);
-    float before = y > 0 && v > 0 ? walk.row() : beyond(n, y - 1, x, v - 1, u);
+  template <int32_t kColumns>
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
+    const int32_t y = region.y.first + path.y, v = region.v.first + path.v;
+    Walk<kColumns> walk(*this, n, {y, x, 0}, v, strip);
+    auto out = sink.template start<kColumns>(n, y, x, v, strip);
+    Values<kColumns> before = y > 0 && v > 0 ? walk.row() : beyond(n, y - 1, x, v - 1, strip);
     walk.next();
-    float here = walk.row();
+    Values<kColumns> here = walk.row();
     // Only the last row of a path can be the last one of a map.
     const int32_t down = region.y.size - 1 - y, across = region.v.size - 1 - v;
     const int32_t inner = down < across ? down : across;
     const int32_t regular = path.length < inner ? path.length : inner;
     for (int32_t i = 0; i < regular; ++i) {
       walk.next();
-      const float after = walk.row();
-      out.put(before + here + after);
+      const Values<kColumns> after = walk.row();
+      out.put(sum_of(before, here, after));
       out.next();
       before = here;
       here = after;
     }
-    if (regular < path.length) out.put(before + here + beyond(n, y + path.length, x, v + path.length, u));
+    if (regular == path.length) return;
+    out.put(sum_of(before, here, beyond(n, y + path.length, x, v + path.length, strip)));
   }
 
  private:
@@ -66,6 +67,14 @@ struct PropagatedSimilarity {
     const int64_t index = rows.index(p.y, p.x) * gram.pitch + columns.index(q.y, q.x);
     return {p, q, gram.data + n * gram.sample + index, rows.width * gram.pitch + columns.width};
   }
+  // The same in the foreground alone: the column of the background may lie beyond its edge, if nothing is
+  // read.
+  CA_BOTH Pair pair_within(int32_t n, Position p, const Position& q, int32_t aside) const {
+    const Piece& rows = step(p, aside, region.x, foreground);
+    const Piece& columns = background.of(q.over, 0);
+    const int64_t index = rows.index(p.y, p.x) * gram.pitch + columns.index(q.y, q.x);
+    return {p, q, gram.data + n * gram.sample + index, rows.width * gram.pitch + columns.width};
+  }
   // Left-right, over the end of a row into the next one.
   CA_BOTH static const Piece& step(Position& p, int32_t aside, const Axis& axis, const Pieces& pieces) {
     p.x += aside;
@@ -83,10 +92,28 @@ struct PropagatedSimilarity {
     return right.inside(p.x);
   }
 
+  template <int32_t kColumns>
+  CA_BOTH static Values<kColumns> sum_of(const Values<kColumns>& a, const Values<kColumns>& b,
+                                         const Values<kColumns>& c) {
+    Values<kColumns> sums;
+    CA_UNROLL
+    for (int32_t k = 0; k < kColumns; ++k) sums[k] = a[k] + b[k] + c[k];
+    return sums;
+  }
+
   // A row of the propagation that lies beyond the first or last one of a map.
-  CA_BOTH float beyond(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    Position p{y, x, 0}, q{v, u, 0};
-    if (!kWrap || !goes_on(p, region.y, region.x) || !goes_on(q, region.v, region.u)) return 0;
+  template <int32_t kColumns>
+  CA_BOTH Values<kColumns> beyond(int32_t n, int32_t y, int32_t x, int32_t v,
+                                  const Strip<kColumns>& strip) const {
+    Values<kColumns> sums{};
+    if (!kWrap) return sums;
+    CA_UNROLL
+    for (int32_t k = 0; k < kColumns; ++k)
+      if (strip.has(k)) sums[k] = beyond(n, {y, x, 0}, {v, strip.at(k), 0});
+    return sums;
+  }
+  CA_BOTH float beyond(int32_t n, Position p, Position q) const {
+    if (!goes_on(p, region.y, region.x) || !goes_on(q, region.v, region.u)) return 0;
     float sum = 0;
     CA_NO_UNROLL
     for (int32_t i = -1; i <= 1; ++i) sum += similarity(n, pair(n, p, q, i));
@@ -105,87 +132,139 @@ struct PropagatedSimilarity {
     return sum * (alpha ? alpha.at(n, at.p.y, at.p.x) : 1.0f) * beta.at(n, at.q.y, at.q.x);
   }
 
-  // One of the three similarities of a row of the propagation, with the lines of its patch.
+  // Down one of the columns that a row of the propagation adds up, with what the patches there take of it.
   struct Tap {
     const float* product;  // of the line that is read next
     int64_t down;
     PixelWalk<const float> alpha, beta;
     int32_t first, last;  // rows of the walk at which it exists
-    float above, here, below;
 
+    // From two rows above for the products and one above for the norms.
     CA_BOTH Tap(const PropagatedSimilarity& body, int32_t n, const Pair& at, bool exists)
         : product(at.product - 2 * at.down),
           down(at.down),
           alpha(body.alpha, n, at.p.y - 1, at.p.x),
           beta(body.beta, n, at.q.y - 1, at.q.x),
           first(-(at.p.y < at.q.y ? at.p.y : at.q.y)),
-          last(0),
-          above(0),
-          here(0),
-          below(0) {
+          last(first) {
       const int32_t below_p = body.region.y.size - at.p.y, below_q = body.region.v.size - at.q.y;
-      last = below_p < below_q ? below_p : below_q;
-      if (!exists) last = first;
+      if (exists) last = below_p < below_q ? below_p : below_q;
     }
     CA_BOTH bool has(int32_t row) const { return row >= first && row < last; }
-    CA_BOTH void push(float line) {
-      product += down;
-      above = here, here = below, below = line;
-    }
     CA_BOTH void next() {
       alpha.next();
       beta.next();
     }
-    CA_BOTH float similarity() const { return (above + here + below) * (alpha ? *alpha : 1.0f) * *beta; }
+    CA_BOTH float norm(int32_t k) const { return (alpha ? *alpha : 1.0f) * beta[k]; }
   };
 
-  // Down the rows, the first of them -1.
-  struct Walk {
-    Tap left, middle, right;
-    int64_t aside;
-    int32_t index;
-    // Whether patches around the outer taps have a column further out, and share those of the middle one.
-    bool left_ends, right_ends, left_joins, right_joins;
+  // The patches around a tap's columns: sums of their last lines.
+  template <int32_t kColumns>
+  struct Lines {
+    Values<kColumns> above, here, below;
 
-    CA_BOTH Walk(const PropagatedSimilarity& body, int32_t n, const Position& p, const Position& q)
-        : Walk(body, n, p, q, body.pair(n, p, q, -1), body.pair(n, p, q, 0), body.pair(n, p, q, 1)) {}
+    CA_BOTH void push(const Values<kColumns>& line) { above = here, here = below, below = line; }
+    CA_BOTH float sum(int32_t k) const { return above[k] + here[k] + below[k]; }
+  };
+
+  // Down the rows, the first of them -1. Where the background wraps, the strip's columns at its edges have
+  // taps of their own, over the ends of its rows.
+  template <int32_t kColumns>
+  struct Walk {
+    Tap left, middle, right, left_edge, right_edge;
+    Lines<kColumns> left_lines, lines, right_lines;
+    Strip<kColumns> strip;
+    int64_t aside;
+    int32_t index, width;
+    // Of the foreground: whether the outer taps lie beside the middle one, and have a column further out.
+    bool left_joins, right_joins, left_goes_on, right_goes_on;
+
+    CA_BOTH Walk(const PropagatedSimilarity& body, int32_t n, const Position& p, int32_t v,
+                 const Strip<kColumns>& strip)
+        : Walk(body, n, p, v, strip, body.region.x, body.region.u) {}
 
     CA_BOTH void next() {
       ++index;
       read_line(index + 1);
       left.next(), middle.next(), right.next();
+      if (kWrap) left_edge.next(), right_edge.next();
     }
-    // Their sum at a row of both maps.
-    CA_BOTH float row() const {
-      return (left.has(index) ? left.similarity() : 0.0f) + (middle.has(index) ? middle.similarity() : 0.0f) +
-             (right.has(index) ? right.similarity() : 0.0f);
+    // The propagation's sums over columns, at a row of both maps.
+    CA_BOTH Values<kColumns> row() const {
+      Values<kColumns> sums{};
+      const bool has_left = left.has(index), has_middle = middle.has(index), has_right = right.has(index);
+      const bool over_left = kWrap && left_edge.has(index), over_right = kWrap && right_edge.has(index);
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        if (!strip.has(k)) continue;
+        if (has_middle) sums[k] += lines.sum(k) * middle.norm(k);
+        if (at_left(k) ? over_left : has_left)
+          sums[k] += left_lines.sum(k) * (at_left(k) ? left_edge.norm(0) : left.norm(k));
+        if (at_right(k) ? over_right : has_right)
+          sums[k] += right_lines.sum(k) * (at_right(k) ? right_edge.norm(0) : right.norm(k));
+      }
+      return sums;
     }
 
    private:
-    CA_BOTH Walk(const PropagatedSimilarity& body, int32_t n, const Position& p, const Position& q,
-                 const Pair& before, const Pair& here, const Pair& after)
-        : left(body, n, before, kWrap || (p.x > 0 && q.x > 0)),
-          middle(body, n, here, true),
-          right(body, n, after, kWrap || (p.x + 1 < body.region.x.size && q.x + 1 < body.region.u.size)),
+    CA_BOTH Walk(const PropagatedSimilarity& body, int32_t n, const Position& p, int32_t v,
+                 const Strip<kColumns>& strip, const Axis& x, const Axis& u)
+        : left(body, n, body.pair_within(n, p, {v, strip.u - 1, 0}, -1), kWrap || p.x > 0),
+          middle(body, n, body.pair_within(n, p, {v, strip.u, 0}, 0), true),
+          right(body, n, body.pair_within(n, p, {v, strip.u + 1, 0}, 1), kWrap || p.x + 1 < x.size),
+          left_edge(body, n, body.pair(n, p, {v, 0, 0}, -1), kWrap),
+          right_edge(body, n, body.pair(n, p, {v, u.size - 1, 0}, 1), kWrap),
+          left_lines{},
+          lines{},
+          right_lines{},
+          strip(strip),
           aside(body.gram.right()),
-          index(-1) {
-      const int32_t w = body.region.x.size, wb = body.region.u.size;
-      left_ends = before.p.x <= 0 || before.q.x <= 0;
-      left_joins = p.x > 0 && q.x > 0;
-      right_ends = after.p.x + 1 >= w || after.q.x + 1 >= wb;
-      right_joins = p.x + 1 < w && q.x + 1 < wb;
+          index(-1),
+          width(u.size) {
+      left_joins = p.x > 0;
+      right_joins = p.x + 1 < x.size;
+      // A tap over the end of a row has come to the other end, whose neighbour further in exists.
+      left_goes_on = left_joins ? p.x > 1 : x.size > 1;
+      right_goes_on = right_joins ? p.x + 2 < x.size : x.size > 1;
       for (int32_t line = -2; line <= 0; ++line) read_line(line);
     }
+    CA_BOTH bool at_left(int32_t k) const { return k == 0 && strip.u == 0; }
+    CA_BOTH bool at_right(int32_t k) const { return strip.at(k) + 1 == width; }
+
     CA_BOTH void read_line(int32_t line) {
-      const bool has_left = left.has(line), has_right = right.has(line);
-      const float outer_left = has_left && !left_ends ? load(left.product - aside) : 0.0f;
-      const float on_left = has_left ? load(left.product) : 0.0f;
-      const float centre = middle.has(line) ? load(middle.product) : 0.0f;
-      const float on_right = has_right ? load(right.product) : 0.0f;
-      const float outer_right = has_right && !right_ends ? load(right.product + aside) : 0.0f;
-      left.push(outer_left + on_left + (left_joins ? centre : 0.0f));
-      middle.push((left_joins ? on_left : 0.0f) + centre + (right_joins ? on_right : 0.0f));
-      right.push((right_joins ? centre : 0.0f) + on_right + outer_right);
+      const bool has_left = left.has(line), has_middle = middle.has(line), has_right = right.has(line);
+      Values<kColumns> on_left{}, centre{}, on_right{};
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        if (!strip.has(k)) continue;
+        const int32_t u = strip.at(k);
+        const float further_left = outer(left, left_edge, at_left(k), has_left, line, k, -1,
+                                         left_goes_on && (at_left(k) ? width > 1 : u > 1), on_left[k]);
+        const float further_right =
+            outer(right, right_edge, at_right(k), has_right, line, k, 1,
+                  right_goes_on && (at_right(k) ? width > 1 : u + 2 < width), on_right[k]);
+        if (has_middle) centre[k] = load(middle.product + k * kLanes);
+        const bool joins_left = left_joins && !at_left(k), joins_right = right_joins && !at_right(k);
+        const float inner_left = on_left[k], inner_right = on_right[k];
+        on_left[k] = further_left + inner_left + (joins_left ? centre[k] : 0.0f);
+        on_right[k] = (joins_right ? centre[k] : 0.0f) + inner_right + further_right;
+        centre[k] = (joins_left ? inner_left : 0.0f) + centre[k] + (joins_right ? inner_right : 0.0f);
+      }
+      left_lines.push(on_left), lines.push(centre), right_lines.push(on_right);
+      left.product += left.down, middle.product += middle.down, right.product += right.down;
+      if (kWrap) left_edge.product += left_edge.down, right_edge.product += right_edge.down;
+    }
+    // The products of an outer column, and returned of the one further out.
+    CA_BOTH float outer(const Tap& tap, const Tap& edge, bool at_edge, bool has, int32_t line, int32_t k,
+                        int32_t side, bool goes_on, float& inner) const {
+      if (at_edge) {
+        if (!kWrap || !edge.has(line)) return 0;
+        inner = load(edge.product);
+        return goes_on ? load(edge.product + side * aside) : 0.0f;
+      }
+      if (!has) return 0;
+      inner = load(tap.product + k * kLanes);
+      return goes_on ? load(tap.product + k * kLanes + side * aside) : 0.0f;
     }
   };
 };

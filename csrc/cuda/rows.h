@@ -78,6 +78,49 @@ struct Reduction {
         each(v, region.u.first + i, begin + i);
     }
   }
+  // each(v, u, column, count) for columns that follow each other, in the map as in the background.
+  template <class T, class Each>
+  CA_BOTH void runs(const Scores<T>& map, const Each& each) const {
+    const Axis &v = region.v, &u = region.u;
+    const bool whole_lines = u.count == u.size && map.region.u.count == u.size && v.first + v.count <= v.size;
+    const int32_t lines = whole_lines ? v.count : 1;
+    for (int32_t j = 0; j < v.count; j += lines)
+      each(v.at(j), u.first, map.column(v.at(j), u.first), lines * u.count);
+  }
+};
+
+// What a lane has seen of a row: sums of weights for every tap, relative to the largest score so far where
+// the scores are logits. Most columns count for every tap; `full` spares them the others' sums.
+struct PartialSums {
+  float largest, full;
+  float sum[kTapsAtOnce];
+
+  CA_BOTH void scale(float factor) {
+    full *= factor;
+    CA_UNROLL
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) sum[t] *= factor;
+  }
+  // Logits to weights.
+  template <int32_t kCount>
+  CA_BOTH void follow(float (&scores)[kCount], bool exact) {
+    float now = largest;
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i) now = fmaxf(now, scores[i]);
+    if (now > largest) scale(weight_of(largest - now, exact));
+    largest = now;
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i)
+      scores[i] = scores[i] == -INFINITY ? 0.0f : weight_of(scores[i] - largest, exact);
+  }
+  // `valid`: bit t, whether the weight counts for tap t; `every`: those bits of a weight that does for all.
+  CA_BOTH void add(float weight, uint32_t valid, uint32_t every) {
+    if (valid == every) {
+      full += weight;
+    } else if (valid != 0) {
+      CA_UNROLL
+      for (int32_t t = 0; t < kTapsAtOnce; ++t) sum[t] += valid >> t & 1 ? weight : 0.0f;
+    }
+  }
 };
 
 // The sums of a row's weights, under the validity of q - d for every tap, and where they hold logits the
@@ -91,6 +134,7 @@ struct RowStatistics {
   const uint32_t* bits;  // (samples or 1, groups, M); none: a single sum
   int64_t bits_sample, bits_group;
   PixelMap<float> offset;  // none: the scores are weights
+  bool exact;              // exp to float32's precision
   TapSums sums;
   int32_t samples, groups;
 
@@ -101,58 +145,62 @@ struct RowStatistics {
     const int32_t y = reduction.y(row), x = reduction.x(row);
     const float before = reduction.first || !offset ? -INFINITY : offset.at(n, y, x);
     lanes.sync();  // all have read it
-    for (int32_t group = 0; group < groups; ++group) add_group(n, y, x, group, before, lanes);
+    for (int32_t group = 0; group < groups; ++group) {
+      const PartialSums partial = look(n, y, x, group, lanes);
+      add(n, y, x, group, before, partial, lanes);
+    }
   }
 
  private:
-  struct Partial {
-    float largest;
-    float sum[kTapsAtOnce];
-
-    // exp(value - largest) of a value that may be the largest so far.
-    CA_BOTH float weight(float value) {
-      if (value > largest) {
-        const float factor = flushed_exp(largest - value);
-        CA_UNROLL
-        for (int32_t t = 0; t < kTapsAtOnce; ++t) sum[t] *= factor;
-        largest = value;
-      }
-      return value == -INFINITY ? 0.0f : flushed_exp(value - largest);
-    }
-  };
+  // Scores that a lane fetches before it looks at the first.
+  static constexpr int32_t kBatch = 4;
 
   template <class Lanes>
-  CA_BOTH void add_group(int32_t n, int32_t y, int32_t x, int32_t group, float before,
-                         const Lanes& lanes) const {
+  CA_BOTH PartialSums look(int32_t n, int32_t y, int32_t x, int32_t group, const Lanes& lanes) const {
+    PartialSums partial = {-INFINITY, 0, {}};
     const T* row = scores.row(n, y, x);
-    Partial partial = {-INFINITY, {}};
-    const uint32_t* flags = bits + n * bits_sample + group * bits_group;
-    const int32_t pitch = reduction.region.u.size;
-    reduction.columns(scores, lanes, [&](int32_t v, int32_t u, int32_t column) {
-      const float score = load(row + column);
-      const float weight = offset ? partial.weight(score) : score;
-      if (bits == nullptr) {
-        partial.sum[0] += weight;
-        return;
-      }
-      const uint32_t valid = load(flags + int64_t(v) * pitch + u);
-      CA_UNROLL
-      for (int32_t t = 0; t < kTapsAtOnce; ++t) partial.sum[t] += valid >> t & 1 ? weight : 0.0f;
+    const int32_t pitch = reduction.region.u.size, taps = sums.taps - group * kTapsAtOnce;
+    const uint32_t every = (1u << (taps < kTapsAtOnce ? taps : kTapsAtOnce)) - 1;
+    reduction.runs(scores, [&](int32_t v, int32_t u, int32_t column, int32_t count) {
+      const int64_t flags = n * bits_sample + group * bits_group + int64_t(v) * pitch + u;
+      constexpr int32_t kStep = kBatch * Lanes::count;
+      int32_t i = lanes.index;
+      for (; i + kStep - Lanes::count < count; i += kStep)
+        take<kBatch, Lanes::count>(partial, row + column + i, flags + i, every);
+      for (; i < count; i += Lanes::count) take<1, Lanes::count>(partial, row + column + i, flags + i, every);
     });
+    return partial;
+  }
+  template <int32_t kCount, int32_t kApart>
+  CA_BOTH void take(PartialSums& partial, const T* from, int64_t flags, uint32_t every) const {
+    float values[kCount];
+    uint32_t valid[kCount];
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i) {
+      values[i] = load(from + i * kApart);
+      valid[i] = bits == nullptr ? every : load(bits + flags + i * kApart);
+    }
+    if (offset) partial.follow(values, exact);
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i) partial.add(values[i], valid[i], every);
+  }
+
+  template <class Lanes>
+  CA_BOTH void add(int32_t n, int32_t y, int32_t x, int32_t group, float before, const PartialSums& partial,
+                   const Lanes& lanes) const {
     // -inf where no score counts: all sums are 0 and stay so.
     const float largest = offset ? fmaxf(before, lanes.largest(partial.largest)) : 0.0f;
     const float factor = offset ? factor_of(partial.largest, largest) : 1.0f;
+    const double former = offset ? factor_of(before, largest) : 1.0;
     double* target = sums.at(n, y, x) + group * kTapsAtOnce;
     const int32_t left = sums.taps - group * kTapsAtOnce;
     CA_UNROLL
     for (int32_t t = 0; t < kTapsAtOnce; ++t) {
-      const float total = lanes.sum(partial.sum[t] * factor);
-      if (lanes.index != 0 || t >= left) continue;
-      target[t] = total + (reduction.first ? 0.0 : target[t] * (offset ? factor_of(before, largest) : 1.0));
+      const float total = lanes.sum((partial.full + partial.sum[t]) * factor);
+      if (lanes.index == 0 && t < left) target[t] = total + (reduction.first ? 0.0 : target[t] * former);
     }
     if (offset && lanes.index == 0) offset.at(n, y, x) = largest;
   }
-
   CA_BOTH static float factor_of(float before, float now) {
     return before == now ? 1.0f : expf(before - now);
   }

@@ -1,5 +1,5 @@
-// What becomes of a sum along a diagonal: start(n, y, x, v, u) begins a walk, put(sum) takes the sum of where
-// the walk is, next() goes one row down in both maps.
+// What becomes of sums along diagonals: start(n, y, x, v, strip) begins a walk down the columns of a strip,
+// put(sums) takes the sums of where the walk is, next() goes one row down in both maps.
 #pragma once
 
 #include <math.h>
@@ -15,6 +15,20 @@ CA_BOTH float flushed_exp(float x) {
   return weight < 1e-30f ? 0.0f : weight;
 }
 
+// The same for half precision, in two instructions: to 2^-22 and the rounding of x.
+CA_BOTH float rough_exp(float x) {
+  const float power = x * 1.4426950408889634f;
+#if defined(__CUDA_ARCH__)
+  float weight;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(weight) : "f"(power));
+  return weight;
+#else
+  return exp2f(power);
+#endif
+}
+
+CA_BOTH float weight_of(float logit, bool exact) { return exact ? flushed_exp(logit) : rough_exp(logit); }
+
 // The place of a walk in a map of scores.
 struct ScoreWalk {
   float* here;
@@ -22,7 +36,7 @@ struct ScoreWalk {
 
   CA_BOTH ScoreWalk(const ScoreMap& map, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
       : here(&map.at(n, y, x, v, u)), down(map.down) {}
-  CA_BOTH float& operator*() const { return *here; }
+  CA_BOTH float& operator[](int32_t k) const { return here[k * kLanes]; }
   CA_BOTH void next() { here += down; }
 };
 
@@ -39,26 +53,38 @@ struct ScoreSink {
   float scale;
   PixelMap<const float> alpha, beta;  // none: 1
   Kind kind;
+  bool exact;                            // exp to float32's precision
   PixelMap<const bool> valid, selected;  // no `selected`: all
   PixelMap<const float> offset;          // none: 0
 
+  template <int32_t kColumns>
   struct Walk {
-    const OperandMap& out;
+    const ScoreSink& sink;
+    Strip<kColumns> strip;
     int64_t at;
-    float scale;
-    Kind kind;
     PixelWalk<const float> alpha, beta, offset;
     PixelWalk<const bool> valid, selected;
 
-    CA_BOTH void put(float sum) const {
-      float value = scale * sum;
-      if (alpha) value *= *alpha;
-      if (beta) value *= *beta;
-      if (kind == Kind::weights) value = flushed_exp(offset ? value - *offset : value);
-      out.store(at, takes_part() ? value : kind == Kind::logits ? -INFINITY : 0.0f);
+    CA_BOTH void put(const Values<kColumns>& sums) const {
+      Values<kColumns> values;
+      const float factor = alpha ? sink.scale * *alpha : sink.scale;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) values[k] = sums[k] * factor;
+      if (beta) {
+        CA_UNROLL
+        for (int32_t k = 0; k < kColumns; ++k)
+          if (strip.has(k)) values[k] *= beta[k];
+      }
+      if (sink.kind == Kind::weights) {
+        const float away = offset ? *offset : 0.0f;
+        CA_UNROLL
+        for (int32_t k = 0; k < kColumns; ++k) values[k] = weight_of(values[k] - away, sink.exact);
+      }
+      if (sink.kind != Kind::plain) drop(values);
+      sink.out.store(at, values, strip);
     }
     CA_BOTH void next() {
-      at += out.down;
+      at += sink.out.down;
       alpha.next();
       beta.next();
       offset.next();
@@ -67,21 +93,24 @@ struct ScoreSink {
     }
 
    private:
-    CA_BOTH bool takes_part() const {
-      if (kind == Kind::plain) return true;
-      if (kind != Kind::valid_only && selected && !*selected) return false;
-      return *valid;
+    CA_BOTH void drop(Values<kColumns>& values) const {
+      const bool takes_part = sink.kind == Kind::valid_only || !selected || *selected;
+      const float nothing = sink.kind == Kind::logits ? -INFINITY : 0.0f;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (!(takes_part && strip.has(k) && valid[k])) values[k] = nothing;
     }
   };
-  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {out,
-            out.index(n, y, x, v, u),
-            scale,
-            kind,
+  template <int32_t kColumns>
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
+                               const Strip<kColumns>& strip) const {
+    return {*this,
+            strip,
+            out.index(n, y, x, v, strip.u),
             {alpha, n, y, x},
-            {beta, n, v, u},
+            {beta, n, v, strip.u},
             {offset, n, y, x},
-            {valid, n, v, u},
+            {valid, n, v, strip.u},
             {selected, n, y, x}};
   }
 };
@@ -91,18 +120,26 @@ struct ValidSink {
   ScoreMap out;
   PixelMap<const bool> valid;
 
+  template <int32_t kColumns>
   struct Walk {
+    Strip<kColumns> strip;
     ScoreWalk score;
     PixelWalk<const bool> valid;
 
-    CA_BOTH void put(float gradient) const { *score = *valid ? gradient : 0.0f; }
+    CA_BOTH void put(const Values<kColumns>& gradients) const {
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (strip.has(k)) score[k] = valid[k] ? gradients[k] : 0.0f;
+    }
     CA_BOTH void next() {
       score.next();
       valid.next();
     }
   };
-  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {{out, n, y, x, v, u}, {valid, n, v, u}};
+  template <int32_t kColumns>
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
+                               const Strip<kColumns>& strip) const {
+    return {strip, {out, n, y, x, v, strip.u}, {valid, n, v, strip.u}};
   }
 };
 
@@ -112,14 +149,18 @@ struct AttentionGradientSink {
   PixelMap<const bool> valid;
   PixelMap<const float> centre, scale;
 
+  template <int32_t kColumns>
   struct Walk {
+    Strip<kColumns> strip;
     ScoreWalk score;
     PixelWalk<const bool> valid;
     PixelWalk<const float> centre, scale;
 
-    CA_BOTH void put(float gradient) const {
-      const float centred = (gradient - *centre) * *scale;
-      *score = *valid ? centred : 0.0f;
+    CA_BOTH void put(const Values<kColumns>& gradients) const {
+      const float middle = *centre, factor = *scale;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (strip.has(k)) score[k] = valid[k] ? (gradients[k] - middle) * factor : 0.0f;
     }
     CA_BOTH void next() {
       score.next();
@@ -128,8 +169,10 @@ struct AttentionGradientSink {
       scale.next();
     }
   };
-  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {{out, n, y, x, v, u}, {valid, n, v, u}, {centre, n, y, x}, {scale, n, y, x}};
+  template <int32_t kColumns>
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
+                               const Strip<kColumns>& strip) const {
+    return {strip, {out, n, y, x, v, strip.u}, {valid, n, v, strip.u}, {centre, n, y, x}, {scale, n, y, x}};
   }
 };
 
@@ -139,20 +182,29 @@ struct LogitGradientSink {
   float scale;
   PixelMap<const float> inverse_sum, centre;
 
+  template <int32_t kColumns>
   struct Walk {
+    Strip<kColumns> strip;
     float scale;
     ScoreWalk score;
     PixelWalk<const float> inverse_sum, centre;
 
-    CA_BOTH void put(float gradient) const { *score *= scale * *inverse_sum * (gradient - *centre); }
+    CA_BOTH void put(const Values<kColumns>& gradients) const {
+      const float factor = scale * *inverse_sum, middle = *centre;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (strip.has(k)) score[k] *= factor * (gradients[k] - middle);
+    }
     CA_BOTH void next() {
       score.next();
       inverse_sum.next();
       centre.next();
     }
   };
-  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {scale, {weights, n, y, x, v, u}, {inverse_sum, n, y, x}, {centre, n, y, x}};
+  template <int32_t kColumns>
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
+                               const Strip<kColumns>& strip) const {
+    return {strip, scale, {weights, n, y, x, v, strip.u}, {inverse_sum, n, y, x}, {centre, n, y, x}};
   }
 };
 
@@ -162,14 +214,17 @@ struct NormProductSink {
   ScoreMap out, gradient;
   PixelMap<const float> alpha, beta;
 
+  template <int32_t kColumns>
   struct Walk {
+    Strip<kColumns> strip;
     ScoreWalk score, gradient;
     PixelWalk<const float> alpha, beta;
 
-    CA_BOTH void put(float sum) const {
-      float similarity = sum * *beta;
-      if (alpha) similarity *= *alpha;
-      *score = similarity * *gradient;
+    CA_BOTH void put(const Values<kColumns>& sums) const {
+      const float norm = alpha ? *alpha : 1.0f;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (strip.has(k)) score[k] = sums[k] * beta[k] * norm * load(&gradient[k]);
     }
     CA_BOTH void next() {
       score.next();
@@ -178,8 +233,14 @@ struct NormProductSink {
       beta.next();
     }
   };
-  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {{out, n, y, x, v, u}, {gradient, n, y, x, v, u}, {alpha, n, y, x}, {beta, n, v, u}};
+  template <int32_t kColumns>
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
+                               const Strip<kColumns>& strip) const {
+    return {strip,
+            {out, n, y, x, v, strip.u},
+            {gradient, n, y, x, v, strip.u},
+            {alpha, n, y, x},
+            {beta, n, v, strip.u}};
   }
 };
 
@@ -187,15 +248,19 @@ struct NormProductSink {
 struct OperandSink {
   OperandMap out;
 
+  template <int32_t kColumns>
   struct Walk {
     const OperandMap& out;
+    Strip<kColumns> strip;
     int64_t at;
 
-    CA_BOTH void put(float sum) const { out.store(at, sum); }
+    CA_BOTH void put(const Values<kColumns>& sums) const { out.store(at, sums, strip); }
     CA_BOTH void next() { at += out.down; }
   };
-  CA_BOTH Walk start(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    return {out, out.index(n, y, x, v, u)};
+  template <int32_t kColumns>
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
+                               const Strip<kColumns>& strip) const {
+    return {out, strip, out.index(n, y, x, v, strip.u)};
   }
 };
 

@@ -78,8 +78,8 @@ template <class T>
 void Pipeline::collect_statistics(const Scores<T>& weights, const Reduction& reduction) {
   const Shifted shifted = problem_.after() ? shifted_validity(-1) : Shifted{};
   executor_.run(RowStatistics<T>{weights, reduction, shifted.bits, shifted.sample, shifted.group,
-                                 bounded_ ? PixelMap<float>{} : statistic(0), tap_sums(sums_), samples_,
-                                 taps_.groups()});
+                                 bounded_ ? PixelMap<float>{} : statistic(0), exact_, tap_sums(sums_),
+                                 samples_, taps_.groups()});
 }
 
 void Pipeline::finish_statistics(const Region& rows, const Region& totals) {
@@ -103,8 +103,12 @@ OperandMap Pipeline::sum_cells(const OperandMap& weights, bool are_logits, const
 template <class T>
 void Pipeline::sum_cells(const Scores<T>& weights, bool are_logits, const OperandMap& out) {
   const PixelMap<const float> none{};
-  const FinalWeights<T> source{weights, are_logits ? reading(statistic(0)) : none, reading(statistic(1)),
-                               problem_.after() ? reading(statistic(2)) : none, pixels<bool>(inputs_.valid)};
+  const FinalWeights<T> source{weights,
+                               are_logits ? reading(statistic(0)) : none,
+                               exact_,
+                               reading(statistic(1)),
+                               problem_.after() ? reading(statistic(2)) : none,
+                               pixels<bool>(inputs_.valid)};
   const int64_t k = problem_.after() ? problem_.fuse_k : 1;
   if (k == 1)
     executor_.run(CellSum<1, T>{source, out, out.region, samples_});
