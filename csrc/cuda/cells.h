@@ -11,11 +11,11 @@
 namespace contextual_attention {
 namespace gpu {
 
-// W: the scores, or exp(score - offset) where they are logits still.
+// W: the scores, or made of them where they are logits still.
 template <class T>
 struct FinalWeights {
   Scores<T> scores;
-  PixelMap<const float> offset;  // none: weights
+  PixelMap<const float> offset;  // of logits
   bool exact;                    // exp to float32's precision
   PixelMap<const float> gain;    // 1 / sum of the row
   PixelMap<const float> total;   // 1 / sum of the propagated row; none: 1
@@ -147,12 +147,12 @@ struct CellSum {
       const float factor = in_row(aside) ? total.beside(0, aside) : 0.0f;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        sums[k] = has(k, aside) && valid.beside(k, aside) ? factor * sums[k] : 0.0f;
+        sums[k] = (has(k, aside) ? valid.beside(k, aside) : false) ? factor * sums[k] : 0.0f;
     }
     CA_BOTH void read() {
       ++index;
       score += down;
-      offset.next();
+      if (is_logit<T>) offset.next();
       gain.next();
       if (kTaps == 3) above = here, here = below;
       below = line();
@@ -171,6 +171,7 @@ struct CellSum {
       }
       return sums;
     }
+    CA_BOTH static float nothing() { return is_logit<T> ? -INFINITY : 0.0f; }
     // gain * W so many columns aside.
     CA_BOTH Values<kColumns> terms(int32_t aside) const {
       Values<kColumns> values{};
@@ -178,14 +179,14 @@ struct CellSum {
       const T* scores = score + aside * right;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        if (has(k, aside)) values[k] = load(scores + k * kLanes);
-      const float factor = gain.beside(0, aside);
-      if (offset) {
-        const float away = offset.beside(0, aside);
+        values[k] = has(k, aside) ? float(load(scores + k * kLanes)) : nothing();
+      if (is_logit<T>) {
+        const float largest = offset.beside(0, aside);
         CA_UNROLL
-        for (int32_t k = 0; k < kColumns; ++k)
-          values[k] = has(k, aside) ? weight_of(values[k] - away, exact) : 0.0f;
+        for (int32_t k = 0; k < kColumns; ++k) values[k] -= largest;
+        to_weights(values.of, exact);
       }
+      const float factor = gain.beside(0, aside);
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) values[k] *= factor;
       return values;
@@ -226,7 +227,7 @@ struct CellSumAny {
   }
   CA_BOTH float softmax_weight(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     const float score = source.scores.at(n, y, x, v, u);
-    return source.offset ? weight_of(score - source.offset.at(n, y, x), source.exact) : score;
+    return is_logit<T> ? weight_of(score - source.offset.at(n, y, x), source.exact) : score;
   }
 };
 

@@ -203,10 +203,11 @@ struct DiagonalSum {
 
 // One pass of the propagation that runs over the ends of rows (left-right) or of columns (top-down): the sum
 // over i of X[p + i, q + i], p and q as row-major or column-major indices. Each is its own adjoint.
+template <ScoreKind kKind>
 struct WrappedSum {
   static constexpr Shape shape = Shape::points;
   ScoreMap scores;
-  ScoreSink sink;
+  ScoreSink<kKind> sink;
   Region region;
   int32_t samples, radius;
   bool top_down;
@@ -230,7 +231,7 @@ struct WrappedSum {
           top_down ? region.x.inside(x1) && region.u.inside(u1) : region.y.inside(y1) && region.v.inside(v1);
       if (exists) sum += scores.at(n, y1, x1, v1, u1);
     }
-    sink.start<1>(n, y, x, v, {u, region.u.size}).put({{sum}});
+    sink.template start<1>(n, y, x, v, {u, region.u.size}).put({{sum}});
   }
 };
 

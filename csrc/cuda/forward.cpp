@@ -17,7 +17,8 @@ class Forward : public Pipeline {
           Results& results)
       : Pipeline(inputs, executor, plan, group, uses_of(inputs.problem), false, results.statistics, scratch),
         results_(results),
-        storage_(storage_of(inputs.foreground.scalar_type()) == Storage::bfloat16 && !results.offsets
+        storage_(storage_of(inputs.foreground.scalar_type()) == Storage::bfloat16 && rolls_cells() &&
+                         !results.offsets
                      ? Storage::bfloat16
                      : Storage::float32) {
     if (!results.offsets) return;
@@ -51,7 +52,7 @@ class Forward : public Pipeline {
  private:
   // The Gram matrix and the weights take turns in two buffers, with what lies between and after them.
   static Uses uses_of(const Problem& p) {
-    const bool third_stage = p.before() && !p.wrap() && !propagates_at_once(p, false);
+    const bool third_stage = p.before() && !p.wrap() && !propagates_at_once(p);
     return {0, 1, 0, third_stage ? 0 : 1};
   }
   int spare_buffer() const { return 1 - uses_.weights; }
@@ -67,9 +68,7 @@ class Forward : public Pipeline {
   void find_offsets(ScoreMap weights, bool are_logits, const Region& own, bool first) {
     const PixelMap<const float> offset = are_logits ? reading(statistic(0)) : PixelMap<const float>{};
     if (problem_.after()) {
-      ScoreSink propagated = plain(scores(spare_buffer(), own));
-      propagated.kind = ScoreSink::Kind::valid_only;
-      propagated.valid = pixels<bool>(inputs_.valid);
+      auto propagated = plain(scores(spare_buffer(), own)).as<ScoreKind::valid_only>();
       sum_diagonals(problem_.fuse_k, problem_.stride, Gained{weights, reading(statistic(1)), {}, offset},
                     propagated, own);
       weights = propagated.out.as<float>();

@@ -31,39 +31,49 @@ const char* use_device(int32_t device);
 int64_t cache_bytes(int32_t device);
 
 // Every body that the pipeline runs.
-#define CA_FOR_EACH_BODY(X)                 \
-  X(DiagonalSum3<Plain, ScoreSink>)         \
-  X(DiagonalSum3<Plain, NormProductSink>)   \
-  X(DiagonalSum3<Plain, LogitGradientSink>) \
-  X(DiagonalSum3<Gained, ScoreSink>)        \
-  X(DiagonalSum3<Gained, OperandSink>)      \
-  X(DiagonalSum<Plain, ScoreSink>)          \
-  X(DiagonalSum<Plain, NormProductSink>)    \
-  X(DiagonalSum<Plain, LogitGradientSink>)  \
-  X(DiagonalSum<Gained, ScoreSink>)         \
-  X(DiagonalSum<Gained, OperandSink>)       \
-  X(WrappedSum)                             \
-  X(PropagatedSimilarity<false>)            \
-  X(PropagatedSimilarity<true>)             \
-  X(CellSum<1, float>)                      \
-  X(CellSum<1, Bfloat16>)                   \
-  X(CellSum<3, float>)                      \
-  X(CellSum<3, Bfloat16>)                   \
-  X(CellSumAny<float>)                      \
-  X(CellSumAny<Bfloat16>)                   \
-  X(CellGradient<ValidSink>)                \
-  X(CellGradient<AttentionGradientSink>)    \
-  X(CellGradient<LogitGradientSink>)        \
-  X(TapBits)                                \
-  X(RowStatistics<float>)                   \
-  X(RowStatistics<Bfloat16>)                \
-  X(CentreSums)                             \
-  X(ShiftedCentreSums)                      \
-  X(RowOffsetsOfLargest)                    \
-  X(FinishStatistics)                       \
-  X(FinishCentres)                          \
-  X(Pack<uint16_t>)                         \
-  X(Pack<uint32_t>)                         \
+#define CA_FOR_EACH_BODY(X)                                 \
+  X(DiagonalSum3<Plain, ScoreSink<ScoreKind::plain>>)       \
+  X(DiagonalSum3<Plain, ScoreSink<ScoreKind::logits>>)      \
+  X(DiagonalSum3<Plain, ScoreSink<ScoreKind::weights>>)     \
+  X(DiagonalSum3<Plain, NormProductSink>)                   \
+  X(DiagonalSum3<Plain, LogitGradientSink>)                 \
+  X(DiagonalSum3<Gained, ScoreSink<ScoreKind::valid_only>>) \
+  X(DiagonalSum3<Gained, OperandSink>)                      \
+  X(DiagonalSum<Plain, ScoreSink<ScoreKind::plain>>)        \
+  X(DiagonalSum<Plain, ScoreSink<ScoreKind::logits>>)       \
+  X(DiagonalSum<Plain, ScoreSink<ScoreKind::weights>>)      \
+  X(DiagonalSum<Plain, NormProductSink>)                    \
+  X(DiagonalSum<Plain, LogitGradientSink>)                  \
+  X(DiagonalSum<Gained, ScoreSink<ScoreKind::valid_only>>)  \
+  X(DiagonalSum<Gained, OperandSink>)                       \
+  X(WrappedSum<ScoreKind::plain>)                           \
+  X(WrappedSum<ScoreKind::logits>)                          \
+  X(WrappedSum<ScoreKind::weights>)                         \
+  X(PropagatedSimilarity<false, ScoreKind::logits>)         \
+  X(PropagatedSimilarity<false, ScoreKind::weights>)        \
+  X(PropagatedSimilarity<true, ScoreKind::logits>)          \
+  X(PropagatedSimilarity<true, ScoreKind::weights>)         \
+  X(CellSum<1, float>)                                      \
+  X(CellSum<1, Bfloat16>)                                   \
+  X(CellSum<1, Logit>)                                      \
+  X(CellSum<3, float>)                                      \
+  X(CellSum<3, Bfloat16>)                                   \
+  X(CellSum<3, Logit>)                                      \
+  X(CellSumAny<float>)                                      \
+  X(CellSumAny<Logit>)                                      \
+  X(CellGradient<ValidSink>)                                \
+  X(CellGradient<AttentionGradientSink>)                    \
+  X(CellGradient<LogitGradientSink>)                        \
+  X(TapBits)                                                \
+  X(RowStatistics<float>)                                   \
+  X(RowStatistics<Bfloat16>)                                \
+  X(CentreSums)                                             \
+  X(ShiftedCentreSums)                                      \
+  X(RowOffsetsOfLargest)                                    \
+  X(FinishStatistics)                                       \
+  X(FinishCentres)                                          \
+  X(Pack<uint16_t>)                                         \
+  X(Pack<uint32_t>)                                         \
   X(AddToMap)
 
 }  // namespace gpu

@@ -66,6 +66,19 @@ struct Bfloat16 {
 };
 CA_BOTH Bfloat16 load(const Bfloat16* at) { return {load(&at->bits)}; }
 
+// A score whose weight is yet to be made: exp(logit - offset of the row).
+struct Logit {
+  float value;
+
+  CA_BOTH operator float() const { return value; }
+};
+CA_BOTH Logit load(const Logit* at) { return {load(&at->value)}; }
+
+template <class T>
+constexpr bool is_logit = false;
+template <>
+constexpr bool is_logit<Logit> = true;
+
 // The scores of a region for some samples: a row for each p, rows `pitch` apart.
 template <class T>
 struct Scores {
@@ -216,11 +229,13 @@ CA_BOTH void carry(int32_t& line, int32_t& position, int32_t size) {
 
 // A rectangle of pixels: those of a tile lie one rectangle after the other, each row by row.
 struct Piece {
-  int32_t y, x, height, width;
+  Axis rows, columns;
   int64_t begin;  // how many pixels lie before it
 
+  // Also one row before or after the map's, where a walk may begin.
   CA_BOTH int64_t index(int32_t row, int32_t column) const {
-    return begin + int64_t(row - y) * width + column - x;
+    const int32_t within = row < 0 ? 0 : row < rows.size ? row : rows.size - 1;
+    return begin + int64_t(rows.slot(within) + row - within) * columns.count + column - columns.first;
   }
 };
 

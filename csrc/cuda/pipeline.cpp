@@ -106,12 +106,11 @@ void Pipeline::for_tiles(const std::function<void(const Region&, bool, bool)>& e
 void Pipeline::multiply_features(const Stages& stages, const ScoreMap& gram) {
   const Problem& p = problem_;
   const Map foreground = map_of(inputs_.foreground), background = map_of(inputs_.background);
-  const bool in_pieces = stages.propagates_at_once && p.wrap();
   const Region& r = stages.gram;
-  const Matrix rows =
-      in_pieces ? packed(foreground, p.h, p.w, stages.foreground, rows_) : rows_of(foreground, r.y, r.x);
-  const Matrix columns = in_pieces ? packed(background, p.hb, p.wb, stages.background, columns_)
-                                   : columns_of(background, r.v, r.u);
+  const Matrix rows = stages.in_pieces ? packed(foreground, p.h, p.w, stages.foreground, rows_)
+                                       : rows_of(foreground, r.y, r.x);
+  const Matrix columns = stages.in_pieces ? packed(background, p.hb, p.wb, stages.background, columns_)
+                                          : columns_of(background, r.v, r.u);
   multiply(executor_, samples_, matrix(gram), rows, columns.transposed());
 }
 
@@ -158,14 +157,12 @@ Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, cha
 
 Matrix Pipeline::packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, char* buffer) {
   const Axis lines[] = {{0, down, down}, {0, right, right}};
-  const bool whole = pieces.of(0, 0).height == down && pieces.of(0, 0).width == right;
+  const bool whole = pieces.of(0, 0).rows.count == down && pieces.of(0, 0).columns.count == right;
   const int64_t rows = pieces.count;
   if (whole && rows == int64_t(down) * right) return packed(map, lines[0], lines[1], buffer);
   const int64_t row_bytes = map.depth * entry_bytes(map.dtype);
   for (const Piece& piece : pieces.pieces)
-    if (piece.height > 0)
-      pack(map, {piece.y, piece.height, down}, {piece.x, piece.width, right},
-           buffer + piece.begin * row_bytes, rows);
+    if (piece.rows.count > 0) pack(map, piece.rows, piece.columns, buffer + piece.begin * row_bytes, rows);
   return {buffer, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
 }
 
@@ -198,12 +195,12 @@ void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, 
       reinterpret_cast<const float*>(product_), first, down, right, int32_t(depth), samples_, sample, {}});
 }
 
-ScoreSink Pipeline::plain(const ScoreMap& out) const {
+ScoreSink<ScoreKind::plain> Pipeline::plain(const ScoreMap& out) const {
   return plain({out.data, Storage::float32, out.region, out.pitch, out.sample, out.down});
 }
 
-ScoreSink Pipeline::plain(const OperandMap& out) const {
-  return {out, 1.0f, {}, {}, ScoreSink::Kind::plain, exact_, {}, {}, {}};
+ScoreSink<ScoreKind::plain> Pipeline::plain(const OperandMap& out) const {
+  return {out, 1.0f, {}, {}, exact_, pixels<bool>(inputs_.valid), pixels<bool>(inputs_.selected), {}};
 }
 
 PixelMap<float> Pipeline::statistic(int which) const {

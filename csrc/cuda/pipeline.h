@@ -68,7 +68,8 @@ class Pipeline {
 
   template <class Source, class Sink>
   void sum_diagonals(int64_t k, int64_t step, const Source& source, const Sink& sink, const Region& region);
-  void sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSink& sink, const Region& region);
+  template <ScoreKind kKind>
+  void sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSink<kKind>& sink, const Region& region);
   // E, from weights or logits.
   OperandMap sum_cells(const OperandMap& weights, bool are_logits, const Region& cells, int buffer);
 
@@ -83,8 +84,12 @@ class Pipeline {
   void add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
                    const Matrix& b);
 
-  ScoreSink plain(const OperandMap& out) const;
-  ScoreSink plain(const ScoreMap& out) const;
+  // Whether their window is one that a walk keeps in registers.
+  bool rolls_cells() const {
+    return !problem_.after() || problem_.fuse_k == 1 || (problem_.fuse_k == 3 && problem_.stride == 1);
+  }
+  ScoreSink<ScoreKind::plain> plain(const OperandMap& out) const;
+  ScoreSink<ScoreKind::plain> plain(const ScoreMap& out) const;
   template <class T>
   PixelMap<const T> pixels(const torch::stable::Tensor& map) const;
   template <class T>
@@ -120,11 +125,12 @@ class Pipeline {
 
  private:
   void multiply_features(const Stages& stages, const ScoreMap& gram);
-  void make_logits(const Stages& stages, const ScoreMap& gram, const ScoreSink& logits);
+  template <ScoreKind kKind>
+  void filter(const Stages& stages, const ScoreMap& gram, const ScoreSink<kKind>& logits);
   template <class T>
   void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
   template <class T>
-  void sum_cells(const Scores<T>& weights, bool are_logits, const OperandMap& out);
+  void sum_cells(const Scores<T>& weights, const OperandMap& out);
   Matrix packed(const Map& map, const Axis& down, const Axis& right, char* buffer);
   // Of a map of down x right pixels.
   Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, char* buffer);
@@ -149,6 +155,12 @@ void Pipeline::sum_diagonals(int64_t k, int64_t step, const Source& source, cons
   else
     executor_.run(
         DiagonalSum<Source, Sink>{source, sink, region, samples_, int32_t(k / 2 * step), int32_t(step)});
+}
+
+template <ScoreKind kKind>
+void Pipeline::sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSink<kKind>& sink,
+                           const Region& region) {
+  executor_.run(WrappedSum<kKind>{source, sink, region, samples_, int32_t(problem_.fuse_radius()), top_down});
 }
 
 template <class T>

@@ -58,7 +58,7 @@ bool is_whole(const Axis& down, const Axis& right) {
 // Pixels that lie together as one piece, found by taps that run over no end.
 Pieces one_piece(const Axis& down, const Axis& right) {
   Pieces pieces{};
-  for (Piece& piece : pieces.pieces) piece = {down.first, right.first, down.count, right.count, 0};
+  for (Piece& piece : pieces.pieces) piece = {down, right, 0};
   pieces.count = int64_t(down.count) * right.count;
   return pieces;
 }
@@ -95,9 +95,10 @@ Pieces reached(const Axis& down, const Axis& right) {
     run_over(i % 3 - 1, columns, right.size, rows, down.size);
     if (rows.empty() || columns.empty()) continue;
     rows = rows.grown(down.size), columns = columns.grown(right.size);
-    pieces.pieces[i] = {rows.first, columns.first, rows.end - rows.first, columns.end - columns.first,
-                        pieces.count};
-    pieces.count += int64_t(pieces.pieces[i].height) * pieces.pieces[i].width;
+    const Axis down_axis{rows.first, rows.end - rows.first, down.size};
+    const Axis right_axis{columns.first, columns.end - columns.first, right.size};
+    pieces.pieces[i] = {down_axis, right_axis, pieces.count};
+    pieces.count += int64_t(down_axis.count) * right_axis.count;
   }
   return pieces;
 }
@@ -159,7 +160,7 @@ Stages largest_stages(const Problem& p, const TileSize& t, bool backward) {
   for (Region* r :
        {&s.gram, &s.similarity, &s.rowwise, &s.weights, &s.attention, &s.logit, &s.columnwise, &s.product})
     cut(*r, 0);
-  if (s.propagates_at_once && p.wrap()) {
+  if (s.in_pieces) {
     const bool whole_foreground = t.y >= p.h && t.x >= p.w;
     s.gram = {line_of(1), line_of(whole_foreground ? p.h * p.w : most_reached(t.y, t.x)), line_of(1),
               line_of(whole_background ? p.hb * p.wb : most_reached(t.v, t.u))};
@@ -181,7 +182,7 @@ std::vector<int64_t> tile_edges(int64_t longest) {
 }
 
 TileSize tile_of(const Problem& p, int64_t foreground_edge, int64_t background_edge, bool backward) {
-  const bool whole_lines = p.wrap() && !propagates_at_once(p, backward);
+  const bool whole_lines = p.wrap() && (backward || !propagates_at_once(p));
   return {std::min(p.h, foreground_edge), whole_lines ? p.w : std::min(p.w, foreground_edge),
           std::min(p.hb, background_edge), whole_lines ? p.wb : std::min(p.wb, background_edge)};
 }
@@ -204,7 +205,7 @@ double cost(const Problem& p, const Plan& plan, int64_t cache, bool backward) {
   const Stages stages = largest_stages(p, t, backward);
   const auto scores = [](const Region& r) { return double(r.rows()) * double(r.columns()); };
   // Written and read: the Gram matrix, what lies between it and the weights, these and E.
-  const double between = p.before() && !stages.propagates_at_once ? (p.wrap() ? 16 : 8) : 0;
+  const double between = p.before() && !propagates_at_once(p) ? (p.wrap() ? 16 : 8) : 0;
   double flop = passes * (2 * c + (8 + between) * byte) * scores(stages.gram) +
                 passes * 8 * byte * scores(stages.weights) + (2 * k + 8 * byte) * scores(stages.cells);
   if (backward)
@@ -221,9 +222,8 @@ int64_t Buffers::total() const {
   return bytes;
 }
 
-bool propagates_at_once(const Problem& p, bool backward) {
-  const bool small = p.ksize == 3 && p.fuse_k == 3 && p.stride == 1;
-  return p.before() && small && !(p.wrap() && backward);
+bool propagates_at_once(const Problem& p) {
+  return p.before() && p.ksize == 3 && p.fuse_k == 3 && p.stride == 1;
 }
 
 Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_background) {
@@ -236,8 +236,8 @@ Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_ba
     stages.weights = own;
   else
     stages.weights = dilated(p, each_axis(own, pasting), p.after() ? p.fuse_radius() : 0);
-  stages.propagates_at_once = propagates_at_once(p, pass == Pass::centres || pass == Pass::backward);
-  if (stages.propagates_at_once && p.wrap()) {
+  stages.in_pieces = p.wrap() && propagates_at_once(p) && (pass == Pass::statistics || pass == Pass::forward);
+  if (stages.in_pieces) {
     const Region& w = stages.weights;
     stages.foreground = is_whole(own.y, own.x) ? one_piece(own.y, own.x) : reached(w.y, w.x);
     stages.background = is_whole(own.v, own.u) ? one_piece(own.v, own.u) : reached(w.v, w.u);
@@ -258,7 +258,7 @@ Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
   const bool whole_background = tile.v >= p.hb && tile.u >= p.wb;
   const Stages s = largest_stages(p, tile, backward);
   const int64_t gram = score_bytes(s.gram), weights = score_bytes(s.weights), cells = score_bytes(s.cells);
-  const bool one_by_one = p.before() && !s.propagates_at_once;
+  const bool one_by_one = p.before() && !propagates_at_once(p);
   const int64_t similarity = one_by_one ? score_bytes(s.similarity) : 0;
   const int64_t rowwise = one_by_one && p.wrap() ? score_bytes(s.rowwise) : 0;
   Buffers buffers{};

@@ -20,14 +20,16 @@ struct Stages {
   Region own, cells;                                            // what the tile answers for
   Region gram, similarity, rowwise, weights;                    // down to the softmax
   Region cell_gradient, attention, logit, columnwise, product;  // and back
-  // Similarity and rowwise are held by no map: one filter leads from the Gram matrix of these pixels past a
-  // propagation before the softmax. Where that wraps, `gram` counts them in a single row for each map.
-  bool propagates_at_once;
+  // The pixels of the Gram matrix. Forward, where a propagation at once wraps, they lie in pieces, and `gram`
+  // counts them in a single row for each map.
   Pieces foreground, background;
+  bool in_pieces;
 };
 
-// Whether a pass can do so.
-bool propagates_at_once(const Problem& problem, bool backward);
+// Whether one filter leads from the Gram matrix past a propagation before the softmax: neither `similarity`
+// nor `rowwise` is then held by a map. Backward as forward, so that both find the same logits to the last
+// bit.
+bool propagates_at_once(const Problem& problem);
 
 // The largest numbers of pixels along each axis that a tile answers for.
 struct TileSize {

@@ -8,34 +8,44 @@
 // over that of its row, q likewise, each on its own. The patches of S never go over an end.
 #pragma once
 
-#include "bodies.h"
-#include "sinks.h"
+#include "diagonals.h"
 
 namespace contextual_attention {
 namespace gpu {
 
-template <bool kWrap>
+template <bool kWrap, ScoreKind kKind>
 struct PropagatedSimilarity {
   static constexpr Shape shape = Shape::paths;
   ScoreMap gram;  // of the pixels of the pieces
   Pieces foreground, background;
   PixelMap<const float> alpha, beta;  // no alpha: 1
-  ScoreSink sink;
-  Region region;  // within the maps
+  ScoreSink<kKind> sink;
+  Region region;
   int32_t samples;
 
   template <int32_t kColumns>
   CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
-    const int32_t y = region.y.first + path.y, v = region.v.first + path.v;
+    for (int32_t done = 0; done < path.length;) {
+      const Segment segment = Segment::of(region, path, done);
+      walk_segment(n, segment, x, strip);
+      done += segment.length;
+    }
+  }
+
+ private:
+  template <int32_t kColumns>
+  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
+                            const Strip<kColumns>& strip) const {
+    const int32_t y = segment.y, v = segment.v;
     Walk<kColumns> walk(*this, n, {y, x, 0}, v, strip);
     auto out = sink.template start<kColumns>(n, y, x, v, strip);
     Values<kColumns> before = y > 0 && v > 0 ? walk.row() : beyond(n, y - 1, x, v - 1, strip);
     walk.next();
     Values<kColumns> here = walk.row();
-    // Only the last row of a path can be the last one of a map.
+    // Only the last row of a segment can be the last one of a map.
     const int32_t down = region.y.size - 1 - y, across = region.v.size - 1 - v;
     const int32_t inner = down < across ? down : across;
-    const int32_t regular = path.length < inner ? path.length : inner;
+    const int32_t regular = segment.length < inner ? segment.length : inner;
     for (int32_t i = 0; i < regular; ++i) {
       walk.next();
       const Values<kColumns> after = walk.row();
@@ -44,11 +54,10 @@ struct PropagatedSimilarity {
       before = here;
       here = after;
     }
-    if (regular == path.length) return;
-    out.put(sum_of(before, here, beyond(n, y + path.length, x, v + path.length, strip)));
+    if (regular == segment.length) return;
+    out.put(sum_of(before, here, beyond(n, y + segment.length, x, v + segment.length, strip)));
   }
 
- private:
   // A position of a map; `over`: the end of a column that led here, as in Pieces.
   struct Position {
     int32_t y, x, over;
@@ -65,7 +74,8 @@ struct PropagatedSimilarity {
     const Piece& rows = step(p, aside, region.x, foreground);
     const Piece& columns = step(q, aside, region.u, background);
     const int64_t index = rows.index(p.y, p.x) * gram.pitch + columns.index(q.y, q.x);
-    return {p, q, gram.data + n * gram.sample + index, rows.width * gram.pitch + columns.width};
+    return {p, q, gram.data + n * gram.sample + index,
+            rows.columns.count * gram.pitch + columns.columns.count};
   }
   // The same in the foreground alone: the column of the background may lie beyond its edge, if nothing is
   // read.
@@ -73,7 +83,8 @@ struct PropagatedSimilarity {
     const Piece& rows = step(p, aside, region.x, foreground);
     const Piece& columns = background.of(q.over, 0);
     const int64_t index = rows.index(p.y, p.x) * gram.pitch + columns.index(q.y, q.x);
-    return {p, q, gram.data + n * gram.sample + index, rows.width * gram.pitch + columns.width};
+    return {p, q, gram.data + n * gram.sample + index,
+            rows.columns.count * gram.pitch + columns.columns.count};
   }
   // Left-right, over the end of a row into the next one.
   CA_BOTH static const Piece& step(Position& p, int32_t aside, const Axis& axis, const Pieces& pieces) {
@@ -129,7 +140,8 @@ struct PropagatedSimilarity {
         if (region.x.inside(at.p.x + i) && region.u.inside(at.q.x + i))
           sum += load(at.product + e * at.down + i * gram.right());
     }
-    return sum * (alpha ? alpha.at(n, at.p.y, at.p.x) : 1.0f) * beta.at(n, at.q.y, at.q.x);
+    const float norm = alpha ? alpha.at(n, at.p.y, at.p.x) : 1.0f;
+    return rounded_product(sum * norm, beta.at(n, at.q.y, at.q.x));
   }
 
   // Down one of the columns that a row of the propagation adds up, with what the patches there take of it.
@@ -155,7 +167,7 @@ struct PropagatedSimilarity {
       alpha.next();
       beta.next();
     }
-    CA_BOTH float norm(int32_t k) const { return (alpha ? *alpha : 1.0f) * beta[k]; }
+    CA_BOTH float row_norm() const { return alpha ? *alpha : 1.0f; }
   };
 
   // The patches around a tap's columns: sums of their last lines.
@@ -192,17 +204,15 @@ struct PropagatedSimilarity {
     // The propagation's sums over columns, at a row of both maps.
     CA_BOTH Values<kColumns> row() const {
       Values<kColumns> sums{};
-      const bool has_left = left.has(index), has_middle = middle.has(index), has_right = right.has(index);
-      const bool over_left = kWrap && left_edge.has(index), over_right = kWrap && right_edge.has(index);
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) {
-        if (!strip.has(k)) continue;
-        if (has_middle) sums[k] += lines.sum(k) * middle.norm(k);
-        if (at_left(k) ? over_left : has_left)
-          sums[k] += left_lines.sum(k) * (at_left(k) ? left_edge.norm(0) : left.norm(k));
-        if (at_right(k) ? over_right : has_right)
-          sums[k] += right_lines.sum(k) * (at_right(k) ? right_edge.norm(0) : right.norm(k));
-      }
+      if (middle.has(index)) add(sums, lines, middle, [&](int32_t k) { return strip.has(k); });
+      if (left.has(index))
+        add(sums, left_lines, left, [&](int32_t k) { return strip.has(k) && !at_left(k); });
+      if (right.has(index))
+        add(sums, right_lines, right, [&](int32_t k) { return strip.has(k) && !at_right(k); });
+      if (kWrap && left_edge.has(index))
+        add_edge(sums, left_lines, left_edge, [&](int32_t k) { return at_left(k); });
+      if (kWrap && right_edge.has(index))
+        add_edge(sums, right_lines, right_edge, [&](int32_t k) { return at_right(k); });
       return sums;
     }
 
@@ -227,6 +237,21 @@ struct PropagatedSimilarity {
       left_goes_on = left_joins ? p.x > 1 : x.size > 1;
       right_goes_on = right_joins ? p.x + 2 < x.size : x.size > 1;
       for (int32_t line = -2; line <= 0; ++line) read_line(line);
+    }
+    template <class Exists>
+    CA_BOTH static void add(Values<kColumns>& sums, const Lines<kColumns>& lines, const Tap& tap,
+                            const Exists& exists) {
+      const float norm = tap.row_norm();
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (exists(k)) sums[k] += rounded_product(lines.sum(k) * norm, tap.beta[k]);
+    }
+    template <class IsEdge>
+    CA_BOTH static void add_edge(Values<kColumns>& sums, const Lines<kColumns>& lines, const Tap& tap,
+                                 const IsEdge& is_edge) {
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (is_edge(k)) sums[k] += rounded_product(lines.sum(k) * tap.row_norm(), tap.beta[0]);
     }
     CA_BOTH bool at_left(int32_t k) const { return k == 0 && strip.u == 0; }
     CA_BOTH bool at_right(int32_t k) const { return strip.at(k) + 1 == width; }

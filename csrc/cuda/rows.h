@@ -108,9 +108,11 @@ struct PartialSums {
     for (int32_t i = 0; i < kCount; ++i) now = fmaxf(now, scores[i]);
     if (now > largest) scale(weight_of(largest - now, exact));
     largest = now;
+    // Nothing but -inf yet, whose weights are 0 at any offset.
+    const float offset = now == -INFINITY ? 0.0f : now;
     CA_UNROLL
-    for (int32_t i = 0; i < kCount; ++i)
-      scores[i] = scores[i] == -INFINITY ? 0.0f : weight_of(scores[i] - largest, exact);
+    for (int32_t i = 0; i < kCount; ++i) scores[i] -= offset;
+    to_weights(scores, exact);
   }
   // `valid`: bit t, whether the weight counts for tap t; `every`: those bits of a weight that does for all.
   CA_BOTH void add(float weight, uint32_t valid, uint32_t every) {

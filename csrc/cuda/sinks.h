@@ -29,6 +29,35 @@ CA_BOTH float rough_exp(float x) {
 
 CA_BOTH float weight_of(float logit, bool exact) { return exact ? flushed_exp(logit) : rough_exp(logit); }
 
+// Rounded on their own, never as part of a fused multiplication and addition: logits are made anew backward,
+// by other kernels, and where they are large the last bit of a logit is a factor of its weight.
+CA_BOTH float rounded_product(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return __fmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+CA_BOTH float rounded_difference(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return __fsub_rn(a, b);
+#else
+  return a - b;
+#endif
+}
+
+// exp of each, with one look at `exact`.
+template <int32_t kCount>
+CA_BOTH void to_weights(float (&logits)[kCount], bool exact) {
+  if (exact) {
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i) logits[i] = flushed_exp(logits[i]);
+  } else {
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i) logits[i] = rough_exp(logits[i]);
+  }
+}
+
 // The place of a walk in a map of scores.
 struct ScoreWalk {
   float* here;
@@ -40,22 +69,28 @@ struct ScoreWalk {
   CA_BOTH void next() { here += down; }
 };
 
-// Similarities, logits, weights: scale * alpha * beta * sum, and what `kind` makes of it.
-struct ScoreSink {
-  enum class Kind : int32_t {
-    plain,
-    valid_only,  // 0 for candidates that are not valid
-    logits,      // -inf for those, and for rows that are not selected: weights of 0
-    weights      // exp(value - offset), with 0 for all of them
-  };
+// What a ScoreSink makes of its values.
+enum class ScoreKind : int32_t {
+  plain,
+  valid_only,  // 0 for candidates that are not valid
+  logits,      // -inf for those, and for rows that are not selected: weights of 0
+  weights      // exp(value - offset), with 0 for all of them
+};
 
+// Similarities, logits, weights: scale * alpha * beta * sum, and what `kind` makes of it.
+template <ScoreKind kKind>
+struct ScoreSink {
   OperandMap out;
   float scale;
-  PixelMap<const float> alpha, beta;  // none: 1
-  Kind kind;
+  PixelMap<const float> alpha, beta;     // none: 1
   bool exact;                            // exp to float32's precision
   PixelMap<const bool> valid, selected;  // no `selected`: all
   PixelMap<const float> offset;          // none: 0
+
+  template <ScoreKind kOther>
+  ScoreSink<kOther> as() const {
+    return {out, scale, alpha, beta, exact, valid, selected, offset};
+  }
 
   template <int32_t kColumns>
   struct Walk {
@@ -69,36 +104,44 @@ struct ScoreSink {
       Values<kColumns> values;
       const float factor = alpha ? sink.scale * *alpha : sink.scale;
       CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) values[k] = sums[k] * factor;
-      if (beta) {
-        CA_UNROLL
-        for (int32_t k = 0; k < kColumns; ++k)
-          if (strip.has(k)) values[k] *= beta[k];
+      for (int32_t k = 0; k < kColumns; ++k) {
+        const float norm = beta && strip.has(k) ? beta[k] : 1.0f;
+        values[k] = sums[k] * factor * norm;
       }
-      if (sink.kind == Kind::weights) {
-        const float away = offset ? *offset : 0.0f;
-        CA_UNROLL
-        for (int32_t k = 0; k < kColumns; ++k) values[k] = weight_of(values[k] - away, sink.exact);
+      if (kKind == ScoreKind::weights) {
+        if (offset) follow(values);
+        to_weights(values.of, sink.exact);
       }
-      if (sink.kind != Kind::plain) drop(values);
+      if (kKind != ScoreKind::plain) drop(values);
       sink.out.store(at, values, strip);
     }
     CA_BOTH void next() {
       at += sink.out.down;
       alpha.next();
       beta.next();
-      offset.next();
-      valid.next();
-      selected.next();
+      if (kKind == ScoreKind::weights) offset.next();
+      if (kKind != ScoreKind::plain) valid.next();
+      if (kKind != ScoreKind::plain && kKind != ScoreKind::valid_only) selected.next();
     }
 
    private:
-    CA_BOTH void drop(Values<kColumns>& values) const {
-      const bool takes_part = sink.kind == Kind::valid_only || !selected || *selected;
-      const float nothing = sink.kind == Kind::logits ? -INFINITY : 0.0f;
+    // No logit is larger than its row's offset, but by the rounding of products that were made anew.
+    CA_BOTH void follow(Values<kColumns>& values) const {
+      const float largest = *offset;
       CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k)
-        if (!(takes_part && strip.has(k) && valid[k])) values[k] = nothing;
+      for (int32_t k = 0; k < kColumns; ++k) {
+        const float logit = rounded_difference(values[k], largest);
+        values[k] = logit > 0 ? 0.0f : logit;
+      }
+    }
+    CA_BOTH void drop(Values<kColumns>& values) const {
+      const bool takes_part = kKind == ScoreKind::valid_only || !selected || *selected;
+      const float nothing = kKind == ScoreKind::logits ? -INFINITY : 0.0f;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        const bool counts = takes_part && strip.has(k) ? valid[k] : false;
+        values[k] = counts ? values[k] : nothing;
+      }
     }
   };
   template <int32_t kColumns>

@@ -1,6 +1,8 @@
 // From features to the weights of the softmax, their row sums, and their sums over cells.
 #include <torch/csrc/stable/ops.h>
 
+#include <type_traits>
+
 #include "pipeline.h"
 
 namespace contextual_attention {
@@ -8,47 +10,42 @@ namespace gpu {
 
 using torch::headeronly::ScalarType;
 
-void Pipeline::sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSink& sink,
-                           const Region& region) {
-  executor_.run(WrappedSum{source, sink, region, samples_, int32_t(problem_.fuse_radius()), top_down});
-}
-
 OperandMap Pipeline::make_weights(const Stages& stages, bool statistics_are_known, Storage storage) {
   const ScoreMap gram = scores(uses_.gram, stages.gram);
   multiply_features(stages, gram);
   const bool are_logits = leaves_logits(statistics_are_known);
-  ScoreSink sink = plain(operand(uses_.weights, stages.weights, are_logits ? Storage::float32 : storage));
+  auto sink = plain(operand(uses_.weights, stages.weights, are_logits ? Storage::float32 : storage));
   sink.scale = problem_.softmax_scale;
-  sink.valid = pixels<bool>(inputs_.valid);
-  sink.selected = pixels<bool>(inputs_.selected);
-  sink.kind = are_logits ? ScoreSink::Kind::logits : ScoreSink::Kind::weights;
   if (!bounded_) sink.offset = reading(statistic(0));
-  make_logits(stages, gram, sink);
+  if (are_logits)
+    filter(stages, gram, sink.as<ScoreKind::logits>());
+  else
+    filter(stages, gram, sink.as<ScoreKind::weights>());
   return sink.out;
 }
 
-void Pipeline::make_logits(const Stages& stages, const ScoreMap& gram, const ScoreSink& logits) {
+// From the Gram matrix to logits or weights.
+template <ScoreKind kKind>
+void Pipeline::filter(const Stages& stages, const ScoreMap& gram, const ScoreSink<kKind>& logits) {
   const Problem& p = problem_;
   const PixelMap<const float> alpha = pixels<float>(inputs_.alpha), beta = pixels<float>(inputs_.beta);
-  if (stages.propagates_at_once) {
-    if (p.wrap())
-      executor_.run(PropagatedSimilarity<true>{gram, stages.foreground, stages.background, alpha, beta,
-                                               logits, stages.weights, samples_});
-    else
-      executor_.run(PropagatedSimilarity<false>{gram, stages.foreground, stages.background, alpha, beta,
-                                                logits, stages.weights, samples_});
-    return;
-  }
-  ScoreSink similarities = logits;
-  if (p.before()) similarities = plain(scores(uses_.similarity, stages.similarity));
-  similarities.alpha = alpha;
-  similarities.beta = beta;
-  sum_diagonals(p.ksize, 1, Plain{gram}, similarities, p.before() ? stages.similarity : stages.weights);
-  if (!p.before()) return;
-  const ScoreMap source = similarities.out.as<float>();
-  if (!p.wrap()) return sum_diagonals(p.fuse_k, p.stride, Plain{source}, logits, stages.weights);
+  const auto with_norms = [&](auto sink) {
+    sink.alpha = alpha;
+    sink.beta = beta;
+    return sink;
+  };
+  if (propagates_at_once(p) && p.wrap())
+    return executor_.run(PropagatedSimilarity<true, kKind>{gram, stages.foreground, stages.background, alpha,
+                                                           beta, logits, stages.weights, samples_});
+  if (propagates_at_once(p))
+    return executor_.run(PropagatedSimilarity<false, kKind>{gram, stages.foreground, stages.background, alpha,
+                                                            beta, logits, stages.weights, samples_});
+  if (!p.before()) return sum_diagonals(p.ksize, 1, Plain{gram}, with_norms(logits), stages.weights);
+  const ScoreMap similarities = scores(uses_.similarity, stages.similarity);
+  sum_diagonals(p.ksize, 1, Plain{gram}, with_norms(plain(similarities)), stages.similarity);
+  if (!p.wrap()) return sum_diagonals(p.fuse_k, p.stride, Plain{similarities}, logits, stages.weights);
   const ScoreMap rowwise = scores(uses_.rowwise, stages.rowwise);
-  sum_wrapped(false, source, plain(rowwise), stages.rowwise);
+  sum_wrapped(false, similarities, plain(rowwise), stages.rowwise);
   sum_wrapped(true, rowwise, logits, stages.weights);
 }
 
@@ -93,30 +90,33 @@ void Pipeline::finish_statistics(const Region& rows, const Region& totals) {
 
 OperandMap Pipeline::sum_cells(const OperandMap& weights, bool are_logits, const Region& cells, int buffer) {
   const OperandMap out = operand(buffer, cells, storage_of(inputs_.value.scalar_type()));
-  if (weights.storage == Storage::float32)
-    sum_cells(weights.as<float>(), are_logits, out);
+  if (are_logits)
+    sum_cells(weights.as<Logit>(), out);
+  else if (weights.storage == Storage::float32)
+    sum_cells(weights.as<float>(), out);
   else
-    sum_cells(weights.as<Bfloat16>(), are_logits, out);
+    sum_cells(weights.as<Bfloat16>(), out);
   return out;
 }
 
 template <class T>
-void Pipeline::sum_cells(const Scores<T>& weights, bool are_logits, const OperandMap& out) {
+void Pipeline::sum_cells(const Scores<T>& weights, const OperandMap& out) {
   const PixelMap<const float> none{};
   const FinalWeights<T> source{weights,
-                               are_logits ? reading(statistic(0)) : none,
+                               is_logit<T> ? reading(statistic(0)) : none,
                                exact_,
                                reading(statistic(1)),
                                problem_.after() ? reading(statistic(2)) : none,
                                pixels<bool>(inputs_.valid)};
-  const int64_t k = problem_.after() ? problem_.fuse_k : 1;
-  if (k == 1)
-    executor_.run(CellSum<1, T>{source, out, out.region, samples_});
-  else if (k == 3 && problem_.stride == 1)
+  if constexpr (!std::is_same_v<T, Bfloat16>) {
+    if (!rolls_cells())
+      return executor_.run(CellSumAny<T>{source, out, out.region, samples_, int32_t(problem_.fuse_radius()),
+                                         int32_t(problem_.stride)});
+  }
+  if (problem_.after() && problem_.fuse_k == 3)
     executor_.run(CellSum<3, T>{source, out, out.region, samples_});
   else
-    executor_.run(CellSumAny<T>{source, out, out.region, samples_, int32_t(problem_.fuse_radius()),
-                                int32_t(problem_.stride)});
+    executor_.run(CellSum<1, T>{source, out, out.region, samples_});
 }
 
 }  // namespace gpu
