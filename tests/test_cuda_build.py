@@ -10,8 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "csrc/cuda").glob("*.cu"))
 ARCHITECTURES = ("8.0", "9.0a", "12.0")
-# Threads of a block times this many registers leave room for two blocks on a multiprocessor.
-MOST_REGISTERS = 128
+# A multiprocessor has room for two blocks of 256 threads or, of those that walk, three of 128.
+MOST_REGISTERS, MOST_REGISTERS_OF_WALKS = 128, 168
+
+WALKS = ("DiagonalSum3<", "PropagatedSimilarity<", "CellSum<", "CellGradient<")
 
 KERNEL = re.compile(
     r"Function properties for (?P<name>\S+)\n"
@@ -68,10 +70,13 @@ def test_kernels_keep_everything_in_registers(reports, source, architecture):
     for kernel in kernels:
         used = {name: int(kernel[name]) for name in ("stack", "stores", "loads")}
         assert not any(used.values()), f"{kernel['name']} spills: {used}"
-        assert int(kernel["registers"]) <= MOST_REGISTERS, kernel["name"]
+        most = MOST_REGISTERS_OF_WALKS if "walk_paths" in kernel["name"] else MOST_REGISTERS
+        assert int(kernel["registers"]) <= most, kernel["name"]
 
 
 def test_every_body_of_the_pipeline_is_a_kernel(reports):
-    listed = re.findall(r"^  X\((.+?)\)", (ROOT / "csrc/cuda/launch.h").read_text(), re.MULTILINE)
+    """Those that walk are four: for one to four columns side by side."""
+    listed = re.findall(r"^  X\((.+)\)", (ROOT / "csrc/cuda/launch.h").read_text(), re.MULTILINE)
+    walks = [name for name in listed if name.startswith(WALKS)]
     for report in reports.values():
-        assert len(KERNEL.findall(report)) == len(listed)
+        assert len(KERNEL.findall(report)) == len(listed) + 3 * len(walks)

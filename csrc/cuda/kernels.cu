@@ -42,8 +42,8 @@ struct WarpLanes {
   __device__ void sync() const { __syncwarp(); }
 };
 
-// Small blocks: paths end at different times.
-constexpr int32_t kWalkers = 128;
+// Small blocks, for paths end at different times; so many on a multiprocessor leave a thread 128 registers.
+constexpr int32_t kWalkers = 128, kBlocks = 3;
 
 // The columns (x, u) of a region as strips, a warp each. Neighbouring x go to one block, so that the taps at
 // x - 1 and x + 1 find their scores in the nearest cache.
@@ -59,7 +59,7 @@ struct Strips {
 };
 
 template <class Body, int32_t kColumns>
-__global__ void __launch_bounds__(kWalkers)
+__global__ void __launch_bounds__(kWalkers, kBlocks)
     walk_paths(const __grid_constant__ Body body, const Strips strips) {
   const Region& region = body.region;
   const int32_t warp = blockIdx.x % strips.blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;

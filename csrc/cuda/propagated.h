@@ -25,6 +25,10 @@ struct PropagatedSimilarity {
 
   template <int32_t kColumns>
   CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
+    if (!kWrap) {
+      const Segment whole{region.y.first + path.y, region.v.first + path.v, path.length};
+      return walk_segment(n, whole, x, strip);
+    }
     for (int32_t done = 0; done < path.length;) {
       const Segment segment = Segment::of(region, path, done);
       walk_segment(n, segment, x, strip);
@@ -36,17 +40,18 @@ struct PropagatedSimilarity {
   template <int32_t kColumns>
   CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
                             const Strip<kColumns>& strip) const {
-    const int32_t y = segment.y, v = segment.v;
+    const int32_t y = segment.y, v = segment.v, end = segment.length;
+    const bool begins = y == 0 || v == 0, ends = y + end == region.y.size || v + end == region.v.size;
+    // Before the walk, whose registers they would keep waiting.
+    Values<kColumns> before{}, last{};
+    if (begins) before = beyond(n, y - 1, x, v - 1, strip);
+    if (ends) last = beyond(n, y + end, x, v + end, strip);
     Walk<kColumns> walk(*this, n, {y, x, 0}, v, strip);
     auto out = sink.template start<kColumns>(n, y, x, v, strip);
-    Values<kColumns> before = y > 0 && v > 0 ? walk.row() : beyond(n, y - 1, x, v - 1, strip);
+    if (!begins) before = walk.row();
     walk.next();
     Values<kColumns> here = walk.row();
-    // Only the last row of a segment can be the last one of a map.
-    const int32_t down = region.y.size - 1 - y, across = region.v.size - 1 - v;
-    const int32_t inner = down < across ? down : across;
-    const int32_t regular = segment.length < inner ? segment.length : inner;
-    for (int32_t i = 0; i < regular; ++i) {
+    for (int32_t i = ends ? 1 : 0; i < end; ++i) {
       walk.next();
       const Values<kColumns> after = walk.row();
       out.put(sum_of(before, here, after));
@@ -54,8 +59,7 @@ struct PropagatedSimilarity {
       before = here;
       here = after;
     }
-    if (regular == segment.length) return;
-    out.put(sum_of(before, here, beyond(n, y + segment.length, x, v + segment.length, strip)));
+    if (ends) out.put(sum_of(before, here, last));
   }
 
   // A position of a map; `over`: the end of a column that led here, as in Pieces.
