@@ -114,6 +114,17 @@ def test_any_workspace_gives_the_same(name, size):
     assert_exact(CUT[name], problem, solve(problem, "cuda", workspace=workspaces(problem)[size]))
 
 
+@pytest.mark.usefixtures("poisoned")
+@EACH_CUT
+@pytest.mark.parametrize("times", [1, 1.5, 2, 3])
+def test_the_forward_alone_in_less_workspace(name, times):
+    """Its tiles cut the background too, so that row sums follow a growing offset."""
+    problem = make_inputs(CUT[name])
+    output, offsets, _ = solve(problem, "cuda", workspace=int(times * least_workspace(problem, "cuda")))
+    assert_near("output", output, exact(CUT[name])[0], FORWARD)
+    assert_offsets_reach_the_top(problem, offsets)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @EACH_CUT
 def test_tiles_of_half_precision(name, dtype):
