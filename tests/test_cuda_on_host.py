@@ -2,7 +2,7 @@
 
 The operator attend_cuda_on_host takes the kernels' bodies, the tiles and the buffers of the CUDA backend, and
 only replaces each launch by a loop and cuBLAS by torch's CPU products. What it cannot see: races, and what
-warps do among themselves.
+warps do among themselves. Of these test_launches_emulated.py sees the latter, and the launches themselves.
 """
 
 from dataclasses import asdict, replace
@@ -63,13 +63,16 @@ CUT = {
 EACH_CUT = pytest.mark.parametrize("name", CUT)
 
 
-@pytest.fixture(autouse=True)
-def on_host(monkeypatch):
-    """The backend "cuda", on CPU tensors."""
-    operator = torch.ops.contextual_attention.attend_cuda_on_host
+def stand_in(monkeypatch, operator):
+    """The backend "cuda" by this operator, on CPU tensors."""
     monkeypatch.setitem(fused._OPERATORS, "cuda", operator)
     here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",), refuses=lambda _: None)
     monkeypatch.setitem(backends._BACKENDS, "cuda", here)
+
+
+@pytest.fixture(autouse=True)
+def on_host(monkeypatch):
+    stand_in(monkeypatch, torch.ops.contextual_attention.attend_cuda_on_host)
 
 
 @pytest.mark.usefixtures("poisoned")
