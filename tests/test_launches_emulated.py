@@ -15,7 +15,7 @@ import torch
 from compare import FORWARD, assert_near, assert_offsets_reach_the_top, solve
 from emulated import OPERATOR, Builder, build_operator, build_probes
 from test_backends_agree import assert_exact, exact, least_workspace, poisoned  # noqa: F401  (a fixture)
-from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, stand_in, workspaces
+from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, stand_in, workspaces
 
 from contextual_attention.backends import extension
 from contextual_attention.options import Options
@@ -176,12 +176,18 @@ def test_a_lane_that_misses_an_exchange_is_found(probes, way, said):
 
 # Lines longer than a tile of threads and rows longer than a warp, none a multiple of either; a single column.
 RATE_1 = Options(rate=1)
+UNBOUNDED = Options(rate=1, normalize="background")  # whose logits need an offset, the largest of a row
 WIDE = {
     "two tiles": Case("two tiles", (2, 2, 3, 9), (4, 65), options=RATE_1),
     "five tiles": Case("five tiles", (1, 2, 2, 5), (3, 131), options=RATE_1),
     "two warps and a lane": Case("two warps and a lane", (1, 2, 65, 2), (2, 65), options=RATE_1),
     "one column": Case("one column", (3, 2, 33, 1), (35, 1), options=RATE_1),
     "one row": Case("one row", (1, 2, 1, 70), (1, 257), options=RATE_1),
+    "offsets": Case("offsets", (2, 2, 3, 9), (4, 65), options=UNBOUNDED),
+    "offsets, before": Case(
+        "offsets, before", (2, 2, 3, 9), (3, 40), options=replace(UNBOUNDED, propagation="before")
+    ),
+    "offsets, wrap": Case("offsets, wrap", (1, 2, 3, 9), (2, 70), options=replace(UNBOUNDED, **WRAP)),
 }
 
 
