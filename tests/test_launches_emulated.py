@@ -229,7 +229,8 @@ def _is_quick(case):
     return batch * height * width * background / case.options.rate**4 <= 20_000
 
 
-LAUNCHED = {_launched_alike(case): case.name for case in filter(_is_quick, BY_NAME.values())}
+# The first of those that are alike: "zeros" and its kind come last.
+LAUNCHED = {_launched_alike(case): case.name for case in filter(_is_quick, reversed(BY_NAME.values()))}
 
 
 @pytest.mark.usefixtures("poisoned")
