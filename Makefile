@@ -24,7 +24,7 @@ lint:  ## check the form of the sources
 format:  ## bring the sources into form
 	ruff check --fix .
 	ruff format .
-	find csrc -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) -exec clang-format -i {} +
+	find csrc tests -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) -exec clang-format -i {} +
 
 wheel:  ## build a wheel into dist/
 	pip wheel --no-deps --no-build-isolation --wheel-dir dist .

@@ -2,7 +2,7 @@
 
 The operator attend_cuda_on_host takes the kernels' bodies, the tiles and the buffers of the CUDA backend, and
 only replaces each launch by a loop and cuBLAS by torch's CPU products. What it cannot see: races, and what
-warps do among themselves.
+warps do among themselves. Of these test_launches_emulated.py sees the latter, and the launches themselves.
 """
 
 import re
@@ -77,13 +77,16 @@ WIDE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def on_host(monkeypatch):
-    """The backend "cuda", on CPU tensors."""
-    operator = torch.ops.contextual_attention.attend_cuda_on_host
+def stand_in(monkeypatch, operator):
+    """The backend "cuda" by this operator, on CPU tensors."""
     monkeypatch.setitem(fused._OPERATORS, "cuda", operator)
     here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",), refuses=lambda _: None)
     monkeypatch.setitem(backends._BACKENDS, "cuda", here)
+
+
+@pytest.fixture(autouse=True)
+def on_host(monkeypatch):
+    stand_in(monkeypatch, torch.ops.contextual_attention.attend_cuda_on_host)
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -135,11 +138,15 @@ def test_columns_side_by_side(name):
     assert_exact(WIDE[name], problem, solve(problem, "cuda"))
 
 
-FORWARD_CUT = CUT | WIDE | {
-    "wrap, square": Case("wrap, square", (1, 3, 14, 13), (12, 12), mask="holes", options=Options(**WRAP)),
-    "wrap, narrow": Case("wrap, narrow", (1, 3, 8, 1), (2, 9), options=Options(**WRAP)),
-    "wrap, small": Case("wrap, small", (1, 3, 2, 2), (8, 9), options=Options(**WRAP)),
-}
+FORWARD_CUT = (
+    CUT
+    | WIDE
+    | {
+        "wrap, square": Case("wrap, square", (1, 3, 14, 13), (12, 12), mask="holes", options=Options(**WRAP)),
+        "wrap, narrow": Case("wrap, narrow", (1, 3, 8, 1), (2, 9), options=Options(**WRAP)),
+        "wrap, small": Case("wrap, small", (1, 3, 2, 2), (8, 9), options=Options(**WRAP)),
+    }
+)
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -161,6 +168,17 @@ def test_forward_alone_in_any_workspace(name, times, dtype):
         rounding = torch.finfo(dtype).eps / 2
         eager = dense_in(case, dtype)[0]
         assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
+
+
+@pytest.mark.parametrize("name", FORWARD_CUT)
+@pytest.mark.parametrize("times", [1, 1.5, 2, 3])
+def test_offsets_of_the_forward_alone_in_less_workspace(name, times):
+    """Its tiles cut the background too, so that row sums follow a growing offset."""
+    case = FORWARD_CUT[name]
+    problem = make_inputs(case)
+    output, offsets, _ = solve(problem, "cuda", workspace=int(times * least_workspace(problem, "cuda")))
+    assert_near("output", output, exact(case)[0], steepness(problem) * FORWARD)
+    assert_offsets_reach_the_top(problem, offsets)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
