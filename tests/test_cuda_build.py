@@ -13,6 +13,7 @@ ARCHITECTURES = ("8.0", "9.0a", "12.0")
 # A multiprocessor has room for two blocks of 256 threads or, of those that walk, three of 128.
 MOST_REGISTERS, MOST_REGISTERS_OF_WALKS = 128, 168
 
+WRAPPED = "PropagatedSimilarity<true"
 WALKS = ("DiagonalSum3<", "PropagatedSimilarity<", "CellSum<", "CellGradient<")
 
 KERNEL = re.compile(
@@ -75,8 +76,8 @@ def test_kernels_keep_everything_in_registers(reports, source, architecture):
 
 
 def test_every_body_of_the_pipeline_is_a_kernel(reports):
-    """Those that walk are four: for one to four columns side by side."""
+    """Those that walk are four, for one to four columns side by side, or two where registers are scarce."""
     listed = re.findall(r"^  X\((.+)\)", (ROOT / "csrc/cuda/launch.h").read_text(), re.MULTILINE)
-    walks = [name for name in listed if name.startswith(WALKS)]
+    count = sum(2 if name.startswith(WRAPPED) else 4 if name.startswith(WALKS) else 1 for name in listed)
     for report in reports.values():
-        assert len(KERNEL.findall(report)) == len(listed) + 3 * len(walks)
+        assert len(KERNEL.findall(report)) == count

@@ -63,8 +63,8 @@ CUT = {
 }
 EACH_CUT = pytest.mark.parametrize("name", CUT)
 
-# Backgrounds so wide that a lane takes two, three or four columns side by side, in one strip or in two; some of
-# them idle in the last.
+# Backgrounds so wide that a lane takes two, three or four columns side by side, in one strip or in two; some
+# of them idle in the last.
 WIDE = {
     f"{name}, {width} wide": Case(name, (2, 2, 4, 5), (3, width), mask="holes", options=options)
     for name, options in {
@@ -240,8 +240,8 @@ def launches(batch, **options):
 @pytest.mark.parametrize(
     ("options", "forward", "backward"),
     [
-        # Forward: G, weights, sums of rows, statistics, cells, O. Backward: G, weights, cells, dV, dE, c1 (2),
-        # dL, the gradients of both norms (5), dG, df, db.
+        # Forward: G, weights, sums of rows, statistics, cells, O. Backward: G, weights, cells, dV, dE, c1
+        # (2), dL, the gradients of both norms (5), dG, df, db.
         ({"fuse": False}, 6, 16),
         # Also the shifted validity; backward that, valid dA, c2 and dX.
         ({}, 7, 20),

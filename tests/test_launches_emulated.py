@@ -64,8 +64,8 @@ def assert_each_once(visits, *sizes):
     assert (np.bincount(np.ravel_multi_index(visits.T, sizes)) == 1).all()
 
 
-# Widths of one to four columns a lane and of several strips, which one, two or no lane are left over from; and
-# heights about a block's.
+# Widths of one to four columns a lane and of several strips, which one, two or no lane are left over from;
+# and heights about a block's.
 @pytest.mark.parametrize("u", [1, 2, 31, 32, 33, 63, 64, 65, 70, 96, 97, 128, 129, 130, 257])
 @pytest.mark.parametrize("x", [1, 3, 4, 7, 8, 9, 33])
 def test_paths_lead_to_every_score_once(launched, x, u):

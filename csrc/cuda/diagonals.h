@@ -11,7 +11,7 @@
 namespace contextual_attention {
 namespace gpu {
 
-// Which columns of a strip exist, and which have a neighbour to the left and to the right in both maps.
+// Which columns of a strip have a neighbour to the left and to the right in both maps.
 template <int32_t kColumns>
 struct Edges {
   Strip<kColumns> strip;
@@ -21,8 +21,8 @@ struct Edges {
   CA_BOTH Edges(const Region& region, int32_t x, const Strip<kColumns>& columns)
       : strip(columns), left_of_row(x > 0), right_of_row(x + 1 < region.x.size), last(region.u.size - 1) {}
   CA_BOTH bool has(int32_t k) const { return strip.has(k); }
-  CA_BOTH bool left(int32_t k) const { return left_of_row && has(k) && (k > 0 || strip.u > 0); }
-  CA_BOTH bool right(int32_t k) const { return right_of_row && has(k) && strip.at(k) < last; }
+  CA_BOTH bool left(int32_t k) const { return left_of_row && (k > 0 || strip.u > 0); }
+  CA_BOTH bool right(int32_t k) const { return right_of_row && strip.at(k) < last; }
 };
 
 // Scores as they are.
@@ -40,13 +40,21 @@ struct Plain {
 
     // The sums over the columns u - 1 ... u + 1, and as many of x.
     CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
-      const float *before = here - right, *after = here + right;
-      Values<kColumns> sums;
+      // There is something to read beside every score (plan.h), also for columns beyond the strip's end.
+      const float* before = edges.left_of_row ? here - right : here;
+      const float* after = edges.right_of_row ? here + right : here;
+      Values<kColumns> on_left, sums, on_right;
       CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k)
-        sums[k] = (edges.left(k) ? load(before + k * kLanes) : 0.0f) +
-                  (edges.has(k) ? load(here + k * kLanes) : 0.0f) +
-                  (edges.right(k) ? load(after + k * kLanes) : 0.0f);
+      for (int32_t k = 0; k < kColumns; ++k) {
+        on_left[k] = load(before + k * kLanes);
+        sums[k] = load(here + k * kLanes);
+        on_right[k] = load(after + k * kLanes);
+      }
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        if (edges.left(k)) sums[k] += on_left[k];
+        if (edges.right(k)) sums[k] += on_right[k];
+      }
       return sums;
     }
     CA_BOTH void next() { here += down; }
@@ -80,9 +88,9 @@ struct Gained {
 
     CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
       Values<kColumns> sums{};
-      add(sums, -1, edges.left_of_row, [&](int32_t k) { return edges.left(k); });
+      add(sums, -1, edges.left_of_row, [&](int32_t k) { return edges.has(k) && edges.left(k); });
       add(sums, 0, true, [&](int32_t k) { return edges.has(k); });
-      add(sums, 1, edges.right_of_row, [&](int32_t k) { return edges.right(k); });
+      add(sums, 1, edges.right_of_row, [&](int32_t k) { return edges.has(k) && edges.right(k); });
       return sums;
     }
     CA_BOTH void next() {
@@ -159,20 +167,17 @@ struct DiagonalSum3 {
     auto in = source.template start<kColumns>(n, y, x, v, strip);
     auto out = sink.template start<kColumns>(n, y, x, v, strip);
     Values<kColumns> here = in.line(edges);
-    // Rows that have one below them in both maps: all but perhaps the last.
-    const int32_t down = region.y.size - 1 - y, across = region.v.size - 1 - v;
-    const int32_t inner = down < across ? down : across;
-    for (int32_t i = 0; i < segment.length; ++i) {
+    // Whether the last row is one of both maps' last ones.
+    const bool ends = y + segment.length == region.y.size || v + segment.length == region.v.size;
+    for (int32_t i = ends ? 1 : 0; i < segment.length; ++i) {
       in.next();
-      const Values<kColumns> after = i < inner ? in.line(edges) : Values<kColumns>{};
-      Values<kColumns> sums;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) sums[k] = before[k] + here[k] + after[k];
-      out.put(sums);
+      const Values<kColumns> after = in.line(edges);
+      out.put(sum_of(before, here, after));
       out.next();
       before = here;
       here = after;
     }
+    if (ends) out.put(sum_of(before, here, {}));
   }
 };
 

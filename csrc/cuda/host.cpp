@@ -21,11 +21,7 @@ void run_paths(const Body& body, int32_t n) {
 template <class Body>
 void run_sample(const Body& body, int32_t n) {
   if constexpr (Body::shape == Shape::paths) {
-    const int32_t columns = columns_side_by_side(body.region);
-    if (columns == 1) return run_paths<1>(body, n);
-    if (columns == 2) return run_paths<2>(body, n);
-    if (columns == 3) return run_paths<3>(body, n);
-    run_paths<4>(body, n);
+    with_columns(body, [&](auto columns) { run_paths<columns.count>(body, n); });
   } else if constexpr (Body::shape == Shape::points) {
     for (int32_t row = 0; row < body.rows(); ++row)
       for (int32_t column = 0; column < body.columns(); ++column) body(n, row, column);

@@ -109,16 +109,7 @@ void start_walks(const Body& body, cudaStream_t stream) {
 template <class Body>
 void start(const Body& body, cudaStream_t stream) {
   if constexpr (Body::shape == Shape::paths) {
-    switch (columns_side_by_side(body.region)) {
-      case 1:
-        return start_walks<1>(body, stream);
-      case 2:
-        return start_walks<2>(body, stream);
-      case 3:
-        return start_walks<3>(body, stream);
-      default:
-        return start_walks<4>(body, stream);
-    }
+    with_columns(body, [&](auto columns) { start_walks<columns.count>(body, stream); });
   } else if constexpr (Body::shape == Shape::points) {
     visit_points<<<threads_for(int64_t(body.rows()) * body.columns(), body.samples), kThreads, 0, stream>>>(
         body);

@@ -123,6 +123,15 @@ struct Values {
   CA_BOTH float operator[](int32_t k) const { return of[k]; }
 };
 
+template <int32_t kColumns>
+CA_BOTH Values<kColumns> sum_of(const Values<kColumns>& a, const Values<kColumns>& b,
+                                const Values<kColumns>& c) {
+  Values<kColumns> sums;
+  CA_UNROLL
+  for (int32_t k = 0; k < kColumns; ++k) sums[k] = a[k] + b[k] + c[k];
+  return sums;
+}
+
 // A value for every pixel of a map: sample n begins at n * sample (0 where all samples share it).
 template <class T>
 struct PixelMap {

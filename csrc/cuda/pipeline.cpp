@@ -62,6 +62,7 @@ Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& p
                                      ScalarType::Double)),
       valid_count_(count_valid()) {
   const Buffers buffers = make_buffers(problem_, plan.tile, backward);
+  scratch += Buffers::kMargin;
   const auto take = [&](int64_t bytes) {
     char* begin = scratch;
     scratch += plan.samples * ((bytes + 255) / 256 * 256);

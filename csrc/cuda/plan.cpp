@@ -217,7 +217,7 @@ double cost(const Problem& p, const Plan& plan, int64_t cache, bool backward) {
 }  // namespace
 
 int64_t Buffers::total() const {
-  int64_t bytes = aligned(rows) + aligned(columns) + aligned(product);
+  int64_t bytes = 2 * kMargin + aligned(rows) + aligned(columns) + aligned(product);
   for (int64_t buffer : scores) bytes += aligned(buffer);
   return bytes;
 }

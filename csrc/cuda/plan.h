@@ -47,6 +47,8 @@ struct Plan {
 
 // Scores that the buffers hold at different times, in bytes for one sample.
 struct Buffers {
+  // Before the first and behind the last of them: what filters may read beside a score, if not use.
+  static constexpr int64_t kMargin = 1024;
   static constexpr int kScores = 4;
   // Forward: the Gram matrix, the weights, and in turn what comes between and after them. Backward more of
   // them live at once.

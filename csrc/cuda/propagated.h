@@ -51,6 +51,7 @@ struct PropagatedSimilarity {
     if (!begins) before = walk.row();
     walk.next();
     Values<kColumns> here = walk.row();
+    CA_NO_UNROLL
     for (int32_t i = ends ? 1 : 0; i < end; ++i) {
       walk.next();
       const Values<kColumns> after = walk.row();
@@ -105,15 +106,6 @@ struct PropagatedSimilarity {
     p.y -= p.over * down.size;
     p.x += p.over;
     return right.inside(p.x);
-  }
-
-  template <int32_t kColumns>
-  CA_BOTH static Values<kColumns> sum_of(const Values<kColumns>& a, const Values<kColumns>& b,
-                                         const Values<kColumns>& c) {
-    Values<kColumns> sums;
-    CA_UNROLL
-    for (int32_t k = 0; k < kColumns; ++k) sums[k] = a[k] + b[k] + c[k];
-    return sums;
   }
 
   // A row of the propagation that lies beyond the first or last one of a map.
@@ -203,7 +195,8 @@ struct PropagatedSimilarity {
       ++index;
       read_line(index + 1);
       left.next(), middle.next(), right.next();
-      if (kWrap) left_edge.next(), right_edge.next();
+      // Theirs is the alpha of left and right.
+      if (kWrap) left_edge.beta.next(), right_edge.beta.next();
     }
     // The propagation's sums over columns, at a row of both maps.
     CA_BOTH Values<kColumns> row() const {
@@ -214,9 +207,9 @@ struct PropagatedSimilarity {
       if (right.has(index))
         add(sums, right_lines, right, [&](int32_t k) { return strip.has(k) && !at_right(k); });
       if (kWrap && left_edge.has(index))
-        add_edge(sums, left_lines, left_edge, [&](int32_t k) { return at_left(k); });
+        add_edge(sums, left_lines, left.row_norm(), left_edge, [&](int32_t k) { return at_left(k); });
       if (kWrap && right_edge.has(index))
-        add_edge(sums, right_lines, right_edge, [&](int32_t k) { return at_right(k); });
+        add_edge(sums, right_lines, right.row_norm(), right_edge, [&](int32_t k) { return at_right(k); });
       return sums;
     }
 
@@ -240,6 +233,7 @@ struct PropagatedSimilarity {
       // A tap over the end of a row has come to the other end, whose neighbour further in exists.
       left_goes_on = left_joins ? p.x > 1 : x.size > 1;
       right_goes_on = right_joins ? p.x + 2 < x.size : x.size > 1;
+      CA_NO_UNROLL
       for (int32_t line = -2; line <= 0; ++line) read_line(line);
     }
     template <class Exists>
@@ -251,52 +245,63 @@ struct PropagatedSimilarity {
         if (exists(k)) sums[k] += rounded_product(lines.sum(k) * norm, tap.beta[k]);
     }
     template <class IsEdge>
-    CA_BOTH static void add_edge(Values<kColumns>& sums, const Lines<kColumns>& lines, const Tap& tap,
-                                 const IsEdge& is_edge) {
+    CA_BOTH static void add_edge(Values<kColumns>& sums, const Lines<kColumns>& lines, float norm,
+                                 const Tap& tap, const IsEdge& is_edge) {
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        if (is_edge(k)) sums[k] += rounded_product(lines.sum(k) * tap.row_norm(), tap.beta[0]);
+        if (is_edge(k)) sums[k] += rounded_product(lines.sum(k) * norm, tap.beta[0]);
     }
     CA_BOTH bool at_left(int32_t k) const { return k == 0 && strip.u == 0; }
     CA_BOTH bool at_right(int32_t k) const { return strip.at(k) + 1 == width; }
 
+    // There is something to read beside every score (plan.h), also for columns beyond the strip's end.
     CA_BOTH void read_line(int32_t line) {
       const bool has_left = left.has(line), has_middle = middle.has(line), has_right = right.has(line);
-      Values<kColumns> on_left{}, centre{}, on_right{};
+      const Values<kColumns> centre = read(middle.product, has_middle);
+      Values<kColumns> on_left = read(left.product, has_left), on_right = read(right.product, has_right);
+      Values<kColumns> further_left = read(left.product - aside, has_left && left_goes_on);
+      Values<kColumns> further_right = read(right.product + aside, has_right && right_goes_on);
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
-        if (!strip.has(k)) continue;
-        const int32_t u = strip.at(k);
-        const float further_left = outer(left, left_edge, at_left(k), has_left, line, k, -1,
-                                         left_goes_on && (at_left(k) ? width > 1 : u > 1), on_left[k]);
-        const float further_right =
-            outer(right, right_edge, at_right(k), has_right, line, k, 1,
-                  right_goes_on && (at_right(k) ? width > 1 : u + 2 < width), on_right[k]);
-        if (has_middle) centre[k] = load(middle.product + k * kLanes);
-        const bool joins_left = left_joins && !at_left(k), joins_right = right_joins && !at_right(k);
-        const float inner_left = on_left[k], inner_right = on_right[k];
-        on_left[k] = further_left + inner_left + (joins_left ? centre[k] : 0.0f);
-        on_right[k] = (joins_right ? centre[k] : 0.0f) + inner_right + further_right;
-        centre[k] = (joins_left ? inner_left : 0.0f) + centre[k] + (joins_right ? inner_right : 0.0f);
+        if (at_left(k)) read_edge(left_edge, line, left_goes_on, -aside, on_left[k], further_left[k]);
+        if (at_right(k)) read_edge(right_edge, line, right_goes_on, aside, on_right[k], further_right[k]);
+        if (k == 0 && strip.u == 1) further_left[k] = 0;
+        if (strip.at(k) + 2 == width) further_right[k] = 0;
       }
-      left_lines.push(on_left), lines.push(centre), right_lines.push(on_right);
+      Values<kColumns> of_left, of_middle = centre, of_right;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        const bool joins_left = left_joins && !at_left(k), joins_right = right_joins && !at_right(k);
+        of_left[k] = further_left[k] + on_left[k];
+        of_right[k] = on_right[k] + further_right[k];
+        if (joins_left) of_left[k] += centre[k], of_middle[k] += on_left[k];
+        if (joins_right) of_right[k] += centre[k], of_middle[k] += on_right[k];
+      }
+      left_lines.push(of_left), lines.push(of_middle), right_lines.push(of_right);
       left.product += left.down, middle.product += middle.down, right.product += right.down;
       if (kWrap) left_edge.product += left_edge.down, right_edge.product += right_edge.down;
     }
-    // The products of an outer column, and returned of the one further out.
-    CA_BOTH float outer(const Tap& tap, const Tap& edge, bool at_edge, bool has, int32_t line, int32_t k,
-                        int32_t side, bool goes_on, float& inner) const {
-      if (at_edge) {
-        if (!kWrap || !edge.has(line)) return 0;
-        inner = load(edge.product);
-        return goes_on ? load(edge.product + side * aside) : 0.0f;
-      }
-      if (!has) return 0;
-      inner = load(tap.product + k * kLanes);
-      return goes_on ? load(tap.product + k * kLanes + side * aside) : 0.0f;
+    CA_BOTH Values<kColumns> read(const float* products, bool exist) const {
+      Values<kColumns> line{};
+      if (!exist) return line;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) line[k] = load(products + k * kLanes);
+      return line;
+    }
+    // The products of a column over the end of a row, and of the one further out.
+    CA_BOTH void read_edge(const Tap& edge, int32_t line, bool goes_on, int64_t further, float& on,
+                           float& beyond) const {
+      const bool exists = kWrap && edge.has(line);
+      on = exists ? load(edge.product) : 0.0f;
+      beyond = exists && goes_on && width > 1 ? load(edge.product + further) : 0.0f;
     }
   };
 };
+
+// The taps over the ends take registers. With a single column the compiler makes loops for those at an edge
+// and those elsewhere, and then has too few.
+template <ScoreKind kKind>
+constexpr ColumnRange kColumnRange<PropagatedSimilarity<true, kKind>> = {2, 3};
 
 }  // namespace gpu
 }  // namespace contextual_attention
