@@ -65,8 +65,10 @@ struct CellSum {
   // up to the cells' own row.
   template <int32_t kColumns>
   struct Walk {
-    const T* score;  // of the last line that was read, as are offset and gain
-    int64_t down, right;
+    // Of the last line that was read, as are offset and gain: the columns that a line adds up. A pointer
+    // each: the compiler would compute one for every score.
+    const T* scores[kTaps + 1];
+    int64_t down;
     PixelWalk<const float> offset, gain, total;
     PixelWalk<const bool> valid;
     Strip<kColumns> strip;
@@ -78,7 +80,6 @@ struct CellSum {
     CA_BOTH Walk(const FinalWeights<T>& source, int32_t n, int32_t y, int32_t x, int32_t v,
                  const Strip<kColumns>& strip)
         : down(source.scores.down),
-          right(source.scores.right()),
           offset(source.offset, n, y - kAbove, x),
           gain(source.gain, n, y - kAbove, x),
           total(source.total, n, y - 1, x),
@@ -96,8 +97,10 @@ struct CellSum {
       // Relative to a row that the map holds: a cell's own row may lie beyond the last one.
       const int32_t y1 = y < map.region.y.size ? y : y - 1, v1 = v < map.region.v.size ? v : v - 1;
       const int32_t y_away = y - kAbove - y1, v_away = v - kAbove - v1;
-      score = map.row(n, y1, x) + map.column(v1, strip.u) + y_away * map.region.x.count * map.pitch +
-              v_away * map.region.u.count;
+      const T* score = map.row(n, y1, x) + map.column(v1, strip.u) + y_away * map.region.x.count * map.pitch +
+                       v_away * map.region.u.count;
+      CA_UNROLL
+      for (int32_t i = 0; i <= kTaps; ++i) scores[i] = score + (i + kFurthest) * map.right();
       first = kAbove - (y < v ? y : v);
       const int32_t below_y = map.region.y.size - y, below_v = map.region.v.size - v;
       last = kAbove + (below_y < below_v ? below_y : below_v);
@@ -134,6 +137,8 @@ struct CellSum {
    private:
     // The first line is that of the window's first row, around the row above the cell.
     static constexpr int32_t kAbove = 1 + kTaps / 2;
+    // The first of its columns.
+    static constexpr int32_t kFurthest = -1 - kTaps / 2;
 
     // Whether the columns exist so far aside.
     CA_BOTH bool in_row(int32_t aside) const { return x + aside >= 0 && x + aside < height; }
@@ -146,12 +151,15 @@ struct CellSum {
     CA_BOTH void rescale(Values<kColumns>& sums, int32_t aside) const {
       const float factor = in_row(aside) ? total.beside(0, aside) : 0.0f;
       CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k)
-        sums[k] = (has(k, aside) ? valid.beside(k, aside) : false) ? factor * sums[k] : 0.0f;
+      for (int32_t k = 0; k < kColumns; ++k) {
+        const uint32_t counts = has(k, aside) ? valid.beside(k, aside) : 0;
+        sums[k] = counts ? factor * sums[k] : 0.0f;
+      }
     }
     CA_BOTH void read() {
       ++index;
-      score += down;
+      CA_UNROLL
+      for (int32_t i = 0; i <= kTaps; ++i) scores[i] += down;
       if (is_logit<T>) offset.next();
       gain.next();
       if (kTaps == 3) above = here, here = below;
@@ -176,10 +184,10 @@ struct CellSum {
     CA_BOTH Values<kColumns> terms(int32_t aside) const {
       Values<kColumns> values{};
       if (!in_row(aside)) return values;
-      const T* scores = score + aside * right;
+      const T* from = scores[aside - kFurthest];
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        values[k] = has(k, aside) ? float(load(scores + k * kLanes)) : nothing();
+        values[k] = has(k, aside) ? float(load(from + k * kLanes)) : nothing();
       if (is_logit<T>) {
         const float largest = offset.beside(0, aside);
         CA_UNROLL

@@ -67,6 +67,7 @@ int64_t cache_bytes(int32_t device);
   X(TapBits)                                                \
   X(RowStatistics<float>)                                   \
   X(RowStatistics<Bfloat16>)                                \
+  X(RowStatistics<Logit>)                                   \
   X(CentreSums)                                             \
   X(ShiftedCentreSums)                                      \
   X(RowOffsetsOfLargest)                                    \

@@ -51,7 +51,8 @@ CA_BOTH T load(const T* at) {
 #endif
 }
 
-CA_BOTH bool load(const bool* at) { return load(reinterpret_cast<const uint8_t*>(at)) != 0; }
+// As a number: a bool that waits in a register is turned into a byte and back.
+CA_BOTH uint32_t load(const bool* at) { return load(reinterpret_cast<const uint8_t*>(at)); }
 
 // A bfloat16 as a score is stored; arithmetic is float32's.
 struct Bfloat16 {
@@ -158,10 +159,10 @@ struct PixelWalk {
   CA_BOTH PixelWalk(const PixelMap<T>& map, int32_t n, int32_t row, int32_t column)
       : here(map.of(n) + row * map.width + column), width(map.width), exists(map.data != nullptr) {}
   CA_BOTH explicit operator bool() const { return exists; }
-  CA_BOTH T operator*() const { return load(here); }
+  CA_BOTH auto operator*() const { return load(here); }
   // Of a column of a strip, and the pixels beside it.
-  CA_BOTH T operator[](int32_t k) const { return beside(k, 0); }
-  CA_BOTH T beside(int32_t k, int32_t aside) const { return load(here + k * kLanes + aside); }
+  CA_BOTH auto operator[](int32_t k) const { return beside(k, 0); }
+  CA_BOTH auto beside(int32_t k, int32_t aside) const { return load(here + k * kLanes + aside); }
   CA_BOTH void next() { here += width; }
 };
 

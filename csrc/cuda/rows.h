@@ -135,7 +135,7 @@ struct RowStatistics {
   Reduction reduction;
   const uint32_t* bits;  // (samples or 1, groups, M); none: a single sum
   int64_t bits_sample, bits_group;
-  PixelMap<float> offset;  // none: the scores are weights
+  PixelMap<float> offset;  // of logits
   bool exact;              // exp to float32's precision
   TapSums sums;
   int32_t samples, groups;
@@ -145,7 +145,7 @@ struct RowStatistics {
   template <class Lanes>
   CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
     const int32_t y = reduction.y(row), x = reduction.x(row);
-    const float before = reduction.first || !offset ? -INFINITY : offset.at(n, y, x);
+    const float before = reduction.first || !is_logit<T> ? -INFINITY : offset.at(n, y, x);
     lanes.sync();  // all have read it
     for (int32_t group = 0; group < groups; ++group) {
       const PartialSums partial = look(n, y, x, group, lanes);
@@ -176,13 +176,17 @@ struct RowStatistics {
   template <int32_t kCount, int32_t kApart>
   CA_BOTH void take(PartialSums& partial, const T* from, int64_t flags, uint32_t every) const {
     float values[kCount];
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i) values[i] = load(from + i * kApart);
+    if (is_logit<T>) partial.follow(values, exact);
+    if (bits == nullptr) {
+      CA_UNROLL
+      for (int32_t i = 0; i < kCount; ++i) partial.full += values[i];
+      return;
+    }
     uint32_t valid[kCount];
     CA_UNROLL
-    for (int32_t i = 0; i < kCount; ++i) {
-      values[i] = load(from + i * kApart);
-      valid[i] = bits == nullptr ? every : load(bits + flags + i * kApart);
-    }
-    if (offset) partial.follow(values, exact);
+    for (int32_t i = 0; i < kCount; ++i) valid[i] = load(bits + flags + i * kApart);
     CA_UNROLL
     for (int32_t i = 0; i < kCount; ++i) partial.add(values[i], valid[i], every);
   }
@@ -191,9 +195,9 @@ struct RowStatistics {
   CA_BOTH void add(int32_t n, int32_t y, int32_t x, int32_t group, float before, const PartialSums& partial,
                    const Lanes& lanes) const {
     // -inf where no score counts: all sums are 0 and stay so.
-    const float largest = offset ? fmaxf(before, lanes.largest(partial.largest)) : 0.0f;
-    const float factor = offset ? factor_of(partial.largest, largest) : 1.0f;
-    const double former = offset ? factor_of(before, largest) : 1.0;
+    const float largest = is_logit<T> ? fmaxf(before, lanes.largest(partial.largest)) : 0.0f;
+    const float factor = is_logit<T> ? factor_of(partial.largest, largest) : 1.0f;
+    const double former = is_logit<T> ? factor_of(before, largest) : 1.0;
     double* target = sums.at(n, y, x) + group * kTapsAtOnce;
     const int32_t left = sums.taps - group * kTapsAtOnce;
     CA_UNROLL
@@ -201,7 +205,7 @@ struct RowStatistics {
       const float total = lanes.sum((partial.full + partial.sum[t]) * factor);
       if (lanes.index == 0 && t < left) target[t] = total + (reduction.first ? 0.0 : target[t] * former);
     }
-    if (offset && lanes.index == 0) offset.at(n, y, x) = largest;
+    if (is_logit<T> && lanes.index == 0) offset.at(n, y, x) = largest;
   }
   CA_BOTH static float factor_of(float before, float now) {
     return before == now ? 1.0f : expf(before - now);

@@ -139,7 +139,7 @@ struct ScoreSink {
       const float nothing = kKind == ScoreKind::logits ? -INFINITY : 0.0f;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
-        const bool counts = takes_part && strip.has(k) ? valid[k] : false;
+        const uint32_t counts = takes_part && strip.has(k) ? valid[k] : 0;
         values[k] = counts ? values[k] : nothing;
       }
     }

@@ -65,7 +65,9 @@ Pipeline::Shifted Pipeline::shifted_validity(int sign) {
 void Pipeline::collect_statistics(const OperandMap& weights, const Stages& stages, bool first) {
   // Rows with their halo where they are summed tile by tile; the columns that the tile answers for.
   const Reduction reduction{{stages.weights.y, stages.weights.x, stages.own.v, stages.own.u}, first};
-  if (weights.storage == Storage::float32)
+  if (leaves_logits(false))
+    collect_statistics(weights.as<Logit>(), reduction);
+  else if (weights.storage == Storage::float32)
     collect_statistics(weights.as<float>(), reduction);
   else
     collect_statistics(weights.as<Bfloat16>(), reduction);
@@ -75,8 +77,7 @@ template <class T>
 void Pipeline::collect_statistics(const Scores<T>& weights, const Reduction& reduction) {
   const Shifted shifted = problem_.after() ? shifted_validity(-1) : Shifted{};
   executor_.run(RowStatistics<T>{weights, reduction, shifted.bits, shifted.sample, shifted.group,
-                                 bounded_ ? PixelMap<float>{} : statistic(0), exact_, tap_sums(sums_),
-                                 samples_, taps_.groups()});
+                                 statistic(0), exact_, tap_sums(sums_), samples_, taps_.groups()});
 }
 
 void Pipeline::finish_statistics(const Region& rows, const Region& totals) {
