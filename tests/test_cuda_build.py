@@ -13,8 +13,7 @@ ARCHITECTURES = ("8.0", "9.0a", "12.0")
 # A multiprocessor has room for two blocks of 256 threads or, of those that walk, three of 128.
 MOST_REGISTERS, MOST_REGISTERS_OF_WALKS = 128, 168
 
-WRAPPED = "PropagatedSimilarity<true"
-WALKS = ("DiagonalSum3<", "PropagatedSimilarity<", "CellSum<", "CellGradient<")
+WALKS = ("DiagonalSum3<", "WrappedSum3<", "CellSum<", "CellGradient<")
 
 KERNEL = re.compile(
     r"Function properties for (?P<name>\S+)\n"
@@ -76,8 +75,8 @@ def test_kernels_keep_everything_in_registers(reports, source, architecture):
 
 
 def test_every_body_of_the_pipeline_is_a_kernel(reports):
-    """Those that walk are four, for one to four columns side by side, or two where registers are scarce."""
+    """Those that walk are four: for one to four columns side by side."""
     listed = re.findall(r"^  X\((.+)\)", (ROOT / "csrc/cuda/launch.h").read_text(), re.MULTILINE)
-    count = sum(2 if name.startswith(WRAPPED) else 4 if name.startswith(WALKS) else 1 for name in listed)
+    count = sum(4 if name.startswith(WALKS) else 1 for name in listed)
     for report in reports.values():
         assert len(KERNEL.findall(report)) == count

@@ -245,10 +245,10 @@ def launches(batch, **options):
         ({"fuse": False}, 6, 16),
         # Also the shifted validity; backward that, valid dA, c2 and dX.
         ({}, 7, 20),
-        # The propagation on the way to the weights. Backward with dS, of one norm.
-        ({"propagation": "before", "normalize": "background"}, 6, 15),
+        # Also the propagation. Backward with dS, of one norm.
+        ({"propagation": "before", "normalize": "background"}, 7, 16),
         # With the valid candidates counted; the way back in two passes.
-        (asdict(PRESETS["yu2018"]), 7, 17),
+        (asdict(PRESETS["yu2018"]), 8, 18),
     ],
 )
 def test_small_maps_are_few_launches(options, forward, backward):

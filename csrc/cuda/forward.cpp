@@ -52,7 +52,7 @@ class Forward : public Pipeline {
  private:
   // The Gram matrix and the weights take turns in two buffers, with what lies between and after them.
   static Uses uses_of(const Problem& p) {
-    const bool third_stage = p.before() && !p.wrap() && !propagates_at_once(p);
+    const bool third_stage = p.before() && (!p.wrap() || wraps_at_once(p));
     return {0, 1, 0, third_stage ? 0 : 1};
   }
   int spare_buffer() const { return 1 - uses_.weights; }

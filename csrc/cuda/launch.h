@@ -8,8 +8,8 @@
 #include "cells.h"
 #include "diagonals.h"
 #include "pixels.h"
-#include "propagated.h"
 #include "rows.h"
+#include "wrapped.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -49,10 +49,8 @@ int64_t cache_bytes(int32_t device);
   X(WrappedSum<ScoreKind::plain>)                           \
   X(WrappedSum<ScoreKind::logits>)                          \
   X(WrappedSum<ScoreKind::weights>)                         \
-  X(PropagatedSimilarity<false, ScoreKind::logits>)         \
-  X(PropagatedSimilarity<false, ScoreKind::weights>)        \
-  X(PropagatedSimilarity<true, ScoreKind::logits>)          \
-  X(PropagatedSimilarity<true, ScoreKind::weights>)         \
+  X(WrappedSum3<ScoreKind::logits>)                         \
+  X(WrappedSum3<ScoreKind::weights>)                        \
   X(CellSum<1, float>)                                      \
   X(CellSum<1, Bfloat16>)                                   \
   X(CellSum<1, Logit>)                                      \

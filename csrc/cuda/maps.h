@@ -253,7 +253,8 @@ struct Piece {
 // over the ends of columns and of rows.
 struct Pieces {
   Piece pieces[9];
-  int64_t count;  // of pixels
+  int64_t count;     // of pixels
+  int32_t distinct;  // 1: all ways lead to one piece
 
   // `down`, `right`: -1 over the first end of a column or row, 1 over the last, 0 over none.
   CA_BOTH const Piece& of(int32_t down, int32_t right) const { return pieces[4 + 3 * down + right]; }

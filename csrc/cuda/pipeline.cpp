@@ -157,10 +157,8 @@ Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, cha
 }
 
 Matrix Pipeline::packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, char* buffer) {
-  const Axis lines[] = {{0, down, down}, {0, right, right}};
-  const bool whole = pieces.of(0, 0).rows.count == down && pieces.of(0, 0).columns.count == right;
+  if (pieces.distinct == 1) return packed(map, {0, down, down}, {0, right, right}, buffer);
   const int64_t rows = pieces.count;
-  if (whole && rows == int64_t(down) * right) return packed(map, lines[0], lines[1], buffer);
   const int64_t row_bytes = map.depth * entry_bytes(map.dtype);
   for (const Piece& piece : pieces.pieces)
     if (piece.rows.count > 0) pack(map, piece.rows, piece.columns, buffer + piece.begin * row_bytes, rows);

@@ -125,6 +125,8 @@ class Pipeline {
 
  private:
   void multiply_features(const Stages& stages, const ScoreMap& gram);
+  void for_pieces(const Stages& stages, const ScoreMap& gram,
+                  const ScoreSink<ScoreKind::plain>& similarities);
   template <ScoreKind kKind>
   void filter(const Stages& stages, const ScoreMap& gram, const ScoreSink<kKind>& logits);
   template <class T>

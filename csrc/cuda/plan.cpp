@@ -60,6 +60,7 @@ Pieces one_piece(const Axis& down, const Axis& right) {
   Pieces pieces{};
   for (Piece& piece : pieces.pieces) piece = {down, right, 0};
   pieces.count = int64_t(down.count) * right.count;
+  pieces.distinct = 1;
   return pieces;
 }
 
@@ -89,6 +90,7 @@ void run_over(int32_t over, Span& line, int32_t line_size, Span& rest, int32_t r
 // The pixels of the patches that a wrapped propagation into these reaches: top-down, left-right, patches.
 Pieces reached(const Axis& down, const Axis& right) {
   Pieces pieces{};
+  pieces.distinct = 9;
   for (int32_t i = 0; i < 9; ++i) {
     Span rows{down.first, down.first + down.count}, columns{right.first, right.first + right.count};
     run_over(i / 3 - 1, rows, down.size, columns, right.size);
@@ -164,6 +166,7 @@ Stages largest_stages(const Problem& p, const TileSize& t, bool backward) {
     const bool whole_foreground = t.y >= p.h && t.x >= p.w;
     s.gram = {line_of(1), line_of(whole_foreground ? p.h * p.w : most_reached(t.y, t.x)), line_of(1),
               line_of(whole_background ? p.hb * p.wb : most_reached(t.v, t.u))};
+    s.similarity = s.gram;
   }
   // A line that runs over its end covers one cell more.
   if (p.wrap()) ++s.cell_gradient.y.count, ++s.cell_gradient.v.count;
@@ -182,7 +185,7 @@ std::vector<int64_t> tile_edges(int64_t longest) {
 }
 
 TileSize tile_of(const Problem& p, int64_t foreground_edge, int64_t background_edge, bool backward) {
-  const bool whole_lines = p.wrap() && (backward || !propagates_at_once(p));
+  const bool whole_lines = p.wrap() && (backward || !wraps_at_once(p));
   return {std::min(p.h, foreground_edge), whole_lines ? p.w : std::min(p.w, foreground_edge),
           std::min(p.hb, background_edge), whole_lines ? p.wb : std::min(p.wb, background_edge)};
 }
@@ -205,7 +208,7 @@ double cost(const Problem& p, const Plan& plan, int64_t cache, bool backward) {
   const Stages stages = largest_stages(p, t, backward);
   const auto scores = [](const Region& r) { return double(r.rows()) * double(r.columns()); };
   // Written and read: the Gram matrix, what lies between it and the weights, these and E.
-  const double between = p.before() && !propagates_at_once(p) ? (p.wrap() ? 16 : 8) : 0;
+  const double between = !p.before() ? 0 : p.wrap() && !wraps_at_once(p) ? 16 : 8;
   double flop = passes * (2 * c + (8 + between) * byte) * scores(stages.gram) +
                 passes * 8 * byte * scores(stages.weights) + (2 * k + 8 * byte) * scores(stages.cells);
   if (backward)
@@ -222,9 +225,7 @@ int64_t Buffers::total() const {
   return bytes;
 }
 
-bool propagates_at_once(const Problem& p) {
-  return p.before() && p.ksize == 3 && p.fuse_k == 3 && p.stride == 1;
-}
+bool wraps_at_once(const Problem& p) { return p.wrap() && p.ksize == 3 && p.fuse_k == 3; }
 
 Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_background) {
   Stages stages{};
@@ -236,21 +237,22 @@ Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_ba
     stages.weights = own;
   else
     stages.weights = dilated(p, each_axis(own, pasting), p.after() ? p.fuse_radius() : 0);
-  stages.in_pieces = p.wrap() && propagates_at_once(p) && (pass == Pass::statistics || pass == Pass::forward);
+  stages.in_pieces = wraps_at_once(p) && (pass == Pass::statistics || pass == Pass::forward);
   if (stages.in_pieces) {
     const Region& w = stages.weights;
     stages.foreground = is_whole(own.y, own.x) ? one_piece(own.y, own.x) : reached(w.y, w.x);
     stages.background = is_whole(own.v, own.u) ? one_piece(own.v, own.u) : reached(w.v, w.u);
     stages.gram = {line_of(1), line_of(stages.foreground.count), line_of(1),
                    line_of(stages.background.count)};
+    stages.similarity = stages.gram;
     return stages;
   }
   stages.rowwise = dilated(p, stages.weights, p.wrap() ? p.fuse_radius() : 0);
   stages.similarity =
       p.wrap() ? crossed(p, stages.rowwise) : dilated(p, stages.weights, p.before() ? p.fuse_radius() : 0);
   stages.gram = dilated(p, stages.similarity, p.patch_radius());
-  stages.foreground = one_piece(stages.gram.y, stages.gram.x);
-  stages.background = one_piece(stages.gram.v, stages.gram.u);
+  stages.foreground = one_piece(stages.similarity.y, stages.similarity.x);
+  stages.background = one_piece(stages.similarity.v, stages.similarity.u);
   return stages;
 }
 
@@ -258,9 +260,8 @@ Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
   const bool whole_background = tile.v >= p.hb && tile.u >= p.wb;
   const Stages s = largest_stages(p, tile, backward);
   const int64_t gram = score_bytes(s.gram), weights = score_bytes(s.weights), cells = score_bytes(s.cells);
-  const bool one_by_one = p.before() && !propagates_at_once(p);
-  const int64_t similarity = one_by_one ? score_bytes(s.similarity) : 0;
-  const int64_t rowwise = one_by_one && p.wrap() ? score_bytes(s.rowwise) : 0;
+  const int64_t similarity = p.before() ? score_bytes(s.similarity) : 0;
+  const int64_t rowwise = p.wrap() && !wraps_at_once(p) ? score_bytes(s.rowwise) : 0;
   Buffers buffers{};
   if (backward) {
     const bool spare = p.before() || p.after();

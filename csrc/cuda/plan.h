@@ -20,16 +20,16 @@ struct Stages {
   Region own, cells;                                            // what the tile answers for
   Region gram, similarity, rowwise, weights;                    // down to the softmax
   Region cell_gradient, attention, logit, columnwise, product;  // and back
-  // The pixels of the Gram matrix. Forward, where a propagation at once wraps, they lie in pieces, and `gram`
-  // counts them in a single row for each map.
+  // Where the propagation wraps at once, the pixels behind `similarity`. Forward, if the tile does not hold
+  // the whole of a map, `gram` has them too: they lie in pieces, and both count them in a single row for each
+  // map.
   Pieces foreground, background;
   bool in_pieces;
 };
 
-// Whether one filter leads from the Gram matrix past a propagation before the softmax: neither `similarity`
-// nor `rowwise` is then held by a map. Backward as forward, so that both find the same logits to the last
-// bit.
-bool propagates_at_once(const Problem& problem);
+// Whether one filter does both passes of a wrapped propagation; `rowwise` is then held by no map. Backward as
+// forward, so that both find the same logits to the last bit.
+bool wraps_at_once(const Problem& problem);
 
 // The largest numbers of pixels along each axis that a tile answers for.
 struct TileSize {

@@ -34,19 +34,49 @@ void Pipeline::filter(const Stages& stages, const ScoreMap& gram, const ScoreSin
     sink.beta = beta;
     return sink;
   };
-  if (propagates_at_once(p) && p.wrap())
-    return executor_.run(PropagatedSimilarity<true, kKind>{gram, stages.foreground, stages.background, alpha,
-                                                           beta, logits, stages.weights, samples_});
-  if (propagates_at_once(p))
-    return executor_.run(PropagatedSimilarity<false, kKind>{gram, stages.foreground, stages.background, alpha,
-                                                            beta, logits, stages.weights, samples_});
   if (!p.before()) return sum_diagonals(p.ksize, 1, Plain{gram}, with_norms(logits), stages.weights);
   const ScoreMap similarities = scores(uses_.similarity, stages.similarity);
-  sum_diagonals(p.ksize, 1, Plain{gram}, with_norms(plain(similarities)), stages.similarity);
+  const auto sink = with_norms(plain(similarities));
+  if (stages.in_pieces)
+    for_pieces(stages, gram, sink);
+  else
+    sum_diagonals(p.ksize, 1, Plain{gram}, sink, stages.similarity);
   if (!p.wrap()) return sum_diagonals(p.fuse_k, p.stride, Plain{similarities}, logits, stages.weights);
+  if (wraps_at_once(p))
+    return executor_.run(WrappedSum3<kKind>{similarities, stages.foreground, stages.background, logits,
+                                            stages.weights, samples_});
   const ScoreMap rowwise = scores(uses_.rowwise, stages.rowwise);
   sum_wrapped(false, similarities, plain(rowwise), stages.rowwise);
   sum_wrapped(true, rowwise, logits, stages.weights);
+}
+
+// Similarities, piece by piece of both maps, where the pieces hold their patches.
+void Pipeline::for_pieces(const Stages& stages, const ScoreMap& gram,
+                          const ScoreSink<ScoreKind::plain>& similarities) {
+  const auto inner = [](const Axis& axis) {
+    const int32_t first = axis.first > 0 ? axis.first + 1 : 0, end = axis.first + axis.count;
+    return Axis{first, (end < axis.size ? end - 1 : end) - first, axis.size};
+  };
+  for (int i = 0; i < stages.foreground.distinct; ++i)
+    for (int j = 0; j < stages.background.distinct; ++j) {
+      const Piece &p = stages.foreground.pieces[i], &q = stages.background.pieces[j];
+      if (p.rows.count == 0 || q.rows.count == 0) continue;
+      const Region region{p.rows, p.columns, q.rows, q.columns};
+      const int64_t begin = p.begin * gram.pitch + q.begin,
+                    down = p.columns.count * gram.pitch + q.columns.count;
+      auto sink = similarities;
+      sink.out = {static_cast<float*>(similarities.out.data) + begin,
+                  Storage::float32,
+                  region,
+                  gram.pitch,
+                  gram.sample,
+                  down};
+      executor_.run(DiagonalSum3<Plain, ScoreSink<ScoreKind::plain>>{
+          {{gram.data + begin, region, gram.pitch, gram.sample, down}},
+          sink,
+          {inner(p.rows), inner(p.columns), inner(q.rows), inner(q.columns)},
+          samples_});
+    }
 }
 
 Pipeline::Shifted Pipeline::shifted_validity(int sign) {
