@@ -196,10 +196,15 @@ Plan plan_of(const Problem& p, const TileSize& tile, bool backward) {
 }
 
 // Estimated, not measured: a device that does 800 TFLOP/s, moves 4 TB/s and three times that within its level
-// 2 cache, and takes 3 us to be handed a launch. In flop for one sample, forward or backward.
+// 2 cache, starts 30e12 instructions of threads a second, and takes 3 us to be handed a launch. In flop for
+// one sample, forward or backward.
 double cost(const Problem& p, const Plan& plan, int64_t cache, bool backward) {
-  constexpr double kLaunch = 2.4e9, kCachedByte = 65, kByte = 200;
+  constexpr double kLaunch = 2.4e9, kCachedByte = 65, kByte = 200, kInstruction = 27;
   const double byte = plan.bytes <= cache ? kCachedByte : kByte;
+  // What filters move and do for a score.
+  const auto filter = [&](double bytes, double instructions) {
+    return std::max(bytes * byte, instructions * kInstruction);
+  };
   const double c = double(p.channels), k = double(p.value_channels);
   const TileSize& t = plan.tile;
   const double tiles =
@@ -207,13 +212,15 @@ double cost(const Problem& p, const Plan& plan, int64_t cache, bool backward) {
   const double passes = plan.whole_background(p) ? 1 : 2;
   const Stages stages = largest_stages(p, t, backward);
   const auto scores = [](const Region& r) { return double(r.rows()) * double(r.columns()); };
-  // Written and read: the Gram matrix, what lies between it and the weights, these and E.
-  const double between = !p.before() ? 0 : p.wrap() && !wraps_at_once(p) ? 16 : 8;
-  double flop = passes * (2 * c + (8 + between) * byte) * scores(stages.gram) +
-                passes * 8 * byte * scores(stages.weights) + (2 * k + 8 * byte) * scores(stages.cells);
+  // The Gram matrix and what lies between it and the weights; these and their sums; E.
+  const bool passes_of_wrap = p.wrap() && !wraps_at_once(p);
+  const double propagation = !p.before() ? 0 : passes_of_wrap ? filter(16, 600) : filter(8, 50);
+  double flop = passes * (2 * c + filter(8, 45) + propagation) * scores(stages.gram) +
+                passes * filter(8, 12) * scores(stages.weights) +
+                (2 * k + filter(8, 65)) * scores(stages.cells);
   if (backward)
-    flop += passes * (2 * k + 12 * byte) * scores(stages.cell_gradient) +
-            (4 * c + 24 * byte) * scores(stages.product);
+    flop += passes * (2 * k + filter(12, 60)) * scores(stages.cell_gradient) +
+            (4 * c + filter(24, 150)) * scores(stages.product);
   return tiles * (flop + kLaunch * (backward ? 14 : 7) * passes);
 }
 
