@@ -42,7 +42,7 @@ struct WarpLanes {
   __device__ void sync() const { __syncwarp(); }
 };
 
-// Small blocks, for paths end at different times; so many on a multiprocessor leave a thread 128 registers.
+// Small blocks, for paths end at different times; so many on a multiprocessor leave a thread 168 registers.
 constexpr int32_t kWalkers = 128, kBlocks = 3;
 
 // The columns (x, u) of a region as strips, a warp each. Neighbouring x go to one block, so that the taps at

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from compare import assert_near, assert_offsets_reach_the_top, in_dtype, solve
+from compare import FORWARD, assert_near, assert_offsets_reach_the_top, in_dtype, solve, steepness
 from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
 from test_backends_agree import HALF_CASES, allowance
+from test_cuda_on_host import WIDE
 
-from contextual_attention import reference
+from contextual_attention import contextual_attention, reference
 from contextual_attention.options import Options
 from contextual_attention.testing import Case
 
@@ -58,6 +59,30 @@ def test_any_workspace_gives_the_same(backend, case, mib):
         least = int(str(refusal).split("at least ")[1].split()[0])
         result = solve(problem, backend, workspace=least)
     assert_exact(problem, result)
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_columns_side_by_side(backend, name):
+    problem = on_gpu(WIDE[name])
+    assert_exact(problem, solve(problem, backend))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", CUT, ids=lambda case: case.name)
+def test_forward_alone_in_little_workspace(backend, case, dtype):
+    """Its tiles are smaller than the backward's, and without offsets it stores weights in another way."""
+    problem = on_gpu(case, dtype, requires_grad=False)
+    with pytest.raises(ValueError, match="workspace: expected at least") as refusal:
+        contextual_attention(**problem, backend=backend, workspace=1)
+    least = int(str(refusal.value).split("at least ")[1].split()[0])
+    expected = contextual_attention(**in_dtype(problem, torch.float64), backend="reference")
+    for workspace in (least, 4 * least):
+        output = contextual_attention(**problem, backend=backend, workspace=workspace)
+        if dtype == torch.float32:
+            assert_near("output", output, expected, steepness(problem) * FORWARD)
+        else:
+            whole = contextual_attention(**problem, backend=backend)
+            assert_near("output", output, whole, torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("case", CUT, ids=lambda case: case.name)
