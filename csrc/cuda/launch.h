@@ -6,9 +6,10 @@
 
 #include "bodies.h"
 #include "cells.h"
+#include "centres.h"
 #include "diagonals.h"
 #include "pixels.h"
-#include "rows.h"
+#include "statistics.h"
 #include "wrapped.h"
 
 namespace contextual_attention {

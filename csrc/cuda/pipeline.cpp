@@ -11,7 +11,7 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// exp(+-40) and sums of it are far from the ends of float32; see attention.md, "Numbers that bite".
+// exp(+-40) and sums of it are far from the ends of float32.
 constexpr float kSafeLogit = 40;
 
 // With both norms divided by, a similarity is at most 1, and a propagated one at most the number of taps.

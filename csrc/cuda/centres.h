@@ -1,0 +1,100 @@
+// Backward reductions over the rows of a score map: the sums behind the centres of the softmax's gradient.
+#pragma once
+
+#include "rows.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+// sum over q of W[p, q] dA[p, q], dA from the gradient of the cells.
+struct CentreSums {
+  static constexpr Shape shape = Shape::rows;
+  ScoreMap weights, cells;
+  Reduction reduction;
+  TapSums sums;
+  int32_t samples;
+
+  CA_BOTH int32_t rows() const { return reduction.region.rows(); }
+
+  template <class Lanes>
+  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
+    const int32_t y = reduction.y(row), x = reduction.x(row);
+    const float* scores = weights.row(n, y, x);
+    const float *upper = cells.row(n, y, x), *lower = cells.row(n, y + 1, x);
+    const int64_t next = cells.pitch + 1;
+    float sum = 0;
+    reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
+      const int32_t above = cells.column(v, u), below = cells.column(v + 1, u);
+      sum += scores[column] * (upper[above] + upper[above + next] + lower[below] + lower[below + next]);
+    });
+    sum = lanes.sum(sum);
+    double* target = sums.at(n, y, x);
+    if (lanes.index == 0) *target = (reduction.first ? 0.0 : *target) + sum;
+  }
+};
+
+// U and T: sums over W of the shifted gradients and of their validity alone.
+struct ShiftedCentreSums {
+  static constexpr Shape shape = Shape::rows;
+  ScoreMap weights, gradient;  // gradient: valid * dA
+  Reduction reduction;
+  const uint32_t* bits;
+  int64_t bits_sample, bits_group;
+  Taps taps;
+  TapSums products, counts;
+  int32_t samples;
+
+  CA_BOTH int32_t rows() const { return reduction.region.rows() * taps.groups(); }
+
+  template <class Lanes>
+  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
+    const int32_t group = row / reduction.region.rows(), p = row % reduction.region.rows();
+    const int32_t y = reduction.y(p), x = reduction.x(p), first = group * kTapsAtOnce;
+    const float* scores = weights.row(n, y, x);
+    // Where a tap's row of gradients would begin if its columns were those of q; bit t: the row is held.
+    const float* shifted[kTapsAtOnce];
+    uint32_t held = 0;
+    CA_UNROLL
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+      shifted[t] = gradients_of(n, y, x, first + t);
+      if (shifted[t] != nullptr) held |= 1u << t;
+    }
+    const uint32_t* flags = bits + n * bits_sample + group * bits_group;
+    const int32_t pitch = reduction.region.u.size;
+    float product[kTapsAtOnce] = {}, count[kTapsAtOnce] = {};
+    reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
+      const uint32_t valid = flags[int64_t(v) * pitch + u];
+      const float weight = scores[column];
+      const int32_t at =
+          (v - gradient.region.v.first) * gradient.region.u.count + u - gradient.region.u.first;
+      CA_UNROLL
+      for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+        if (valid >> t & 1) count[t] += weight;
+        if ((valid & held) >> t & 1) product[t] += weight * shifted[t][at];
+      }
+    });
+    add(lanes, products.at(n, y, x) + first, product, products.taps - first);
+    add(lanes, counts.at(n, y, x) + first, count, counts.taps - first);
+  }
+
+ private:
+  CA_BOTH const float* gradients_of(int32_t n, int32_t y, int32_t x, int32_t t) const {
+    const Region& r = gradient.region;
+    if (t >= taps.count()) return nullptr;
+    const int32_t y1 = y + taps.down(t) - r.y.first, x1 = x + taps.right(t) - r.x.first;
+    if (y1 < 0 || y1 >= r.y.count || x1 < 0 || x1 >= r.x.count) return nullptr;
+    return gradient.row(n, y1 + r.y.first, x1 + r.x.first) + taps.down(t) * r.u.count + taps.right(t);
+  }
+
+  template <class Lanes>
+  CA_BOTH void add(const Lanes& lanes, double* target, const float (&sum)[kTapsAtOnce], int32_t left) const {
+    CA_UNROLL
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+      const float total = lanes.sum(sum[t]);
+      if (lanes.index == 0 && t < left) target[t] = (reduction.first ? 0.0 : target[t]) + total;
+    }
+  }
+};
+
+}  // namespace gpu
+}  // namespace contextual_attention
