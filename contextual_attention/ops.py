@@ -11,28 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from enum import IntEnum
 
 import torch
 
 NAMESPACE = "contextual_attention"
-
-
-class Propagation(IntEnum):
-    """Where and how scores are summed along diagonals (stable C++ ABI: no strings in schemas)."""
-
-    NONE = 0
-    BEFORE_ZERO = 1
-    BEFORE_WRAP = 2
-    AFTER_ZERO = 3
-
-
-class Masking(IntEnum):
-    """What an invalid background patch does to the softmax."""
-
-    EXCLUDE = 0
-    MULTIPLY = 1
-
 
 _OPERANDS = (
     "Tensor foreground, Tensor background, Tensor? alpha, Tensor beta, Tensor valid, Tensor? selected, "

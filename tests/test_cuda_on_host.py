@@ -23,7 +23,7 @@ from test_backends_agree import (
 )
 
 from contextual_attention import backends, contextual_attention, fused
-from contextual_attention.ops import Propagation
+from contextual_attention.codes import Propagation
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import CASES, Case, make_inputs
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ops import Masking, Propagation
+from ..codes import Masking, Propagation
 
 
 @dataclass(frozen=True)
