@@ -194,7 +194,7 @@ struct WrappedSum3 {
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
         if (k == 0 && strip.u == 0) before[k] = over_left;
-        if (strip.at(k) + 1 == width) after[k] = over_right ? load(right_edge.score) : 0.0f;
+        if (strip.has(k) && strip.at(k) + 1 == width) after[k] = over_right ? load(right_edge.score) : 0.0f;
         sums[k] += before[k] + after[k];
       }
       return sums;
