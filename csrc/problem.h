@@ -53,6 +53,10 @@ struct Statistics {
   float* inverse_total;  // (h, w), 0 for a row without weights
 };
 
+// A sum of propagated weights that is no normal number holds no digits to rescale by, and its reciprocal
+// could overflow: such a row has none.
+constexpr double kLeastTotal = 1.17549435e-38;
+
 inline int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
 inline int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -211,3 +211,14 @@ def test_a_sample_does_not_depend_on_its_batch(road):
         one = {name: x[i : i + 1] if isinstance(x, torch.Tensor) else x for name, x in problem.items()}
         alone = contextual_attention(**one, backend=road.backend)
         assert_near("output", alone, together[i : i + 1], FORWARD)
+
+
+def test_a_sum_too_small_to_rescale_by_is_no_weight(road):
+    """Its reciprocal would be infinite: invalid candidates of logit 0 have nearly all weight of a row."""
+    options = Options(rate=1, ksize=1, normalize="background", softmax_scale=20.0, masking="multiply")
+    case = Case("small", (2, 2, 3, 9), (3, 1), mask="bands", magnitude=30.0, options=options)
+    problem = make_inputs(case, requires_grad=True)
+    assert exact(case)[0].isfinite().all()
+    output, _, slopes = solve(problem, road.backend)
+    assert output.isfinite().all()
+    assert all(slope.isfinite().all() for slope in slopes.values())

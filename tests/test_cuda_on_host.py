@@ -181,6 +181,27 @@ def test_offsets_of_the_forward_alone_in_less_workspace(name, times):
     assert_offsets_reach_the_top(problem, offsets)
 
 
+@pytest.mark.parametrize("return_offsets", [False, True])
+def test_rounded_weights_of_a_row_add_up_to_one(return_offsets):
+    """One candidate has all the weight: logits have no gradient, whatever its weight was rounded to."""
+    options = Options(**WRAP, softmax_scale=4.0)
+    case = Case("one candidate", (1, 2, 2, 5), (4, 4), mask="holes", options=options)
+    problem = make_inputs(case, torch.bfloat16, requires_grad=True)
+    output = contextual_attention(**problem, backend="cuda", return_offsets=return_offsets)
+    slope = gradients(problem, output[0] if return_offsets else output)["foreground"]
+    wide = in_dtype(problem, torch.float64)
+    expected = gradients(wide, contextual_attention(**wide, backend="reference"))["foreground"]
+    assert_near("gradient", slope, expected, 0, absolute=1e-5)
+
+
+def test_a_sum_too_small_to_rescale_by_is_no_weight():
+    options = Options(rate=1, ksize=1, normalize="background", softmax_scale=20.0, masking="multiply")
+    case = Case("small", (2, 2, 3, 9), (3, 1), mask="bands", magnitude=30.0, options=options)
+    output, _, slopes = solve(make_inputs(case, requires_grad=True), "cuda")
+    assert output.isfinite().all()
+    assert all(slope.isfinite().all() for slope in slopes.values())
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @EACH_CUT
 def test_tiles_of_half_precision(name, dtype):

@@ -79,7 +79,7 @@ class Forward : public March {
       if (sums_ != Sums::compute) return;
       for (const Batch::Column& column : batch.columns())
         statistics_.inverse_total[pixel(y, column.x)] =
-            column.sum == 0 ? 0.0f : static_cast<float>(1.0 / column.sum);
+            column.sum < kLeastTotal ? 0.0f : static_cast<float>(1.0 / column.sum);
     });
   }
 
@@ -159,7 +159,7 @@ void finish_statistics(const Problem& problem, const Operands& operands, const T
         const int64_t n = row * problem.w + column;
         total += sums.shifted[n * k * k + t] * statistics.inverse_sum[n];
       }
-      statistics.inverse_total[p] = total == 0 ? 0.0f : static_cast<float>(1.0 / total);
+      statistics.inverse_total[p] = total < kLeastTotal ? 0.0f : static_cast<float>(1.0 / total);
     }
 }
 

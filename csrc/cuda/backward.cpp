@@ -8,7 +8,7 @@
 //   dalpha = sum_q S dS / alpha;  dbeta = sum_p S dS / beta;  df = dG b;  db = dG^T f
 //
 // The centres c1 and c2 need whole rows: a first pass over the tiles collects the sums behind both, or with
-// the whole background at hand the tile itself does (rows.h, pixels.h).
+// the whole background at hand the tile itself does (centres.h, pixels.h).
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
@@ -33,7 +33,7 @@ class Backward : public Pipeline {
         foreground_(in_dtype(inputs.foreground, wide_)),
         background_(in_dtype(inputs.background, wide_)),
         products_(new_sums()),
-        counts_(problem_.after() ? new_sums() : products_),
+        counts_(new_sums()),
         centre_(new_centre()),
         total_centre_(problem_.after() ? new_centre() : centre_) {}
 
@@ -107,7 +107,7 @@ class Backward : public Pipeline {
                        const Region& region, bool first) {
     const Reduction reduction{region, first};
     if (!problem_.after()) {
-      executor_.run(CentreSums{weights, cells, reduction, tap_sums(products_), samples_});
+      executor_.run(CentreSums{weights, cells, reduction, tap_sums(products_), tap_sums(counts_), samples_});
       return;
     }
     const ValidSink gradient{scores(kSpare, stages.attention), pixels<bool>(inputs_.valid)};
@@ -128,6 +128,7 @@ class Backward : public Pipeline {
                          centre_map(total_centre_),
                          true,
                          problem_.after(),
+                         problem_.masking == Masking::exclude,
                          samples_,
                          totals.rows()};
     if (problem_.after()) executor_.run(finish);

@@ -30,32 +30,29 @@ struct Path {
   }
 };
 
-// How few and how many columns a lane takes side by side in a body's walks: as many as its registers hold.
-struct ColumnRange {
-  int32_t fewest, most;
-};
-template <class Body>
-constexpr ColumnRange kColumnRange = {1, 4};
+// The most columns that a lane takes side by side.
+constexpr int32_t kMostColumns = 4;
 
 template <int32_t kCount>
 struct Columns {
   static constexpr int32_t count = kCount;
 };
 
-// run(Columns<n>) with the number for a body's region: few strips, and as few idle columns in the last one.
-template <class Body, class Run>
-void with_columns(const Body& body, const Run& run) {
-  constexpr ColumnRange range = kColumnRange<Body>;
-  const int32_t pieces = (body.region.u.count + kLanes - 1) / kLanes;
-  const int32_t strips = (pieces + range.most - 1) / range.most;
-  const int32_t columns = (pieces + strips - 1) / strips;
-  if constexpr (range.fewest == 1)
-    if (columns == 1) return run(Columns<1>{});
-  if constexpr (range.most > 2)
-    if (columns == 3) return run(Columns<3>{});
-  if constexpr (range.most > 3)
-    if (columns == 4) return run(Columns<4>{});
-  run(Columns<2>{});
+// run(Columns<n>) with the number for a region: few strips, and as few idle columns in the last one.
+template <class Run>
+void with_columns(const Region& region, const Run& run) {
+  const int32_t pieces = (region.u.count + kLanes - 1) / kLanes;
+  const int32_t strips = (pieces + kMostColumns - 1) / kMostColumns;
+  switch ((pieces + strips - 1) / strips) {
+    case 1:
+      return run(Columns<1>{});
+    case 2:
+      return run(Columns<2>{});
+    case 3:
+      return run(Columns<3>{});
+    default:
+      return run(Columns<kMostColumns>{});
+  }
 }
 
 // What the lanes of a row have in common: the host works with one lane.

@@ -6,12 +6,12 @@
 namespace contextual_attention {
 namespace gpu {
 
-// sum over q of W[p, q] dA[p, q], dA from the gradient of the cells.
+// sum over q of W[p, q] dA[p, q], dA from the gradient of the cells, and of W alone.
 struct CentreSums {
   static constexpr Shape shape = Shape::rows;
   ScoreMap weights, cells;
   Reduction reduction;
-  TapSums sums;
+  TapSums products, counts;
   int32_t samples;
 
   CA_BOTH int32_t rows() const { return reduction.region.rows(); }
@@ -22,14 +22,20 @@ struct CentreSums {
     const float* scores = weights.row(n, y, x);
     const float *upper = cells.row(n, y, x), *lower = cells.row(n, y + 1, x);
     const int64_t next = cells.pitch + 1;
-    float sum = 0;
+    float sum = 0, count = 0;
     reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
       const int32_t above = cells.column(v, u), below = cells.column(v + 1, u);
+      count += scores[column];
       sum += scores[column] * (upper[above] + upper[above + next] + lower[below] + lower[below + next]);
     });
-    sum = lanes.sum(sum);
-    double* target = sums.at(n, y, x);
-    if (lanes.index == 0) *target = (reduction.first ? 0.0 : *target) + sum;
+    add(lanes, products.at(n, y, x), lanes.sum(sum));
+    add(lanes, counts.at(n, y, x), lanes.sum(count));
+  }
+
+ private:
+  template <class Lanes>
+  CA_BOTH void add(const Lanes& lanes, double* target, float total) const {
+    if (lanes.index == 0) *target = (reduction.first ? 0.0 : *target) + total;
   }
 };
 

@@ -17,10 +17,7 @@ class Forward : public Pipeline {
           Results& results)
       : Pipeline(inputs, executor, plan, group, uses_of(inputs.problem), false, results.statistics, scratch),
         results_(results),
-        storage_(storage_of(inputs.foreground.scalar_type()) == Storage::bfloat16 && rolls_cells() &&
-                         !results.offsets
-                     ? Storage::bfloat16
-                     : Storage::float32) {
+        storage_(rounds_weights() && !results.offsets ? Storage::bfloat16 : Storage::float32) {
     if (!results.offsets) return;
     largest_ =
         torch::stable::new_empty(inputs.beta, {group.count, problem_.h, problem_.w}, ScalarType::Float);
@@ -95,8 +92,7 @@ class Forward : public Pipeline {
   }
 
   Results& results_;
-  // bfloat16 is enough for weights whose features it is enough for; the largest weight is looked for in
-  // float32.
+  // Of weights; the largest is looked for in float32.
   const Storage storage_;
   std::optional<Tensor> largest_;  // (samples, h, w), the weight that the offset leads to
 };

@@ -21,7 +21,7 @@ void run_paths(const Body& body, int32_t n) {
 template <class Body>
 void run_sample(const Body& body, int32_t n) {
   if constexpr (Body::shape == Shape::paths) {
-    with_columns(body, [&](auto columns) { run_paths<columns.count>(body, n); });
+    with_columns(body.region, [&](auto columns) { run_paths<columns.count>(body, n); });
   } else if constexpr (Body::shape == Shape::points) {
     for (int32_t row = 0; row < body.rows(); ++row)
       for (int32_t column = 0; column < body.columns(); ++column) body(n, row, column);

@@ -109,7 +109,7 @@ void start_walks(const Body& body, cudaStream_t stream) {
 template <class Body>
 void start(const Body& body, cudaStream_t stream) {
   if constexpr (Body::shape == Shape::paths) {
-    with_columns(body, [&](auto columns) { start_walks<columns.count>(body, stream); });
+    with_columns(body.region, [&](auto columns) { start_walks<columns.count>(body, stream); });
   } else if constexpr (Body::shape == Shape::points) {
     visit_points<<<threads_for(int64_t(body.rows()) * body.columns(), body.samples), kThreads, 0, stream>>>(
         body);

@@ -88,6 +88,10 @@ class Pipeline {
   bool rolls_cells() const {
     return !problem_.after() || problem_.fuse_k == 1 || (problem_.fuse_k == 3 && problem_.stride == 1);
   }
+  // bfloat16 is enough for weights whose features it is enough for; but long windows read them in float32.
+  bool rounds_weights() const {
+    return rolls_cells() && inputs_.foreground.scalar_type() == torch::headeronly::ScalarType::BFloat16;
+  }
   ScoreSink<ScoreKind::plain> plain(const OperandMap& out) const;
   ScoreSink<ScoreKind::plain> plain(const ScoreMap& out) const;
   template <class T>

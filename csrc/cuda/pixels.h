@@ -2,6 +2,7 @@
 // packed rows of a tile.
 #pragma once
 
+#include "../problem.h"
 #include "rows.h"
 
 namespace contextual_attention {
@@ -25,7 +26,7 @@ struct FinishStatistics {
     const int32_t y = rows.y.at(int32_t(i / rows.x.count)), x = rows.x.at(int32_t(i % rows.x.count));
     const float inverse = inverse_of(n, y, x);
     inverse_sum.at(n, y, x) = inverse;
-    // An empty row's offset is not finite, and nobody reads it.
+    // An empty row's offset is -inf: with 0 its logits of -inf become weights of 0.
     if (bounded || sums.at(n, y, x)[taps.count() / 2] == 0) offset.at(n, y, x) = 0;
     if (!after) inverse_total.at(n, y, x) = 0;
     if (!after || !within(totals.y, y) || !within(totals.x, x)) return;
@@ -34,7 +35,7 @@ struct FinishStatistics {
       const int32_t y1 = y + taps.down(t), x1 = x + taps.right(t);
       if (offset.inside(y1, x1)) total += sums.at(n, y1, x1)[t] * inverse_of(n, y1, x1);
     }
-    const bool empty = total == 0 || (selected && !selected.at(n, y, x));
+    const bool empty = total < kLeastTotal || (selected && !selected.at(n, y, x));
     inverse_total.at(n, y, x) = empty ? 0.0f : float(1.0 / total);
   }
 
@@ -58,6 +59,9 @@ struct FinishStatistics {
 //   none, before   c1[p] = a1[p] U[p]
 //   after          c2[p] = a2[p] sum over d of a1[p + d] U[p + d, -d]
 //                  c1[p] = a1[p] sum over d of a2[p + d] (U[p, d] - c2[p + d] T[p, d])
+//
+// a1 and a2 as sums of the weights at hand, T, where these make up all of the softmax: the forward's may be
+// of rounded ones, and the gradient of a row's logits would not add up to 0.
 struct FinishCentres {
   static constexpr Shape shape = Shape::items;
   TapSums products, counts;
@@ -67,26 +71,41 @@ struct FinishCentres {
   PixelMap<float> centre, total_centre;
   bool of_totals;  // c2, else c1
   bool after;
+  bool excluded;  // invalid candidates are no part of the softmax
   int32_t samples;
   int64_t items;
 
   CA_BOTH void operator()(int32_t n, int64_t i) const {
     const int32_t y = region.y.at(int32_t(i / region.x.count)), x = region.x.at(int32_t(i % region.x.count));
-    double sum = after ? 0 : products.at(n, y, x)[0];
+    if (of_totals)
+      total_centre.at(n, y, x) = inverse_total.at(n, y, x) == 0 ? 0.0f : mean_of_total(n, y, x);
+    else
+      centre.at(n, y, x) = inverse_sum.at(n, y, x) == 0 ? 0.0f : mean(n, y, x);
+  }
+
+ private:
+  CA_BOTH float mean_of_total(int32_t n, int32_t y, int32_t x) const {
+    double sum = 0, count = 0;
+    for (int32_t t = 0; t < taps.count(); ++t) {
+      const int32_t y1 = y + taps.down(t), x1 = x + taps.right(t);
+      const float gain = centre.inside(y1, x1) ? inverse_sum.at(n, y1, x1) : 0.0f;
+      if (gain == 0) continue;
+      sum += gain * products.at(n, y1, x1)[taps.opposite(t)];
+      count += gain * counts.at(n, y1, x1)[taps.opposite(t)];
+    }
+    return count > 0 ? float(sum / count) : 0.0f;
+  }
+  CA_BOTH float mean(int32_t n, int32_t y, int32_t x) const {
+    const double *product = products.at(n, y, x), *count = counts.at(n, y, x);
+    double sum = after ? 0 : product[0];
     for (int32_t t = 0; after && t < taps.count(); ++t) {
       const int32_t y1 = y + taps.down(t), x1 = x + taps.right(t);
-      if (!centre.inside(y1, x1)) continue;
-      if (of_totals) {
-        const float gain = inverse_sum.at(n, y1, x1);
-        if (gain != 0) sum += gain * products.at(n, y1, x1)[taps.opposite(t)];
-      } else {
-        const float gain = inverse_total.at(n, y1, x1);
-        if (gain != 0)
-          sum += gain * (products.at(n, y, x)[t] - total_centre.at(n, y1, x1) * counts.at(n, y, x)[t]);
-      }
+      const float gain = centre.inside(y1, x1) ? inverse_total.at(n, y1, x1) : 0.0f;
+      if (gain != 0) sum += gain * (product[t] - total_centre.at(n, y1, x1) * count[t]);
     }
-    const float scale = of_totals ? inverse_total.at(n, y, x) : inverse_sum.at(n, y, x);
-    (of_totals ? total_centre : centre).at(n, y, x) = scale == 0 ? 0.0f : float(scale * sum);
+    if (!excluded) return float(inverse_sum.at(n, y, x) * sum);
+    const double weight = count[taps.count() / 2];
+    return weight > 0 ? float(sum / weight) : 0.0f;
   }
 };
 

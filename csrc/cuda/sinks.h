@@ -29,15 +29,8 @@ CA_BOTH float rough_exp(float x) {
 
 CA_BOTH float weight_of(float logit, bool exact) { return exact ? flushed_exp(logit) : rough_exp(logit); }
 
-// Rounded on their own, never as part of a fused multiplication and addition: logits are made anew backward,
-// by other kernels, and where they are large the last bit of a logit is a factor of its weight.
-CA_BOTH float rounded_product(float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return __fmul_rn(a, b);
-#else
-  return a * b;
-#endif
-}
+// Rounded on its own, never as part of a fused multiplication and addition: logits are made anew backward, by
+// other kernels, and where they are large the last bit of a logit is a factor of its weight.
 CA_BOTH float rounded_difference(float a, float b) {
 #if defined(__CUDA_ARCH__)
   return __fsub_rn(a, b);
