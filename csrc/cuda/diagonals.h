@@ -129,6 +129,16 @@ struct Gained {
 struct Segment {
   int32_t y, v, length;
 
+  template <class Walk>
+  CA_BOTH static void each(const Region& region, const Path& path, const Walk& walk) {
+    for (int32_t done = 0; done < path.length;) {
+      const Segment segment = of(region, path, done);
+      walk(segment);
+      done += segment.length;
+    }
+  }
+
+ private:
   CA_BOTH static Segment of(const Region& region, const Path& path, int32_t done) {
     const int32_t y = region.y.at(path.y + done), v = region.v.at(path.v + done);
     int32_t length = path.length - done;
@@ -149,11 +159,7 @@ struct DiagonalSum3 {
 
   template <int32_t kColumns>
   CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
-    for (int32_t done = 0; done < path.length;) {
-      const Segment segment = Segment::of(region, path, done);
-      walk_segment(n, segment, x, strip);
-      done += segment.length;
-    }
+    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, strip); });
   }
 
  private:
@@ -217,11 +223,7 @@ struct CellGradient {
 
   template <int32_t kColumns>
   CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
-    for (int32_t done = 0; done < path.length;) {
-      const Segment segment = Segment::of(region, path, done);
-      walk_segment(n, segment, x, strip);
-      done += segment.length;
-    }
+    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, strip); });
   }
 
  private:

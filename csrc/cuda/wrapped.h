@@ -58,11 +58,7 @@ struct WrappedSum3 {
 
   template <int32_t kColumns>
   CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
-    for (int32_t done = 0; done < path.length;) {
-      const Segment segment = Segment::of(region, path, done);
-      walk_segment(n, segment, x, strip);
-      done += segment.length;
-    }
+    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, strip); });
   }
 
  private:
