@@ -148,6 +148,21 @@ struct Segment {
   }
 };
 
+// Puts sums of three rows each, from the one before the first to the one behind the last: next() gives the
+// following row, but where the rows end with a map, `last` is the one behind them.
+template <int32_t kColumns, class Out, class Next>
+CA_BOTH void put_windows(Out& out, Values<kColumns> before, Values<kColumns> here,
+                         const Values<kColumns>& last, int32_t length, bool ends, const Next& next) {
+  for (int32_t i = ends ? 1 : 0; i < length; ++i) {
+    const Values<kColumns> after = next();
+    out.put(sum_of(before, here, after));
+    out.next();
+    before = here;
+    here = after;
+  }
+  if (ends) out.put(sum_of(before, here, last));
+}
+
 // D_3, by rolling windows.
 template <class Source, class Sink>
 struct DiagonalSum3 {
@@ -172,18 +187,13 @@ struct DiagonalSum3 {
     if (y > 0 && v > 0) before = source.template start<kColumns>(n, y - 1, x, v - 1, strip).line(edges);
     auto in = source.template start<kColumns>(n, y, x, v, strip);
     auto out = sink.template start<kColumns>(n, y, x, v, strip);
-    Values<kColumns> here = in.line(edges);
+    const Values<kColumns> here = in.line(edges);
     // Whether the last row is one of both maps' last ones.
     const bool ends = y + segment.length == region.y.size || v + segment.length == region.v.size;
-    for (int32_t i = ends ? 1 : 0; i < segment.length; ++i) {
+    put_windows<kColumns>(out, before, here, {}, segment.length, ends, [&] {
       in.next();
-      const Values<kColumns> after = in.line(edges);
-      out.put(sum_of(before, here, after));
-      out.next();
-      before = here;
-      here = after;
-    }
-    if (ends) out.put(sum_of(before, here, {}));
+      return in.line(edges);
+    });
   }
 };
 

@@ -75,16 +75,11 @@ struct WrappedSum3 {
     auto out = sink.template start<kColumns>(n, y, x, v, strip);
     if (!begins) before = walk.row();
     walk.next();
-    Values<kColumns> here = walk.row();
-    for (int32_t i = ends ? 1 : 0; i < end; ++i) {
+    const Values<kColumns> here = walk.row();
+    put_windows<kColumns>(out, before, here, last, end, ends, [&] {
       walk.next();
-      const Values<kColumns> after = walk.row();
-      out.put(sum_of(before, here, after));
-      out.next();
-      before = here;
-      here = after;
-    }
-    if (ends) out.put(sum_of(before, here, last));
+      return walk.row();
+    });
   }
 
   // A position of a map; `over`: the end of a column that led here, as in Pieces.
