@@ -1,4 +1,4 @@
-// The gradients: scores are recomputed from the features and the row statistics.
+// The gradients: scores are recomputed from the features.
 //
 //   dE = dO V^T                                dV = E^T dO
 //   dA = D2^T dE                               (the cell sum's transpose)
@@ -9,6 +9,10 @@
 //
 // The centres c1 and c2 need whole rows: a first pass over the tiles collects the sums behind both, or with
 // the whole background at hand the tile itself does (centres.h, pixels.h).
+//
+// So do the row statistics. A product made anew may round otherwise than the forward's, by which a weight is
+// off by the exponential of a large logit's rounding: rows of logits that are not bounded have statistics of
+// the backward's own, made where the centres are, so that their weights add up to 1 whatever they were forward.
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
@@ -42,16 +46,17 @@ class Backward : public Pipeline {
     if (!whole_rows && gradients_.scores()) {
       for_tiles([&](const Region& own, bool, bool first) {
         const Stages stages = make_stages(problem_, own, Pass::centres, whole_rows);
-        const ScoreMap weights = make_weights(stages, true, Storage::float32).as<float>();
+        const OperandMap weights = make_weights(stages, false, Storage::float32);
         collect_centres(weights, make_cell_gradient(stages), stages, stages.own, first);
       });
+      if (!bounded_) finish_statistics(everything(), counts_);
       finish_centres(everything(), everything());
     }
     for_tiles([&](const Region& own, bool first_rows, bool first_columns) {
       const Stages stages = make_stages(problem_, own, Pass::backward, whole_rows);
-      const OperandMap operand_weights = make_weights(stages, true, Storage::float32);
-      const ScoreMap weights = operand_weights.as<float>();
-      if (gradients_.value) value_gradient(operand_weights, stages.cells, first_rows);
+      const OperandMap weights = make_weights(stages, !whole_rows, Storage::float32);
+      if (whole_rows && !bounded_) weigh(weights, stages);
+      if (gradients_.value) value_gradient(weights, stages.cells, first_rows);
       if (!gradients_.scores()) return;
       const ScoreMap cells = make_cell_gradient(stages);
       if (whole_rows) {
@@ -59,8 +64,8 @@ class Backward : public Pipeline {
         collect_centres(weights, cells, stages, {rows.y, rows.x, own.v, own.u}, true);
         finish_centres(stages.attention, stages.logit);
       }
-      logit_gradient(weights, cells, stages);
-      const ScoreMap similarities = similarity_gradient(weights, stages);
+      logit_gradient(weights.as<float>(), cells, stages);
+      const ScoreMap similarities = similarity_gradient(weights.as<float>(), stages);
       norm_gradients(similarities, stages);
       feature_gradients(similarities, stages, first_rows, first_columns);
     });
@@ -86,6 +91,13 @@ class Backward : public Pipeline {
             problem_.h * problem_.w};
   }
 
+  // Logits to weights, by the statistics of their rows.
+  void weigh(const OperandMap& logits, const Stages& stages) {
+    collect_statistics(logits, stages, true);
+    finish_statistics(stages.weights);
+    executor_.run(WeighRows{logits.as<float>(), reading(statistic(0)), exact_, samples_});
+  }
+
   // dV += E^T dO.
   void value_gradient(const OperandMap& weights, const Region& cells, bool first) {
     const OperandMap summed = sum_cells(weights, false, cells, kTurns);
@@ -103,24 +115,31 @@ class Backward : public Pipeline {
   }
 
   // The sums behind the centres, of these rows and columns.
-  void collect_centres(const ScoreMap& weights, const ScoreMap& cells, const Stages& stages,
+  void collect_centres(const OperandMap& weights, const ScoreMap& cells, const Stages& stages,
                        const Region& region, bool first) {
-    const Reduction reduction{region, first};
+    if (leaves_logits(plan_.whole_background(problem_)))
+      collect_centres(weights.as<Logit>(), cells, stages, {region, first});
+    else
+      collect_centres(weights.as<float>(), cells, stages, {region, first});
+  }
+  template <class T>
+  void collect_centres(const Scores<T>& weights, const ScoreMap& cells, const Stages& stages,
+                       const Reduction& reduction) {
+    const CentreRows<T> rows{weights, reduction, statistic(0), exact_};
     if (!problem_.after()) {
-      executor_.run(CentreSums{weights, cells, reduction, tap_sums(products_), tap_sums(counts_), samples_});
+      executor_.run(CentreSums<T>{rows, cells, tap_sums(products_), tap_sums(counts_), samples_});
       return;
     }
     const ValidSink gradient{scores(kSpare, stages.attention), pixels<bool>(inputs_.valid)};
     executor_.run(CellGradient<ValidSink>{cells, gradient, stages.attention, samples_});
-    const Shifted shifted = shifted_validity(1);
-    executor_.run(ShiftedCentreSums{weights, gradient.out, reduction, shifted.bits, shifted.sample,
-                                    shifted.group, taps_, tap_sums(products_), tap_sums(counts_), samples_});
+    const Shifted shifted = shifted_validity();
+    executor_.run(ShiftedCentreSums<T>{rows, gradient.out, shifted.bits, shifted.sample, shifted.group, taps_,
+                                       tap_sums(products_), tap_sums(counts_), samples_});
   }
 
   void finish_centres(const Region& totals, const Region& rows) {
     FinishCentres finish{tap_sums(products_),
-                         tap_sums(counts_),
-                         taps_,
+                         softmax_sums(counts_),
                          totals,
                          reading(statistic(1)),
                          reading(statistic(2)),
@@ -128,7 +147,6 @@ class Backward : public Pipeline {
                          centre_map(total_centre_),
                          true,
                          problem_.after(),
-                         problem_.masking == Masking::exclude,
                          samples_,
                          totals.rows()};
     if (problem_.after()) executor_.run(finish);
@@ -215,9 +233,14 @@ class Backward : public Pipeline {
 void attend_backward(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
                      Tensor& statistics, Gradients& gradients) {
   const int64_t batch = inputs.problem.batch;
+  // The gradient of the value alone asks for no pass over the rows before its own.
+  const bool makes_statistics =
+      !logits_are_bounded(inputs) && (plan.whole_background(inputs.problem) || gradients.scores());
+  Tensor rows = makes_statistics
+                    ? torch::stable::new_empty(statistics, statistics.sizes(), ScalarType::Float)
+                    : statistics;
   for (int64_t first = 0; first < batch; first += plan.samples)
-    Backward(inputs, executor, plan, {first, std::min(plan.samples, batch - first)}, scratch, statistics,
-             gradients)
+    Backward(inputs, executor, plan, {first, std::min(plan.samples, batch - first)}, scratch, rows, gradients)
         .run();
 }
 

@@ -30,8 +30,7 @@ class Forward : public Pipeline {
         const Stages stages = make_stages(problem_, own, Pass::statistics, whole_rows);
         collect_statistics(make_weights(stages, false, storage_), stages, first);
       });
-      const Region all = everything();
-      finish_statistics(all, all);
+      finish_statistics(everything());
     }
     for_tiles([&](const Region& own, bool, bool first) {
       const Stages stages = make_stages(problem_, own, Pass::forward, whole_rows);
@@ -39,7 +38,7 @@ class Forward : public Pipeline {
       const bool are_logits = leaves_logits(!whole_rows);
       if (whole_rows) {
         collect_statistics(weights, stages, true);
-        finish_statistics(stages.weights, pasting_rows(stages));
+        finish_statistics(stages.weights);
       }
       if (results_.offsets) find_offsets(weights.as<float>(), are_logits, own, first);
       deconvolve(weights, are_logits, stages.cells, first);
@@ -53,14 +52,6 @@ class Forward : public Pipeline {
     return {0, 1, 0, third_stage ? 0 : 1};
   }
   int spare_buffer() const { return 1 - uses_.weights; }
-
-  // The pixels that paste into the tile's cells: their propagation reads no row beyond the tile's.
-  static Region pasting_rows(const Stages& stages) {
-    const auto before = [](const Axis& a) {
-      return Axis{std::max(0, a.first - 1), a.count + (a.first > 0 ? 1 : 0), a.size};
-    };
-    return {before(stages.own.y), before(stages.own.x), stages.own.v, stages.own.u};
-  }
 
   void find_offsets(ScoreMap weights, bool are_logits, const Region& own, bool first) {
     const PixelMap<const float> offset = are_logits ? reading(statistic(0)) : PixelMap<const float>{};

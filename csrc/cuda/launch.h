@@ -67,8 +67,11 @@ int64_t cache_bytes(int32_t device);
   X(RowStatistics<float>)                                   \
   X(RowStatistics<Bfloat16>)                                \
   X(RowStatistics<Logit>)                                   \
-  X(CentreSums)                                             \
-  X(ShiftedCentreSums)                                      \
+  X(WeighRows)                                              \
+  X(CentreSums<float>)                                      \
+  X(CentreSums<Logit>)                                      \
+  X(ShiftedCentreSums<float>)                               \
+  X(ShiftedCentreSums<Logit>)                               \
   X(RowOffsetsOfLargest)                                    \
   X(FinishStatistics)                                       \
   X(FinishCentres)                                          \

@@ -14,13 +14,6 @@ using torch::stable::Tensor;
 // exp(+-40) and sums of it are far from the ends of float32.
 constexpr float kSafeLogit = 40;
 
-// With both norms divided by, a similarity is at most 1, and a propagated one at most the number of taps.
-bool is_bounded(const Inputs& inputs) {
-  const Problem& p = inputs.problem;
-  const float taps = p.before() ? float(p.fuse_k * p.fuse_k) : 1.0f;
-  return inputs.alpha && p.softmax_scale * taps <= kSafeLogit;
-}
-
 Taps taps_of(const Problem& p) { return p.after() ? Taps{int32_t(p.fuse_k), int32_t(p.stride)} : Taps{1, 1}; }
 
 ScalarType dtype_of(Storage storage) {
@@ -45,6 +38,13 @@ Storage storage_of(ScalarType dtype) {
   return Storage::float16;
 }
 
+// With both norms divided by, a similarity is at most 1, and a propagated one at most the number of taps.
+bool logits_are_bounded(const Inputs& inputs) {
+  const Problem& p = inputs.problem;
+  const float taps = p.before() ? float(p.fuse_k * p.fuse_k) : 1.0f;
+  return inputs.alpha && p.softmax_scale * taps <= kSafeLogit;
+}
+
 Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
                    const Uses& uses, bool backward, Tensor& statistics, char* scratch)
     : inputs_(inputs),
@@ -54,7 +54,7 @@ Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& p
       group_(group),
       samples_(int32_t(group.count)),
       uses_(uses),
-      bounded_(is_bounded(inputs)),
+      bounded_(logits_are_bounded(inputs)),
       exact_(storage_of(inputs.foreground.scalar_type()) == Storage::float32),
       taps_(taps_of(inputs.problem)),
       statistics_(statistics),

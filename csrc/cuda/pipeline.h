@@ -34,6 +34,10 @@ struct Group {
 
 Storage storage_of(torch::headeronly::ScalarType dtype);
 
+// Whether |logit| is so small that exp(logit) itself is safe, and a logit made anew differs by no more than a
+// rounding of its weight.
+bool logits_are_bounded(const Inputs& inputs);
+
 class Pipeline {
  protected:
   // A map of pixels or cells with `depth` entries each, contiguous, for the whole batch.
@@ -64,7 +68,10 @@ class Pipeline {
   bool leaves_logits(bool statistics_are_known) const { return !bounded_ && !statistics_are_known; }
   // Row sums over the own columns of what make_weights made before the statistics were known.
   void collect_statistics(const OperandMap& weights, const Stages& stages, bool first);
-  void finish_statistics(const Region& rows, const Region& totals);
+  // From those sums, or from those that the centres are made of.
+  void finish_statistics(const Region& rows) { finish_statistics(rows, sums_); }
+  void finish_statistics(const Region& rows, torch::stable::Tensor& sums);
+  SoftmaxSums softmax_sums(torch::stable::Tensor& sums) const;
 
   template <class Source, class Sink>
   void sum_diagonals(int64_t k, int64_t step, const Source& source, const Sink& sink, const Region& region);
@@ -111,8 +118,8 @@ class Pipeline {
     const uint32_t* bits;
     int64_t sample, group;
   };
-  // Of q + sign * d for every tap d; kept until the next call.
-  Shifted shifted_validity(int sign);
+  // Of q - d for every tap d.
+  Shifted shifted_validity();
 
   const Inputs& inputs_;
   const Problem& problem_;
@@ -121,7 +128,7 @@ class Pipeline {
   const Group group_;
   const int32_t samples_;
   const Uses uses_;
-  // |logit| is so small that exp(logit) itself is safe: no offset.
+  // Logits are bounded: no offset.
   const bool bounded_;
   // exp to float32's precision: the features are not of half precision.
   const bool exact_;
@@ -147,7 +154,6 @@ class Pipeline {
   torch::stable::Tensor& statistics_;
   torch::stable::Tensor sums_;
   std::optional<torch::stable::Tensor> valid_count_, bits_;
-  int bits_sign_ = 0;
   char* buffers_[Buffers::kScores];
   int64_t sizes_[Buffers::kScores];
   char *rows_, *columns_, *product_;

@@ -27,8 +27,7 @@ struct Stages {
   bool in_pieces;
 };
 
-// Whether one filter does both passes of a wrapped propagation; `rowwise` is then held by no map. Backward as
-// forward, so that both find the same logits to the last bit.
+// Whether one filter does both passes of a wrapped propagation; `rowwise` is then held by no map.
 bool wraps_at_once(const Problem& problem);
 
 // The largest numbers of pixels along each axis that a tile answers for.

@@ -3,8 +3,7 @@
 // Sums over shifted copies of a row, t numbering the taps d of the propagation after the softmax in row-major
 // order, are what the rescaling of its rows and its gradient need:
 //
-//   forward    1 / Z2[p] = sum over d of a[p + d] * sum over q of W[p + d, q] valid[q - d],  a = 1 / Z1
-//   backward   U[p, d] = sum over q of W[p, q] valid[q + d] dA[p + d, q + d],   T[p, d] = the same without dA
+//   T[p, d] = sum over q of W[p, q] valid[q - d],   U[p, d] = the same with dA[p - d, q - d].
 #pragma once
 
 #include "bodies.h"
@@ -23,7 +22,8 @@ struct Taps {
   CA_BOTH int32_t groups() const { return (count() + kTapsAtOnce - 1) / kTapsAtOnce; }
   CA_BOTH int32_t down(int32_t t) const { return (t / k - k / 2) * step; }
   CA_BOTH int32_t right(int32_t t) const { return (t % k - k / 2) * step; }
-  CA_BOTH int32_t opposite(int32_t t) const { return count() - 1 - t; }
+  // The one that does not move.
+  CA_BOTH int32_t middle() const { return count() / 2; }
 };
 
 // The sums of one pixel: sums[(n * pixels + pixel) * taps + t].
@@ -37,13 +37,13 @@ struct TapSums {
   }
 };
 
-// Bit t of bits[n, group, q]: q + sign * d of tap group * kTapsAtOnce + t is valid.
+// Bit t of bits[n, group, q]: q - d of tap group * kTapsAtOnce + t is valid.
 struct TapBits {
   static constexpr Shape shape = Shape::items;
   PixelMap<const bool> valid;
   uint32_t* bits;
   Taps taps;
-  int32_t sign, samples;
+  int32_t samples;
   int64_t items;  // groups * pixels
 
   CA_BOTH void operator()(int32_t n, int64_t i) const {
@@ -54,7 +54,7 @@ struct TapBits {
     for (int32_t b = 0; b < kTapsAtOnce; ++b) {
       const int32_t t = group * kTapsAtOnce + b;
       if (t >= taps.count()) break;
-      const int32_t v1 = v + sign * taps.down(t), u1 = u + sign * taps.right(t);
+      const int32_t v1 = v - taps.down(t), u1 = u - taps.right(t);
       if (valid.inside(v1, u1) && valid.at(n, v1, u1)) found |= 1u << b;
     }
     bits[n * items + i] = found;

@@ -29,16 +29,6 @@ CA_BOTH float rough_exp(float x) {
 
 CA_BOTH float weight_of(float logit, bool exact) { return exact ? flushed_exp(logit) : rough_exp(logit); }
 
-// Rounded on its own, never as part of a fused multiplication and addition: logits are made anew backward, by
-// other kernels, and where they are large the last bit of a logit is a factor of its weight.
-CA_BOTH float rounded_difference(float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return __fsub_rn(a, b);
-#else
-  return a - b;
-#endif
-}
-
 // exp of each, with one look at `exact`.
 template <int32_t kCount>
 CA_BOTH void to_weights(float (&logits)[kCount], bool exact) {
@@ -118,12 +108,13 @@ struct ScoreSink {
     }
 
    private:
-    // No logit is larger than its row's offset, but by the rounding of products that were made anew.
+    // No logit is larger than its row's offset but by the rounding of products that were made anew, of which
+    // exp could make anything where logits are large.
     CA_BOTH void follow(Values<kColumns>& values) const {
       const float largest = *offset;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
-        const float logit = rounded_difference(values[k], largest);
+        const float logit = values[k] - largest;
         values[k] = logit > 0 ? 0.0f : logit;
       }
     }

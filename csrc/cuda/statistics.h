@@ -130,6 +130,27 @@ struct RowStatistics {
   }
 };
 
+// Logits to weights in their place, the offsets of the rows being known.
+struct WeighRows {
+  static constexpr Shape shape = Shape::rows;
+  ScoreMap scores;
+  PixelMap<const float> offset;
+  bool exact;  // exp to float32's precision
+  int32_t samples;
+
+  CA_BOTH int32_t rows() const { return scores.region.rows(); }
+
+  template <class Lanes>
+  CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
+    const Region& region = scores.region;
+    const int32_t y = region.y.at(row / region.x.count), x = region.x.at(row % region.x.count);
+    const float largest = offset.at(n, y, x);
+    float* logits = scores.row(n, y, x);
+    for (int32_t i = lanes.index; i < region.columns(); i += Lanes::count)
+      logits[i] = weight_of(logits[i] - largest, exact);
+  }
+};
+
 // The displacement to the largest score of a row so far; a tie goes to the smallest index.
 struct RowOffsetsOfLargest {
   static constexpr Shape shape = Shape::rows;

@@ -9,6 +9,7 @@ namespace contextual_attention {
 namespace gpu {
 
 using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
 
 OperandMap Pipeline::make_weights(const Stages& stages, bool statistics_are_known, Storage storage) {
   const ScoreMap gram = scores(uses_.gram, stages.gram);
@@ -79,15 +80,14 @@ void Pipeline::for_pieces(const Stages& stages, const ScoreMap& gram,
     }
 }
 
-Pipeline::Shifted Pipeline::shifted_validity(int sign) {
+Pipeline::Shifted Pipeline::shifted_validity() {
   const PixelMap<const bool> valid = pixels<bool>(inputs_.valid);
   const int64_t group = problem_.hb * problem_.wb, items = taps_.groups() * group;
-  if (bits_sign_ != sign) {
+  if (!bits_) {
     const int32_t samples = valid.sample == 0 ? 1 : samples_;
     bits_ = torch::stable::new_empty(inputs_.beta, {samples * items}, ScalarType::Int);
     auto* bits = static_cast<uint32_t*>(bits_->mutable_data_ptr());
-    executor_.run(TapBits{valid, bits, taps_, sign, samples, items});
-    bits_sign_ = sign;
+    executor_.run(TapBits{valid, bits, taps_, samples, items});
   }
   return {static_cast<const uint32_t*>(bits_->const_data_ptr()), valid.sample == 0 ? 0 : items, group};
 }
@@ -105,18 +105,22 @@ void Pipeline::collect_statistics(const OperandMap& weights, const Stages& stage
 
 template <class T>
 void Pipeline::collect_statistics(const Scores<T>& weights, const Reduction& reduction) {
-  const Shifted shifted = problem_.after() ? shifted_validity(-1) : Shifted{};
+  const Shifted shifted = problem_.after() ? shifted_validity() : Shifted{};
   executor_.run(RowStatistics<T>{weights, reduction, shifted.bits, shifted.sample, shifted.group,
                                  statistic(0), exact_, tap_sums(sums_), samples_, taps_.groups()});
 }
 
-void Pipeline::finish_statistics(const Region& rows, const Region& totals) {
+SoftmaxSums Pipeline::softmax_sums(Tensor& sums) const {
   const int64_t* valid = valid_count_ ? valid_count_->const_data_ptr<int64_t>() : nullptr;
   const bool shared = valid_count_ && valid_count_->size(0) == 1;
-  executor_.run(FinishStatistics{tap_sums(sums_), taps_, rows, totals, statistic(0), statistic(1),
-                                 statistic(2), pixels<bool>(inputs_.selected),
-                                 valid == nullptr || shared ? valid : valid + group_.first, shared ? 0 : 1,
-                                 problem_.candidates(), bounded_, problem_.after(), samples_, rows.rows()});
+  return {tap_sums(sums), taps_, reading(statistic(0)),
+          valid == nullptr || shared ? valid : valid + group_.first, shared ? 0 : 1, problem_.candidates(),
+          bounded_};
+}
+
+void Pipeline::finish_statistics(const Region& rows, Tensor& sums) {
+  executor_.run(FinishStatistics{softmax_sums(sums), rows, statistic(0), statistic(1), statistic(2),
+                                 pixels<bool>(inputs_.selected), problem_.after(), samples_, rows.rows()});
 }
 
 OperandMap Pipeline::sum_cells(const OperandMap& weights, bool are_logits, const Region& cells, int buffer) {
