@@ -23,10 +23,14 @@ GRADIENT = 2e-5
 # that on.
 SHARE = 2**-24
 
+# Weights that differ by no more than this share are a tie.
+NEAR_TIE = 1e-4
+
 Problem = dict[str, Any]
+Solution = tuple[Tensor, Tensor, dict[str, Tensor]]
 
 
-def solve(problem: Problem, backend: str, **keywords: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def solve(problem: Problem, backend: str, **keywords: Any) -> Solution:
     """Output, offsets and the gradients of the operands that require one, for a fixed upstream gradient."""
     output, offsets = contextual_attention(**problem, backend=backend, return_offsets=True, **keywords)
     return output.detach(), offsets, gradients(problem, output)
@@ -94,6 +98,14 @@ def assert_gradients_near(
         assert_near(f"gradient of {name}", found[name], gradient, steep * GRADIENT, absolute)
 
 
+def assert_solved(problem: Problem, found: Solution, exact: Solution) -> None:
+    """What `solve` gives, where the logits may be large and their products round in any way."""
+    output, offsets, slopes = found
+    assert_near("output", output, exact[0], steepness(problem) * FORWARD)
+    assert_gradients_near(problem, slopes, exact[2])
+    assert_offsets_reach_the_top(problem, offsets, steepness(problem) * NEAR_TIE)
+
+
 def steepness(problem: Problem) -> float:
     """How much looser a bound is where logits are larger than the 30 that it is set for.
 
@@ -142,7 +154,7 @@ def _rms(x: Tensor) -> float:
     return x.detach().double().square().mean().sqrt().item() if x.numel() else 0.0
 
 
-def assert_offsets_reach_the_top(problem: Problem, offsets: Tensor, relative: float = 1e-4) -> None:
+def assert_offsets_reach_the_top(problem: Problem, offsets: Tensor, relative: float = NEAR_TIE) -> None:
     """Near-ties differ between backends, so it is the weight reached that counts, not where."""
     weights, stride = final_weights(problem), options_of(problem).stride
     batch, h, w, hs, ws = weights.shape

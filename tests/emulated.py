@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ REWRITTEN = {
     "host.cpp": (r"\bloop\b", "plain_loop"),
     "ops.cpp": (r"\battend_cuda_on_host", OPERATOR),
 }
+# Whose branches are counted: those that are written, without those of exceptions.
+PLANNER = SOURCES / "plan.cpp"
+COUNTED = ("--coverage", "-O0", "-fno-exceptions")
 FLAGS = [
     *("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),
     # A shuffle is told by its address: none may be copied into several branches, nor reached by a jump.
@@ -75,12 +79,28 @@ class Builder:
 
     def _compile(self, source: Path) -> str:
         target = self.folder / f"{source.stem}.o"
-        self._run(*self.flags, "-c", str(source), "-o", str(target))
+        counted = COUNTED if source.name == PLANNER.name else ()
+        self._run(*self.flags, *counted, "-c", str(source), "-o", str(target))
         return str(target)
 
     def _run(self, *arguments: str) -> None:
         result = subprocess.run([*self.compiler, *arguments], capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{' '.join(arguments)}: {result.stderr[-2000:]}"
+
+
+def branches_of_planner(builder: Builder) -> dict[str, list[int]]:
+    """How often each branch of each line of plan.cpp was taken, by "line: text", as counted and written."""
+    command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", f"{PLANNER.stem}.gcda"]
+    report = subprocess.run(command, cwd=builder.folder, capture_output=True, check=True)
+    files = json.loads(report.stdout)["files"]
+    (lines,) = (each["lines"] for each in files if Path(each["file"]).name == PLANNER.name)
+    text = PLANNER.read_text().splitlines()
+    return {
+        f"{number}: {text[number - 1].strip()}": [branch["count"] for branch in line["branches"]]
+        or [line["count"]]
+        for line in lines
+        for number in [line["line_number"]]
+    }
 
 
 def build_probes(builder: Builder) -> ctypes.CDLL:
@@ -98,6 +118,6 @@ def build_operator(builder: Builder) -> ctypes.CDLL:
     sources = [*sorted(SOURCES.glob("*.cpp")), SOURCES / "kernels.cu"]
     chosen = [builder.emulated(path.name) if path.name in REWRITTEN else path for path in sources]
     others = [SOURCES.parent / "arguments.cpp", EMULATOR / "loops.cpp", EMULATOR / "emulator.cpp"]
-    library = builder.library("emulated", [*chosen, *others], *builder.link)
+    library = builder.library("emulated", [*chosen, *others], *builder.link, "--coverage")
     assert hasattr(torch.ops.contextual_attention, OPERATOR)
     return library

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,16 +19,23 @@ from torch import Tensor
 MOST = 2
 
 
+@dataclass
+class Products:
+    """How many have been perturbed."""
+
+    count: int = 0
+
+
 @contextlib.contextmanager
-def perturbed_products(seed: int = 0) -> Iterator[None]:
-    """Within, float32 products on the CPU are perturbed; yields what counts them."""
+def perturbed_products(seed: int = 0) -> Iterator[Products]:
+    """Within, float32 products on the CPU are perturbed."""
     generator = torch.Generator().manual_seed(seed)
-    count = [0]
+    products = Products()
 
     def multiply(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
         exact = torch.bmm(a, b)
         if exact.dtype == torch.float32:
-            count[0] += 1
+            products.count += 1
             units = torch.randint(-MOST, MOST + 1, exact.shape, generator=generator, dtype=torch.int32)
             # The next number up or down is the next pattern of bits; zeros stay.
             exact = torch.where(exact == 0, exact, (exact.view(torch.int32) + units).view(torch.float32))
@@ -38,6 +46,6 @@ def perturbed_products(seed: int = 0) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a kernel takes the place of torch's own: so it is meant
             library.impl("bmm.out", multiply, "CPU")
-        yield count
+        yield products
     finally:
         library._destroy()

@@ -236,7 +236,12 @@ def test_one_gradient_alone_is_the_same(name, size, wanted):
     alone[wanted].requires_grad_()
     output = contextual_attention(**alone, backend="cuda", workspace=workspace)
     expected = solve(whole, "cuda", workspace=workspace)[2][wanted]
-    assert torch.equal(gradients(alone, output)[wanted], expected)
+    found = gradients(alone, output)[wanted]
+    if wanted == "value":
+        # Alone it asks for no pass over the rows before its own: their sums are the forward's.
+        assert_near(wanted, found, expected, steepness(whole) * FORWARD)
+    else:
+        assert torch.equal(found, expected)
 
 
 def test_a_sample_does_not_depend_on_its_batch():
@@ -266,10 +271,11 @@ def launches(batch, **options):
         ({"fuse": False}, 6, 16),
         # Also the shifted validity; backward that, valid dA, c2 and dX.
         ({}, 7, 20),
-        # Also the propagation. Backward with dS, of one norm.
-        ({"propagation": "before", "normalize": "background"}, 7, 16),
+        # Also the propagation. Backward with dS, of one norm, and the row statistics of its own logits: their
+        # sums, statistics, weights.
+        ({"propagation": "before", "normalize": "background"}, 7, 19),
         # With the valid candidates counted; the way back in two passes.
-        (asdict(PRESETS["yu2018"]), 8, 18),
+        (asdict(PRESETS["yu2018"]), 8, 21),
     ],
 )
 def test_small_maps_are_few_launches(options, forward, backward):

@@ -8,15 +8,17 @@ makes of the sources, memory that a lane reads before another one's write has re
 import ctypes
 from dataclasses import replace
 from math import prod
+from shutil import which
 
 import numpy as np
 import pytest
 import torch
-from compare import FORWARD, assert_near, assert_offsets_reach_the_top, solve
-from emulated import OPERATOR, Builder, build_operator, build_probes
+from compare import FORWARD, assert_near, assert_offsets_reach_the_top, assert_solved, solve
+from emulated import OPERATOR, Builder, branches_of_planner, build_operator, build_probes
 from test_backends_agree import assert_exact, exact, least_workspace, poisoned  # noqa: F401  (a fixture)
 from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, stand_in, workspaces
 
+from contextual_attention import fused
 from contextual_attention.backends import extension
 from contextual_attention.options import Options
 from contextual_attention.testing import Case, make_inputs
@@ -286,3 +288,47 @@ def test_half_precision(orders, name, dtype):
     """How near the loops come is test_cuda_on_host.py's to check."""
     problem = make_inputs(CUT[name], dtype, requires_grad=True)
     assert_same_bits(orders(problem, workspace=workspaces(problem)[2]))
+
+
+# For every branch of the planner a problem that takes it: maps wider than high, and smaller than what a
+# propagation reaches of them; tiles of all of a map, of one pixel, and between.
+PLANNED = [
+    Case("none", (1, 2, 4, 5), (3, 4), options=Options(rate=1, fuse=False)),
+    Case("after, wide", (2, 2, 2, 14), (2, 15), options=RATE_1),
+    Case("before", (1, 2, 5, 4), (4, 5), options=Options(rate=1, propagation="before")),
+    Case("wrap", (1, 2, 9, 8), (10, 9), options=Options(**WRAP)),
+    Case("wrap, wide", (1, 2, 3, 24), (3, 25), options=Options(**WRAP)),
+    Case("wrap, small foreground", (1, 2, 2, 2), (8, 9), options=Options(**WRAP)),
+    Case("wrap, small background", (1, 2, 8, 9), (2, 2), options=Options(**WRAP)),
+    Case("wrap, long", (1, 2, 6, 2), (5, 3), options=Options(**WRAP, fuse_k=5)),
+    Case("wrap, ksize 1", (1, 2, 6, 2), (5, 3), options=Options(**WRAP, ksize=1)),
+]
+
+
+@pytest.mark.skipif(which("gcov") is None, reason="gcov, which counts branches, is not installed")
+def test_each_branch_of_the_planner_is_executed(operator, builder, monkeypatch):
+    """None is there that no problem takes; and whichever is taken, the answer is right."""
+    stand_in(monkeypatch, getattr(torch.ops.contextual_attention, OPERATOR))
+    operator.set_order(True, False)
+    operator.start_counting_branches()
+    for case in PLANNED:
+        for learns in (True, False):
+            problem = make_inputs(case, requires_grad=learns)
+            least = least_workspace(problem, "cuda")
+            for workspace in (None, least, 2 * least, 4 * least):
+                assert_solved(problem, solve(problem, "cuda", workspace=workspace), expected(case, learns))
+            with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="expected at least"):
+                # The kernels' own check.
+                patch.setattr(fused, "_least_workspace", lambda *_: 0)
+                solve(problem, "cuda", workspace=1)
+    operator.write_branch_counts()
+    branches = branches_of_planner(builder)
+    assert sum(map(len, branches.values())) > 200
+    never = {line: counts for line, counts in branches.items() if 0 in counts}
+    assert not never
+
+
+def expected(case, learns):
+    """The reference's solution; without gradients where none are asked for."""
+    output, offsets, slopes = exact(case)
+    return output, offsets, slopes if learns else {}

@@ -1,4 +1,4 @@
-"""attend_backward: scores are made again from the features and the row statistics.
+"""attend_backward: scores are made again from the features.
 
     dE = dO V^T                                dV = E^T dO
     dA = D_2^T dE                              (the cell sum's transpose)
@@ -10,6 +10,9 @@
 With several blocks a pass over them collects c1 and c2 first; for a propagation after the softmax c1 as
 
     c1[p] = sum_q A1 D_fuse(valid / Z2 dA) - sum over taps d of (c2 / Z2)[p - d] sum_q A1[p, q] valid[q - d].
+
+Both are means by the weights of that pass, which are divided by their own sums: those of the forward, by which
+scores are made, need not be theirs to the last bit.
 """
 
 from __future__ import annotations
@@ -23,7 +26,16 @@ from . import launch
 from .launch import Combine, Scores, Taps
 from .plan import Phase, Plan, area
 from .problem import Area, Problem
-from .strips import Operands, Statistics, Strips, multiply, product, shifted_maps, shifted_weight_sums
+from .strips import (
+    Operands,
+    Statistics,
+    Strips,
+    multiply,
+    product,
+    propagated_sums,
+    shifted_maps,
+    shifted_weight_sums,
+)
 
 
 @dataclass(frozen=True)
@@ -69,19 +81,13 @@ class Backward(Strips):
         if self.plan.several and self._gradients.asks_for_scores:
             self._collect_centres()
         for strip in self.plan.strips(self.problem):
-            gram, weights, final = self._weights(Phase.BACKWARD, strip)
+            gram, weights, final = self.weights(Phase.BACKWARD, strip)
             if self._gradients.value is not None:
                 self._add_value_gradient(strip, final)
             if self._gradients.asks_for_scores:
                 gradient = self._similarity_gradient(strip, weights, final)
                 self._add_norm_gradients(strip, gram, gradient)
                 self._add_feature_gradients(strip, gradient)
-
-    def _weights(self, phase: Phase, strip: Area) -> tuple[Scores, Scores, Scores]:
-        gram = self.gram(phase, strip)
-        weights = self.known_weights(phase, strip, gram)
-        final = self.propagated(phase, strip, weights, True) if self.problem.after else weights
-        return gram, weights, final
 
     def _add_value_gradient(self, strip: Area, final: Scores) -> None:
         cells = self.cells(Phase.BACKWARD, strip, final, self._output.dtype)
@@ -124,7 +130,9 @@ class Backward(Strips):
         launch.diagonal_sum(slope, gradient, Taps.fuse(self.problem))
         return slope
 
-    def _sum(self, x: Scores, y: Scores, over: Area, out: Tensor, scale: Tensor, operation: Combine) -> None:
+    def _sum(
+        self, x: Scores, y: Scores, over: Area, out: Tensor, scale: Tensor | None, operation: Combine
+    ) -> None:
         """scale sum_q x y, into the rows of an area."""
         launch.combine(launch.dot(x, y, over), over.p, out, operation, scale=scale)
 
@@ -158,30 +166,31 @@ class Backward(Strips):
             strip.q.add(background, product(gram.data.transpose(1, 2), features))
 
     def _collect_centres(self) -> None:
-        phase, problem, statistics = Phase.CENTRES, self.problem, self.statistics
-        shifted = self._shifted_validity() if problem.after else None
-        sums = statistics.offset.new_zeros((self.samples, problem.h, problem.w, problem.fuse_k**2))
+        phase, problem = Phase.CENTRES, self.problem
+        maps = self.operands.valid.view(-1, problem.hb, problem.wb)
+        shifted = shifted_maps(problem, maps) if problem.after else None
+        taps = problem.fuse_k**2 if problem.after else 1
+        sums = maps.new_zeros((self.samples, problem.h, problem.w, taps))
         for strip in self.plan.strips(problem):
-            _, weights, final = self._weights(phase, strip)
+            _, weights, final = self.weights(phase, strip)
             slope = self._attention_gradient(phase, strip)
-            if shifted is not None:
-                scale = statistics.inverse_total
-                self._sum(final, slope, strip, self._total_centre, scale, Combine.ADD_SCALED)
-                launch.centre(slope, None, self.operands.valid, scale, None)
+            own = sums[strip.p.box]
+            if shifted is None:
+                own += weights.data.sum(2).view(own.shape)
+            else:
+                own += shifted_weight_sums(shifted, weights, strip)
+                self._sum(final, slope, strip, self._total_centre, None, Combine.ADD_SCALED)
+                launch.centre(slope, None, self.operands.valid, self.statistics.inverse_total, None)
                 slope = self._propagated_gradient(phase, strip, slope)
-                sums[strip.p.box] += shifted_weight_sums(shifted, weights, strip)
-            scale = statistics.inverse_sum
-            self._sum(weights, slope, strip, self._softmax_centre, scale, Combine.ADD_SCALED)
+            self._sum(weights, slope, strip, self._softmax_centre, None, Combine.ADD_SCALED)
         if shifted is not None:
             self._centre_propagated(sums)
-
-    def _shifted_validity(self) -> Tensor:
-        maps = self.operands.valid.view(-1, self.problem.hb, self.problem.wb)
-        return shifted_maps(self.problem, maps)
+        self.invert_sums(sums[..., taps // 2])
+        self._softmax_centre *= self.statistics.inverse_sum
 
     def _centre_propagated(self, sums: Tensor) -> None:
-        """What c2 takes from c1, now that it is whole."""
-        size = sums.shape[:3]
-        centres = (self._total_centre * self.statistics.inverse_total).view(size)
-        taken = (shifted_maps(self.problem, centres) * sums).sum(3)
-        self._softmax_centre -= self.statistics.inverse_sum * taken.flatten(1)
+        """c2 from its sum, by the weights that it is of, and what the sum behind c1 takes from it."""
+        total = propagated_sums(self.problem, sums, self.statistics.inverse_sum).flatten(1)
+        self._total_centre.copy_(torch.where(total > 0, self._total_centre / total, 0))
+        centres = (self._total_centre * self.statistics.inverse_total).view(sums.shape[:3])
+        self._softmax_centre -= (shifted_maps(self.problem, centres) * sums).sum(3).flatten(1)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from . import launch
 from .launch import Epilogue, Scores
-from .plan import Phase, Plan
+from .plan import Phase
 from .problem import Area, Problem
-from .strips import Strips, gather_taps, product, shifted_maps, shifted_weight_sums
+from .strips import Strips, product, propagated_sums, shifted_maps, shifted_weight_sums
 
 
 class Forward(Strips):
@@ -31,20 +31,12 @@ class Forward(Strips):
             self._collect_statistics()
         best = None if offsets is None else _Best(self.problem, offsets)
         for strip in self.plan.strips(self.problem):
-            final = self._final_weights(strip)
+            _, _, final = self.weights(Phase.FORWARD, strip)
             if best is not None:
                 best.update(final, strip, self.final_scale())
             values = self.operands.value
             weights = self.cells(Phase.FORWARD, strip, final, values.dtype)
             weights.area.p.add(cells, product(weights.data, weights.area.q.pick(values)))
-
-    def _final_weights(self, strip: Area) -> Scores:
-        complete = self.plan.several
-        gram = self.gram(Phase.FORWARD, strip)
-        weights = (self.known_weights if complete else self.new_weights)(Phase.FORWARD, strip, gram)
-        if not self.problem.after:
-            return weights
-        return self.propagated(Phase.FORWARD, strip, weights, complete)
 
     def _collect_statistics(self) -> None:
         sums = _RunningSums(self)
@@ -86,12 +78,10 @@ class _RunningSums:
         strips, problem = self._strips, self._strips.problem
         statistics = strips.statistics
         statistics.offset.copy_(torch.where(self._offset == -torch.inf, 0, self._offset).flatten(1))
-        whole = next(Plan(1, problem.h, problem.w, problem.hb, (), False).tiles(problem))
-        strips.invert_sums(self._total.flatten(1)[..., None], Scores(self._total, Area(whole, whole)))
+        strips.invert_sums(self._total)
         if self._shifted_sums is None:
             return
-        weighted = self._shifted_sums * statistics.inverse_sum.view(*self._total.shape, 1)
-        total = gather_taps(problem, weighted)
+        total = propagated_sums(problem, self._shifted_sums, statistics.inverse_sum)
         inverse = torch.where(total < torch.finfo(total.dtype).tiny, 0, 1 / total)
         if strips.operands.selected is not None:
             inverse *= strips.operands.selected.view(inverse.shape)

@@ -61,7 +61,8 @@ def attend_backward(
     inputs = (foreground, background, alpha, beta, value)
     results = [_zeros(x, foreground) if needs >> i & 1 else None for i, x in enumerate(inputs)]
     gradients = Gradients(*results[:2], *(_flat(x) for x in results[2:4]), results[4])
-    rows = Statistics(*(x.flatten(1).contiguous() for x in statistics.unbind(1)))
+    # Copies: the backward makes its own in their place.
+    rows = Statistics(*(x.flatten(1).clone() for x in statistics.unbind(1)))
     output = grad_cells.to(value.dtype).contiguous()
     with torch.cuda.device_of(foreground):
         for first, last, plan in _turns(problem, samples if needs else 0, workspace, True):

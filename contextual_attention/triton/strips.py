@@ -13,7 +13,7 @@ from torch import Tensor
 from . import launch
 from .launch import Combine, Epilogue, Scores, Taps
 from .plan import Phase, Plan, area, row_length, stages
-from .problem import Area, Problem
+from .problem import Area, Problem, Window
 
 
 @dataclass(frozen=True)
@@ -105,24 +105,42 @@ class Strips:
         )
         return logits, part
 
-    def known_weights(self, phase: Phase, strip: Area, gram: Scores) -> Scores:
+    def weights(self, phase: Phase, strip: Area) -> tuple[Scores, Scores, Scores]:
+        """G, A1 before its division by the sum, and the final weights before their last rescaling.
+
+        Where the strip has the whole background, the statistics of its rows are made with them, forward and
+        backward alike: a product made anew may round otherwise, and the weights of a row still sum to 1.
+        """
+        complete = self.plan.several
+        gram = self.gram(phase, strip)
+        weights = (self._known_weights if complete else self._new_weights)(phase, strip, gram)
+        final = self._propagated(phase, strip, weights, complete) if self.problem.after else weights
+        return gram, weights, final
+
+    def _known_weights(self, phase: Phase, strip: Area, gram: Scores) -> Scores:
         """A1 before its division by the sum, the row statistics being known."""
         return self.logits(phase, strip, gram, Epilogue.WEIGH)[0]
 
-    def new_weights(self, phase: Phase, strip: Area, gram: Scores) -> Scores:
+    def _new_weights(self, phase: Phase, strip: Area, gram: Scores) -> Scores:
         """The same where the strip has the whole background, and its row statistics."""
         logits, part = self.logits(phase, strip, gram, Epilogue.LARGEST)
         offset, operands = self.statistics.offset, self.operands
         launch.combine(part, logits.area.p, offset, Combine.MAXIMUM)
         part = launch.exponentials(logits, operands.valid, offset)
-        self.invert_sums(part, logits)
+        self._invert_sums(part, logits.area.p)
         return logits
 
-    def invert_sums(self, part: Tensor, weights: Scores) -> None:
+    def invert_sums(self, total: Tensor) -> None:
+        """inverse_sum of every row from the sum of its weights, (B, h, w)."""
+        problem = self.problem
+        whole = Window(0, 0, problem.h, problem.w, problem.h, problem.w, problem.wraps)
+        self._invert_sums(total.flatten(1)[..., None].contiguous(), whole)
+
+    def _invert_sums(self, part: Tensor, rows: Window) -> None:
         """The softmax's denominator; invalid candidates that are not excluded have the logit 0."""
         launch.combine(
             part,
-            weights.area.p,
+            rows,
             self.statistics.inverse_sum,
             Combine.INVERSE,
             scale=self.operands.selected,
@@ -130,7 +148,7 @@ class Strips:
             invalid=self.operands.invalid,
         )
 
-    def propagated(self, phase: Phase, strip: Area, weights: Scores, complete: bool) -> Scores:
+    def _propagated(self, phase: Phase, strip: Area, weights: Scores, complete: bool) -> Scores:
         """A2 before its rescaling, and unless the statistics are `complete` those of its rows."""
         final = self.array(phase, "final", area(self.problem, phase, "final", strip))
         part = launch.diagonal_sum(
@@ -179,11 +197,15 @@ def shifted_maps(problem: Problem, x: Tensor) -> Tensor:
     return torch.stack([padded[:, v : v + rows, u : u + columns] for v in starts for u in starts], 3)
 
 
-def gather_taps(problem: Problem, x: Tensor) -> Tensor:
-    """sum over taps d of x[p + d, d], zeros outside: (B, h, w, taps) -> (B, h, w)."""
-    _, rows, columns, _ = x.shape
+def propagated_sums(problem: Problem, sums: Tensor, inverse_sum: Tensor) -> Tensor:
+    """The sums of A2's rows before their rescaling, of those of A1: (B, h, w, taps), (B, N) -> (B, h, w).
+
+    That is, the sum over taps d of sums[p + d, d] inverse_sum[p + d], zeros outside.
+    """
+    _, rows, columns, _ = sums.shape
     reach, k, step = problem.tap_reach, problem.fuse_k, problem.stride
-    padded = torch.nn.functional.pad(x, (0, 0, *(reach,) * 4))
+    weighted = sums * inverse_sum.view(*sums.shape[:3], 1)
+    padded = torch.nn.functional.pad(weighted, (0, 0, *(reach,) * 4))
     starts = [(i * step, j * step) for i in range(k) for j in range(k)]
     return sum(padded[:, v : v + rows, u : u + columns, t] for t, (v, u) in enumerate(starts))
 

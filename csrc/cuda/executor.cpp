@@ -42,6 +42,7 @@ Executor Executor::on_device(int32_t device) {
 
 int64_t Executor::default_workspace() const {
   constexpr int64_t kMib = 1 << 20;
+  if (is_host()) return 4 * kMib;
   return std::clamp<int64_t>(8 * cache_, 64 * kMib, 256 * kMib);
 }
 

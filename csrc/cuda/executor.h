@@ -17,7 +17,8 @@ constexpr bool kBuiltForCuda = false;
 
 class Executor {
  public:
-  static Executor on_host() { return Executor(-1, nullptr, 0); }
+  // With so little cache and workspace that not all of the tests' problems fit into them.
+  static Executor on_host() { return Executor(-1, nullptr, 1 << 16); }
   // The device's stream is the one that is current in torch.
   static Executor on_device(int32_t device);
 

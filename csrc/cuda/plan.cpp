@@ -27,7 +27,7 @@ Region dilated(const Problem& p, const Region& region, int64_t radius) {
 
 // The rows that the left-right pass reads where it runs over row ends.
 Region crossed(const Problem& p, const Region& region) {
-  if (!p.wrap() || p.fuse_radius() == 0) return region;
+  if (!p.wrap()) return region;
   return {dilated(region.y, ceil_div(p.fuse_radius(), p.w), true), region.x,
           dilated(region.v, ceil_div(p.fuse_radius(), p.wb), true), region.u};
 }
@@ -77,7 +77,7 @@ struct Span {
 // none: `line` becomes the last or first of its size, `rest` moves on by one.
 void run_over(int32_t over, Span& line, int32_t line_size, Span& rest, int32_t rest_size) {
   const bool reaches = over == 0 || (over < 0 ? line.first == 0 : line.end == line_size);
-  if (!reaches || line.empty() || rest.empty()) {
+  if (!reaches || line.empty()) {
     line = rest = {0, 0};
   } else if (over == 0) {
     line = line.grown(line_size);
@@ -95,7 +95,7 @@ Pieces reached(const Axis& down, const Axis& right) {
     Span rows{down.first, down.first + down.count}, columns{right.first, right.first + right.count};
     run_over(i / 3 - 1, rows, down.size, columns, right.size);
     run_over(i % 3 - 1, columns, right.size, rows, down.size);
-    if (rows.empty() || columns.empty()) continue;
+    if (rows.empty()) continue;  // and then the columns
     rows = rows.grown(down.size), columns = columns.grown(right.size);
     const Axis down_axis{rows.first, rows.end - rows.first, down.size};
     const Axis right_axis{columns.first, columns.end - columns.first, right.size};
