@@ -4,20 +4,29 @@ The interpreter must be asked for before triton is imported. It takes a second a
 these are few and small, and each has several of the things that can go wrong.
 """
 
+import json
 from dataclasses import replace
 
+import coverage
 import pytest
 import torch
 from compare import (
     FORWARD,
+    GRADIENT,
+    SHARE,
     assert_gradients_near,
     assert_near,
     assert_offsets_reach_the_top,
+    cancelled,
     gradients,
     in_dtype,
     solve,
     steepness,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from perturbed import MOST, perturbed_products
+from test_any_workspace import cases
 
 from contextual_attention import available_backends, contextual_attention, fused
 from contextual_attention.options import PRESETS, Options
@@ -108,9 +117,99 @@ def test_agrees_with_the_reference(name):
     ("case", "rows", "columns", "block_rows"), CUT, ids=lambda x: getattr(x, "name", None)
 )
 def test_strips_and_blocks_agree_too(cut, case, rows, columns, block_rows):
+    """Even if no product that is made anew rounds as before."""
     inputs = make_inputs(case, requires_grad=True)
     cut(rows, columns, block_rows)
+    with perturbed_products() as products:
+        found = solve(inputs, "triton")
+    assert products.count > 0
+    assert_exact(inputs, found)
+
+
+# Logits of 1e5, whose last bit is a part of their weight.
+SATURATED = [
+    Case(name, (1, 2, 4, 3), (3, 4), mask="holes", magnitude=1e3, options=options)
+    for name, options in {
+        "wrap": WRAP,
+        "before": replace(STRIDE, stride=1, normalize="background", masking="multiply"),
+        "after": replace(MULTIPLY, stride=1, normalize="background"),
+        "none": replace(UNNORMALISED, masking="multiply"),
+    }.items()
+]
+
+
+@pytest.mark.parametrize("pieces", [(4, 3, 3), (4, 3, 2)], ids=["whole", "blocks"])
+@pytest.mark.parametrize("case", SATURATED, ids=lambda case: case.name)
+def test_saturated_softmax(cut, case, pieces):
+    """A row's gradients cancel but for the rounding of dA, which no logit makes larger."""
+    inputs = make_inputs(case, requires_grad=True)
+    cut(*pieces)
+    with perturbed_products():
+        output, _, found = solve(inputs, "triton")
+    expected, _, slopes = solve(in_dtype(inputs, torch.float64), "reference")
+    steep = steepness(inputs)
+    assert_near("output", output, expected, steep * FORWARD)
+    for name, slope in slopes.items():
+        absolute = (1 + 2 * MOST) * SHARE * cancelled(inputs, name)
+        assert_near(f"gradient of {name}", found[name], slope, steep * GRADIENT, absolute)
+
+
+@settings(max_examples=8)
+@given(case=cases(most=2), times=st.floats(0, 6).map(lambda power: 2**power), learns=st.booleans())
+def test_any_workspace(case, times, learns):
+    inputs = make_inputs(case, requires_grad=learns)
+    workspace = int(times * max(plan.least_workspace(sizes(inputs), backward) for backward in {False, learns}))
+    assert_exact(inputs, solve(inputs, "triton", workspace=workspace))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_default_workspace_cuts(monkeypatch, preset):
+    """Thin maps, for few pixels make many scores."""
+    monkeypatch.setattr(plan, "DEFAULT_WORKSPACE", 2**16)
+    plan.make_plan.cache_clear()
+    options = replace(PRESETS[preset], rate=1)
+    inputs = make_inputs(Case("long", (1, 1, 1, 100), mask="holes", options=options))
+    assert len(list(plan.make_plan(sizes(inputs), 1, 0, False).strips(sizes(inputs)))) > 1
     assert_exact(inputs, solve(inputs, "triton"))
+    plan.make_plan.cache_clear()
+
+
+# For every branch of the planner a problem that takes it. As small as they can be: in the least workspace
+# every pixel is a tile, and the interpreter takes a hundredth of a second and more for each launch.
+PLANNED = [
+    (Case("none", (2, 1, 2, 1), options=Options(**RATE_1, fuse=False)), False),
+    (Case("before", (1, 1, 1, 1), (2, 1), options=STRIDE), True),
+    (Case("wrap", (1, 1, 1, 2), options=WRAP), False),
+    (Case("after", (1, 1, 1, 1), (2, 1), options=Options(**RATE_1)), True),
+]
+
+
+def test_each_branch_of_the_planner_is_executed(monkeypatch, tmp_path):
+    """None is there that no problem takes; and whichever is taken, the answer is right."""
+    counted = coverage.Coverage(data_file=None, config_file=False, branch=True, include=[plan.__file__])
+    for cached in (plan.make_plan, plan.stages):
+        cached.cache_clear()
+    with counted.collect():
+        for case, learns in PLANNED:
+            inputs = make_inputs(case, requires_grad=learns)
+            least = max(plan.least_workspace(sizes(inputs), backward) for backward in {False, learns})
+            for workspace in (None, least):
+                assert_exact(inputs, solve(inputs, "triton", workspace=workspace))
+        with pytest.raises(ValueError, match="expected at least"):
+            plan.make_plan(sizes(inputs), 1, 1, False)
+        monkeypatch.setattr(plan, "DEFAULT_WORKSPACE", 1)
+        plan.make_plan.cache_clear()
+        assert_exact(inputs, solve(inputs, "triton"))
+    counted.json_report(outfile=str(tmp_path / "report.json"))
+    (report,) = json.loads((tmp_path / "report.json").read_text())["files"].values()
+    functions = {name: found for name, found in report["functions"].items() if name}
+    assert sum(found["summary"]["num_branches"] for found in functions.values()) > 30
+    never = {
+        name: (found["missing_lines"], found["missing_branches"])
+        for name, found in functions.items()
+        if found["missing_lines"] or found["missing_branches"]
+    }
+    assert not never
 
 
 def test_a_workspace_that_is_too_small_names_the_least():

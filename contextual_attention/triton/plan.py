@@ -192,12 +192,9 @@ def make_plan(problem: Problem, samples: int, workspace: int, backward: bool) ->
     bound = workspace or DEFAULT_WORKSPACE
     whole = cut(problem, backward, 1, problem.h, problem.w, problem.hb)
     if whole.scratch <= bound:
-        at_once = min(samples, bound // whole.scratch)
-        # As many in every turn, and the alignment of the slots may ask for one less.
-        for count in range(-(-samples // -(-samples // at_once)), 0, -1):
-            plan = cut(problem, backward, count, problem.h, problem.w, problem.hb)
-            if plan.scratch <= bound:
-                return plan
+        # As many in every turn.
+        turns = math.ceil(samples / (bound // whole.scratch))
+        return cut(problem, backward, math.ceil(samples / turns), problem.h, problem.w, problem.hb)
     fitting = list(_fitting(problem, backward, bound))
     if fitting:
         return min(fitting, key=lambda plan: _cost(problem, plan, backward))

@@ -46,7 +46,10 @@ class Backward : public Pipeline {
     if (!whole_rows && gradients_.scores()) {
       for_tiles([&](const Region& own, bool, bool first) {
         const Stages stages = make_stages(problem_, own, Pass::centres, whole_rows);
-        const OperandMap weights = make_weights(stages, false, Storage::float32);
+        const ScoreMap weights = make_weights(stages, false, Storage::float32).as<float>();
+        if (!bounded_)
+          executor_.run(FollowRows{weights, first, statistic(0), exact_, tap_sums(products_),
+                                   tap_sums(counts_), samples_});
         collect_centres(weights, make_cell_gradient(stages), stages, stages.own, first);
       });
       if (!bounded_) finish_statistics(everything(), counts_);
@@ -54,9 +57,14 @@ class Backward : public Pipeline {
     }
     for_tiles([&](const Region& own, bool first_rows, bool first_columns) {
       const Stages stages = make_stages(problem_, own, Pass::backward, whole_rows);
-      const OperandMap weights = make_weights(stages, !whole_rows, Storage::float32);
-      if (whole_rows && !bounded_) weigh(weights, stages);
-      if (gradients_.value) value_gradient(weights, stages.cells, first_rows);
+      const OperandMap operand_weights = make_weights(stages, !whole_rows, Storage::float32);
+      const ScoreMap weights = operand_weights.as<float>();
+      if (whole_rows && !bounded_) {
+        collect_statistics(operand_weights, stages, true);
+        finish_statistics(stages.weights);
+        executor_.run(WeighRows{weights, reading(statistic(0)), exact_, samples_});
+      }
+      if (gradients_.value) value_gradient(operand_weights, stages.cells, first_rows);
       if (!gradients_.scores()) return;
       const ScoreMap cells = make_cell_gradient(stages);
       if (whole_rows) {
@@ -64,8 +72,8 @@ class Backward : public Pipeline {
         collect_centres(weights, cells, stages, {rows.y, rows.x, own.v, own.u}, true);
         finish_centres(stages.attention, stages.logit);
       }
-      logit_gradient(weights.as<float>(), cells, stages);
-      const ScoreMap similarities = similarity_gradient(weights.as<float>(), stages);
+      logit_gradient(weights, cells, stages);
+      const ScoreMap similarities = similarity_gradient(weights, stages);
       norm_gradients(similarities, stages);
       feature_gradients(similarities, stages, first_rows, first_columns);
     });
@@ -91,13 +99,6 @@ class Backward : public Pipeline {
             problem_.h * problem_.w};
   }
 
-  // Logits to weights, by the statistics of their rows.
-  void weigh(const OperandMap& logits, const Stages& stages) {
-    collect_statistics(logits, stages, true);
-    finish_statistics(stages.weights);
-    executor_.run(WeighRows{logits.as<float>(), reading(statistic(0)), exact_, samples_});
-  }
-
   // dV += E^T dO.
   void value_gradient(const OperandMap& weights, const Region& cells, bool first) {
     const OperandMap summed = sum_cells(weights, false, cells, kTurns);
@@ -115,26 +116,18 @@ class Backward : public Pipeline {
   }
 
   // The sums behind the centres, of these rows and columns.
-  void collect_centres(const OperandMap& weights, const ScoreMap& cells, const Stages& stages,
+  void collect_centres(const ScoreMap& weights, const ScoreMap& cells, const Stages& stages,
                        const Region& region, bool first) {
-    if (leaves_logits(plan_.whole_background(problem_)))
-      collect_centres(weights.as<Logit>(), cells, stages, {region, first});
-    else
-      collect_centres(weights.as<float>(), cells, stages, {region, first});
-  }
-  template <class T>
-  void collect_centres(const Scores<T>& weights, const ScoreMap& cells, const Stages& stages,
-                       const Reduction& reduction) {
-    const CentreRows<T> rows{weights, reduction, statistic(0), exact_};
+    const Reduction reduction{region, first};
     if (!problem_.after()) {
-      executor_.run(CentreSums<T>{rows, cells, tap_sums(products_), tap_sums(counts_), samples_});
+      executor_.run(CentreSums{weights, cells, reduction, tap_sums(products_), tap_sums(counts_), samples_});
       return;
     }
     const ValidSink gradient{scores(kSpare, stages.attention), pixels<bool>(inputs_.valid)};
     executor_.run(CellGradient<ValidSink>{cells, gradient, stages.attention, samples_});
     const Shifted shifted = shifted_validity();
-    executor_.run(ShiftedCentreSums<T>{rows, gradient.out, shifted.bits, shifted.sample, shifted.group, taps_,
-                                       tap_sums(products_), tap_sums(counts_), samples_});
+    executor_.run(ShiftedCentreSums{weights, gradient.out, reduction, shifted.bits, shifted.sample,
+                                    shifted.group, taps_, tap_sums(products_), tap_sums(counts_), samples_});
   }
 
   void finish_centres(const Region& totals, const Region& rows) {

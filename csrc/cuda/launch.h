@@ -68,10 +68,9 @@ int64_t cache_bytes(int32_t device);
   X(RowStatistics<Bfloat16>)                                \
   X(RowStatistics<Logit>)                                   \
   X(WeighRows)                                              \
-  X(CentreSums<float>)                                      \
-  X(CentreSums<Logit>)                                      \
-  X(ShiftedCentreSums<float>)                               \
-  X(ShiftedCentreSums<Logit>)                               \
+  X(FollowRows)                                             \
+  X(CentreSums)                                             \
+  X(ShiftedCentreSums)                                      \
   X(RowOffsetsOfLargest)                                    \
   X(FinishStatistics)                                       \
   X(FinishCentres)                                          \

@@ -89,5 +89,14 @@ struct Reduction {
   }
 };
 
+// A row of logits to weights, in their place.
+template <class Lanes>
+CA_BOTH void weigh(int32_t n, int32_t y, int32_t x, float offset, bool exact, const ScoreMap& scores,
+                   const Lanes& lanes) {
+  float* logits = scores.row(n, y, x);
+  for (int32_t i = lanes.index; i < scores.region.columns(); i += Lanes::count)
+    logits[i] = weight_of(logits[i] - offset, exact);
+}
+
 }  // namespace gpu
 }  // namespace contextual_attention

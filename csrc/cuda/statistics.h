@@ -144,10 +144,7 @@ struct WeighRows {
   CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
     const Region& region = scores.region;
     const int32_t y = region.y.at(row / region.x.count), x = region.x.at(row % region.x.count);
-    const float largest = offset.at(n, y, x);
-    float* logits = scores.row(n, y, x);
-    for (int32_t i = lanes.index; i < region.columns(); i += Lanes::count)
-      logits[i] = weight_of(logits[i] - largest, exact);
+    weigh(n, y, x, offset.at(n, y, x), exact, scores, lanes);
   }
 };
 
