@@ -106,6 +106,19 @@ def assert_solved(problem: Problem, found: Solution, exact: Solution) -> None:
     assert_offsets_reach_the_top(problem, offsets, steepness(problem) * NEAR_TIE)
 
 
+def assert_saturated(problem: Problem, found: Solution, exact: Solution, roundings: int = 1) -> None:
+    """As `assert_solved`, where most rows have a single weight, and products are off by so many roundings.
+
+    Gradients of such rows cancel but for the roundings of dA, however large the logits are. The output of a
+    forward in several blocks is off by those of the logits: the weights of one pass over the sums of another.
+    """
+    steep = steepness(problem)
+    assert_near("output", found[0], exact[0], roundings * steep * FORWARD)
+    for name, gradient in exact[2].items():
+        absolute = roundings * SHARE * cancelled(problem, name)
+        assert_near(f"gradient of {name}", found[2][name], gradient, steep * GRADIENT, absolute)
+
+
 def steepness(problem: Problem) -> float:
     """How much looser a bound is where logits are larger than the 30 that it is set for.
 

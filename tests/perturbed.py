@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# In units of the last place.
+# In units of the last place; how many roundings of a number that makes, of two products and of its own.
 MOST = 2
+ROUNDINGS = 1 + 2 * MOST
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The answer is the same, to rounding, for every admissible workspace: drawn, for the CUDA pipeline on the host."""
+"""The answer is the same, to rounding, for every admissible workspace: the CUDA pipeline, on the host."""
 
 from dataclasses import replace
 
@@ -40,9 +40,7 @@ def cases(draw, most=12):
     kinds = st.sampled_from([None, *sorted(MASKS)])
     background = draw(st.one_of(st.none(), st.tuples(side, side)))
     size = (draw(st.sampled_from([1, 2])), 2, draw(side), draw(side))
-    return Case(
-        "drawn", size, background, mask=draw(kinds), foreground_mask=draw(kinds), options=options
-    )
+    return Case("drawn", size, background, mask=draw(kinds), foreground_mask=draw(kinds), options=options)
 
 
 @settings(max_examples=150)

@@ -11,8 +11,8 @@ With several blocks a pass over them collects c1 and c2 first; for a propagation
 
     c1[p] = sum_q A1 D_fuse(valid / Z2 dA) - sum over taps d of (c2 / Z2)[p - d] sum_q A1[p, q] valid[q - d].
 
-Both are means by the weights of that pass, which are divided by their own sums: those of the forward, by which
-scores are made, need not be theirs to the last bit.
+Both are means by the weights of that pass, over these weights' own sums: the forward's are of other products,
+which need not round alike.
 """
 
 from __future__ import annotations

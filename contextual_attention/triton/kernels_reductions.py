@@ -50,7 +50,10 @@ def combine(
         result = tl.where(result == float("-inf"), 0.0, result)
     if OPERATION == INVERSE:
         if invalid is not None:
-            result += tl.load(invalid + sample) * tl.exp(-tl.load(offset + pixel, mask=inside, other=0))
+            count = tl.load(invalid + sample)
+            # None of infinite weight is none.
+            others = count * tl.exp(-tl.load(offset + pixel, mask=inside, other=0))
+            result += tl.where(count > 0, others, 0.0)
         # Not `>`: a NaN stays one. Below the normal numbers the reciprocal could overflow.
         result = tl.where(result < 1.2e-38, 0.0, 1.0 / result)
     if scale is not None:

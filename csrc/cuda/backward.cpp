@@ -10,9 +10,9 @@
 // The centres c1 and c2 need whole rows: a first pass over the tiles collects the sums behind both, or with
 // the whole background at hand the tile itself does (centres.h, pixels.h).
 //
-// So do the row statistics. A product made anew may round otherwise than the forward's, by which a weight is
-// off by the exponential of a large logit's rounding: rows of logits that are not bounded have statistics of
-// the backward's own, made where the centres are, so that their weights add up to 1 whatever they were forward.
+// So do the row statistics. A product made anew may round otherwise than the forward's, and a large logit's
+// last bit is a factor of its weight: rows of logits that are not bounded have statistics of the backward's
+// own, made where the centres are, so that their weights add up to 1.
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
@@ -131,17 +131,10 @@ class Backward : public Pipeline {
   }
 
   void finish_centres(const Region& totals, const Region& rows) {
-    FinishCentres finish{tap_sums(products_),
-                         softmax_sums(counts_),
-                         totals,
-                         reading(statistic(1)),
-                         reading(statistic(2)),
-                         centre_map(centre_),
-                         centre_map(total_centre_),
-                         true,
-                         problem_.after(),
-                         samples_,
-                         totals.rows()};
+    FinishCentres finish{
+        tap_sums(products_), softmax_sums(counts_),     totals, reading(statistic(1)), reading(statistic(2)),
+        centre_map(centre_), centre_map(total_centre_), true,   problem_.after(),      samples_,
+        totals.rows()};
     if (problem_.after()) executor_.run(finish);
     finish.region = rows;
     finish.items = rows.rows();
@@ -229,9 +222,8 @@ void attend_backward(const Inputs& inputs, const Executor& executor, const Plan&
   // The gradient of the value alone asks for no pass over the rows before its own.
   const bool makes_statistics =
       !logits_are_bounded(inputs) && (plan.whole_background(inputs.problem) || gradients.scores());
-  Tensor rows = makes_statistics
-                    ? torch::stable::new_empty(statistics, statistics.sizes(), ScalarType::Float)
-                    : statistics;
+  Tensor rows = makes_statistics ? torch::stable::new_empty(statistics, statistics.sizes(), ScalarType::Float)
+                                 : statistics;
   for (int64_t first = 0; first < batch; first += plan.samples)
     Backward(inputs, executor, plan, {first, std::min(plan.samples, batch - first)}, scratch, rows, gradients)
         .run();

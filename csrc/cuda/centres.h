@@ -6,8 +6,8 @@
 namespace contextual_attention {
 namespace gpu {
 
-// Rows that come tile by tile as logits: to weights in their place, relative to the largest logit so far, which
-// the sums of former tiles follow. So all of them are sums of one softmax, the backward's own.
+// Rows that come tile by tile as logits: to weights in their place, relative to the largest logit so far,
+// which the sums of former tiles follow. So all of them are sums of one softmax, the backward's own.
 struct FollowRows {
   static constexpr Shape shape = Shape::rows;
   ScoreMap scores;

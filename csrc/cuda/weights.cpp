@@ -113,8 +113,12 @@ void Pipeline::collect_statistics(const Scores<T>& weights, const Reduction& red
 SoftmaxSums Pipeline::softmax_sums(Tensor& sums) const {
   const int64_t* valid = valid_count_ ? valid_count_->const_data_ptr<int64_t>() : nullptr;
   const bool shared = valid_count_ && valid_count_->size(0) == 1;
-  return {tap_sums(sums), taps_, reading(statistic(0)),
-          valid == nullptr || shared ? valid : valid + group_.first, shared ? 0 : 1, problem_.candidates(),
+  return {tap_sums(sums),
+          taps_,
+          reading(statistic(0)),
+          valid == nullptr || shared ? valid : valid + group_.first,
+          shared ? 0 : 1,
+          problem_.candidates(),
           bounded_};
 }
 

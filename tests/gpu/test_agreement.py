@@ -2,10 +2,19 @@
 
 import pytest
 import torch
-from compare import FORWARD, assert_near, assert_offsets_reach_the_top, in_dtype, solve, steepness
+from compare import (
+    FORWARD,
+    assert_near,
+    assert_offsets_reach_the_top,
+    assert_saturated,
+    in_dtype,
+    solve,
+    steepness,
+)
 from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
 from test_backends_agree import HALF_CASES, allowance
 from test_cuda_on_host import WIDE
+from test_perturbed_products import SATURATED
 
 from contextual_attention import contextual_attention, reference
 from contextual_attention.options import Options
@@ -59,6 +68,17 @@ def test_any_workspace_gives_the_same(backend, case, mib):
         least = int(str(refusal).split("at least ")[1].split()[0])
         result = solve(problem, backend, workspace=least)
     assert_exact(problem, result)
+
+
+@pytest.mark.parametrize("name", SATURATED)
+def test_saturated_softmax(backend, name):
+    """In one piece and in tiles, whose products need not round alike."""
+    options = SATURATED[name]
+    problem = on_gpu(Case(name, (1, 16, 40, 36), mask="holes", magnitude=1e3, options=options))
+    expected = solve(in_dtype(problem, torch.float64), "reference")
+    for workspace in (None, 8 * 2**20):
+        # By two products of different shapes, that of C = 16 being a few roundings off.
+        assert_saturated(problem, solve(problem, backend, workspace=workspace), expected, roundings=5)
 
 
 @pytest.mark.parametrize("name", WIDE)
