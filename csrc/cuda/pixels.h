@@ -48,10 +48,9 @@ struct FinishStatistics {
 
   CA_BOTH void operator()(int32_t n, int64_t i) const {
     const int32_t y = rows.y.at(int32_t(i / rows.x.count)), x = rows.x.at(int32_t(i % rows.x.count));
-    const double inverse = softmax.inverse(n, y, x);
-    inverse_sum.at(n, y, x) = float(inverse);
+    inverse_sum.at(n, y, x) = float(softmax.inverse(n, y, x));
     // An empty row's offset is -inf: with 0 its logits of -inf become weights of 0.
-    if (softmax.bounded || inverse == 0) offset.at(n, y, x) = 0;
+    if (softmax.bounded || softmax.at(n, y, x) == 0) offset.at(n, y, x) = 0;
     if (!after)
       inverse_total.at(n, y, x) = 0;
     else
