@@ -13,7 +13,7 @@ struct Radii {
   Radii(const Problem& p, bool backward) {
     const int64_t patch = p.patch_radius(), fuse = p.fuse_radius(), crossed = rows_crossed(p);
     product = backward ? patch : 0;
-    columnwise = product + (p.wrap() ? crossed : 0);
+    columnwise = product + (p.wrap() && backward ? crossed : 0);
     logit = columnwise + (p.before() && backward ? fuse : 0);
     attention = logit + (p.after() && backward ? fuse : 0);
     final = attention;

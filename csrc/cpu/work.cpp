@@ -30,6 +30,9 @@ const Filters kCounting = {
     },
     [](const float* x, int64_t n) { return visit(n).sum(x, n); },
     [](const float* x, const float* y, int64_t n) { return visit(n).dot(x, y, n); },
+    [](const float* weight, const float* x, int64_t n, double* mass) {
+      return visit(n).weighted_sum(weight, x, n, mass);
+    },
     [](const float* x, int64_t n, int64_t* index) { return visit(n).argmax(x, n, index); },
     [](float* y, const float* weight, const float* gradient, int64_t n, float scale, float centre) {
       visit(n).centred(y, weight, gradient, n, scale, centre);
