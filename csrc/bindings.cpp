@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cpu/plan.h"
+#include "cpu/rounding.h"
 #include "cpu/simd.h"
 #include "cpu/work.h"
 #include "cuda/launches.h"
@@ -137,6 +138,10 @@ PYBIND11_MODULE(_C, module) {
       "\"bytes\".");
   module.def("take_launch_count", &ca::gpu::take_launch_count,
              "How many kernels and matrix products the CUDA pipeline has started since the last call.");
+  module.def("perturb_products", &ca::perturb_products, py::arg("seed"), py::arg("anew"),
+             "For tests: from now on every entry of every float32 product of the CPU kernels is off by up to\n"
+             "two units in its last place, drawn anew for every product, or by its sizes alone. Seed 0: as\n"
+             "they are again.");
   module.def("start_counting_work", &ca::start_counting,
              "Count the work of the CPU kernels, in all threads, from zero.");
   module.def("stop_counting_work", &ca::stop_counting_work,

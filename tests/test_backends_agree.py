@@ -166,9 +166,9 @@ def test_any_thread_count_gives_the_same(road, name):
 
 @EACH_CUT
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_the_same_problem_gives_the_same_bits(road, name, dtype):
+def test_the_same_problem_gives_the_same_bits(steady_road, name, dtype):
     problem = make_inputs(CUT[name], dtype, requires_grad=True)
-    first, second = solve(problem, road.backend), solve(problem, road.backend)
+    first, second = solve(problem, steady_road.backend), solve(problem, steady_road.backend)
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert all(torch.equal(first[2][each], second[2][each]) for each in first[2])
@@ -184,23 +184,23 @@ def test_nothing_is_read_before_it_is_written_where_memory_is_short(road, name):
 
 @pytest.mark.parametrize("wanted", ["foreground", "background", "value"])
 @EACH_CUT
-def test_one_gradient_alone_is_the_same(road, name, wanted):
+def test_one_gradient_alone_is_the_same(steady_road, name, wanted):
     case = CUT[name]
     whole = make_inputs(case, requires_grad=True)
     if whole[wanted] is None:
         pytest.skip("the background is pasted")
     alone = make_inputs(case)
     alone[wanted].requires_grad_()
-    output = contextual_attention(**alone, backend=road.backend)
-    expected = solve(whole, road.backend)[2][wanted]
+    output = contextual_attention(**alone, backend=steady_road.backend)
+    expected = solve(whole, steady_road.backend)[2][wanted]
     assert torch.equal(gradients(alone, output)[wanted], expected)
 
 
-def test_a_mask_that_samples_share_is_the_mask_of_each(road):
+def test_a_mask_that_samples_share_is_the_mask_of_each(steady_road):
     problem = make_inputs(BY_NAME["mask: shared hole"])
     expanded = {**problem, "mask": problem["mask"].expand(problem["foreground"].shape[0], -1, -1, -1)}
-    output = contextual_attention(**problem, backend=road.backend)
-    assert torch.equal(output, contextual_attention(**expanded, backend=road.backend))
+    output = contextual_attention(**problem, backend=steady_road.backend)
+    assert torch.equal(output, contextual_attention(**expanded, backend=steady_road.backend))
 
 
 def test_a_sample_does_not_depend_on_its_batch(road):
