@@ -22,6 +22,9 @@ GRADIENT = 2e-5
 # left of dA = <upstream, V> but its rounding, 2**-24 of |upstream| |V|, and the slope of the logits carries
 # that on.
 SHARE = 2**-24
+# Products that are off by two units in the last place (roads.py), in both passes that a background in several
+# pieces takes, move a weight against the sum of its row by this, at a logit of 30.
+ROUNDED_OTHERWISE = 30 * 2 * 2 * 2**-23
 
 Problem = dict[str, Any]
 
@@ -86,12 +89,13 @@ def assert_gradients_near(
     problem: Problem,
     found: dict[str, Tensor],
     exact: dict[str, Tensor],
+    relative: float = GRADIENT,
 ) -> None:
     assert found.keys() == exact.keys()
     steep = steepness(problem)
     for name, gradient in exact.items():
         absolute = steep * SHARE * cancelled(problem, name)
-        assert_near(f"gradient of {name}", found[name], gradient, steep * GRADIENT, absolute)
+        assert_near(f"gradient of {name}", found[name], gradient, steep * relative, absolute)
 
 
 def steepness(problem: Problem) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from compare import ROUNDED_OTHERWISE
 
 from contextual_attention import available_backends, backends
 
@@ -34,6 +35,11 @@ class Road:
     def __str__(self) -> str:
         name = self.backend if self.simd is None else f"{self.backend}-{self.simd}"
         return f"{name}-perturbed" if self.perturbed else name
+
+    @property
+    def rounding(self) -> float:
+        """What it adds to the bounds of compare.py."""
+        return ROUNDED_OTHERWISE if self.perturbed else 0.0
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
