@@ -119,7 +119,10 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
     planned = schedules(threads, least);
   }
   int64_t floats = 1;
-  for (const Schedule& schedule : planned) floats = std::max(floats, schedule.plan.scratch);
+  for (const Schedule& schedule : planned) {
+    floats = std::max(floats, schedule.plan.scratch);
+    count_cuts([&] { return describe(p, schedule.plan, schedule.height(), backward); });
+  }
   Tensor scratch = torch::stable::new_empty(batch.foreground, {{workers * floats}}, ScalarType::Float);
   count_scratch(workers * floats * static_cast<int64_t>(sizeof(float)));
   float* memory = scratch.mutable_data_ptr<float>();

@@ -258,7 +258,8 @@ void attend_backward(const Problem& problem, const Operands& operands, const Sch
       clear(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
       for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).collect_centres();
       finish_total(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
-      finish_softmax(problem, operands, statistics, tile.around(problem, reach(Stage::logit_gradient)), centres);
+      finish_softmax(problem, operands, statistics, tile.around(problem, reach(Stage::logit_gradient)),
+                     centres);
     }
     for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).run(several);
   }

@@ -287,9 +287,9 @@ void add_bfloat16(float* y, const uint16_t* x, int64_t n) {
 }  // namespace
 
 extern const Filters filters;
-const Filters filters = {
-    diagonal_sum, diagonal_sum_bfloat16, softmax_weights, largest, exponentials, sum, dot, weighted_sum, argmax,
-    centred,      norm_gradients,        scale,           add,     add_bfloat16};
+const Filters filters = {diagonal_sum, diagonal_sum_bfloat16, softmax_weights, largest, exponentials,   sum,
+                         dot,          weighted_sum,          argmax,          centred, norm_gradients, scale,
+                         add,          add_bfloat16};
 
 }  // namespace CA_SIMD_LEVEL
 }  // namespace contextual_attention

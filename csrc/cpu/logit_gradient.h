@@ -19,9 +19,9 @@ inline double mean(double sum, double mass) { return mass > 0 ? sum / mass : 0; 
 // that may round otherwise than the forward's did; under large logits a row of them sums to 1 only roughly
 // then. So each mean is by the sum of the very weights in it: else dA - c would not cancel where it must.
 //
-// With several blocks a pass of its own collects the two sums of every mean (weight times gradient, and mass).
-// For c1 of a propagation after the softmax the first is
-// sum_delta (sum_q A1 valid[q+delta] dA[p+delta,q+delta] / Z2 - c2[p+delta] / Z2 * sum_q A1 valid[q+delta]).
+// With several blocks a pass of its own collects the two sums of every mean (weight times gradient, and
+// mass). For c1 of a propagation after the softmax the first is sum_delta (sum_q A1 valid[q+delta]
+// dA[p+delta,q+delta] / Z2 - c2[p+delta] / Z2 * sum_q A1 valid[q+delta]).
 struct Centres {
   explicit Centres(const Problem& problem)
       : softmax(problem.h * problem.w), total(problem.after() ? problem.h * problem.w : 0) {}
@@ -251,8 +251,7 @@ class LogitGradient : public March {
         if (!has_total(n)) continue;
         const float* gradient = ring(Stage::attention_gradient).at(y + i, x + j);
         for (const Span& span : layout_.owned) {
-          centres_.softmax[p] +=
-              filters_.dot(weights + span.at, gradient + span.at + shift, span.length);
+          centres_.softmax[p] += filters_.dot(weights + span.at, gradient + span.at + shift, span.length);
           centres_.shifted[p * k * k + t] +=
               statistics_.inverse_total[n] *
               filters_.dot(weights + span.at, valid + span.at + shift, span.length);

@@ -7,9 +7,9 @@
 
 namespace contextual_attention {
 
-// From now on every entry of every float32 product is off by up to two units in its last place. They are drawn
-// `anew` for every product, or are the same in all products of the same sizes. Seed 0: products are as they
-// are again.
+// From now on every entry of every float32 product is off by up to two units in its last place. They are
+// drawn `anew` for every product, or are the same in all products of the same sizes. Seed 0: products are as
+// they are again.
 void perturb_products(uint64_t seed, bool anew);
 
 // Nothing unless asked for. `inner`: how many terms every entry sums.

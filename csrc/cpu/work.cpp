@@ -1,6 +1,7 @@
 #include "work.h"
 
 #include <atomic>
+#include <mutex>
 
 namespace contextual_attention {
 namespace {
@@ -8,6 +9,8 @@ namespace {
 std::atomic<bool> counting{false};
 std::atomic<int64_t> gemm_calls, gemm_flop, score_visits, scratch_bytes;
 std::atomic<const Filters*> inner;
+std::mutex cuts_mutex;
+std::set<std::string> cuts;
 
 const Filters& visit(int64_t n) {
   score_visits += n;
@@ -50,13 +53,16 @@ const Filters kCounting = {
 }  // namespace
 
 void start_counting() {
+  const std::lock_guard<std::mutex> lock(cuts_mutex);
+  cuts.clear();
   gemm_calls = gemm_flop = score_visits = scratch_bytes = 0;
   counting = true;
 }
 
 Work stop_counting() {
+  const std::lock_guard<std::mutex> lock(cuts_mutex);
   counting = false;
-  return {gemm_calls, gemm_flop, score_visits, scratch_bytes};
+  return {gemm_calls, gemm_flop, score_visits, scratch_bytes, cuts};
 }
 
 void count_gemm(int64_t rows, int64_t columns, int64_t inner_size) {
@@ -67,6 +73,13 @@ void count_gemm(int64_t rows, int64_t columns, int64_t inner_size) {
 
 void count_scratch(int64_t bytes) {
   if (counting && bytes > scratch_bytes) scratch_bytes = bytes;
+}
+
+bool is_counting() { return counting; }
+
+void count_cut(const std::string& kind) {
+  const std::lock_guard<std::mutex> lock(cuts_mutex);
+  cuts.insert(kind);
 }
 
 const Filters& counted(const Filters& filters) {
