@@ -7,7 +7,6 @@ import pytest
 import torch
 from compare import (
     FORWARD,
-    GRADIENT,
     assert_gradients_near,
     assert_near,
     assert_offsets_reach_the_top,
@@ -80,7 +79,7 @@ def assert_exact(case, problem, found, rounding=0.0):
     output, offsets, slopes = found
     expected, _, expected_slopes = exact(case)
     assert_near("output", output, expected, FORWARD + rounding)
-    assert_gradients_near(problem, slopes, expected_slopes, GRADIENT + rounding)
+    assert_gradients_near(problem, slopes, expected_slopes, rounding)
     assert_offsets_reach_the_top(problem, offsets)
 
 

@@ -6,14 +6,11 @@ from dataclasses import asdict
 import pytest
 import torch
 from compare import (
-    FORWARD,
-    GRADIENT,
     assert_gradients_near,
-    assert_near,
     assert_offsets_reach_the_top,
+    assert_output_near,
     in_dtype,
     solve,
-    steepness,
 )
 from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
@@ -127,6 +124,6 @@ def test_agrees_with_the_reference(backend, data):
         workspace = None if times is None else int(times * least_workspace(problem, backend))
         output, offsets, slopes = solve(problem, backend, workspace=workspace)
     expected, _, expected_slopes = solve(in_dtype(problem, torch.float64), "reference")
-    assert_near("output", output, expected, steepness(problem) * (FORWARD + road.rounding))
-    assert_gradients_near(problem, slopes, expected_slopes, GRADIENT + road.rounding)
+    assert_output_near(problem, output, expected, road.rounding)
+    assert_gradients_near(problem, slopes, expected_slopes, road.rounding)
     assert_offsets_reach_the_top(problem, offsets)
