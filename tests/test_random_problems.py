@@ -11,8 +11,9 @@ from compare import (
     assert_output_near,
     in_dtype,
     solve,
+    steepness,
 )
-from hypothesis import event, given, note, settings
+from hypothesis import assume, event, given, note, settings
 from hypothesis import strategies as st
 from roads import ROADS
 from test_backends_agree import least_workspace
@@ -97,6 +98,15 @@ def problems(draw):
     }
 
 
+def vanishes(problem):
+    """Whether float32 may hold no weight of a row that float64 still rescales to sum 1.
+
+    That takes invalid candidates of logit 0 above valid ones of a logit under -87.
+    """
+    rescaled = problem["masking"] == "multiply" and problem["propagation"] == "after"
+    return rescaled and 30 * steepness(problem) > 80
+
+
 @contextlib.contextmanager
 def threads(count):
     before = torch.get_num_threads()
@@ -116,6 +126,7 @@ WORKSPACES = st.one_of(st.none(), st.just(1.0), st.floats(1, 4), st.floats(1, 10
 @given(data=st.data())
 def test_agrees_with_the_reference(backend, data):
     problem = data.draw(problems())
+    assume(not vanishes(problem))
     road = data.draw(st.sampled_from([road for road in ROADS if road.backend == backend]))
     times = data.draw(WORKSPACES) if problem["foreground"].numel() else None
     note({name: tuple(x.shape) for name, x in problem.items() if isinstance(x, torch.Tensor)})
