@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -222,3 +223,25 @@ def test_a_sum_too_small_to_rescale_by_is_no_weight(road):
     output, _, slopes = solve(problem, road.backend)
     assert output.isfinite().all()
     assert all(slope.isfinite().all() for slope in slopes.values())
+
+
+@pytest.mark.parametrize("times", [1, 3, None])
+@pytest.mark.parametrize("fuse", [False, True])
+def test_a_softmax_that_is_sure_of_itself_passes_no_gradient_on(road, fuse, times):
+    """However its logits, in the thousands, are rounded on the way back, and in however many pieces."""
+    angles = 2 * torch.pi * torch.arange(12.0).view(1, 1, 3, 4) / 12
+    features = torch.cat([angles.cos(), angles.sin()], 1)  # every patch most like the one in its own place
+    options = Options.from_preset("nipponjo", rate=1, ksize=1, fuse=fuse, softmax_scale=1000.0)
+    problem = {
+        "foreground": (4 * features).requires_grad_(),
+        "background": (1.7 * features).requires_grad_(),
+        "value": torch.randn(1, 3, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(),
+        "mask": None,
+        "foreground_mask": None,
+        **asdict(options),
+    }
+    expected = solve(in_dtype(problem, torch.float64), "reference")[2]
+    assert expected["foreground"].abs().max() < 1e-100
+    workspace = times and times * least_workspace(problem, road.backend)
+    found = solve(problem, road.backend, workspace=workspace)[2]
+    assert_gradients_near(problem, found, expected, road.rounding)
