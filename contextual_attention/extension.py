@@ -1,0 +1,55 @@
+"""Finds, checks and loads the compiled half of the package, the module ``contextual_attention_C``.
+
+Its name is not within the package: so the sources of a checkout, which there stand before the installed
+package, find the module that was installed. It can then be of another state than they are, and that must be
+found out before it is loaded: loading registers its kernels under the schemas of interface.py, and a kernel
+that is given other arguments than it was compiled for reads memory that is not its own.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from . import interface
+
+NAME = "contextual_attention_C"
+
+# In a checkout the C++ sources lie beside the package, where an installed one has none.
+ROOT = Path(__file__).resolve().parents[1]
+CSRC = ROOT / "csrc"
+
+
+def load() -> ModuleType:
+    """The module, whose kernels are registered by this.
+
+    Raises:
+        ImportError: There is none, it does not fit these sources, or it cannot be loaded; says what to do.
+    """
+    spec = find_spec(NAME)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"there is no module {NAME} for this Python; {_way_out()}", name=NAME)
+    other = _differs_from(Path(spec.origin))
+    if other is not None:
+        raise ImportError(
+            f"{spec.origin} was built from another state of the sources than {other}; {_way_out()}", name=NAME
+        )
+    return import_module(NAME)
+
+
+def _differs_from(module: Path) -> Path | None:
+    """Those of the sources here that a module was not built from; None: it fits."""
+    built = interface.State.written_in(module.read_bytes())
+    if built is None or built.operators != interface.operators_state():
+        return Path(interface.__file__)
+    if CSRC.is_dir() and built.sources != interface.sources_state(CSRC, built.has_cuda):
+        return CSRC
+    return None
+
+
+def _way_out() -> str:
+    if CSRC.is_dir():
+        return f"in {ROOT} run `pip install .`, or `make build` where it is installed editable"
+    return "install contextual_attention again"
