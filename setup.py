@@ -345,8 +345,10 @@ def fetched_requirements() -> list[str]:
     """What pip adds to an isolated build beyond pyproject.toml's list: torch, where that is wished for."""
     wish = os.environ.get("CA_TORCH", "")
     if wish not in ("", "fetch"):
-        raise PlatformError(f"CA_TORCH: expected fetch or nothing, got {wish!r}")
-    return [TORCH_HEADERS_REQUIREMENT] if wish and Torch.find() is None else []
+        raise SystemExit(f"error: CA_TORCH: expected fetch or nothing, got {wish!r}")
+    # Where this file is run by hand, setuptools itself would download it, into .eggs/.
+    is_run_by_hand = Path(sys.argv[0]).name == "setup.py"
+    return [TORCH_HEADERS_REQUIREMENT] if wish and not is_run_by_hand and Torch.find() is None else []
 
 
 if __name__ == "__main__":
