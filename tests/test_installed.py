@@ -12,6 +12,7 @@ import sysconfig
 import time
 import urllib.request
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +25,29 @@ from test_training_commands import TINY
 from contextual_attention.backends import extension
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = ["inside", "outside"]
-
-# Each command as `python -m contextual_attention` runs it, but all in one process: torch is imported once.
+PHOTO = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
+MASK = np.zeros(PHOTO.shape[:2], bool)
+MASK[10:20, 10:20] = True
+# Commands as `python -m contextual_attention` runs them, but in one process, for torch is imported once; and
+# then what was imported from where.
 RUN = """
-import json, runpy, sys
+import json, pickle, runpy, sys
 for arguments in json.loads(sys.argv.pop()):
     sys.argv[1:] = arguments
     try:
         runpy.run_module("contextual_attention", run_name="__main__", alter_sys=True)
     except SystemExit as end:
         assert end.code == 0, (arguments, end.code)
+import contextual_attention, contextual_attention_C
+from contextual_attention import models
+from contextual_attention.models.data import masks
+assert pickle.loads(pickle.dumps(models.inpaint)) is models.inpaint
+for module in (contextual_attention, masks, models, contextual_attention_C):
+    print(module.__file__)
+try:
+    import models
+except ImportError as error:
+    print(error)
 """
 
 
@@ -78,11 +91,6 @@ def checkout(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def places(checkout, tmp_path_factory):
-    return {"inside": checkout, "outside": tmp_path_factory.mktemp("outside")}
-
-
 def run(command, folder, environment=None):
     """Its output; an assertion that it went well."""
     environment = dict(os.environ if environment is None else environment)
@@ -113,27 +121,74 @@ def test_the_wheel_holds_the_package_and_nothing_of_before(wheel):
     assert shipped == sources
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_imports(python, places, place):
+@pytest.fixture(scope="module")
+def tried(python, checkout, tmp_path_factory):
+    """By place: the folder that the commands have written to, and the lines that they have said."""
+    folders = {place: tmp_path_factory.mktemp(place) for place in ("inside", "outside")}
+
+    def try_all(place):
+        folder = folders[place]
+        command = [python, "-c", RUN, json.dumps(commands(folder))]
+        return folder, run(command, checkout if place == "inside" else folder).splitlines()
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(folders, pool.map(try_all, folders), strict=True))
+
+
+def commands(folder):
+    """Small ones of every kind; what they read is made here."""
+    (folder / "photos").mkdir()
+    for name in ("photo.png", "photos/one.png"):
+        Image.fromarray(PHOTO).save(folder / name)
+    Image.fromarray(np.uint8(MASK * 255)).save(folder / "mask.png")
+    torch.save(published.checkpoint("daa233"), folder / "daa233.pt")
+    lines = f"""
+        info
+        transfer --foreground photo.png --background photo.png --output transferred.png
+        inpaint photo.png mask.png -o filled.png
+        convert daa233.pt converted
+        check-data photos --size 24
+        train --data photos --out run --steps 1 --accelerator cpu {" ".join(TINY)}
+        evaluate --data photos --size 24 --model run --output table.json
+        experiment --help
+    """
+    files = (
+        "photo.png",
+        "transferred.png",
+        "mask.png",
+        "filled.png",
+        "daa233.pt",
+        "converted",
+        "photos",
+        "run",
+    )
+    return [
+        [str(folder / word) if word in (*files, "table.json") else word for word in line.split()]
+        for line in lines.strip().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_commands(tried, place):
+    folder, said = tried[place]
+    with Image.open(folder / "filled.png") as filled:
+        changed = (np.asarray(filled) != PHOTO).any(-1)
+    assert changed[MASK].any()
+    assert not changed[~MASK].any()
+    made = ("transferred.png", "converted/config.json", "run/model/config.json", "table.json")
+    assert all((folder / name).exists() for name in made)
+    (backend,) = (line for line in said if line.startswith("backend cpu "))
+    assert backend.split() == ["backend", "cpu", "available"]
+
+
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_what_was_imported_from_where(tried, python, checkout, place):
     """In a checkout the sources come from there, the compiled module from where it was installed."""
-    code = """
-import contextual_attention, contextual_attention_C, contextual_attention.models.data.masks as masks
-from contextual_attention.models import inpaint
-import importlib, pickle
-assert pickle.loads(pickle.dumps(inpaint)) is inpaint
-assert contextual_attention.available_backends()["cpu"] is None
-print(contextual_attention.__file__, masks.__file__, contextual_attention.models.__file__, sep="\\n")
-print(contextual_attention_C.__file__)
-try:
-    import models
-except ImportError as error:
-    print(error)
-"""
-    *sources, compiled, error = run([python, "-c", code], places[place]).splitlines()
+    *sources, compiled, error = tried[place][1][-5:]
     environment = Path(python).parents[1]
-    assert environment in Path(compiled).parents
-    home = places["inside"] if place == "inside" else environment
+    home = checkout if place == "inside" else environment
     assert all(home in Path(file).parents for file in sources), sources
+    assert environment in Path(compiled).parents
     assert (
         error
         == {
@@ -141,55 +196,6 @@ except ImportError as error:
             "outside": "No module named 'models'",
         }[place]
     )
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_commands(python, places, place, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
-    (tmp_path / "photos").mkdir()
-    for name in ("photo.png", "photos/one.png"):
-        Image.fromarray(pixels).save(tmp_path / name)
-    mask = np.zeros(pixels.shape[:2], np.uint8)
-    mask[10:20, 10:20] = 255
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    torch.save(published.checkpoint("daa233"), tmp_path / "daa233.pt")
-    photo, photos, trained = (str(tmp_path / name) for name in ("photo.png", "photos", "run"))
-    commands = [
-        ["info"],
-        [
-            "transfer",
-            "--foreground",
-            photo,
-            "--background",
-            photo,
-            "--output",
-            str(tmp_path / "transferred.png"),
-        ],
-        ["inpaint", photo, str(tmp_path / "mask.png"), "-o", str(tmp_path / "filled.png")],
-        ["convert", str(tmp_path / "daa233.pt"), str(tmp_path / "converted")],
-        ["check-data", photos, "--size", "24"],
-        ["train", "--data", photos, "--out", trained, "--steps", "1", "--accelerator", "cpu", *TINY],
-        [
-            "evaluate",
-            "--data",
-            photos,
-            "--size",
-            "24",
-            "--model",
-            trained,
-            "--output",
-            str(tmp_path / "t.json"),
-        ],
-        ["experiment", "--help"],
-    ]
-    said = run([python, "-c", RUN, json.dumps(commands)], places[place])
-    assert f"in {places['inside'] if place == 'inside' else Path(python).parents[1]}" in said.splitlines()[0]
-    with Image.open(tmp_path / "filled.png") as filled:
-        changed = (np.asarray(filled) != pixels).any(-1)
-    assert changed[mask > 0].any()
-    assert not changed[mask == 0].any()
-    made = ("transferred.png", "converted/config.json", "run/model/config.json", "t.json")
-    assert all((tmp_path / name).exists() for name in made)
 
 
 def test_the_quick_benchmark_in_the_checkout(python, checkout, tmp_path):
