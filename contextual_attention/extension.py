@@ -17,7 +17,7 @@ from . import interface
 
 NAME = "contextual_attention_C"
 
-# In a checkout the C++ sources lie beside the package, where an installed one has none.
+# In a checkout the C++ sources lie beside the package.
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 
@@ -44,12 +44,17 @@ def _differs_from(module: Path) -> Path | None:
     built = interface.State.written_in(module.read_bytes())
     if built is None or built.operators != interface.operators_state():
         return Path(interface.__file__)
-    if CSRC.is_dir() and built.sources != interface.sources_state(CSRC, built.has_cuda):
+    if _is_checkout() and built.sources != interface.sources_state(CSRC, built.has_cuda):
         return CSRC
     return None
 
 
+def _is_checkout() -> bool:
+    """Whether these are the sources: some packages leave a csrc of theirs where an installed one lies."""
+    return (CSRC / "state.cpp").is_file()
+
+
 def _way_out() -> str:
-    if CSRC.is_dir():
+    if _is_checkout():
         return f"in {ROOT} run `pip install .`, or `make build` where it is installed editable"
     return "install contextual_attention again"

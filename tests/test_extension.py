@@ -64,6 +64,14 @@ def test_sources_for_cuda_count_where_they_are_built(csrc, has_cuda):
 def test_an_installed_package_has_no_sources_beside_it(csrc):
     shutil.rmtree(csrc)
     assert extension._differs_from(MODULE) is None
+    assert extension._way_out() == "install contextual_attention again"
+
+
+def test_sources_of_another_package_do_not_count(csrc):
+    shutil.rmtree(csrc)
+    csrc.mkdir()
+    (csrc / "ops.cpp").touch()
+    assert extension._differs_from(MODULE) is None
 
 
 @pytest.mark.parametrize("schema", ["ATTEND", "ATTEND_BACKWARD"])
