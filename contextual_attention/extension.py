@@ -31,11 +31,11 @@ def load() -> ModuleType:
     spec = find_spec(NAME)
     if spec is None or spec.origin is None:
         raise ImportError(f"there is no module {NAME} for this Python; {_way_out()}", name=NAME)
-    other = _differs_from(Path(spec.origin))
+    module = Path(spec.origin)
+    other = _differs_from(module)
     if other is not None:
-        raise ImportError(
-            f"{spec.origin} was built from another state of the sources than {other}; {_way_out()}", name=NAME
-        )
+        state = f"{module} was built from another state of the sources than {other}"
+        raise ImportError(f"{state}; {_way_out(module)}", name=NAME)
     return import_module(NAME)
 
 
@@ -54,7 +54,10 @@ def _is_checkout() -> bool:
     return (CSRC / "state.cpp").is_file()
 
 
-def _way_out() -> str:
-    if _is_checkout():
-        return f"in {ROOT} run `pip install .`, or `make build` where it is installed editable"
-    return "install contextual_attention again"
+def _way_out(module: Path | None = None) -> str:
+    """What helps where there is none, or where this one does not fit."""
+    if not _is_checkout():
+        return "install contextual_attention again"
+    if module is not None and module.parent == ROOT:
+        return f"run `make build` in {ROOT} or, where it is not installed editable, remove that file"
+    return f"run `pip install .` in {ROOT}"

@@ -127,5 +127,14 @@ contextual_attention.contextual_attention(x, x)
     assert others == ["False", "False"]
     assert reason == (
         f"the compiled extension did not load: {MODULE} was built from another state of the sources than"
-        f" {tmp_path}/csrc; in {tmp_path} run `pip install .`, or `make build` where it is installed editable"
+        f" {tmp_path}/csrc; run `pip install .` in {tmp_path}"
     )
+
+
+def test_the_way_out_is_one():
+    """A module within the checkout hides the one that `pip install .` would bring."""
+    within = extension.ROOT / f"{extension.NAME}.so"
+    assert extension._way_out(within).startswith(
+        f"run `make build` in {ROOT} or, where it is not installed ed"
+    )
+    assert extension._way_out() == f"run `pip install .` in {ROOT}"
