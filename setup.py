@@ -10,7 +10,7 @@ Environment variables:
     CXXFLAGS    further flags of every compilation
     LDFLAGS     further flags of the link
     MAX_JOBS    how many files are compiled at once (default: ninja's choice, by the number of cores)
-    CA_TORCH    fetch: where no torch is installed, let the build have one of its own (MISSING_TORCH says why)
+    CA_TORCH    which torch lends its headers (setup_torch.py)
     CA_CUDA, CUDA_HOME, TORCH_CUDA_ARCH_LIST
                 whether and how to build for CUDA (setup_cuda.py)
 """
@@ -40,6 +40,7 @@ from setuptools.errors import CompileError, PlatformError
 # pip does not put the folder of this file on the path.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import setup_cuda
+import setup_torch
 
 del sys.path[0]
 
@@ -60,19 +61,6 @@ SOURCES = sorted(Path("csrc").glob("**/*.cpp"))
 CUDA_SOURCES = sorted(Path("csrc/cuda").glob("*.cu"))
 # The CUDA pipeline in loops on the host: tests/emulated.py builds it.
 FOR_TESTS_ALONE = Path("csrc/cuda/host.cpp")
-
-MINIMUM_TORCH = (2, 11)
-# Bounded by the newest headers that the sources were built with.
-TORCH_HEADERS_REQUIREMENT = "torch>=2.11,<2.14"
-# pip would fetch one for the build, and one more for the environment: with CUDA, which is the default of its
-# index, gigabytes of each, without a word. So which one it is to be is asked first.
-MISSING_TORCH = (
-    "the extension is compiled with the headers of torch 2.11 or later, and there is none in this environment"
-    " (found: {}). Install the one that fits, then this package again:\n"
-    "  for a CPU   pip install 'torch>=2.11' --index-url https://download.pytorch.org/whl/cpu\n"
-    "  for CUDA    pip install 'torch>=2.11'\n"
-    "Or let pip choose, which fetches one for the build and one to stay: CA_TORCH=fetch pip install ."
-)
 
 # No -ffast-math: the kernels rely on infinities and NaNs. No -fopenmp: torch's thread pool is the only one.
 COMMON_FLAGS = [
@@ -95,47 +83,6 @@ SIMD_FLAGS = {
         *("-mfma", "-mf16c", "-mprefer-vector-width=512"),
     ],
 }
-
-
-@dataclass(frozen=True)
-class Torch:
-    """A torch installation that lends its headers and its libraries' names."""
-
-    root: Path
-    version: str
-
-    @property
-    def include(self) -> Path:
-        return self.root / "include"
-
-    def is_usable(self) -> bool:
-        release = re.match(r"(\d+)\.(\d+)", self.version)
-        is_new = release is not None and tuple(map(int, release.groups())) >= MINIMUM_TORCH
-        return is_new and (self.include / "torch/csrc/stable/library.h").exists()
-
-    @staticmethod
-    def installed() -> Iterator[Torch]:
-        """Every torch in sight: of this interpreter, then of the environment that pip builds for.
-
-        In pip's isolated build the first is hidden, but sysconfig still names the target's site-packages.
-        """
-        spec = importlib.util.find_spec("torch")
-        roots = [Path(spec.origin).parent] if spec and spec.origin else []
-        roots.append(Path(sysconfig.get_path("purelib"), "torch"))
-        for root in roots:
-            version_file = root / "version.py"
-            if version_file.exists():
-                version = re.search(r"^__version__ = '([^']+)'", version_file.read_text(), re.MULTILINE)
-                yield Torch(root, version[1] if version else "unknown")
-
-    @staticmethod
-    def find() -> Torch | None:
-        return next((torch for torch in Torch.installed() if torch.is_usable()), None)
-
-    @staticmethod
-    def found() -> str:
-        """For messages: every torch in sight, usable or not."""
-        return "; ".join(f"torch {each.version} in {each.root}" for each in Torch.installed()) or "none"
 
 
 @dataclass(frozen=True)
@@ -206,7 +153,7 @@ class Toolchain:
         self.compiler = self.find_compiler()
         self.ninja = self.find_ninja()
         self.pybind11_include = self.find_pybind11()
-        self.torch = self.find_torch()
+        self.torch = setup_torch.find()
         self.python_include = self.find_python_headers()
         self.cuda = setup_cuda.Cuda.find(self.compiler)
 
@@ -250,13 +197,6 @@ class Toolchain:
 
         return pybind11.get_include()
 
-    @staticmethod
-    def find_torch() -> Torch:
-        torch = Torch.find()
-        if torch is None:
-            raise PlatformError(MISSING_TORCH.format(Torch.found()))
-        return torch
-
 
 class NinjaBuild(build_ext):
     """setuptools' ``build_ext`` with ninja as its builder: flags per file, parallel and incremental."""
@@ -293,8 +233,7 @@ class Metadata(dist_info):
     """setuptools' ``dist_info``, the first that pip asks for: before it downloads anything or builds."""
 
     def run(self) -> None:
-        if Torch.find() is None:
-            raise PlatformError(MISSING_TORCH.format(Torch.found()))
+        setup_torch.find()
         super().run()
 
 
@@ -341,19 +280,9 @@ def ninja_path(path: str | Path) -> str:
     return re.sub(r"([ :$])", r"$\1", str(path))
 
 
-def fetched_requirements() -> list[str]:
-    """What pip adds to an isolated build beyond pyproject.toml's list: torch, where that is wished for."""
-    wish = os.environ.get("CA_TORCH", "")
-    if wish not in ("", "fetch"):
-        raise SystemExit(f"error: CA_TORCH: expected fetch or nothing, got {wish!r}")
-    # Where this file is run by hand, setuptools itself would download it, into .eggs/.
-    is_run_by_hand = Path(sys.argv[0]).name == "setup.py"
-    return [TORCH_HEADERS_REQUIREMENT] if wish and not is_run_by_hand and Torch.find() is None else []
-
-
 if __name__ == "__main__":
     setup(
         ext_modules=[Extension("contextual_attention_C", list(map(str, SOURCES)))],
         cmdclass={"build": FreshBuild, "build_ext": NinjaBuild, "dist_info": Metadata},
-        setup_requires=fetched_requirements(),
+        setup_requires=setup_torch.fetched_requirements(),
     )

@@ -58,7 +58,7 @@ class Builder:
         self.ninja_path = build_script.ninja_path
         self.ninja = toolchain.find_ninja()
         self.compiler = shlex.join(toolchain.find_compiler())
-        torch_found = toolchain.find_torch()
+        torch_found = build_script.setup_torch.find()
         system = (torch_found.include, toolchain.find_pybind11(), toolchain.find_python_headers())
         self.flags = [
             *FLAGS,

@@ -153,6 +153,12 @@ class TestExtension:
         assert any("aoti_torch_" in line for line in undefined)
         assert [line for line in undefined if re.search(r"\b(c10|at|torch)::", line)] == []
 
+    def test_has_the_cuda_pipeline_only_where_it_was_built(self, symbols):
+        """And what tests alone need of it, the pipeline on the host, never."""
+        is_there = any("contextual_attention::gpu::" in line for line in symbols(extension.__file__))
+        assert is_there == bool(extension.build_info()["cuda_architectures"])
+        assert b"cuda_on_host" not in Path(extension.__file__).read_bytes()
+
     def test_simd_levels_share_no_code(self, build_script, symbols, tmp_path):
         """A weak symbol in two levels becomes one in the linker: perhaps the one an older processor lacks."""
         compiler = build_script.Toolchain.find_compiler()
@@ -308,7 +314,7 @@ class TestBuildThatCannotGoOn:
         with pytest.raises(
             build_script.PlatformError, match=r"found: none.*\n.*CPU .*pip install 'torch>=2\.11'"
         ):
-            build_script.Toolchain.find_torch()
+            build_script.setup_torch.find()
 
     def test_torch_too_old(self, build_script, hide, monkeypatch, tmp_path):
         hide("torch")
@@ -318,7 +324,7 @@ class TestBuildThatCannotGoOn:
         with pytest.raises(
             build_script.PlatformError, match=r"2\.11 or later, .* \(found: torch 2\.6\.0\+cpu"
         ):
-            build_script.Toolchain.find_torch()
+            build_script.setup_torch.find()
 
     def test_other_system(self, build_script, monkeypatch):
         monkeypatch.setattr(build_script.sys, "platform", "win32")
