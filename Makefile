@@ -30,4 +30,4 @@ wheel:  ## build a wheel into dist/
 	pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove what builds have left
-	rm -rf build dist *.egg-info contextual_attention/_C*.so
+	rm -rf build dist *.egg-info contextual_attention_C*.so

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import backends, cells
-from .codes import Masking, Propagation
+from .interface import Masking, Propagation
 from .options import Options
 
 _OPERATORS = {

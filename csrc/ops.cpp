@@ -1,5 +1,5 @@
-// The operator's CPU kernels behind the schemas of contextual_attention/ops.py: checks, float32 operands,
-// and how samples and threads are shared out.
+// The operator's CPU kernels behind the schemas of contextual_attention/interface.py: checks, float32
+// operands, and how samples and threads are shared out.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>

@@ -20,6 +20,9 @@ and by each other relatively. They need ``pip install "contextual_attention[mode
 to every method that fills holes, needs torch alone unless it is given a trained model.
 """
 
+if __name__ != "contextual_attention.models":  # in a checkout that is on the path
+    raise ImportError(f"{__name__!r} is imported as contextual_attention.models")
+
 from .filling.inpaint import inpaint
 
 __all__ = ["inpaint"]

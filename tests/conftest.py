@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import emulated
 import hypothesis
 import pytest
 from roads import ROADS, STEADY_ROADS, Road, perturb_products
@@ -61,3 +62,23 @@ def build_script():
         yield module
     finally:
         del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="session")
+def emulator(build_script):
+    """Compiles the CUDA sources for the host."""
+    return emulated.Builder(build_script)
+
+
+@pytest.fixture(scope="session")
+def cuda_module(emulator):
+    """The CUDA pipeline as an operator on CPU tensors, and its module."""
+    return emulated.build_module(emulator)
+
+
+@pytest.fixture
+def cuda_on_host(cuda_module, monkeypatch):
+    """The backend "cuda" runs on CPU tensors, in plain loops; gives the module."""
+    cuda_module.run_by(cuda_module.Way.loops)
+    emulated.stand_in(monkeypatch, cuda_module)
+    return cuda_module

@@ -343,11 +343,15 @@ def test_info_describes_the_extension(capsys, monkeypatch):
         "cuda_architectures": [],
     }
     extension = SimpleNamespace(
-        build_info=lambda: build, simd_level=lambda: "avx2", supported_simd_levels=lambda: ["base", "avx2"]
+        __file__="/somewhere/contextual_attention_C.so",
+        build_info=lambda: build,
+        simd_level=lambda: "avx2",
+        supported_simd_levels=lambda: ["base", "avx2"],
     )
     monkeypatch.setattr(backends, "extension", extension)
     assert main(["info"]) == 0
     said = capsys.readouterr().out
+    assert "extension             /somewhere/contextual_attention_C.so\n" in said
     assert "g++ 12.2.0 with the headers of torch 2.13.0" in said
     assert "base, avx2, avx512 built; base, avx2 supported here; avx2 active" in said
     assert "CUDA architectures" in said

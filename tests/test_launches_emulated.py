@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import torch
 from compare import FORWARD, assert_near, assert_offsets_reach_the_top, solve
-from emulated import OPERATOR, Builder, build_operator, build_probes
+from emulated import build_probes
 from test_backends_agree import assert_exact, exact, least_workspace, poisoned  # noqa: F401  (a fixture)
-from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, stand_in, workspaces
+from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, workspaces
 
-from contextual_attention.backends import extension
 from contextual_attention.options import Options
 from contextual_attention.testing import Case, make_inputs
 
@@ -26,18 +25,8 @@ MOST_SAMPLES = 65535
 
 
 @pytest.fixture(scope="module")
-def builder(build_script, tmp_path_factory):
-    return Builder(build_script, tmp_path_factory.mktemp("emulated"))
-
-
-@pytest.fixture(scope="module")
-def probes(builder):
-    return build_probes(builder)
-
-
-@pytest.fixture(scope="module")
-def operator(builder):
-    return build_operator(builder)
+def probes(emulator):
+    return build_probes(emulator)
 
 
 ALL_BLOCKS = (0, 2**62)
@@ -118,9 +107,9 @@ def test_items_beyond_32_bits(launched):
     assert np.array_equal(visits[:, 1], np.arange(2**32 - THREADS, items))
 
 
-def test_a_grid_takes_this_many_samples(launched):
+def test_a_grid_takes_this_many_samples(launched, cuda_module):
     """What the planner keeps to, and no more."""
-    found = extension.cuda_plan(
+    found = cuda_module.cuda_plan(
         3 * MOST_SAMPLES, 1, 1, 1, 1, channels=1, value_channels=1, ksize=3, stride=1, fuse_k=3,
         propagation=0, workspace=2**40, cache=0, backward=False,
     )  # fmt: skip
@@ -193,17 +182,17 @@ WIDE = {
 
 
 @pytest.fixture
-def orders(operator, monkeypatch):
+def orders(cuda_on_host):
     """Solves a problem by plain loops, but for the warps, whose sums have an order; then twice by launches.
 
     These run their threads in opposite orders: what one reads and another one writes would differ.
     """
-    stand_in(monkeypatch, getattr(torch.ops.contextual_attention, OPERATOR))
+    way = cuda_on_host.Way
 
     def solutions(problem, **keywords):
         found = []
-        for loops, backwards in ((True, False), (False, False), (False, True)):
-            operator.set_order(loops, backwards)
+        for runs in ((way.loops_but_for_warps,), (way.launches,), (way.launches, True)):
+            cuda_on_host.run_by(*runs)
             found.append(solve(problem, "cuda", **keywords))
         return found
 

@@ -6,7 +6,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from contextual_attention import ContextualAttention, contextual_attention
-from contextual_attention.codes import Masking, Propagation
+from contextual_attention.interface import Masking, Propagation
 
 ATTEND = torch.ops.contextual_attention.attend.default
 BACKWARD = torch.ops.contextual_attention.attend_backward.default
