@@ -5,27 +5,31 @@ Every problem with a file is a PhotoError whose message names the file.
 
 from __future__ import annotations
 
-import io
+import functools
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
 from . import files
-from .exif import exif_of
+from .exif import said_of
+from .formats import PhotoError, check_holds, encode, format_of, lost
+from .masks import Marks, read_marks
 
-
-class PhotoError(OSError):
-    """A photograph that cannot be read, or a picture that cannot be written, in one line."""
+__all__ = [
+    "Photo", "PhotoError", "check_encodable", "check_writable", "is_whole", "left_out", "may_be_picture", "opacity", "open_photo", "read_mask",
+    "read_photo", "to_uint8", "write_atomically", "write_photo", "write_photos",
+]  # fmt: skip
+_MP_ENTRIES = 0xB002  # the tag of CIPA DC-007, Multi-Picture Format
 
 
 def read_photo(
@@ -34,7 +38,7 @@ def read_photo(
     """Read a photograph as features: (1, 3, H, W) float32, red, green, blue in [-1, 1].
 
     It is turned the way its EXIF orientation says; grey becomes RGB; what is transparent becomes white;
-    16 bits are brought to 8; of an animation the first frame is taken.
+    16 bits are brought to 8: see `left_out`.
 
     Args:
         path: any file that Pillow can read, or an open one.
@@ -42,7 +46,7 @@ def read_photo(
         size: (height, width) to bring it to, whatever its shape (Lanczos). Default: its own.
 
     Raises:
-        PhotoError: the file is missing, not a regular file, not a picture, or damaged.
+        PhotoError: the file is missing, not a regular file, not a picture, damaged, or holds several.
     """
     with _opened(path) as file:
         image = _to_rgb(ImageOps.exif_transpose(file))
@@ -54,19 +58,33 @@ def read_photo(
     return pixels[None].to(torch.float32) / 127.5 - 1
 
 
+def left_out(path: Path) -> str:
+    """What `read_photo` leaves out of a photograph, in words; empty if nothing.
+
+    Raises:
+        PhotoError: as read_photo.
+    """
+    with _opened(path) as file:
+        words = []
+        if file.has_transparency_data:
+            words.append("what is transparent is taken as white")
+        if file.mode.startswith("I") or _has_deep_colours(file):
+            words.append("16 bits are brought to 8")
+        return ", ".join(words)
+
+
 @dataclass(frozen=True)
 class Photo:
     """A photograph as it is edited: its pixels, and what else its file says that belongs to them.
 
     Attributes:
         image: upright, of mode L, LA, RGB, RGBA or I;16.
-        exif: without the orientation, which has been applied; empty if there is none.
-        icc_profile: of the colours; None if there is none.
+        about: what its file says, by the keys of `formats.ABOUT`, as far as it says something: "exif" without
+            the orientation, which has been applied; "icc_profile", of the colours; "dpi", across and down.
     """
 
     image: Image.Image
-    exif: bytes = b""
-    icc_profile: bytes | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def with_image(self, image: Image.Image) -> Photo:
         """The same photograph with other pixels."""
@@ -83,8 +101,8 @@ def open_photo(path: Path, most_pixels: int | None = None) -> Photo:
         most_pixels: a photograph with more is refused before it is decoded. Default: Pillow's bound.
 
     Raises:
-        PhotoError: the file is missing, not a regular file, not a picture, damaged, too large, or has
-            16 bits a colour, of which Pillow would silently drop 8.
+        PhotoError: the file is missing, not a regular file, not a picture, damaged, too large, holds several
+            pictures, floating-point numbers, or 16 bits a colour, of which Pillow would silently drop 8.
     """
     with _opened(path) as file:
         if most_pixels is not None and file.width * file.height > most_pixels:
@@ -93,65 +111,99 @@ def open_photo(path: Path, most_pixels: int | None = None) -> Photo:
             )
         if _has_deep_colours(file):
             raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
-        upright = ImageOps.exif_transpose(file)
-        image = _editable(upright)
-        profile = upright.info.get("icc_profile") if upright.mode != "CMYK" else None
-        return Photo(image, exif_of(file), profile)
+        about = said_of(file)
+        return Photo(_editable(ImageOps.exif_transpose(file)), about)
 
 
-def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
-    """Read a mask: (1, 1, H, W) bool, True where it is lighter than mid-grey.
+def read_mask(path: Path, size: tuple[int, int] | None = None, threshold: float | None = None) -> Marks:
+    """Read a mask from a file, as `masks` says.
 
     Args:
         path: any picture; it is turned the way its EXIF orientation says.
         size: (width, height) to bring it to, nearest. Default: its own.
+        threshold: as in `masks.read_marks`.
 
     Raises:
-        PhotoError: as open_photo.
+        PhotoError: the file is missing, not a regular file, not a picture, damaged, or holds several.
     """
-    mask = open_photo(path).image
-    if mask.mode == "I;16":
-        mask = Image.fromarray((np.asarray(mask) >> 8).astype(np.uint8))
-    mask = mask.convert("L")
-    if size is not None and mask.size != size:
-        mask = mask.resize(size, Image.Resampling.NEAREST)
-    return torch.from_numpy(np.array(mask) > 127)[None, None]
+    with _opened(path) as file:
+        marks = read_marks(ImageOps.exif_transpose(file), threshold)
+    if size is None:
+        return marks
+    resized = Image.fromarray(marks.missing).resize(size, Image.Resampling.NEAREST)
+    return marks._replace(missing=np.asarray(resized))
 
 
-def transparent(image: Image.Image) -> Tensor:
-    """(1, 1, H, W) bool, True where an image of mode LA or RGBA is not fully opaque."""
-    return torch.from_numpy(np.array(image.getchannel("A")) < 255)[None, None]
+def may_be_picture(path: Path) -> bool:
+    """Whether a file has the name of a picture, or begins as one, that Pillow can read here."""
+    if path.suffix.lower() in _readable_endings():
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                return not _is_stub(type(file))
+    # What is recognised but too large is a picture; reading it says why it is refused.
+    except Image.DecompressionBombError:
+        return True
+    # Pillow's readers raise whatever bytes that are no picture lead them to.
+    except Exception:
+        return False
 
 
-def can_be_transparent(path: Path) -> bool:
-    """Whether the format that the path ends in has a place for opacity."""
-    return _format_of(path) not in ("JPEG", "BMP", "PPM")
+@functools.cache
+def _readable_endings() -> frozenset[str]:
+    """Of formats that Pillow has a reader for, and not only a name."""
+    endings = Image.registered_extensions()  # first: this is what loads Pillow's readers
+    readers = {name: reader for name, (reader, _) in Image.OPEN.items() if not _is_stub(reader)}
+    return frozenset(ending for ending, name in endings.items() if name in readers)
 
 
-def check_encodable(mode: str, path: Path) -> None:
-    """Find out before a long computation that a picture of a mode could not be written to ``path``.
-
-    Raises:
-        PhotoError: the format cannot hold it, such as opacity or 16 bits in JPEG.
-    """
-    _encode(Image.new(mode, (1, 1)), path)
+def _is_stub(reader: Any) -> bool:
+    return isinstance(reader, type) and issubclass(reader, ImageFile.StubImageFile)
 
 
-def write_photo(photo: Photo, path: Path) -> None:
-    """Write a photograph whole or not at all, with its EXIF data and colour profile, as the path ends.
+def is_whole(path: Path) -> bool:
+    """Whether a file holds a picture that can be read to its end."""
+    try:
+        with _opened(path) as file:
+            file.load()
+    except PhotoError:
+        return False
+    return True
 
-    Raises:
-        PhotoError: the format cannot hold it, or the file cannot be written.
-    """
-    kept: dict[str, Any] = {"exif": photo.exif} if photo.exif else {}
-    if photo.icc_profile is not None:
-        kept["icc_profile"] = photo.icc_profile
-    write_atomically(path, _encode(photo.image, path, **kept))
+
+def opacity(image: Image.Image) -> np.ndarray:
+    """(H, W) uint8, of an image of mode LA or RGBA: 0 transparent, 255 opaque."""
+    return np.asarray(image.getchannel("A"))
 
 
 def to_uint8(photo: Tensor) -> Tensor:
     """The inverse of read_photo's scaling: [-1, 1] to whole numbers 0 to 255, clamped; same shape."""
     return ((photo + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def check_encodable(photo: Photo, path: Path) -> None:
+    """Find out before a long computation that a photograph could not be written to ``path``.
+
+    Raises:
+        PhotoError: the format cannot hold it, or not what its file says about it.
+    """
+    check_holds(photo.image.mode, photo.image.size, path)
+    encode(Image.new(photo.image.mode, (1, 1)), path, photo.about)
+
+
+def write_photo(photo: Photo, path: Path) -> list[str]:
+    """Write a photograph whole or not at all, in the format that the path ends in.
+
+    Returns:
+        What its file said that the format has no place for, in words.
+
+    Raises:
+        PhotoError: the format cannot hold it, or the file cannot be written.
+    """
+    write_atomically(path, encode(photo.image, path, photo.about))
+    return lost(photo.image.mode, photo.about, path)
 
 
 def check_writable(path: Path) -> None:
@@ -165,7 +217,7 @@ def check_writable(path: Path) -> None:
         files.check_writable(path)
     except OSError as error:
         raise PhotoError(f"{path}: {error.strerror or error}") from error
-    _format_of(path)
+    format_of(path)
 
 
 def write_photos(photos: dict[Path, Tensor]) -> None:
@@ -177,7 +229,7 @@ def write_photos(photos: dict[Path, Tensor]) -> None:
         PhotoError: a picture cannot be encoded in its format, or a file cannot be written.
     """
     encoded = {
-        path: _encode(Image.fromarray(photo.permute(1, 2, 0).contiguous().cpu().numpy()), path)
+        path: encode(Image.fromarray(photo.permute(1, 2, 0).contiguous().cpu().numpy()), path)
         for path, photo in photos.items()
     }
     for path, data in encoded.items():
@@ -192,6 +244,7 @@ def _opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
         if isinstance(path, Path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("not a regular file")
         with _not_a_bomb(), Image.open(path) as file:
+            _check_single(file)
             yield file
     except FileNotFoundError as error:
         raise PhotoError(f"{path}: no such file") from error
@@ -208,13 +261,28 @@ def _not_a_bomb() -> Iterator[None]:
         yield
 
 
+def _check_single(file: Image.Image) -> None:
+    """Refuse an animation, pages, or an icon of several sizes: one of them would silently stand for all."""
+    if file.format == "PSD":  # Pillow counts layers, and reads what they make together
+        return
+    count = getattr(file, "n_frames", 1)
+    if file.format in ("ICO", "ICNS"):
+        count = len(file.info["sizes"])
+    elif file.format == "MPO":  # a camera's previews and gain maps belong to its one photograph
+        kinds = [entry["Attribute"]["MPType"] for entry in file.mpinfo[_MP_ENTRIES]]
+        count = 1 + sum(kind.startswith("Multi-Frame") for kind in kinds[1:])
+    if count > 1:
+        raise ValueError(
+            f"it holds {count} pictures, as an animation, pages or an icon do; save the one that you mean as a "
+            "file of its own"
+        )
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of no known range")
-    if image.mode.startswith("I"):  # 16 bits, which convert() would clip in place of scaling
-        grey = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
+    image = _editable(image)
+    if image.mode == "I;16":  # which convert() would clip in place of scaling
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("LA", "RGBA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
@@ -228,45 +296,34 @@ def _reduce(image: Image.Image, max_size: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _format_of(path: Path) -> str:
-    format_name = Image.registered_extensions().get(path.suffix.lower())
-    if format_name not in Image.SAVE:
-        raise PhotoError(f'{path}: cannot write pictures named "*{path.suffix}"; use .png, .jpg or .webp')
-    return format_name
-
-
 def _has_deep_colours(file: Image.Image) -> bool:
     """Whether Pillow is about to read 16 bits a channel of colour as 8."""
-    modes = [
-        tile.args if isinstance(tile.args, str) else tile.args[0]
+    # What Pillow's decoders are given: the raw mode; of PPM, the number that stands for white, too.
+    given = [
+        (tile.args,) if isinstance(tile.args, str) else tile.args
         for tile in getattr(file, "tile", [])
         if tile.args
     ]
-    return file.mode in ("RGB", "RGBA", "LA") and any(";16" in str(mode) for mode in modes)
+    deep = any(";16" in str(args[0]) or (file.format == "PPM" and args[-1] > 255) for args in given)
+    return file.mode in ("RGB", "RGBA", "LA") and deep
 
 
 def _editable(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of no known range")
+        raise ValueError(
+            "its pixels are floating-point numbers of no known range; convert it to 8 or 16 bits"
+        )
     if image.mode.startswith("I"):
+        if image.has_transparency_data:
+            raise ValueError("16 bits are kept without transparency only; convert it to 8 bits")
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError("its pixels are whole numbers beyond 16 bits")
         return Image.fromarray(grey.astype(np.uint16))
-    if image.mode in ("L", "LA", "RGB", "RGBA"):
-        return image.convert(image.mode)
+    is_grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _encode(image: Image.Image, path: Path, **kept: Any) -> bytes:
-    data = io.BytesIO()
-    try:
-        image.save(data, format=_format_of(path), quality=95, **kept)
-    except (OSError, ValueError) as error:
-        raise PhotoError(f"{path}: cannot be encoded ({error})") from error
-    return data.getvalue()
+        return image.convert("LA" if is_grey else "RGBA")
+    return image.convert("L" if is_grey else "RGB")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
