@@ -25,7 +25,7 @@ def said_of(file: Image.Image) -> dict[str, Any]:
     """What an opened file says of its picture, by the keys of `formats.ABOUT`, as far as it says something.
 
     "exif": bytes, without the orientation, which is for the reader to apply; "dpi": two numbers, across and
-    down the upright picture; "icc_profile": bytes.
+    down the upright picture; "icc_profile": bytes. The file's own data lose the orientation: call this last.
     """
     exif, dpi, profile = file.getexif(), file.info.get("dpi"), file.info.get("icc_profile")
     found: dict[str, Any] = {}

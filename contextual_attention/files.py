@@ -98,7 +98,7 @@ def check_distinct(written: Mapping[str, Path], read: Mapping[str, Path]) -> Non
         identity = _identity(path)
         if identity in taken:
             other, there = taken[identity]
-            raise OSError(f"{name} ({path}) would overwrite {other} ({there}): they are the same file")
+            raise OSError(f"{name} ({path}) would overwrite {other} ({there}); choose another file")
         taken[identity] = name, path
 
 

@@ -60,10 +60,13 @@ FORMATS = (
         "WEBP", (".webp",), _ANY_OPACITY, ("exif", "icc_profile"), {"lossless": True, "exact": True}, 16383,
         has_grey=False,
     ),
-    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), _OPAQUE, tuple(ABOUT), {"quality": 95, "subsampling": 0}, 65500),
     Format(
-        "AVIF", (".avif",), _ANY_OPACITY, ("exif", "icc_profile"), {"quality": 95, "subsampling": "4:4:4"}, 65535,
-        has_grey=False,
+        "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), _OPAQUE, tuple(ABOUT),
+        {"quality": 95, "subsampling": 0}, 65500,
+    ),
+    Format(
+        "AVIF", (".avif",), _ANY_OPACITY, ("exif", "icc_profile"),
+        {"quality": 95, "subsampling": "4:4:4"}, 65535, has_grey=False,
     ),
     Format("JPEG2000", (".jp2",), (*_ANY_OPACITY, "I;16")),
     Format("BMP", (".bmp",), _OPAQUE, ("dpi",)),

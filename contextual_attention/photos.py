@@ -23,12 +23,8 @@ from torch import Tensor
 from . import files
 from .exif import said_of
 from .formats import PhotoError, check_holds, encode, format_of, lost
-from .masks import Marks, read_marks
+from .marks import Marks, read_marks
 
-__all__ = [
-    "Photo", "PhotoError", "check_encodable", "check_writable", "is_whole", "left_out", "may_be_picture", "opacity", "open_photo", "read_mask",
-    "read_photo", "to_uint8", "write_atomically", "write_photo", "write_photos",
-]  # fmt: skip
 _MP_ENTRIES = 0xB002  # the tag of CIPA DC-007, Multi-Picture Format
 
 
@@ -111,17 +107,17 @@ def open_photo(path: Path, most_pixels: int | None = None) -> Photo:
             )
         if _has_deep_colours(file):
             raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
-        about = said_of(file)
-        return Photo(_editable(ImageOps.exif_transpose(file)), about)
+        image = _editable(ImageOps.exif_transpose(file))
+        return Photo(image, said_of(file))
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None, threshold: float | None = None) -> Marks:
-    """Read a mask from a file, as `masks` says.
+    """Read a mask from a file, as `marks` says.
 
     Args:
         path: any picture; it is turned the way its EXIF orientation says.
         size: (width, height) to bring it to, nearest. Default: its own.
-        threshold: as in `masks.read_marks`.
+        threshold: as in `marks.read_marks`.
 
     Raises:
         PhotoError: the file is missing, not a regular file, not a picture, damaged, or holds several.
@@ -273,7 +269,7 @@ def _check_single(file: Image.Image) -> None:
         count = 1 + sum(kind.startswith("Multi-Frame") for kind in kinds[1:])
     if count > 1:
         raise ValueError(
-            f"it holds {count} pictures, as an animation, pages or an icon do; save the one that you mean as a "
+            f"it holds {count} pictures, as animations, pages and icons do; save the one that you mean as a "
             "file of its own"
         )
 
@@ -304,7 +300,7 @@ def _has_deep_colours(file: Image.Image) -> bool:
         for tile in getattr(file, "tile", [])
         if tile.args
     ]
-    deep = any(";16" in str(args[0]) or (file.format == "PPM" and args[-1] > 255) for args in given)
+    deep = any(";16" in str(args[0]) or (file.format == "PPM" and args[1:] > (255,)) for args in given)
     return file.mode in ("RGB", "RGBA", "LA") and deep
 
 

@@ -20,7 +20,7 @@ import torch
 from ..visualize import offsets_to_image
 from .errors import CommandError
 from .needs import need
-from .progress import progress
+from .progress import Advance, progress
 
 _OPAQUE = 255
 
@@ -84,18 +84,14 @@ def _told(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _one_by_one(
-    tasks: list[Task], given: argparse.Namespace, advance: Callable[..., None]
-) -> Iterator[Outcome]:
+def _one_by_one(tasks: list[Task], given: argparse.Namespace, advance: Advance) -> Iterator[Outcome]:
     for done, task in enumerate(tasks):
         words = f"filling {task.image.name}"
         advance(done / len(tasks), words)
         yield _attempt(task, given, lambda share, done=done: advance((done + share) / len(tasks)))
 
 
-def _side_by_side(
-    tasks: list[Task], given: argparse.Namespace, advance: Callable[..., None]
-) -> Iterator[Outcome]:
+def _side_by_side(tasks: list[Task], given: argparse.Namespace, advance: Advance) -> Iterator[Outcome]:
     # Spawned, not forked: a forked copy of torch's thread pool does not work.
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // given.jobs)
@@ -172,7 +168,7 @@ def _hole(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace)
     if missing.all() or not missing.any():
         raise CommandError(
             f"{task.mask or task.image}: marks {'everything' if missing.any() else 'nothing'} as missing: "
-            f"{seen}; --threshold N takes what is lighter than N, --invert what is not marked"
+            f"{seen}; --threshold N takes what is lighter than N, --invert what is left unmarked"
         )
     hole = torch.from_numpy(missing)[None, None]
     return dilate(hole, given.grow) if given.grow else hole
@@ -189,11 +185,10 @@ def _marks(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace
 
 
 def _flattened(photo: Any, hole: torch.Tensor, output: Path) -> Any:
-    """The photograph without its opacity, where the result's format has none and all of it would be opaque."""
+    """The photograph without its opacity, where the result's format has none and all would be opaque."""
     mode = photo.image.mode
-    opaque = mode.removesuffix("A")
-    modes = need("formats", "demo").format_of(output).modes
-    if mode in modes or opaque not in modes or mode == opaque:
+    if mode not in ("LA", "RGBA") or mode in need("formats", "demo").format_of(output).modes:
         return photo
     known = need("photos", "demo").opacity(photo.image)[~hole[0, 0].numpy()]
-    return photo.with_image(photo.image.convert(opaque)) if (known == _OPAQUE).all() else photo
+    is_opaque = bool((known == _OPAQUE).all())
+    return photo.with_image(photo.image.convert(mode.removesuffix("A"))) if is_opaque else photo

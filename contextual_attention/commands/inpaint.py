@@ -50,7 +50,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="a photograph; or a folder, or a glob in quotes, of many")
     parser.add_argument(
         "mask", nargs="?",
-        help="a picture of the photograph's size that marks what is missing: what is drawn, if it is drawn on "
+        help="a picture of the photograph's size that marks what is missing: what is drawn, if on "
         "transparency; else the lighter one of two colours; else what is light or coloured. Or a folder or "
         "glob with one of the same name for each photograph",
     )  # fmt: skip
@@ -60,8 +60,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--threshold", type=float, metavar="N",
-        help="missing is what has a grey value above N, in the mask's own numbers (0 to 255, or to 65535 of 16 "
-        "bits), whatever its colours and transparency",
+        help="missing is what has a grey value above N, in the mask's own numbers (0 to 255, or to 65535 of "
+        "16 bits), whatever its colours and transparency",
     )  # fmt: skip
     parser.add_argument(
         "--invert", action="store_true",
@@ -130,9 +130,9 @@ def _tasks(given: argparse.Namespace) -> tuple[list[Task], bool]:
         if given.format is not None:
             raise CommandError("--format is for many photographs; one is written as --output ends")
         return [Task(Path(given.image), given.mask and Path(given.mask), given.output)], False
+    images = photographs_of(given.image)
     if not given.output.is_dir():
         raise CommandError(f"many photographs need an existing folder as --output, got {given.output}")
-    images = photographs_of(given.image)
     masks = _masks(given.mask, images)
     outputs = [_output(given, image) for image in images]
     return [Task(*paths) for paths in zip(images, masks, outputs, strict=True)], True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import io
 import math
@@ -10,10 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ...photos import PhotoError, read_photo, to_uint8
+from ...photos import PhotoError, may_be_picture, read_photo, to_uint8
 from .dead_leaves import dead_leaves
 
 PROCEDURAL = "procedural"
@@ -161,7 +161,8 @@ def _seed(text: str) -> int:
 def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECTED) -> list[Path]:
     """The picture files of a folder, a glob pattern or a list file, sorted; see `open_source`.
 
-    Of a folder, files whose ending Pillow knows; whether they are pictures shows when they are read.
+    Of a folder, files that have the name of a picture or begin as one; whether they are whole shows when they
+    are read. List files are UTF-8, or UTF-16 with its byte order mark, as editors on Windows write.
 
     Args:
         where: What to look at.
@@ -179,11 +180,25 @@ def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECT
 def _listed(where: Path | str) -> list[Path]:
     path = Path(where)
     if path.is_dir():
-        endings = Image.registered_extensions()
-        files = [file for file in path.rglob("*") if file.suffix.lower() in endings]
+        files = [file for file in path.rglob("*") if file.is_file() and may_be_picture(file)]
     elif path.is_file() and path.suffix in _LISTS:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [path.parent / line.strip() for line in lines if line.strip()]
+        return [path.parent / line.strip() for line in _text(path).splitlines() if line.strip()]
     else:
         files = [Path(name) for name in glob.glob(str(where), recursive=True)]
     return sorted(file for file in files if file.is_file())
+
+
+def _text(path: Path) -> str:
+    """The text of a list file.
+
+    Raises:
+        ValueError: It is no text, or of another encoding.
+    """
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not a list of paths in UTF-8, or in UTF-16 with its mark ({error})"
+        ) from error

@@ -42,7 +42,7 @@ def inpaint(
             a tensor, (C, H, W) or (B, C, H, W) with C 1 or 3, uint8, or floating in [-1, 1].
             A second or fourth channel of the first two is opacity. It is filled as the colours are, and they
             count as far as they are seen: what is fully transparent has none.
-        mask: What is missing: a Pillow image of the same size, read as `contextual_attention.masks` says; an
+        mask: What is missing: a Pillow image of the same size, read as `contextual_attention.marks` says; an
             array (H, W) or (H, W, 1), or a tensor (H, W), (1, H, W) or (B or 1, 1, H, W), non-zero = missing.
         method: ``"exemplar"`` (default): contextual attention to the picture itself, see `fill_exemplar`;
             ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network.

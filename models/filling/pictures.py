@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contextual_attention.masks import read_marks
+from contextual_attention.marks import read_marks
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _planes_of_array(image: np.ndarray) -> Planes:
 
 
 def _unmultiplied(values: np.ndarray, channels: int) -> np.ndarray:
-    """Colours and opacity in [0, 1], (n, channels), from premultiplied ones, or from colours that are opaque."""
+    """Colours and opacity in [0, 1], (n, channels), from premultiplied or, without opacity, opaque ones."""
     if values.shape[1] < channels:
         return np.concatenate([values, np.ones_like(values[:, :1])], 1)
     opacity = values[:, -1:].clip(0, 1)

@@ -36,7 +36,7 @@ def read_marks(mask: Any, threshold: float | None = None) -> Marks:
 
     Args:
         mask: A Pillow image of any mode.
-        threshold: In the mask's own numbers: 0 to 255; 0 to 65535 where it has 16 bits. Default: rules 1 to 3.
+        threshold: In the mask's own numbers: 0 to 255, or to 65535 of 16 bits. Default: rules 1 to 3.
 
     Raises:
         ValueError: Pixels that are no numbers, or colours that Pillow cannot turn into RGB.
