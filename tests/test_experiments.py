@@ -233,7 +233,7 @@ class TestCommand:
             (["--image", "gone.png", "-o", "."], "gone.png: no such file"),
             (["--image", "in", "-o", ".", "--resize", "30x30"], "needs 96 a side"),
             (["--image", "in", "-o", "gone"], "there is no such folder"),
-            (["--image", "empty", "-o", "."], "no .png or .jpg there"),
+            (["--image", "empty", "-o", "."], "empty: no photographs there"),
             (
                 ["--image", "in", "-o", ".", "--method", "model", "--model", "empty"],
                 "--model: empty is neither a training run",

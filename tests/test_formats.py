@@ -42,7 +42,7 @@ FORMS = {
     "grey.png": (Image.fromarray(GREY), {}, GREY, None),
     "grey.pgm": (Image.fromarray(GREY), {}, GREY, None),
     "grey.gif": (Image.fromarray(GREY), {}, GREY, None),
-    "grey one value transparent.png": (Image.fromarray(INDEX), {"transparency": 2}, INDEX, 255 * (INDEX != 2)),
+    "one grey transparent.png": (Image.fromarray(INDEX), {"transparency": 2}, INDEX, 255 * (INDEX != 2)),
     "grey, opacity.png": (image_of(GREY, OPACITY), {}, GREY, OPACITY),
     "grey, opacity.tif": (image_of(GREY, OPACITY), {}, GREY, OPACITY),
     "16 bits.png": (Image.fromarray(DEEP), {}, DEEP, None),
@@ -64,7 +64,8 @@ FORMS = {
     "palette, opacity.png": (palette(), {"transparency": 1}, ENTRIES[INDEX], 255 * (INDEX != 1)),
     "palette, opacity.gif": (palette(), {"transparency": 1}, ENTRIES[INDEX], 255 * (INDEX != 1)),
     "inks.tif": (  # without black, they are what the colours lack
-        Image.frombytes("CMYK", (WIDTH, HEIGHT), np.dstack([255 - COLOURS, 0 * GREY]).tobytes()), {}, COLOURS, None,
+        Image.frombytes("CMYK", (WIDTH, HEIGHT), np.dstack([255 - COLOURS, 0 * GREY]).tobytes()),
+        {}, COLOURS, None,
     ),
 }  # fmt: skip
 # Forms that are lossy themselves: what is in them is what Pillow reads.
