@@ -51,8 +51,8 @@ def test_what_is_transparent_has_no_colour(sticker, generator, method):
     assert (opacity[0:4, 0:4] == 0).all()
     assert (opacity[22:26, 22:26] == 255).all()
     # Three pixels beyond the border and three within; blending lets levels run out over some pixels.
-    assert opacity[21:27, 42:].max() <= 10
-    assert opacity[21:27, 36:38].min() >= 245
+    assert opacity[21:27, 42:].max() <= 24
+    assert opacity[21:27, 36:38].min() >= 231
     # Nothing dark comes in from where nothing is: what is seen is as bright as what is known.
     seen = results[0][hole & (opacity == 255)]
     assert seen.sum(1).min() >= 0.8 * picture[~hole & (picture[..., 3] == 255)][:, :3].sum(1).min()

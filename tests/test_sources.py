@@ -41,23 +41,6 @@ def test_a_pattern_and_a_list(folder):
     assert names(find_pictures(folder / "list.txt"), folder) == ["below/c.PNG", "b.png"]
 
 
-@pytest.mark.parametrize(
-    ("encoding", "mark"), [("utf-8", b""), ("utf-8-sig", b""), ("utf-16", b""), ("utf-16-be", b"\xfe\xff")]
-)
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_lists_as_editors_write_them(folder, encoding, mark, end):
-    (folder / "b.png").rename(folder / "b\u00fcro.png")
-    lines = ["below/c.PNG", "", "b\u00fcro.png  ", ""]
-    (folder / "list.flist").write_bytes(mark + end.join(lines).encode(encoding))
-    assert names(find_pictures(folder / "list.flist"), folder) == ["below/c.PNG", "b\u00fcro.png"]
-
-
-def test_a_list_in_another_encoding_is_said(folder):
-    (folder / "list.txt").write_bytes("b\u00fcro.png\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"list\.txt: not a list of paths in UTF-8, or in UTF-16"):
-        find_pictures(folder / "list.txt")
-
-
 def test_pictures_are_found_by_their_content_too(folder):
     (folder / "b.png").rename(folder / "b")
     (folder / "data.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))  # Pillow knows its name, and no more

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..files import check_writable, replace_file
+from ..files import check_distinct, check_writable, replace_file
 from .arguments import count, device
 from .errors import CommandError
 from .needs import need
+from .progress import progress
 
 HELP = "Measure how well models fill holes: l1, l2, PSNR, TV and SSIM."
 _DRAWN = ("box", "boxes", "free-form")
@@ -43,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Measure, print the table, and write it."""
     evaluation = need("models.evaluation.evaluate", "train")
+    results = {f"--output {number}": path for number, path in enumerate(given.output, 1)}
+    check_distinct(
+        results, {f"--model {folder}": file for folder in given.model for file in Path(folder).rglob("*")}
+    )
     for path in given.output:
         if path.suffix not in evaluation.WRITERS:
             raise CommandError(f"--output {path}: expected one of {', '.join(evaluation.WRITERS)}")
@@ -52,7 +57,9 @@ def run(given: argparse.Namespace) -> None:
             raise CommandError(f"--output {path}: {error}") from error
     try:
         methods = _methods(given, evaluation)
-        scores = evaluation.evaluate(methods, _samples(given), given.limit, given.batch, given.device)
+        samples = _samples(given)
+        with progress("measuring") as advance:
+            scores = evaluation.evaluate(methods, samples, given.limit, given.batch, given.device, advance)
     # ValueError: what was given. RuntimeError: out of memory.
     except (ValueError, RuntimeError) as error:
         raise CommandError(str(error)) from error

@@ -66,10 +66,10 @@ class Outcome:
 
 def outcomes_of(tasks: list[Task], given: argparse.Namespace, many: bool) -> Iterator[Outcome]:
     """Work through the tasks and tell of each; whole results that are there already are not made again."""
-    photos = need("photos", "demo")
+    is_whole = need("opening", "demo").is_whole
     waiting = []
     for task in tasks:
-        if many and task.output.is_file() and photos.is_whole(task.output):
+        if many and task.output.is_file() and is_whole(task.output):
             yield _told(Outcome(str(task.image), str(task.output), "skipped"))
         else:
             waiting.append(task)

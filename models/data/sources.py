@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ...photos import PhotoError, may_be_picture, read_photo, to_uint8
+from ...opening import may_be_picture
+from ...photos import PhotoError, read_photo, to_uint8
 from .dead_leaves import dead_leaves
 
 PROCEDURAL = "procedural"
@@ -162,7 +163,7 @@ def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECT
     """The picture files of a folder, a glob pattern or a list file, sorted; see `open_source`.
 
     Of a folder, files that have the name of a picture or begin as one; whether they are whole shows when they
-    are read. List files are UTF-8, or UTF-16 with its byte order mark, as editors on Windows write.
+    are read.
 
     Args:
         where: What to look at.
@@ -189,16 +190,12 @@ def _listed(where: Path | str) -> list[Path]:
 
 
 def _text(path: Path) -> str:
-    """The text of a list file.
-
-    Raises:
-        ValueError: It is no text, or of another encoding.
-    """
-    data = path.read_bytes()
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    """A file of text in UTF-8, or in UTF-16 with the mark at its beginning that Windows writes."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return data.decode(encoding)
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: not a list of paths in UTF-8, or in UTF-16 with its mark ({error})"
+            f"{path}: a list of pictures in {encoding} cannot be read ({error.reason})"
         ) from error
