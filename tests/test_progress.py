@@ -1,4 +1,4 @@
-"""Progress of every command that takes long: on a terminal a line that comes and goes, into a pipe nothing."""
+"""Progress of every command that takes long: on a terminal a line that comes and goes, in a pipe nothing."""
 
 import re
 import sys
@@ -101,6 +101,7 @@ def test_an_error_leaves_the_terminal_clean(folder):
 
 
 def test_without_rich_a_terminal_names_the_extra(folder, monkeypatch):
+    monkeypatch.delitem(sys.modules, "contextual_attention.commands.bar", raising=False)
     monkeypatch.setitem(sys.modules, "rich.console", None)
     with terminal("stderr") as shown:
         assert main(["inpaint", "photo.png", "mask.png", "-o", "out.png"]) == 2

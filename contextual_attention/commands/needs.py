@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 
 from .errors import CommandError
@@ -20,15 +18,8 @@ def need(module: str, extra: str) -> ModuleType:
     Raises:
         CommandError: One of the packages is missing; the message has the command that installs it.
     """
-    with needing(extra):
-        return importlib.import_module(f"contextual_attention.{module}")
-
-
-@contextmanager
-def needing(extra: str) -> Iterator[None]:
-    """Around imports: a package that is missing is a CommandError that says which extra brings it."""
     try:
-        yield
+        return importlib.import_module(f"contextual_attention.{module}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("contextual_attention"):
             raise

@@ -101,7 +101,7 @@ def _attend(
         print(f"attending: {_size(foreground)} to {_size(background)}, backend {backend} ...", flush=True)
         with torch.no_grad(), progress("attending") as advance:
             if is_watched():
-                advance(0.0, f"attending, {_expected(attend, foreground, options)}")
+                advance(None, f"attending, {_expected(attend, foreground, options)} in all")
             start = time.perf_counter()
             result = attend(foreground)
             seconds = time.perf_counter() - start
