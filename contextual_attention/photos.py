@@ -169,18 +169,24 @@ def write_photo(photo: Photo, path: Path) -> list[str]:
     return lost(photo.image.mode, photo.about, path)
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, mode: str | None = None) -> None:
     """Find out before a long computation that its result could not be written to ``path``.
+
+    Args:
+        path: where it is to go.
+        mode: of the result, such as "RGB", if it is known already.
 
     Raises:
         PhotoError: no folder, a folder that cannot be written to, something there that is not a file, or an
-            ending that stands for no picture format.
+            ending that stands for no picture format or for one that cannot hold the mode.
     """
     try:
         files.check_writable(path)
     except OSError as error:
         raise PhotoError(f"{path}: {error.strerror or error}") from error
     format_of(path)
+    if mode is not None:
+        check_holds(mode, (1, 1), path)
 
 
 def write_photos(photos: dict[Path, Tensor]) -> None:

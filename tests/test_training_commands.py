@@ -191,6 +191,14 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
         ),
         (["--method", "mean", "--output", "no/table.md"], "--output no/table.md: there is no folder no"),
         (
+            ["--method", "mean", "--output", "t.md", "--output", "./t.md"],
+            "table 2 (t.md) would overwrite table 1 (t.md)",
+        ),
+        (
+            ["--model", "run", "--output", "run/model/config.json"],
+            "table 1 (run/model/config.json) would overwrite the model's own run/model/config.json",
+        ),
+        (
             ["--method", "mean", "--masks", "bxo"],
             "--masks bxo: expected box, boxes, free-form, or a folder of masks",
         ),

@@ -14,6 +14,8 @@ from .progress import progress
 
 HELP = "Measure how well models fill holes: l1, l2, PSNR, TV and SSIM."
 _DRAWN = ("box", "boxes", "free-form")
+# Of a model's folder, and of the run that has it.
+_CONFIGURATIONS = ("config.json", "model/config.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Measure, print the table, and write it."""
     evaluation = need("models.evaluation.evaluate", "train")
-    results = {f"--output {number}": path for number, path in enumerate(given.output, 1)}
+    configurations = [Path(folder, place) for folder in given.model for place in _CONFIGURATIONS]
     check_distinct(
-        results, {f"--model {folder}": file for folder in given.model for file in Path(folder).rglob("*")}
+        {f"table {number}": path for number, path in enumerate(given.output, 1)},
+        {f"the model's own {file}": file for file in configurations},
     )
     for path in given.output:
         if path.suffix not in evaluation.WRITERS:

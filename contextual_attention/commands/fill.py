@@ -68,12 +68,12 @@ def outcomes_of(tasks: list[Task], given: argparse.Namespace, many: bool) -> Ite
     """Work through the tasks and tell of each; whole results that are there already are not made again."""
     is_whole = need("opening", "demo").is_whole
     waiting = []
-    for task in tasks:
-        if many and task.output.is_file() and is_whole(task.output):
-            yield _told(Outcome(str(task.image), str(task.output), "skipped"))
-        else:
-            waiting.append(task)
-    with progress("filling") as advance:
+    with progress("looking at what is there already" if many else "filling") as advance:
+        for task in tasks:
+            if many and task.output.is_file() and is_whole(task.output):
+                yield _told(Outcome(str(task.image), str(task.output), "skipped"))
+            else:
+                waiting.append(task)
         attempts = _one_by_one if given.jobs == 1 or len(waiting) < 2 else _side_by_side
         for outcome in attempts(waiting, given, advance):
             yield _told(outcome)
@@ -166,9 +166,10 @@ def _hole(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace)
         )
     missing = ~missing if given.invert else missing
     if missing.all() or not missing.any():
+        out = "--threshold N takes what is lighter than N, " if task.mask else ""
         raise CommandError(
             f"{task.mask or task.image}: marks {'everything' if missing.any() else 'nothing'} as missing: "
-            f"{seen}; --threshold N takes what is lighter than N, --invert what is left unmarked"
+            f"{seen}; {out}--invert takes what is left unmarked"
         )
     hole = torch.from_numpy(missing)[None, None]
     return dilate(hole, given.grow) if given.grow else hole

@@ -102,8 +102,10 @@ def run(given: argparse.Namespace) -> None:
     if given.attention_map is not None and many:
         raise CommandError("--attention-map is for a single photograph")
     _check_distinct(tasks, given)
-    for path in filter(None, (given.attention_map, None if many else given.output)):
-        photos.check_writable(path)
+    if not many:
+        photos.check_writable(given.output)
+    if given.attention_map is not None:
+        photos.check_writable(given.attention_map, "RGB")
     if given.report is not None:
         files.check_writable(given.report)
     outcomes = list(outcomes_of(tasks, given, many))

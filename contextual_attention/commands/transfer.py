@@ -55,8 +55,7 @@ def run(given: argparse.Namespace) -> None:
     read = {"--foreground": given.foreground, "--background": given.background}
     check_distinct(pictures, read)
     for path in pictures.values():
-        photos.check_writable(path)
-        need("formats", "demo").check_holds("RGB", (1, 1), path)
+        photos.check_writable(path, "RGB")
     options = layer_options(given, TRANSFER_OPTIONS)
     foreground, background = (
         _fit(_read(photos, role, path, given.max_size), options)
