@@ -50,9 +50,9 @@ def test_what_is_transparent_has_no_colour(sticker, generator, method):
     opacity = results[0][..., 3]
     assert (opacity[0:4, 0:4] == 0).all()
     assert (opacity[22:26, 22:26] == 255).all()
-    # Three pixels beyond the border and three within; blending lets levels run out over some pixels.
-    assert opacity[21:27, 42:].max() <= 24
-    assert opacity[21:27, 36:38].min() >= 231
+    # Two pixels beyond the border and two within, where blending lets levels run out: at most by a quarter.
+    assert opacity[21:27, 42:].max() <= 64
+    assert opacity[21:27, 36:38].min() >= 191
     # Nothing dark comes in from where nothing is: what is seen is as bright as what is known.
     seen = results[0][hole & (opacity == 255)]
     assert seen.sum(1).min() >= 0.8 * picture[~hole & (picture[..., 3] == 255)][:, :3].sum(1).min()
@@ -76,6 +76,21 @@ def test_opacity_that_says_nothing_changes_nothing(dtype):
     result = inpaint(np.dstack([colours, opacity]), MISSING)
     assert np.array_equal(result[..., :3], inpaint(colours, MISSING))
     assert (result[..., 3] == white).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "feather"), [("exemplar", 0), ("exemplar", 2), ("patchmatch", 0), ("model", 2)]
+)
+def test_what_nobody_sees_may_be_no_number(generator, method, feather):
+    """Under the hole, and where a picture is transparent."""
+    truth = np.dstack([stripes(), np.full((HEIGHT, WIDTH), 255)]).astype(np.float32) / 255
+    truth[:4] = 0
+    given = truth.copy()
+    given[MISSING], given[:4, :, :3] = np.nan, np.nan
+    model = generator if method == "model" else None
+    result = inpaint(given, MISSING, method, model=model, feather=feather)
+    assert np.isfinite(result[4:]).all()
+    assert np.array_equal(result[4:], inpaint(truth, MISSING, method, model=model, feather=feather)[4:])
 
 
 def test_a_feather_fades_opacity_too(sticker):

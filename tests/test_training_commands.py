@@ -226,6 +226,7 @@ def test_evaluate_takes_any_masks(folder, capsys, masks):
 
 
 def test_check_data_counts_what_there_is(folder, capsys):
+    (folder / "photos" / "notes.md").write_text("no picture")
     assert main(["check-data", "photos", "--size", "20"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "pictures: 3"
@@ -235,6 +236,7 @@ def test_check_data_counts_what_there_is(folder, capsys):
     assert "broken: 2" in said
     assert sum("photos/cut.png: cannot be read" in line for line in said) == 1
     assert sum("photos/text.jpg: cannot be read" in line for line in said) == 1
+    assert said[-1] == "other files, which are no pictures: 1"
 
 
 def test_check_data_passes_by_what_is_no_file(folder, capsys):

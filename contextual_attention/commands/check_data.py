@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from .arguments import count
@@ -42,6 +43,10 @@ def run(given: argparse.Namespace) -> None:
                 sizes[found] += 1
             advance(number / len(source))
     _report(sizes, broken, given.size)
+    folder = Path(given.data)
+    others = sum(path.is_file() for path in folder.rglob("*")) - len(source) if folder.is_dir() else 0
+    if others > 0:
+        print(f"other files, which are no pictures: {others}")
 
 
 def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:

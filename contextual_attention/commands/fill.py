@@ -166,10 +166,10 @@ def _hole(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace)
         )
     missing = ~missing if given.invert else missing
     if missing.all() or not missing.any():
-        out = "--threshold N takes what is lighter than N, " if task.mask else ""
+        way_out = "--threshold N takes what is lighter than N, " if task.mask else ""
         raise CommandError(
             f"{task.mask or task.image}: marks {'everything' if missing.any() else 'nothing'} as missing: "
-            f"{seen}; {out}--invert takes what is left unmarked"
+            f"{seen}; {way_out}--invert takes what is left unmarked"
         )
     hole = torch.from_numpy(missing)[None, None]
     return dilate(hole, given.grow) if given.grow else hole

@@ -26,7 +26,8 @@ def photographs_of(where: str) -> list[Path]:
     may_be_picture = need("opening", "demo").may_be_picture
     there = sorted(Path(where).iterdir() if os.path.isdir(where) else map(Path, glob.glob(where)))
     found = [path for path in there if path.is_file() and may_be_picture(path)]
-    if skipped := [path.name for path in there if path not in set(found)]:
+    kept = set(found)
+    if skipped := [path.name for path in there if path not in kept]:
         more = f" and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
         print(f"{where}: skipped what is no picture: {', '.join(skipped[:_SHOWN])}{more}", flush=True)
     if not found:

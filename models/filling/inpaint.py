@@ -83,9 +83,11 @@ def inpaint(
     fill = _filler(method, model, seed, workspace)
     if not bool(hole.any()):
         raise ValueError("mask: marks nothing, there is nothing to fill; non-zero is missing")
-    seen = planes.around(hole.to(planes.planes.device))
-    seen = seen if device is None else seen.to(device)
-    hole = hole.to(seen.device)
+    home = planes.seen.device
+    hole = hole.to(home)
+    seen = planes.around(hole).masked_fill(hole, 0)  # what is missing may be no number
+    if device is not None:
+        seen, hole = seen.to(device), hole.to(device)
     count = len(seen)
     filled, offsets = [], []
     for i in range(count):
@@ -94,7 +96,6 @@ def inpaint(
         filled.append(result.image)
         offsets.append(result.offsets)
     changed = dilate(hole, feather) if feather else hole
-    home = planes.planes.device
     picture = planes.put_back(torch.cat(filled).to(home), changed.to(home))
     return (picture, torch.cat(offsets)) if return_offsets else picture
 

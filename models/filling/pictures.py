@@ -24,21 +24,21 @@ class Planes:
     or white, and must be neither compared nor copied as if it were.
 
     Attributes:
-        planes: (B, C, H, W) float32 in [-1, 1].
+        seen: (B, C, H, W) float32 in [-1, 1].
         has_opacity: Whether the last of them is opacity, from transparent, -1, to opaque, 1.
         put_back: From planes like these, with opacity or, if all is opaque, without, and the pixels that
             changed, (B, 1, H, W) bool, to a picture of the kind that came in, all others as they were.
     """
 
-    planes: Tensor
+    seen: Tensor
     put_back: Callable[[Tensor, Tensor], Any]
     has_opacity: bool = False
 
     def around(self, hole: Tensor) -> Tensor:
         """The planes, without opacity where everything around a hole, (B, 1, H, W) bool, is opaque."""
-        if self.has_opacity and bool((self.planes[:, -1:] == 1)[~hole].all()):
-            return self.planes[:, :-1]
-        return self.planes
+        if self.has_opacity and bool((self.seen[:, -1:] == 1)[~hole].all()):
+            return self.seen[:, :-1]
+        return self.seen
 
 
 def planes_of(image: Any) -> Planes:
@@ -58,7 +58,7 @@ def planes_of(image: Any) -> Planes:
 
 def hole_of(mask: Any, planes: Planes) -> Tensor:
     """A mask of any kind as (B, 1, H, W) bool, True = missing, checked against the picture."""
-    batch, _, height, width = planes.planes.shape
+    batch, _, height, width = planes.seen.shape
     if isinstance(mask, Tensor):
         hole = mask != 0
     elif isinstance(mask, np.ndarray):
@@ -107,19 +107,19 @@ def _planes_of_array(image: np.ndarray) -> Planes:
     white = _white(image.dtype)
     has_opacity = pixels.shape[2] % 2 == 0
     values = pixels.astype(np.float32) / white
-    if has_opacity:
-        values[..., :-1] *= values[..., -1:]
+    if has_opacity:  # not a product alone: what nobody sees may be no number
+        values[..., :-1] = np.where(values[..., -1:] > 0, values[..., :-1] * values[..., -1:], 0)
 
     def put_back(filled: Tensor, changed: Tensor) -> np.ndarray:
         where = changed[0, 0].cpu().numpy()
-        values = (filled[0].permute(1, 2, 0).cpu().double().numpy()[where] + 1) / 2
+        new = (filled[0].permute(1, 2, 0).cpu().double().numpy()[where] + 1) / 2
         if has_opacity:
-            values = _unmultiplied(values, pixels.shape[2])
-        values *= white
+            new = _unmultiplied(new, pixels.shape[2])
+        new *= white
         if np.issubdtype(image.dtype, np.integer):
-            values = values.round()
+            new = new.round()
         result = pixels.copy()
-        result[where] = values.astype(image.dtype)
+        result[where] = new.astype(image.dtype)
         return result.reshape(image.shape)
 
     planes = torch.from_numpy(values * 2 - 1).permute(2, 0, 1)[None].contiguous()
@@ -149,7 +149,7 @@ def _planes_of_pillow(image: Any) -> Planes:
         result.frombytes(planes.put_back(filled, changed).tobytes())
         return result
 
-    return Planes(planes.planes, put_back, planes.has_opacity)
+    return Planes(planes.seen, put_back, planes.has_opacity)
 
 
 def _marked(mask: Any) -> np.ndarray:
