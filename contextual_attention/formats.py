@@ -23,6 +23,8 @@ _WANTS = {
     "I;16": "16 bits a pixel",
     "RGB": "more than 256 colours",
 }
+# Its quality is effort: more takes four times as long and saves nothing.
+_LOSSLESS_WEBP = {"lossless": True, "exact": True, "quality": 50}
 _INCH = 2  # as TIFF 6.0 numbers units of resolution
 
 
@@ -57,7 +59,7 @@ FORMATS = (
     Format("PNG", (".png",), (*_ANY_OPACITY, "I;16"), tuple(ABOUT)),
     Format("TIFF", (".tif", ".tiff"), (*_ANY_OPACITY, "I;16"), tuple(ABOUT)),
     Format(
-        "WEBP", (".webp",), _ANY_OPACITY, ("exif", "icc_profile"), {"lossless": True, "exact": True}, 16383,
+        "WEBP", (".webp",), _ANY_OPACITY, ("exif", "icc_profile"), _LOSSLESS_WEBP, 16383,
         has_grey=False,
     ),
     Format(

@@ -21,6 +21,11 @@ from .formats import PhotoError, check_holds, encode, format_of, lost
 from .marks import Marks, read_marks
 from .opening import opened
 
+# Files that know more than Pillow says: what stands before the bits a channel, how far behind its start they
+# are, and which bits of that byte are set where there are more than 8 (ISO 15444-1, SIZ; AV1-ISOBMFF, av1C).
+_DEPTHS = {"JPEG2000": (b"\xff\x4f\xff\x51", 42, 0x78), "AVIF": (b"av1C", 6, 0x40)}
+_HEAD = 2**20
+
 
 def read_photo(
     path: Path | BinaryIO, max_size: int | None = None, size: tuple[int, int] | None = None
@@ -70,8 +75,8 @@ def left_out(path: Path) -> str:
         words = []
         if file.has_transparency_data:
             words.append("what is transparent is taken as white")
-        if file.mode.startswith("I") or _has_deep_colours(file):
-            words.append("16 bits are brought to 8")
+        if file.mode.startswith("I") or _has_deep_colours(file, path):
+            words.append("more than 8 bits are brought to 8")
         return ", ".join(words)
 
 
@@ -104,15 +109,17 @@ def open_photo(path: Path, most_pixels: int | None = None) -> Photo:
 
     Raises:
         PhotoError: the file is missing, not a regular file, not a picture, damaged, too large, holds several
-            pictures, floating-point numbers, or 16 bits a colour, of which Pillow would silently drop 8.
+            pictures, floating-point numbers, or more than 8 bits a colour, which Pillow would silently drop.
     """
     with opened(path) as file:
         if most_pixels is not None and file.width * file.height > most_pixels:
             raise ValueError(
                 f"it has {file.width} x {file.height} pixels, more than {most_pixels:,}; reduce it first"
             )
-        if _has_deep_colours(file):
-            raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
+        if _has_deep_colours(file, path):
+            raise ValueError(
+                "more than 8 bits a channel are kept in grey pictures only; convert it to 8 bits or to grey"
+            )
         image = _editable(ImageOps.exif_transpose(file))
         return Photo(image, said_of(file))
 
@@ -223,16 +230,23 @@ def _reduce(image: Image.Image, max_size: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _has_deep_colours(file: Image.Image) -> bool:
-    """Whether Pillow is about to read 16 bits a channel of colour as 8."""
+def _has_deep_colours(file: Image.Image, path: Path) -> bool:
+    """Whether Pillow is about to read more than 8 bits a channel of colour as 8."""
+    if file.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if file.format in _DEPTHS:
+        name, place, more_than_8 = _DEPTHS[file.format]
+        with path.open("rb") as opened_again:
+            head = opened_again.read(_HEAD)
+        found = head.find(name)
+        return found >= 0 and bool(head[found + place] & more_than_8)
     # What Pillow's decoders are given: the raw mode; of PPM, the number that stands for white, too.
     given = [
         (tile.args,) if isinstance(tile.args, str) else tile.args
         for tile in getattr(file, "tile", [])
         if tile.args
     ]
-    deep = any(";16" in str(args[0]) or (file.format == "PPM" and args[1:] > (255,)) for args in given)
-    return file.mode in ("RGB", "RGBA", "LA") and deep
+    return any(";16" in str(args[0]) or (file.format == "PPM" and args[1:] > (255,)) for args in given)
 
 
 def _editable(image: Image.Image) -> Image.Image:

@@ -110,7 +110,7 @@ def test_any_photograph(folder, capsys, name, convert):
     assert pixels("from.png").shape == (7, 9, 3)
     said = capsys.readouterr().out
     assert ("what is transparent is taken as white" in said) == ("alpha" in name or "rgba" in name)
-    assert ("16 bits are brought to 8" in said) == (name == "deep.png")
+    assert ("more than 8 bits are brought to 8" in said) == (name == "deep.png")
     with Image.open(name) as image:
         width, height = image.size
     assert pixels("to.png").shape == (height, min(width, 20), 3)

@@ -257,8 +257,30 @@ def test_16_bits_that_pillow_cannot_keep_are_refused(folder, name):
             "key.png": png + chunk(b"tRNS", b"\0\0") + chunk(b"IDAT", rows) + chunk(b"IEND", b""),
         }.get(name, png + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
     )
-    with pytest.raises(photos.PhotoError, match="16 bits are kept"):
+    with pytest.raises(photos.PhotoError, match=r"bits a channel are kept in grey|16 bits are kept without"):
         photos.open_photo(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "place", "byte"),
+    [
+        ("a.jp2", b"\xff\x4f\xff\x51", 42, 15),  # 16 bits less one: ISO 15444-1, table A.9
+        ("a.avif", b"av1C", 6, 0x40),  # high_bitdepth, 10 bits: AV1 in ISOBMFF, section 2.3.3
+    ],
+)
+def test_more_bits_than_pillow_says(folder, monkeypatch, name, before, place, byte):
+    """Files that it writes, with the depth in their heads changed."""
+    image_of(COLOURS).save(name)
+    photos.open_photo(Path(name))
+    data = bytearray(Path(name).read_bytes())
+    data[data.index(before) + place] |= byte
+    with Image.open(name) as whole:  # the changed file is refused by Pillow, whose writer knows no 10 bits
+        Path(name).write_bytes(data)
+        monkeypatch.setattr(Image, "open", lambda _: whole)
+        with pytest.raises(
+            photos.PhotoError, match="more than 8 bits a channel are kept in grey pictures only"
+        ):
+            photos.open_photo(Path(name))
 
 
 def test_exif_data_that_are_too_long_are_refused_before_the_work(folder, capsys):
