@@ -9,7 +9,6 @@ import functools
 import os
 import stat
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +19,6 @@ from PIL import Image, ImageFile
 from .formats import PhotoError
 
 _MP_ENTRIES = 0xB002  # the tag of CIPA DC-007, Multi-Picture Format
-# What it warns of is refused here.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @contextmanager

@@ -123,3 +123,17 @@ def test_the_time_that_a_transfer_will_take(folder, monkeypatch):
         assert main(line.split()) == 0
     assert rows == [4, 104]
     assert "attending, about 0 s" in shown.written
+
+
+def test_an_interruption_leaves_no_trace(folder, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transfer, "contextual_attention", interrupted)
+    with terminal("stderr") as shown:
+        assert (
+            main(["transfer", "--foreground", "in/a.png", "--background", "in/a.png", "--output", "out.png"])
+            == 130
+        )
+    assert shown.screen() == []
+    assert not Path("out.png").exists()

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -107,6 +108,7 @@ def _side_by_side(tasks: list[Task], given: argparse.Namespace, advance: Advance
 
 def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, which the outcome names
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
