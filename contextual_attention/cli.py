@@ -30,7 +30,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command: exit status 0, or 2 and one line on stderr that says what was wrong."""
+    """Run one command: exit status 0, or 2 and one line on stderr that says what was wrong; 130: Ctrl-C."""
     given = parser().parse_args(arguments)
     try:
         COMMANDS[given.command].run(given)
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CommandError, OSError) as error:
         print(f"{PROGRAM} {given.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # asked for, and no error: no traceback, and what shells return for it
+        return 130
     return 0
 
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,6 +79,38 @@ def check_writable(path: Path) -> None:
         raise OSError("exists and is not a file")
     if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
         raise OSError("its folder cannot be written to")
+
+
+def check_distinct(written: Mapping[str, Path], read: Mapping[str, Path]) -> None:
+    """Find out, before anything is read, that a file would be written over one that is read, or twice.
+
+    Files are compared, not names: a link is what it points to, and on Windows letters may be large or small.
+
+    Args:
+        written: Where results go, by what the user calls them, such as ``"--output"``.
+        read: What they are made from, likewise.
+
+    Raises:
+        OSError: Two of them are one file. Both are named.
+    """
+    taken = {_identity(path): (name, path) for name, path in read.items()}
+    for name, path in written.items():
+        identity = _identity(path)
+        if identity in taken:
+            other, there = taken[identity]
+            raise OSError(f"{name} ({path}) would overwrite {other} ({there}); choose another file")
+        taken[identity] = name, path
+
+
+def _identity(path: Path) -> tuple[object, ...]:
+    """What all names of a file have in common, also of one that is not there yet."""
+    real = os.path.realpath(path)
+    try:
+        status = os.stat(real)
+        return status.st_dev, status.st_ino
+    except OSError:  # not there, or not to be looked at: its place is what it has
+        folder, name = os.path.split(real)
+        return (*(_identity(Path(folder)) if folder != real else ()), os.path.normcase(name))
 
 
 def _beside(target: Path) -> Path:

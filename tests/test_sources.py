@@ -41,6 +41,12 @@ def test_a_pattern_and_a_list(folder):
     assert names(find_pictures(folder / "list.txt"), folder) == ["below/c.PNG", "b.png"]
 
 
+def test_pictures_are_found_by_their_content_too(folder):
+    (folder / "b.png").rename(folder / "b")
+    (folder / "data.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))  # Pillow knows its name, and no more
+    assert names(find_pictures(folder), folder) == ["a.jpg", "b", "below/c.PNG"]
+
+
 @pytest.mark.parametrize("name", ["pipe.png", "below", "/dev/zero"])
 def test_a_list_of_other_than_files_never_hangs(folder, name):
     (folder / "list.txt").write_text(f"{name}\nb.png\n")

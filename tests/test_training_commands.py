@@ -191,6 +191,14 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
         ),
         (["--method", "mean", "--output", "no/table.md"], "--output no/table.md: there is no folder no"),
         (
+            ["--method", "mean", "--output", "t.md", "--output", "./t.md"],
+            "table 2 (t.md) would overwrite table 1 (t.md)",
+        ),
+        (
+            ["--model", "run", "--output", "run/model/config.json"],
+            "table 1 (run/model/config.json) would overwrite the model's own run/model/config.json",
+        ),
+        (
             ["--method", "mean", "--masks", "bxo"],
             "--masks bxo: expected box, boxes, free-form, or a folder of masks",
         ),
@@ -218,6 +226,7 @@ def test_evaluate_takes_any_masks(folder, capsys, masks):
 
 
 def test_check_data_counts_what_there_is(folder, capsys):
+    (folder / "photos" / "notes.md").write_text("no picture")
     assert main(["check-data", "photos", "--size", "20"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "pictures: 3"
@@ -227,6 +236,7 @@ def test_check_data_counts_what_there_is(folder, capsys):
     assert "broken: 2" in said
     assert sum("photos/cut.png: cannot be read" in line for line in said) == 1
     assert sum("photos/text.jpg: cannot be read" in line for line in said) == 1
+    assert said[-1] == "other files, which are no pictures: 1"
 
 
 def test_check_data_passes_by_what_is_no_file(folder, capsys):

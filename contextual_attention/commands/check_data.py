@@ -6,11 +6,13 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from .arguments import count
 from .errors import CommandError
 from .needs import need
+from .progress import progress
 
 HELP = "Report sizes, broken files and too-small pictures of a data set."
 _SHOWN = 20
@@ -33,12 +35,18 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     sizes: Counter[tuple[int, int]] = Counter()
     broken: list[str] = []
-    for found in _watched(_decoded(source), len(source)):
-        if isinstance(found, str):
-            broken.append(found)
-        else:
-            sizes[found] += 1
+    with progress("reading") as advance:
+        for number, found in enumerate(_decoded(source), 1):
+            if isinstance(found, str):
+                broken.append(found)
+            else:
+                sizes[found] += 1
+            advance(number / len(source))
     _report(sizes, broken, given.size)
+    folder = Path(given.data)
+    others = sum(path.is_file() for path in folder.rglob("*")) - len(source) if folder.is_dir() else 0
+    if others > 0:
+        print(f"other files, which are no pictures: {others}")
 
 
 def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
@@ -54,15 +62,6 @@ def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
     # Pillow decodes outside Python's lock.
     with ThreadPoolExecutor() as pool:
         yield from pool.map(decode, range(len(source)))
-
-
-def _watched(found: Iterator[Any], total: int) -> Iterator[Any]:
-    """The same, under a progress bar where there is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(found, "reading", total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _report(sizes: Counter[tuple[int, int]], broken: list[str], least: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import io
 import math
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from ...opening import may_be_picture
 from ...photos import PhotoError, read_photo, to_uint8
 from .dead_leaves import dead_leaves
 
@@ -161,7 +162,8 @@ def _seed(text: str) -> int:
 def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECTED) -> list[Path]:
     """The picture files of a folder, a glob pattern or a list file, sorted; see `open_source`.
 
-    Of a folder, files whose ending Pillow knows; whether they are pictures shows when they are read.
+    Of a folder, files that have the name of a picture or begin as one; whether they are whole shows when they
+    are read.
 
     Args:
         where: What to look at.
@@ -179,11 +181,21 @@ def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECT
 def _listed(where: Path | str) -> list[Path]:
     path = Path(where)
     if path.is_dir():
-        endings = Image.registered_extensions()
-        files = [file for file in path.rglob("*") if file.suffix.lower() in endings]
+        files = [file for file in path.rglob("*") if file.is_file() and may_be_picture(file)]
     elif path.is_file() and path.suffix in _LISTS:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [path.parent / line.strip() for line in lines if line.strip()]
+        return [path.parent / line.strip() for line in _text(path).splitlines() if line.strip()]
     else:
         files = [Path(name) for name in glob.glob(str(where), recursive=True)]
     return sorted(file for file in files if file.is_file())
+
+
+def _text(path: Path) -> str:
+    """A file of text in UTF-8, or in UTF-16 with the mark at its beginning that Windows writes."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: a list of pictures in {encoding} cannot be read ({error.reason})"
+        ) from error
