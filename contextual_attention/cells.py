@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .derivatives import differentiable
 from .options import Options
 
 
@@ -39,26 +40,26 @@ def resolution(x: Tensor, features: Tensor) -> int:
 
 
 @torch.library.custom_op("contextual_attention::pick", mutates_args=())
-def pick(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _pick(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """The pixels where some rows (h,) and columns (w,) meet: (B, C, H, W) -> (B, h, w, C), contiguous."""
     picked = image.index_select(2, rows).index_select(3, columns)
     return picked.permute(0, 2, 3, 1).contiguous()
 
 
 @torch.library.custom_op("contextual_attention::place", mutates_args=())
-def place(pixels: Tensor, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
+def _place(pixels: Tensor, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
     """Pixels at different rows (h,) and columns (w,) of a map of zeros: (B, h, w, C) -> (B, C, H, W)."""
     image = pixels.new_zeros((pixels.shape[0], pixels.shape[3], height, width))
     image[:, :, rows[:, None], columns] = pixels.permute(0, 3, 1, 2)
     return image
 
 
-@pick.register_fake
+@_pick.register_fake
 def _pick_fake(image, rows, columns):
     return image.new_empty((image.shape[0], rows.shape[0], columns.shape[0], image.shape[1]))
 
 
-@place.register_fake
+@_place.register_fake
 def _place_fake(pixels, rows, columns, height, width):
     return pixels.new_empty((pixels.shape[0], pixels.shape[3], height, width))
 
@@ -76,8 +77,8 @@ def _place_backward(ctx, gradient):
     return pick(gradient, *ctx.saved_tensors), None, None, None, None
 
 
-pick.register_autograd(_pick_backward, setup_context=_keep_pixels)
-place.register_autograd(_place_backward, setup_context=_keep_pixels)
+pick = differentiable(_pick, _pick_backward, _keep_pixels, linear_in=(0,))
+place = differentiable(_place, _place_backward, _keep_pixels, linear_in=(0,))
 
 
 def downscale(x: Tensor, options: Options) -> Tensor:
@@ -175,7 +176,7 @@ def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tenso
 
 
 @torch.library.custom_op("contextual_attention::cut", mutates_args=())
-def cut(image: Tensor, cell: int, rows: int, columns: int) -> Tensor:
+def _cut(image: Tensor, cell: int, rows: int, columns: int) -> Tensor:
     """Cells of a map, the first of which starts cell // 2 before the edge, zeros beyond the map.
 
     (B, C, H, W) -> (B, rows, columns, cell**2 * C), contiguous.
@@ -189,7 +190,7 @@ def cut(image: Tensor, cell: int, rows: int, columns: int) -> Tensor:
 
 
 @torch.library.custom_op("contextual_attention::join", mutates_args=())
-def join(cells: Tensor, cell: int, height: int, width: int) -> Tensor:
+def _join(cells: Tensor, cell: int, height: int, width: int) -> Tensor:
     """Inverse of `cut`: (B, rows, columns, cell**2 * C) -> (B, C, height, width), contiguous."""
     batch, rows, columns, entries = cells.shape
     half = cell // 2
@@ -200,12 +201,12 @@ def join(cells: Tensor, cell: int, height: int, width: int) -> Tensor:
     return image[:, :, half : half + height, half : half + width].clone(memory_format=torch.contiguous_format)
 
 
-@cut.register_fake
+@_cut.register_fake
 def _cut_fake(image, cell, rows, columns):
     return image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]))
 
 
-@join.register_fake
+@_join.register_fake
 def _join_fake(cells, cell, height, width):
     return cells.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
 
@@ -220,16 +221,20 @@ def _keep_cells(ctx, inputs, output):
     ctx.size = cells.shape[1:3]
 
 
-cut.register_autograd(
-    lambda ctx, grad: (join(grad, ctx.cell, *ctx.size), None, None, None), setup_context=_keep_map
-)
-join.register_autograd(
-    lambda ctx, grad: (cut(grad, ctx.cell, *ctx.size), None, None, None), setup_context=_keep_cells
-)
+def _cut_backward(ctx, gradient):
+    return join(gradient, ctx.cell, *ctx.size), None, None, None
+
+
+def _join_backward(ctx, gradient):
+    return cut(gradient, ctx.cell, *ctx.size), None, None, None
+
+
+cut = differentiable(_cut, _cut_backward, _keep_map, linear_in=(0,))
+join = differentiable(_join, _join_backward, _keep_cells, linear_in=(0,))
 
 
 @torch.library.custom_op("contextual_attention::paste", mutates_args=())
-def paste(
+def _paste(
     cells: Tensor, weight: Tensor, foreground: Tensor, keep: bool, cell: int, height: int, width: int
 ) -> Tensor:
     """A map of weighted cells, in the dtype of `foreground`.
@@ -242,18 +247,18 @@ def paste(
     Returns:
         (B, C, height, width), contiguous.
     """
-    image = join((cells * weight[..., None]).to(foreground.dtype), cell, height, width)
+    image = _join((cells * weight[..., None]).to(foreground.dtype), cell, height, width)
     if not keep:
         return image
     return torch.where(_covered(weight, cell, height, width), image, foreground)
 
 
 @torch.library.custom_op("contextual_attention::lift", mutates_args=())
-def lift(
+def _lift(
     image: Tensor, weight: Tensor, keep: bool, cell: int, rows: int, columns: int
 ) -> tuple[Tensor, Tensor]:
     """The gradients of `paste` from that of its map: cells, and what is kept, or (0,) if nothing is."""
-    cells = cut(image.float(), cell, rows, columns) * weight[..., None]
+    cells = _cut(image.float(), cell, rows, columns) * weight[..., None]
     if not keep:
         return cells, image.new_zeros((0,))
     return cells, torch.where(_covered(weight, cell, *image.shape[2:]), torch.zeros_like(image), image)
@@ -261,15 +266,15 @@ def lift(
 
 def _covered(weight: Tensor, cell: int, height: int, width: int) -> Tensor:
     """Whether the cell of each pixel has a weight: (B or 1, 1, height, width) bool."""
-    return join((weight != 0)[..., None].expand(-1, -1, -1, cell**2), cell, height, width)
+    return _join((weight != 0)[..., None].expand(-1, -1, -1, cell**2), cell, height, width)
 
 
-@paste.register_fake
+@_paste.register_fake
 def _paste_fake(cells, weight, foreground, keep, cell, height, width):
     return foreground.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
 
 
-@lift.register_fake
+@_lift.register_fake
 def _lift_fake(image, weight, keep, cell, rows, columns):
     cells = image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]), dtype=torch.float32)
     return cells, image.new_empty(image.shape if keep else (0,))
@@ -286,7 +291,24 @@ def _paste_backward(ctx, gradient):
     return cells, None, kept if ctx.keep else None, None, None, None, None
 
 
-paste.register_autograd(_paste_backward, setup_context=_keep_weights)
+def _keep_lifted(ctx, inputs, output):
+    image, weight, ctx.keep, ctx.cell, _, _ = inputs
+    ctx.size = output[0].shape
+    ctx.save_for_backward(weight, image)
+
+
+def _lift_backward(ctx, cells, kept):
+    weight, image = ctx.saved_tensors
+    if cells is None:
+        cells = image.new_zeros(ctx.size, dtype=torch.float32)
+    if kept is None or not ctx.keep:
+        kept = torch.zeros_like(image)
+    return paste(cells, weight, kept, ctx.keep, ctx.cell, *image.shape[2:]), None, None, None, None, None
+
+
+# Linear in cells and foreground; of the foreground that is not kept, only the dtype counts.
+paste = differentiable(_paste, _paste_backward, _keep_weights, linear_in=(0, 2))
+lift = differentiable(_lift, _lift_backward, _keep_lifted, linear_in=(0,))
 
 
 def value_cells(value: Tensor, m: int, options: Options) -> Tensor:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import backends, cells
+from . import backends, cells, ops
 from .codes import Masking, Propagation
 from .options import Options
 
 _OPERATORS = {
-    "cuda": torch.ops.contextual_attention.attend,
-    "cpu": torch.ops.contextual_attention.attend,
-    "triton": torch.ops.contextual_attention.attend_triton,
+    "cuda": ops.attend,
+    "cpu": ops.attend,
+    "triton": ops.attend_triton,
 }
 
 
