@@ -164,9 +164,55 @@ def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tenso
     grid = rows[None, :, None] & columns
     if mask is None:
         return grid
-    missing = downscale_mask(mask, background, options).float()[:, None]
-    touched = F.max_pool2d(missing, options.ksize, stride=1, padding=options.ksize // 2)[:, 0]
-    return grid & (touched == 0)
+    return grid & ~_dilate(downscale_mask(mask, background, options), options.ksize)
+
+
+# What nobody looks at
+#
+# A pixel that takes no part in the result may hold anything, NaN and infinities too, which products with
+# weights of 0 would spread. So it is replaced by 0, and has gradient 0.
+
+
+def is_everything(mask: Tensor | None, options: Options) -> bool:
+    """Whether every position is a candidate, so that nothing has to be replaced."""
+    return mask is None and options.stride == 1
+
+
+def read_by(centres: Tensor, options: Options) -> Tensor:
+    """The positions that patches at `centres`, or what their propagation sums, are made of: (B, h, w) bool."""
+    if options.propagates and options.propagation == "before":
+        centres = _propagated_to(centres, options)
+    return _dilate(centres, options.ksize)
+
+
+def _propagated_to(centres: Tensor, options: Options) -> Tensor:
+    """The positions whose similarities a propagation sums for one of `centres`."""
+    if options.boundary == "zero":
+        return _dilate(centres, options.fuse_k, options.stride)
+    # Left-right ran first, so what a position sums is found down the columns first.
+    return _dilate_flat(_dilate_flat(centres.mT, options.fuse_k).mT, options.fuse_k)
+
+
+def _dilate(x: Tensor, size: int, step: int = 1) -> Tensor:
+    """Whether any position of a size x size window is set, `step` apart: (B, h, w) bool -> the same."""
+    padding = size // 2 * step
+    return F.max_pool2d(x[:, None].float(), size, 1, padding, step)[:, 0] > 0
+
+
+def _dilate_flat(x: Tensor, size: int) -> Tensor:
+    """The same along the flattened index, over the ends of rows."""
+    return F.max_pool1d(x.float().flatten(1), size, 1, size // 2).view(x.shape) > 0
+
+
+def pasted_by(patches: Tensor) -> Tensor:
+    """The cells that `patches` paste: (B, h, w) bool -> (B, h + 1, w + 1) bool."""
+    patches = F.pad(patches, (1, 1, 1, 1))
+    return patches[:, :-1, :-1] | patches[:, :-1, 1:] | patches[:, 1:, :-1] | patches[:, 1:, 1:]
+
+
+def only(kept: Tensor, x: Tensor) -> Tensor:
+    """x (B, h, w, channels) where it is `kept`, (B or 1, h, w) bool, else 0."""
+    return torch.where(kept[..., None], x, 0)
 
 
 # Cells

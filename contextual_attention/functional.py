@@ -6,10 +6,11 @@ Shape legend: B samples; C, Cv feature and value channels; (H, W), (Hb, Wb) fore
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import backends, checks, fused, reference
 from .options import (
@@ -19,15 +20,64 @@ from .options import (
     MaskDownscale,
     Masking,
     Normalize,
+    OptionKeywords,
     Options,
     Overlap,
     PropagationOrder,
 )
 from .tracing import constant_in_graphs
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _GIB = 2**30
 # Bytes up to which the dense reference is taken unasked.
 _DENSE_LIMIT = 2 * _GIB
+
+
+@overload
+def contextual_attention(
+    foreground: Tensor,
+    background: Tensor,
+    mask: Tensor | None = None,
+    *,
+    value: Tensor | None = None,
+    foreground_mask: Tensor | None = None,
+    backend: str | None = None,
+    workspace: int | None = None,
+    return_offsets: Literal[False] = False,
+    **options: Unpack[OptionKeywords],
+) -> Tensor: ...
+
+
+@overload
+def contextual_attention(
+    foreground: Tensor,
+    background: Tensor,
+    mask: Tensor | None = None,
+    *,
+    value: Tensor | None = None,
+    foreground_mask: Tensor | None = None,
+    backend: str | None = None,
+    workspace: int | None = None,
+    return_offsets: Literal[True],
+    **options: Unpack[OptionKeywords],
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def contextual_attention(
+    foreground: Tensor,
+    background: Tensor,
+    mask: Tensor | None = None,
+    *,
+    value: Tensor | None = None,
+    foreground_mask: Tensor | None = None,
+    backend: str | None = None,
+    workspace: int | None = None,
+    return_offsets: bool,
+    **options: Unpack[OptionKeywords],
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 def contextual_attention(
@@ -159,7 +209,15 @@ def contextual_attention(
         overlap=overlap,
     )
     output, offsets = attend(
-        foreground, background, mask, value, foreground_mask, options, backend, workspace, return_offsets
+        foreground,
+        background,
+        mask=mask,
+        value=value,
+        foreground_mask=foreground_mask,
+        options=options,
+        backend=backend,
+        workspace=workspace,
+        return_offsets=return_offsets,
     )
     return (output, offsets) if return_offsets else output
 
@@ -171,7 +229,21 @@ def attention_weights(
     *,
     queries: Tensor,
     foreground_mask: Tensor | None = None,
-    **options: Any,
+    ksize: int = 3,
+    stride: int = 1,
+    rate: int = 2,
+    fuse: bool = True,
+    fuse_k: int = 3,
+    softmax_scale: float = 10.0,
+    normalize: Normalize = "both",
+    eps: float = 1e-4,
+    eps_mode: EpsMode = "max",
+    downscale: Downscale = "strided",
+    mask_downscale: MaskDownscale = "any",
+    propagation: PropagationOrder = "after",
+    boundary: Boundary = "zero",
+    masking: Masking = "exclude",
+    overlap: Overlap = "mean",
 ) -> Tensor:
     """The final weights of chosen foreground positions, as maps over the background.
 
@@ -182,7 +254,8 @@ def attention_weights(
         foreground, background, mask, foreground_mask: As in `contextual_attention`.
         queries: (Q, 2), or (B, Q, 2) for different positions in every sample, of any integer dtype:
             (row, column) on the downscaled foreground grid, from 0.
-        **options: As in `contextual_attention`, with the same defaults; see `Options`.
+        ksize, stride, rate, fuse, fuse_k, softmax_scale, normalize, eps, eps_mode, downscale, mask_downscale,
+        propagation, boundary, masking, overlap: As in `contextual_attention`, with the same defaults.
 
     Returns:
         (B, Q, hb, wb) in the dtype of the operands, hb = ceil(Hb / rate). A map sums to 1; to 0 where there
@@ -202,18 +275,37 @@ def attention_weights(
         >>> maps.shape, torch.allclose(maps.sum((2, 3)), torch.ones(1, 2))
         (torch.Size([1, 2, 16, 16]), True)
     """
-    chosen = Options(**options)
+    options = Options(
+        ksize=ksize,
+        stride=stride,
+        rate=rate,
+        fuse=fuse,
+        fuse_k=fuse_k,
+        softmax_scale=softmax_scale,
+        normalize=normalize,
+        eps=eps,
+        eps_mode=eps_mode,
+        downscale=downscale,
+        mask_downscale=mask_downscale,
+        propagation=propagation,
+        boundary=boundary,
+        masking=masking,
+        overlap=overlap,
+    )
     foreground, background = _autocast(foreground, background)
-    checks.check_operands(foreground, background, None, chosen)
+    checks.check_operands(foreground, background, None, options)
     checks.check_mask("mask", mask, "background", background)
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
-    checks.check_queries(queries, foreground, chosen)
-    return reference.attention_weights(foreground, background, mask, foreground_mask, queries, chosen)
+    checks.check_queries(queries, foreground, options)
+    return reference.attention_weights(
+        foreground, background, mask=mask, foreground_mask=foreground_mask, queries=queries, options=options
+    )
 
 
 def attend(
     foreground: Tensor,
     background: Tensor,
+    *,
     mask: Tensor | None,
     value: Tensor | None,
     foreground_mask: Tensor | None,
@@ -227,16 +319,30 @@ def attend(
     checks.check_operands(foreground, background, value, options)
     checks.check_mask("mask", mask, "background", background)
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
-    checks.check_workspace(workspace)
+    workspace = checks.checked_workspace(workspace)
     value = background if value is None else value
+    tensors = {"mask": mask, "value": value, "foreground_mask": foreground_mask}
     chosen = backends.choose(backend, foreground.device, foreground.dtype)
+    if backend is None and _in_forward_mode():
+        chosen = "reference"
     if chosen == "reference":
         if backend is None:
             _refuse_large(foreground, background, value, options)
-        return reference.contextual_attention(foreground, background, value, mask, foreground_mask, options)
+        return reference.contextual_attention(foreground, background, **tensors, options=options)
     return fused.contextual_attention(
-        foreground, background, value, mask, foreground_mask, options, chosen, workspace, return_offsets
+        foreground,
+        background,
+        **tensors,
+        options=options,
+        backend=chosen,
+        workspace=workspace,
+        return_offsets=return_offsets,
     )
+
+
+def _in_forward_mode() -> bool:
+    """Whether derivatives are being pushed forward: by torch.func.jvp, jacfwd or torch.autograd.forward_ad."""
+    return forward_ad._current_level >= 0
 
 
 def _autocast(*operands: Any) -> list[Any]:
@@ -262,9 +368,11 @@ def _is_eligible(x: Any, device: str) -> bool:
 def _refuse_large(foreground: Tensor, background: Tensor, value: Tensor, options: Options) -> None:
     """The dense reference is a fall-back only where it is cheap: who wants more of it must say so."""
     needed = reference.dense_bytes(foreground, background, value, options)
-    if needed <= _DENSE_LIMIT:
+    if needed <= _DENSE_LIMIT or foreground.device.type == "meta":
         return
     reasons = backends.refusals(foreground.device, foreground.dtype)
+    if _in_forward_mode():
+        reasons["forward mode"] = "fused backends have the derivative by value only, and only if named"
     raise RuntimeError(
         "contextual_attention: no fused backend can run this ("
         + "; ".join(f"{name}: {reason}" for name, reason in reasons.items())

@@ -27,8 +27,9 @@ _OPERATORS = {
 def contextual_attention(
     foreground: Tensor,
     background: Tensor,
-    value: Tensor,
+    *,
     mask: Tensor | None,
+    value: Tensor,
     foreground_mask: Tensor | None,
     options: Options,
     backend: str,
@@ -40,12 +41,20 @@ def contextual_attention(
         selected = cells.selection(foreground_mask, foreground, options)
         m = cells.resolution(value, background)
         queries = cells.downscale(foreground, options)
+        keys = queries if background is foreground else cells.downscale(background, options)
+        pasted = cells.value_cells(value, m, options)
+        valid = cells.validity(mask, background, options)
+        if selected is not None:
+            queries = cells.only(cells.read_by(selected, options), queries)
+        if not cells.is_everything(mask, options):
+            keys = cells.only(cells.read_by(valid, options), keys)
+            pasted = cells.only(cells.pasted_by(valid), pasted)
         summed, offsets = _attend(
             queries,
-            queries if background is foreground else cells.downscale(background, options),
-            cells.validity(mask, background, options),
+            keys,
+            valid,
             selected,
-            cells.value_cells(value, m, options),
+            pasted,
             options,
             backend,
             workspace,
