@@ -40,15 +40,14 @@ def contextual_attention(
     with torch.autocast(foreground.device.type, enabled=False):
         selected = cells.selection(foreground_mask, foreground, options)
         m = cells.resolution(value, background)
-        queries = cells.downscale(foreground, options)
-        keys = queries if background is foreground else cells.downscale(background, options)
-        pasted = cells.value_cells(value, m, options)
         valid = cells.validity(mask, background, options)
-        if selected is not None:
-            queries = cells.only(cells.read_by(selected, options), queries)
-        if not cells.is_everything(mask, options):
-            keys = cells.only(cells.read_by(valid, options), keys)
-            pasted = cells.only(cells.pasted_by(valid), pasted)
+        candidates = None if mask is None and options.stride == 1 else valid  # None: every position
+        asked, read = cells.read_by(selected, options), cells.read_by(candidates, options)
+        queries = cells.downscale(foreground, asked, options)
+        keys = queries
+        if background is not foreground or asked is not read:
+            keys = cells.downscale(background, read, options)
+        pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
         summed, offsets = _attend(
             queries,
             keys,
