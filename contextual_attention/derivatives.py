@@ -1,8 +1,8 @@
 """Operators that every way of differentiating goes through: autograd, forward mode, torch.func, torch.compile.
 
 What torch.library.register_autograd gives an operator is reverse mode alone: under forward mode it silently
-drops the tangents, and torch.func's transforms refuse it. So an operator is called as an autograd.Function
-too, which has a rule for each; compiled graphs hold the operator itself.
+drops the tangents, and torch.func's transforms refuse it. There an operator is called as an autograd.Function,
+which has a rule for each.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 # Of torch.library and torch.autograd.Function: (ctx, inputs, output), and (ctx, *gradients) -> gradients.
 SetupContext = Callable[[Any, tuple, Any], None]
@@ -74,9 +75,21 @@ def differentiable(
             return _by_samples(Differentiable.apply, info.batch_size, in_dims, inputs)
 
     def call(*inputs):
-        return (operator if torch.compiler.is_compiling() else Differentiable.apply)(*inputs)
+        return (Differentiable.apply if _is_transformed() else operator)(*inputs)
 
     return call
+
+
+def in_forward_mode() -> bool:
+    """Whether derivatives are being pushed forward: by torch.func.jvp, jacfwd or torch.autograd.forward_ad."""
+    return forward_ad._current_level >= 0
+
+
+def _is_transformed() -> bool:
+    """Whether more than reverse mode is wanted; applying a Function takes longer than some operators do."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or in_forward_mode()
 
 
 _SAVED = object()

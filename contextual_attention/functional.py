@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import backends, checks, fused, reference
+from .derivatives import in_forward_mode
 from .options import (
     Boundary,
     Downscale,
@@ -25,7 +25,7 @@ from .options import (
     Overlap,
     PropagationOrder,
 )
-from .tracing import constant_in_graphs
+from .tracing import has_autocast
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -323,7 +323,7 @@ def attend(
     value = background if value is None else value
     tensors = {"mask": mask, "value": value, "foreground_mask": foreground_mask}
     chosen = backends.choose(backend, foreground.device, foreground.dtype)
-    if backend is None and _in_forward_mode():
+    if backend is None and in_forward_mode():
         chosen = "reference"
     if chosen == "reference":
         if backend is None:
@@ -340,23 +340,13 @@ def attend(
     )
 
 
-def _in_forward_mode() -> bool:
-    """Whether derivatives are being pushed forward: by torch.func.jvp, jacfwd or torch.autograd.forward_ad."""
-    return forward_ad._current_level >= 0
-
-
 def _autocast(*operands: Any) -> list[Any]:
     """The operands as autocast casts those of torch's own attention, if it is on where the first one is."""
     device = operands[0].device.type if isinstance(operands[0], Tensor) else "cpu"
-    if not (_has_autocast(device) and torch.is_autocast_enabled(device)):
+    if not (has_autocast(device) and torch.is_autocast_enabled(device)):
         return list(operands)
     dtype = torch.get_autocast_dtype(device)
     return [x.to(dtype) if _is_eligible(x, device) else x for x in operands]
-
-
-@constant_in_graphs
-def _has_autocast(device: str) -> bool:
-    return torch.amp.is_autocast_available(device)
 
 
 def _is_eligible(x: Any, device: str) -> bool:
@@ -371,7 +361,7 @@ def _refuse_large(foreground: Tensor, background: Tensor, value: Tensor, options
     if needed <= _DENSE_LIMIT or foreground.device.type == "meta":
         return
     reasons = backends.refusals(foreground.device, foreground.dtype)
-    if _in_forward_mode():
+    if in_forward_mode():
         reasons["forward mode"] = "fused backends have the derivative by value only, and only if named"
     raise RuntimeError(
         "contextual_attention: no fused backend can run this ("

@@ -16,6 +16,7 @@ from torch import Tensor
 from . import backends, cells, ops
 from .codes import Masking, Propagation
 from .options import Options
+from .tracing import without_autocast
 
 _OPERATORS = {
     "cuda": ops.attend,
@@ -37,7 +38,7 @@ def contextual_attention(
     return_offsets: bool,
 ) -> tuple[Tensor, Tensor]:
     """Output (B, Cv, m * H, m * W) and offsets (B, 2, h, w), or (0,) if not asked for; arguments checked."""
-    with torch.autocast(foreground.device.type, enabled=False):
+    with without_autocast(foreground.device.type):
         selected = cells.selection(foreground_mask, foreground, options)
         m = cells.resolution(value, background)
         valid = cells.validity(mask, background, options)

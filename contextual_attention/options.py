@@ -209,12 +209,11 @@ def _checked_count(name: str, count: Any, *, odd: bool) -> int:
 
 
 def _checked_real(name: str, number: Any, *, least: float) -> float:
-    expected = f"{name}: expected a finite number >= {least:g}"
+    # Here a compiled graph may hold symbols, of which it takes comparisons but no math.isfinite and no text.
     if not isinstance(number, int | float | np.integer | np.floating) or isinstance(number, bool):
-        raise TypeError(f"{expected}, got {number!r}")
-    # Also false of NaN. Not math.isfinite, which a compiled graph cannot look into.
-    if not least <= number < math.inf:
-        raise ValueError(f"{expected}, got {number}")
+        raise TypeError(f"{name}: expected a finite number >= {least:g}, got {number!r}")
+    if not least <= number < math.inf:  # NaN is neither
+        raise ValueError(f"{name}: expected a finite number >= {least:g}, got {number}")
     if number > _MOST_REAL:
         raise ValueError(f"{name}: expected a number <= {_MOST_REAL:g}, got {number}: float32 would overflow")
     return number if type(number) in (int, float) else float(number)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .options import Options
+from .tracing import without_autocast
 
 # ------------------------------------------------------------------------------------------------------------
 # The whole layer
@@ -50,7 +51,7 @@ def contextual_attention(
     Returns:
         The output (B, Cv, m * H, m * W) in the dtype of `foreground`, and the offsets (B, 2, h, w) int64.
     """
-    with torch.autocast(foreground.device.type, enabled=False):
+    with without_autocast(foreground.device.type):
         f, b, v = widen(foreground), widen(background), widen(value)
         selected = select(foreground_mask, f.shape[-2:], options)
         weights = final_weights(f, b, mask, selected, options)
@@ -359,7 +360,7 @@ def attention_weights(
     Returns:
         (B, Q, hb, wb) in the dtype of `foreground`; 0 off the stride grid.
     """
-    with torch.autocast(foreground.device.type, enabled=False):
+    with without_autocast(foreground.device.type):
         f, b = widen(foreground), widen(background)
         selected = select(foreground_mask, f.shape[-2:], options)
         rows = queries.to(f.device, torch.int64).expand(f.shape[0], -1, -1)
