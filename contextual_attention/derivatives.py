@@ -87,15 +87,21 @@ def in_forward_mode() -> bool:
 
 def _is_transformed() -> bool:
     """Whether more than reverse mode is wanted; applying a Function takes longer than some operators do."""
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._are_functorch_transforms_active() or in_forward_mode()
+    transformed = in_forward_mode() or torch._C._are_functorch_transforms_active()
+    if transformed and torch.compiler.is_compiling():
+        # Without fullgraph=True the compiler takes this for a part that it must run as it is.
+        raise NotImplementedError(_NOT_COMPILED)
+    return transformed
 
 
 _SAVED = object()
 _NO_FORWARD_MODE = (
     "contextual_attention: the fused kernels have no forward-mode derivative with respect to foreground and "
     'background; pass backend="reference", or use reverse mode (torch.func.vjp, jacrev)'
+)
+_NOT_COMPILED = (
+    "contextual_attention: a graph cannot hold torch.func's transforms or forward mode of the fused kernels; "
+    'transform what torch.compile returns, or pass backend="reference"'
 )
 
 

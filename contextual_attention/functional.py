@@ -321,18 +321,26 @@ def attend(
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
     workspace = checks.checked_workspace(workspace)
     value = background if value is None else value
-    tensors = {"mask": mask, "value": value, "foreground_mask": foreground_mask}
     chosen = backends.choose(backend, foreground.device, foreground.dtype)
     if backend is None and in_forward_mode():
         chosen = "reference"
     if chosen == "reference":
         if backend is None:
             _refuse_large(foreground, background, value, options)
-        return reference.contextual_attention(foreground, background, **tensors, options=options)
+        return reference.contextual_attention(
+            foreground,
+            background,
+            mask=mask,
+            value=value,
+            foreground_mask=foreground_mask,
+            options=options,
+        )
     return fused.contextual_attention(
         foreground,
         background,
-        **tensors,
+        mask=mask,
+        value=value,
+        foreground_mask=foreground_mask,
         options=options,
         backend=chosen,
         workspace=workspace,
