@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .derivatives import differentiable
+from .derivatives import by_samples, differentiable
 from .options import Options
 
 
@@ -181,7 +181,9 @@ def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tenso
     grid = rows[None, :, None] & columns
     if mask is None:
         return grid
-    return grid & ~_dilate(downscale_mask(mask, background, options), options.ksize)
+    missing = downscale_mask(mask, background, options).float()[:, None]
+    touched = F.max_pool2d(missing, options.ksize, stride=1, padding=options.ksize // 2)[:, 0]
+    return grid & (touched == 0)
 
 
 # What nobody looks at
@@ -197,17 +199,30 @@ def read_by(centres: Tensor | None, options: Options) -> Tensor | None:
     """
     if centres is None:
         return None
-    if options.propagates and options.propagation == "before":
-        centres = _propagated_to(centres, options)
-    return _dilate(centres, options.ksize)
+    propagates = options.propagates and options.propagation == "before"
+    taps = options.fuse_k if propagates else 1
+    return _read_by(centres, options.ksize, taps, options.stride, options.boundary == "wrap")
 
 
-def _propagated_to(centres: Tensor, options: Options) -> Tensor:
-    """The positions whose similarities a propagation sums for one of `centres`."""
-    if options.boundary == "zero":
-        return _dilate(centres, options.fuse_k, options.stride)
-    # Left-right ran first, so what a position sums is found down the columns first.
-    return _dilate_flat(_dilate_flat(centres.mT, options.fuse_k).mT, options.fuse_k)
+# An operator for the sake of torch.compile, as cells are.
+@torch.library.custom_op("contextual_attention::read_by", mutates_args=())
+def _read_by(centres: Tensor, ksize: int, taps: int, stride: int, wrap: bool) -> Tensor:
+    if taps > 1 and wrap:
+        # Left-right ran first, so what a position sums is found down the columns first.
+        centres = _dilate_flat(_dilate_flat(centres.mT, taps).mT, taps)
+    elif taps > 1:
+        centres = _dilate(centres, taps, stride)
+    return _dilate(centres, ksize)
+
+
+@_read_by.register_fake
+def _read_by_fake(centres, ksize, taps, stride, wrap):
+    return centres.new_empty(centres.shape)
+
+
+@_read_by.register_vmap
+def _read_by_vmap(info, in_dims, *inputs):
+    return by_samples(_read_by, info.batch_size, in_dims, inputs)
 
 
 def _dilate(x: Tensor, size: int, step: int = 1) -> Tensor:

@@ -72,7 +72,7 @@ def differentiable(
 
         @staticmethod
         def vmap(info, in_dims, *inputs):
-            return _by_samples(Differentiable.apply, info.batch_size, in_dims, inputs)
+            return by_samples(Differentiable.apply, info.batch_size, in_dims, inputs)
 
     def call(*inputs):
         return (Differentiable.apply if _is_transformed() else operator)(*inputs)
@@ -105,7 +105,7 @@ _NOT_COMPILED = (
 )
 
 
-def _by_samples(apply: Callable, size: int, in_dims: tuple[int | None, ...], inputs: tuple) -> tuple:
+def by_samples(apply: Callable, size: int, in_dims: tuple[int | None, ...], inputs: tuple) -> tuple:
     """The rule of torch.func.vmap, outputs and their dimensions: `size` batches of samples as one large batch."""
     first, dim = inputs[0], in_dims[0]
     samples = first.shape[0] if dim is None else first.movedim(dim, 0).shape[1]
