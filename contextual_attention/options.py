@@ -38,6 +38,9 @@ _POSITIVE = ("stride", "rate")
 # Time and memory grow with the squares of counts, on the smallest map too: this is far beyond any use, and
 # keeps what a small map takes below a few hundred megabytes.
 _MOST_COUNT = 256
+# Rows around each block of scores that a propagation reads, in both maps: what has to be held grows with its
+# square.
+_MOST_REACH = 64
 # The derivative of a reciprocal norm is its cube, at most eps**-3: below this it leaves float32's range.
 _LEAST_EPS = 1e-12
 # Squares of eps, and logits of features as large, stay in float32's range. A softmax of logits that far apart
@@ -58,7 +61,7 @@ class Options:
         stride: Step of the grid on which background patches are taken, and of the propagation; 1 to 256.
         rate: Factor by which both maps are downscaled before they are compared; 1 to 256.
         fuse: Whether to propagate attention along equal displacements, which makes it coherent.
-        fuse_k: Taps of the propagation in each direction; odd, 1 to 255.
+        fuse_k: Taps of the propagation in each direction; odd, >= 1, (fuse_k - 1) * stride at most 64.
         softmax_scale: Factor on the similarities before the softmax; 0 to 1e12.
         normalize: ``"both"`` divides <F_p, B_q> by |F_p| |B_q| (the paper), ``"background"`` by |B_q| alone
             (all published code).
@@ -111,6 +114,8 @@ class Options:
         self._keep("eps", _checked_real("eps", self.eps, least=_LEAST_EPS))
         for name, choices in _CHOICES.items():
             _check_choice(name, getattr(self, name), choices)
+        if self.propagates:
+            self._check_reach()
         if self.propagates and self.boundary == "wrap":
             self._check_wrap()
 
@@ -150,6 +155,14 @@ class Options:
     def changed(self) -> dict[str, Any]:
         """The options that differ from the defaults, which is all it takes to write these down."""
         return {name: x for name, x in vars(self).items() if x != _DEFAULTS[name]}
+
+    def _check_reach(self) -> None:
+        reach = (self.fuse_k - 1) * self.stride
+        if reach > _MOST_REACH:
+            raise ValueError(
+                f"fuse_k: expected (fuse_k - 1) * stride <= {_MOST_REACH}, got {reach}: memory grows with its "
+                "square, on any map; use a smaller fuse_k or stride, or fuse=False"
+            )
 
     def _check_wrap(self) -> None:
         if self.stride > 1:

@@ -134,6 +134,13 @@ def test_contradicting_options_are_refused_only_where_they_meet(options, conflic
     Options(**options, fuse_k=1)
 
 
+def test_a_propagation_that_reaches_too_far_is_refused():
+    with pytest.raises(ValueError, match=r"^fuse_k: expected \(fuse_k - 1\) \* stride <= 64, got 512"):
+        Options(stride=256)
+    Options(stride=256, fuse=False)
+    Options(stride=32)
+
+
 def test_an_unknown_preset_or_option_is_named():
     with pytest.raises(ValueError, match=r"one of paper, yu2018, .*; got 'yu2019'"):
         Options.from_preset("yu2019")
