@@ -63,7 +63,7 @@ def _place(
 
 
 def _only(kept: Tensor | None, x: Tensor) -> Tensor:
-    """x (B, h, w, channels) where it is `kept`, (B or 1, h, w) bool, else 0, of NaN too; None: all is kept."""
+    """x (B, h, w, channels) where it is `kept`, (B or 1, h, w) bool, else 0, of NaN too; None: all is."""
     return x if kept is None else torch.where(kept[..., None], x, 0)
 
 

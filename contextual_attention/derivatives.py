@@ -1,8 +1,8 @@
-"""Operators that every way of differentiating goes through: autograd, forward mode, torch.func, torch.compile.
+"""Operators that every way of differentiating goes through: autograd, forward mode and torch.func.
 
-What torch.library.register_autograd gives an operator is reverse mode alone: under forward mode it silently
-drops the tangents, and torch.func's transforms refuse it. There an operator is called as an autograd.Function,
-which has a rule for each.
+What torch.library.register_autograd gives an operator is reverse mode alone: under forward mode it drops the
+tangents silently, and torch.func's transforms refuse it. There an operator is called as an autograd.Function
+instead, which has a rule for each.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def differentiable(
             dimension; so has every other tensor, or one sample for all, but those of one dimension, which
             hold indices. Samples do not depend on each other.
         backward, setup_context: As torch.library.register_autograd takes them, which they are given to.
-        linear_in: The arguments that it is linear in, all of them together: their tangents are pushed forward.
+        linear_in: The arguments that it is linear in, all together: their tangents are pushed forward.
         derived: How many outputs, the first ones, have derivatives. Default: all.
     """
     torch.library.register_autograd(operator, backward, setup_context=setup_context)
@@ -81,7 +81,7 @@ def differentiable(
 
 
 def in_forward_mode() -> bool:
-    """Whether derivatives are being pushed forward: by torch.func.jvp, jacfwd or torch.autograd.forward_ad."""
+    """Whether derivatives are pushed forward, by torch.func.jvp, jacfwd or torch.autograd.forward_ad."""
     return forward_ad._current_level >= 0
 
 
@@ -106,7 +106,7 @@ _NOT_COMPILED = (
 
 
 def by_samples(apply: Callable, size: int, in_dims: tuple[int | None, ...], inputs: tuple) -> tuple:
-    """The rule of torch.func.vmap, outputs and their dimensions: `size` batches of samples as one large batch."""
+    """The rule of torch.func.vmap: `size` batches as one large one. Outputs and their dimensions."""
     first, dim = inputs[0], in_dims[0]
     samples = first.shape[0] if dim is None else first.movedim(dim, 0).shape[1]
 

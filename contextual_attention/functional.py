@@ -137,15 +137,15 @@ def contextual_attention(
         foreground_mask: (B or 1, 1, j * H, j * W), bool or floating: attend for patches centred on a missing
             pixel only. A pixel that none of them covers keeps ``foreground`` if m = 1 and Cv = C, else it
             is 0. Default: every patch.
-        ksize: Side of the patches that are compared, in downscaled pixels; odd. Default 3.
-        stride: Step of the grid of background patches, and of the propagation, in downscaled pixels.
-            Default 1.
-        rate: Factor by which the maps are downscaled, nearest, before they are compared. Default 2.
+        ksize: Side of the patches that are compared, in downscaled pixels; odd, 1 to 255. Default 3.
+        stride: Step of the grid of background patches, and of the propagation, in downscaled pixels; 1 to
+            256. Default 1.
+        rate: Factor by which the maps are downscaled, nearest, before they are compared; 1 to 256. Default 2.
         fuse: Whether to propagate. Default True.
-        fuse_k: Taps of the propagation in each direction; odd. Default 3.
-        softmax_scale: Factor on the similarities in the softmax; >= 0. Default 10.
+        fuse_k: Taps of the propagation in each direction; odd, (fuse_k - 1) * stride <= 64. Default 3.
+        softmax_scale: Factor on the similarities in the softmax; 0 to 1e12. Default 10.
         normalize: ``"both"`` (default), or ``"background"``: s = <F_p, B_q / |B_q|>.
-        eps: Guards the norms, >= 1e-12. Default 1e-4.
+        eps: Guards the norms; 1e-12 to 1e12. Default 1e-4.
         eps_mode: |x| = max(||x||, eps) for ``"max"`` (default), sqrt(sum(x_i**2 + eps)) for ``"sum"``.
         downscale: ``"strided"`` (default), or ``"aligned"``, TensorFlow's align_corners, for sizes that are
             multiples of ``rate``.
@@ -177,7 +177,20 @@ def contextual_attention(
         ValueError: A shape, size, device or option that does not fit; the message says what would.
         RuntimeError: The backend asked for does not exist here, or the dense reference, not asked for by
             name, would take more than 2 GiB.
-        NotImplementedError: On differentiating a fused backend twice; ``backend="reference"`` can.
+        NotImplementedError: On differentiating a fused backend twice, or in forward mode;
+            ``backend="reference"`` can.
+
+    What takes no part may hold anything, NaN and infinities too, and has gradient 0: pixels of `background`
+    that no valid patch is made of, pixels of `value` that no valid patch pastes, and pixels of `foreground`
+    that no patch to rebuild is made of (those that are kept show as they are). Two things do take part by
+    definition: with ``propagation="before"`` the similarities of invalid and unselected patches that are
+    propagated to the others, so patches up to (fuse_k - 1) / 2 * stride positions away, with ``"wrap"`` along
+    the flattened rows and columns; and what a valid patch pastes of a hole, with ``ksize=1`` or
+    ``mask_downscale="sampled"``, which can leave missing pixels within its 2 * rate * m.
+
+    torch.func: grad, vjp, jacrev and vmap go through every backend. Forward mode (jvp, jacfwd, hessian, dual
+    tensors) is the reference's, which is the default there, within its 2 GiB; fused backends push forward
+    tangents of `value` alone and otherwise raise NotImplementedError. Meta tensors give shapes.
 
     Cost: with N = h * w and M = hb * wb, 2 * N * M * (C + (rate * m)**2 * Cv) floating point operations
     forward and about twice that backward, in memory for a few copies of the maps plus ``workspace``: the

@@ -52,8 +52,8 @@ _MOST_REAL = 1e12
 class Options:
     """What the layer computes, as opposed to where (backend) and in how much memory (workspace).
 
-    Immutable and hashable; NumPy's numbers become Python's. The defaults are the preset ``"paper"``: the equations of Yu et al. 2018
-    (arXiv:1801.07892). Where the published code differs from the paper, the other value of an option is what
+    Immutable and hashable; NumPy's numbers become Python's. The defaults are the preset ``"paper"``: the
+    equations of Yu et al. 2018 (arXiv:1801.07892). Where the published code differs from the paper, the other value of an option is what
     that code does.
 
     Args:
@@ -160,8 +160,8 @@ class Options:
         reach = (self.fuse_k - 1) * self.stride
         if reach > _MOST_REACH:
             raise ValueError(
-                f"fuse_k: expected (fuse_k - 1) * stride <= {_MOST_REACH}, got {reach}: memory grows with its "
-                "square, on any map; use a smaller fuse_k or stride, or fuse=False"
+                f"fuse_k: expected (fuse_k - 1) * stride <= {_MOST_REACH}, got {reach}: memory grows "
+                "with its square, on any map; use a smaller fuse_k or stride, or fuse=False"
             )
 
     def _check_wrap(self) -> None:
@@ -198,7 +198,7 @@ class OptionKeywords(TypedDict, total=False):
 
 
 def checked_integer(count: Any, expected: str) -> int:
-    """A Python int of whatever counts as an integer, NumPy's too; a TypeError of anything else, and of a bool."""
+    """A Python int of whatever counts as an integer, NumPy's too; else, and for a bool, a TypeError."""
     if isinstance(count, int) and not isinstance(count, bool):
         return count
     try:

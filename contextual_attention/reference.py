@@ -201,7 +201,7 @@ def keep_selected(weights: Tensor, selected: Tensor | None) -> Tensor:
 def known_patches(
     f: Tensor, b: Tensor, valid: Tensor, selected: Tensor | None, options: Options
 ) -> tuple[Tensor, Tensor]:
-    """F_p and B_q, but zeros for those that take no part: what they hold, NaN too, must not reach any other."""
+    """F_p and B_q, zeros for those that take no part: what they hold, NaN too, must reach no other."""
     patches = foreground_patches(f, options)
     if selected is not None:
         patches = zero_unless(counting(selected, options.stride, options), patches)

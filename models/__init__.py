@@ -17,8 +17,8 @@ layer, its commands alone import from here. tests/test_layout.py holds this.
 
 ``from contextual_attention.models import InpaintGenerator, inpaint`` loads what it names and no more. Other
 modules are imported by their own names, ``contextual_attention.models.network.critics``, and by each other
-relatively. They need ``pip install "contextual_attention[models]"``; `inpaint`, the way in to every method that
-fills holes, needs torch alone unless it is given a trained model.
+relatively. They need ``pip install "contextual_attention[models]"``; `inpaint`, the way in to every method
+that fills holes, needs torch alone unless it is given a trained model.
 """
 
 from importlib import import_module

@@ -171,8 +171,8 @@ def test_one_compiled_graph_serves_all_sizes(preset, sizes):
 
 
 def test_inductor_compiles_the_layer():
-    """It sums the norms in another order, and sums of mixed signs take that to any relative error of an entry:
-    so it is the whole that is compared, with float64, by the bounds that every backend has to meet.
+    """It sums norms in another order, and sums of mixed signs make of that any relative error of an entry: so
+    the whole is compared, with float64, by the bounds that every backend has to meet.
     """
     torch._dynamo.reset()
     options = Options.from_preset("mmagic")
@@ -189,11 +189,16 @@ def test_inductor_compiles_the_layer():
 
 @pytest.mark.parametrize("dynamic", [True, None])
 def test_the_function_compiles_whatever_its_options(dynamic):
-    """Numbers that change from call to call become symbols, which the checks of options must be able to read."""
+    """Numbers that change from call to call become symbols, which the checks of options have to read."""
     torch._dynamo.reset()
     compiled = torch.compile(contextual_attention, dynamic=dynamic, fullgraph=True, backend="eager")
     x = torch.randn(1, 3, 6, 8)
-    for options in ({"softmax_scale": 10.0}, {"softmax_scale": 2.5}, {"softmax_scale": 7}, {"ksize": 5, "eps": 0.1}):
+    for options in (
+        {"softmax_scale": 10.0},
+        {"softmax_scale": 2.5},
+        {"softmax_scale": 7},
+        {"ksize": 5, "eps": 0.1},
+    ):
         assert torch.equal(compiled(x, x, **options), contextual_attention(x, x, **options))
 
 

@@ -46,7 +46,12 @@ def test_numpy_s_numbers_become_python_s(kind):
     integer = kind if kind in (np.int64, np.uint8, np.array) else int
     real = kind if kind is not np.array else float
     options = Options(
-        ksize=integer(5), stride=integer(2), rate=integer(1), fuse=np.True_, softmax_scale=real(5), eps=real(1)
+        ksize=integer(5),
+        stride=integer(2),
+        rate=integer(1),
+        fuse=np.True_,
+        softmax_scale=real(5),
+        eps=real(1),
     )
     assert options == Options(ksize=5, stride=2, rate=1, softmax_scale=5, eps=1)
     assert {type(x) for x in vars(options).values()} == {int, bool, float, str}

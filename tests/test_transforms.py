@@ -127,7 +127,10 @@ def test_samples_one_by_one_are_the_batch(keep, backend):
     expected = contextual_attention(f, b, **arguments)
     close(output[:, 0], expected[0])
     assert torch.equal(offsets[:, 0], expected[1])
-    close(vmap(one, (0, None, *dims[2:]))(f, b[0], None if keep else v, masks["foreground_mask"])[0][0], output[0])
+    close(
+        vmap(one, (0, None, *dims[2:]))(f, b[0], None if keep else v, masks["foreground_mask"])[0][0],
+        output[0],
+    )
 
 
 def test_batches_of_batches():

@@ -56,7 +56,7 @@ def test_the_package_says_that_it_is_typed():
 
 
 def test_a_typed_caller_is_understood(tmp_path):
-    """typed_use.py asserts types, and that wrong calls are errors: an `ignore` that is not needed is one too."""
+    """typed_use.py asserts types, and that wrong calls are errors: an `ignore` without one is an error."""
     pytest.importorskip("mypy")
     path = os.pathsep.join([str(HERE / "stubs"), str(HERE.parent)])
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--python-version=3.10"]
@@ -69,3 +69,24 @@ def test_a_typed_caller_is_understood(tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def python(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def test_the_models_load_what_is_asked_for():
+    loaded = python(
+        "import sys, contextual_attention.models as models\n"
+        "print(*(name in sys.modules for name in ('huggingface_hub', models.__name__ + '.filling')))\n"
+        "models.inpaint; print('huggingface_hub' in sys.modules, 'InpaintGenerator' in dir(models))"
+    )
+    assert loaded.split() == ["False", "False", "False", "True"]
+
+
+def test_the_version_is_the_project_s():
+    """Of a bare checkout too, which is not installed."""
+    declared = HERE.parent.joinpath("pyproject.toml").read_text(encoding="utf-8").split('\nversion = "')[1]
+    assert contextual_attention.__version__ == declared.partition('"')[0]

@@ -48,7 +48,9 @@ def read_pixels(centres, size, o):
     reach = range(-(o.ksize // 2), o.ksize // 2 + 1)
     for (row, column), i, j in itertools.product(counting, reach, reach):
         if 0 <= row + i < small[0] and 0 <= column + j < small[1]:
-            pixel = [oracle.pixel_read(x, n, o.rate, o) for x, n in zip((row + i, column + j), size, strict=True)]
+            pixel = [
+                oracle.pixel_read(x, n, o.rate, o) for x, n in zip((row + i, column + j), size, strict=True)
+            ]
             read[tuple(pixel)] = True
     return read
 
@@ -63,7 +65,7 @@ def pasted_pixels(patches, size, m, o):
 
 
 def unread(problem):
-    """What of each operand nobody looks at, and what of the foreground is kept: (B, 1, height, width) bool."""
+    """What nobody looks at of each operand, and what of the foreground is kept: (B, 1, height, width)."""
     o = options_of(problem)
     maps = [problem[name] for name in OPERANDS]
     batch = maps[0].shape[0]
