@@ -53,8 +53,8 @@ class Options:
     """What the layer computes, as opposed to where (backend) and in how much memory (workspace).
 
     Immutable and hashable; NumPy's numbers become Python's. The defaults are the preset ``"paper"``: the
-    equations of Yu et al. 2018 (arXiv:1801.07892). Where the published code differs from the paper, the other value of an option is what
-    that code does.
+    equations of Yu et al. 2018 (arXiv:1801.07892). Where the published code differs from the paper, the other
+    value of an option is what that code does.
 
     Args:
         ksize: Side of the patches that are compared, in downscaled pixels; odd, 1 to 255.
