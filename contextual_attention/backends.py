@@ -47,11 +47,12 @@ class _Backend:
         absence = self.absence()
         if absence is not None:
             return absence
-        if self.devices is not None and device.type not in self.devices:
-            return f"it runs on {_list(self.devices)}, and the operands are on {device}"
-        refused = self.refuses(device)
-        if refused is not None:
-            return refused
+        if device.type != "meta":  # there is nothing to compute but shapes, which every backend knows
+            if self.devices is not None and device.type not in self.devices:
+                return f"it runs on {_list(self.devices)}, and the operands are on {device}"
+            refused = self.refuses(device)
+            if refused is not None:
+                return refused
         if dtype not in self.dtypes:
             return f"it computes in {_list(self.dtypes)}, and the operands are {dtype}"
         return None

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 
 from . import interface
+from .derivatives import differentiable
 
 NAMESPACE = "contextual_attention"
 
@@ -54,8 +55,8 @@ def _setup_context(ctx, inputs, output):
     ctx.workspace = workspace
 
 
-def _differentiate(backward: str) -> Callable[..., tuple[torch.Tensor | None, ...]]:
-    """The gradient of attend, by the operator of this name."""
+def _differentiate(attend_backward: Callable) -> Callable[..., tuple[torch.Tensor | None, ...]]:
+    """The gradient of attend, by this operator."""
 
     def differentiate(ctx, grad_cells, _grad_offsets, _grad_statistics):
         *operands, statistics = ctx.saved_tensors
@@ -63,7 +64,7 @@ def _differentiate(backward: str) -> Callable[..., tuple[torch.Tensor | None, ..
         wanted = [ctx.needs_input_grad[i] for i in (foreground, background, alpha, beta, value)]
         # Bit i of `needs` asks for the i-th gradient of attend_backward.
         needs = sum(1 << i for i, want in enumerate(wanted) if want)
-        gradients = getattr(torch.ops.contextual_attention, backward)(
+        gradients = attend_backward(
             grad_cells.contiguous(), *operands, statistics, *ctx.options, needs, ctx.workspace
         )
         f, b, a, be, v = (x if want else None for x, want in zip(gradients, wanted, strict=True))
@@ -79,19 +80,32 @@ def _no_second_derivative(ctx, *_gradients):
     )
 
 
-def _define(attend: str, backward: str) -> None:
-    """An operator and its backward under these names."""
-    for name, schema, fake in (
-        (attend, interface.ATTEND, _attend_fake),
+def _keep_nothing(ctx, inputs, output):
+    """The second derivative is an error, whatever it is of."""
+
+
+def _define(name: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """The operator of this name, and its backward, name_backward; returns it with its derivatives."""
+    backward = f"{name}_backward"
+    for each, schema, fake in (
+        (name, interface.ATTEND, _attend_fake),
         (backward, interface.ATTEND_BACKWARD, _attend_backward_fake),
     ):
-        _library.define(name + schema)
-        torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_library)
-    torch.library.register_autograd(
-        f"{NAMESPACE}::{attend}", _differentiate(backward), setup_context=_setup_context, lib=_library
+        _library.define(each + schema)
+        torch.library.register_fake(f"{NAMESPACE}::{each}", fake, lib=_library)
+    operators = torch.ops.contextual_attention
+    # Without an error the second derivative would silently be zero.
+    attend_backward = differentiable(
+        getattr(operators, backward).default, _no_second_derivative, _keep_nothing, linear_in=(0,)
     )
-    # Without this the second derivative would silently be zero.
-    torch.library.register_autograd(f"{NAMESPACE}::{backward}", _no_second_derivative, lib=_library)
+    value = 6
+    return differentiable(
+        getattr(operators, name).default,
+        _differentiate(attend_backward),
+        _setup_context,
+        linear_in=(value,),
+        derived=1,
+    )
 
 
 def _attend_triton(*arguments):
@@ -107,10 +121,10 @@ def _attend_triton_backward(*arguments):
 
 
 # Kernels register for these from C++, by device.
-_define("attend", "attend_backward")
+attend = _define("attend")
 # A device can have Triton's kernels beside those of the extension, so they have names of their own. Triton's
 # interpreter, which must be asked for before triton is imported, runs them on the CPU.
-_define("attend_triton", "attend_triton_backward")
+attend_triton = _define("attend_triton")
 TRITON_DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 _library.impl("attend_triton", _attend_triton, TRITON_DEVICE.upper())
 _library.impl("attend_triton_backward", _attend_triton_backward, TRITON_DEVICE.upper())

@@ -17,8 +17,6 @@ from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
 from contextual_attention import backends, fused, ops
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,8 +114,8 @@ def build_probes(builder: Builder) -> ctypes.CDLL:
 
 
 def build_module(builder: Builder) -> ModuleType:
-    """Registers OPERATOR and its backward; the module has what bind_cuda adds, and `run_by` (loops.cpp)."""
-    ops._define(OPERATOR, f"{OPERATOR}_backward")
+    """Registers OPERATOR and its backward. The module has what bind_cuda adds, `run_by` (loops.cpp), `attend`."""
+    attend = ops._define(OPERATOR)
     sources = [*sorted(SOURCES.glob("*.cpp")), SOURCES / "kernels.cu"]
     chosen = [builder.emulated(path.name) if path.name in REWRITTEN else path for path in sources]
     others = [CSRC / "arguments.cpp", EMULATOR / "loops.cpp", EMULATOR / "emulator.cpp"]
@@ -125,13 +123,13 @@ def build_module(builder: Builder) -> ModuleType:
     loader = ExtensionFileLoader(MODULE, str(file))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(MODULE, loader))
     loader.exec_module(module)
+    module.attend = attend
     return module
 
 
 def stand_in(monkeypatch, module: ModuleType) -> None:
     """The backend "cuda" by this module and OPERATOR, on CPU tensors."""
-    operator = getattr(torch.ops.contextual_attention, OPERATOR)
-    monkeypatch.setitem(fused._OPERATORS, "cuda", operator)
+    monkeypatch.setitem(fused._OPERATORS, "cuda", module.attend)
     monkeypatch.setattr(
         backends.extension, "least_cuda_workspace", module.least_cuda_workspace, raising=False
     )

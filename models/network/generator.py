@@ -10,7 +10,7 @@ Shape legend: B samples; (H, W) the image; (H8, W8) the same rounded up to multi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,12 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from contextual_attention import ContextualAttention
-from contextual_attention.options import PRESETS
+from contextual_attention.options import PRESETS, checked_integer
 
 from .layers import ACTIVATIONS, PADDINGS, Activation, Conv, Padding, stack
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Fill = Literal["grey", "white"]
 Attend = Literal["everywhere", "hole"]
@@ -60,8 +63,7 @@ class GeneratorConfig:
     fill: Fill = "grey"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cnum, int) or isinstance(self.cnum, bool):
-            raise TypeError(f"cnum: expected an even integer >= 2, got {self.cnum!r}")
+        object.__setattr__(self, "cnum", checked_integer(self.cnum, "cnum: expected an even integer >= 2"))
         if self.cnum < 2 or self.cnum % 2:
             raise ValueError(f"cnum: expected an even integer >= 2, got {self.cnum}")
         _check_choice("padding", self.padding, PADDINGS)
@@ -69,6 +71,17 @@ class GeneratorConfig:
         _check_choice("attend", self.attend, ("everywhere", "hole"))
         _check_choice("attention_activation", self.attention_activation, ACTIVATIONS)
         _check_choice("fill", self.fill, tuple(_FILLS))
+
+
+class GeneratorKeywords(TypedDict, total=False):
+    """The fields of `GeneratorConfig` as keywords of which any may be left out, for annotations."""
+
+    cnum: int
+    padding: Padding
+    attention: str | None
+    attend: Attend
+    attention_activation: Activation
+    fill: Fill
 
 
 def _check_choice(name: str, choice: object, choices: tuple[object, ...]) -> None:
@@ -136,7 +149,7 @@ class InpaintGenerator(
         torch.Size([2, 2, 7, 9])
     """
 
-    def __init__(self, base: GeneratorConfig | None = None, /, **options: Any) -> None:
+    def __init__(self, base: GeneratorConfig | None = None, /, **options: Unpack[GeneratorKeywords]) -> None:
         super().__init__()
         self.config = replace(GeneratorConfig() if base is None else base, **options)
         # What the mixin writes to config.json: it sees only the arguments that were given.
@@ -180,6 +193,9 @@ class InpaintGenerator(
         height, width = image.shape[-2:]
         coarse, refined = (x[..., :height, :width].to(image.dtype) for x in (coarse, refined))
         return Inpainted(coarse, refined, torch.where(missing, refined, image), offsets)
+
+    if TYPE_CHECKING:  # what nn.Module declares says nothing of arguments and result
+        __call__ = forward
 
     def _coarse(self, image: Tensor, hole: Tensor) -> Tensor:
         fill = image.new_full((), _FILLS[self.config.fill])
