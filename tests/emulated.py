@@ -114,7 +114,7 @@ def build_probes(builder: Builder) -> ctypes.CDLL:
 
 
 def build_module(builder: Builder) -> ModuleType:
-    """Registers OPERATOR and its backward. The module has what bind_cuda adds, `run_by` (loops.cpp), `attend`."""
+    """Registers OPERATOR and its backward. The module has what bind_cuda adds, `run_by` and `attend`."""
     attend = ops._define(OPERATOR)
     sources = [*sorted(SOURCES.glob("*.cpp")), SOURCES / "kernels.cu"]
     chosen = [builder.emulated(path.name) if path.name in REWRITTEN else path for path in sources]
