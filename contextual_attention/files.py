@@ -61,6 +61,22 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
     _sync_folder(folder.absolute().parent)
 
 
+def clear_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of `replace_file` and `replace_folder` in a folder.
+
+    Args:
+        folder: One that no other process writes to now; it need not exist.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    for left in folder.glob(f"{UNFINISHED}*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
 def check_writable(path: Path) -> None:
     """Find out before a long computation that `replace_file` would fail.
 
