@@ -9,10 +9,12 @@ import sys
 import time
 
 import torch
+from lightning_fabric import Fabric
 
 from contextual_attention.models.training.config import PRESETS
 from contextual_attention.models.training.run_log import read_losses
 from contextual_attention.models.training.settings import change
+from contextual_attention.models.training.trainer import Trainer
 
 SETTINGS = {
     "data.size": "24", "data.pictures": "10", "masks.box": "12", "masks.shrink": "6", "generator.cnum": "2",
@@ -25,6 +27,11 @@ SETTINGS = {
 def tiny(**changes):
     changes = {name.replace("__", "."): text for name, text in changes.items()}
     return change(PRESETS["small"], SETTINGS | changes)
+
+
+def make_trainer(out, resume=False, **changes):
+    config = tiny(**changes)
+    return Trainer(config, Fabric(accelerator="cpu", devices=1, precision=config.precision), out, resume)
 
 
 def losses(folder):

@@ -7,8 +7,7 @@ import time
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from runs import SETTINGS, assert_equal, command, end, losses, start, tiny, wait_for
+from runs import SETTINGS, assert_equal, command, end, losses, make_trainer, start, tiny, wait_for
 
 from contextual_attention.models.data.samples import Stream, collate
 from contextual_attention.models.evaluation.evaluate import model_method
@@ -23,13 +22,8 @@ from contextual_attention.models.training.losses import (
     wasserstein_generator_loss,
 )
 from contextual_attention.models.training.run_log import read_losses
-from contextual_attention.models.training.trainer import NotFinite, Trainer
+from contextual_attention.models.training.trainer import NotFinite
 from contextual_attention.models.training.updates import Critics
-
-
-def make_trainer(out, resume=False, **changes):
-    config = tiny(**changes)
-    return Trainer(config, Fabric(accelerator="cpu", devices=1, precision=config.precision), out, resume)
 
 
 def weights(trainer):
