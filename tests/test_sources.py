@@ -12,7 +12,7 @@ from PIL import Image
 
 from contextual_attention.models.data.dead_leaves import dead_leaves
 from contextual_attention.models.data.sources import Cached, find_pictures, open_source
-from contextual_attention.photos import PhotoError, read_photo
+from contextual_attention.photos import PhotoError, read_photo, to_features, to_uint8
 
 
 @pytest.fixture
@@ -41,6 +41,21 @@ def test_a_pattern_and_a_list(folder):
     assert names(find_pictures(folder / "list.txt"), folder) == ["below/c.PNG", "b.png"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_list_of_another_editor(folder, encoding):
+    """Of Windows, which writes a mark at the beginning and two signs at the ends of lines."""
+    (folder / "b.png").rename(folder / "größe.png")
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    (folder / "list.txt").write_bytes(f"{mark}below/c.PNG\r\n\r\ngröße.png\r\n".encode(encoding))
+    assert names(find_pictures(folder / "list.txt"), folder) == ["below/c.PNG", "größe.png"]
+
+
+def test_a_list_that_is_no_text_is_named(folder):
+    (folder / "list.txt").write_bytes(b"b.png\n\xff\n")
+    with pytest.raises(ValueError, match=r"list\.txt: a list of pictures in utf-8-sig cannot be read"):
+        find_pictures(folder / "list.txt")
+
+
 @pytest.mark.parametrize("name", ["pipe.png", "below", "/dev/zero"])
 def test_a_list_of_other_than_files_never_hangs(folder, name):
     (folder / "list.txt").write_text(f"{name}\nb.png\n")
@@ -61,7 +76,7 @@ def test_nothing_there_is_said(where, tmp_path, monkeypatch):
 def test_files_are_read_as_photos(folder):
     source = open_source(str(folder), 8)
     assert len(source) == 3
-    assert torch.equal(source.read(1), read_photo(folder / "b.png")[0])
+    assert torch.equal(to_features(source.read(1)), read_photo(folder / "b.png")[0])
 
 
 def test_procedural_pictures_have_a_number_each():
@@ -70,7 +85,7 @@ def test_procedural_pictures_have_a_number_each():
     assert source.read(3).shape == (3, 60, 60)
     assert torch.equal(source.read(3), source.read(3))
     assert not torch.equal(source.read(3), source.read(4))
-    assert torch.equal(source.read(0), dead_leaves((60, 60), torch.Generator().manual_seed(0)))
+    assert torch.equal(source.read(0), to_uint8(dead_leaves((60, 60), torch.Generator().manual_seed(0))))
 
 
 def test_procedural_sets_of_other_seeds_have_other_pictures():
@@ -95,7 +110,7 @@ class Counting:
 
     def read(self, index):
         self.reads.append(index)
-        return torch.full((3, 5, 5), index / 127.5 - 1)
+        return torch.full((3, 5, 5), index, dtype=torch.uint8)
 
 
 def test_a_cache_reads_once_what_fits():
@@ -103,7 +118,7 @@ def test_a_cache_reads_once_what_fits():
     cached = Cached(source, limit=2 * 75)
     for _ in range(3):
         for index in range(4):
-            assert torch.equal(cached.read(index), torch.full((3, 5, 5), index / 127.5 - 1))
+            assert torch.equal(cached.read(index), torch.full((3, 5, 5), index, dtype=torch.uint8))
     assert source.reads.count(0) == source.reads.count(1) == 1
     assert source.reads.count(2) == source.reads.count(3) == 3
 
@@ -144,7 +159,7 @@ class TestHub:
     def test_reads_its_pictures(self, datasets):
         source = open_source("hf:owner/name", 8)
         assert len(source) == 2
-        assert torch.equal(source.read(0)[:, 0, 0], torch.tensor([1.0, -1, -1]))
+        assert torch.equal(source.read(0)[:, 0, 0], torch.tensor([255, 0, 0]))
         assert source.read(0).shape == (3, 6, 4)
         with pytest.raises(PhotoError, match="owner/name, row 1"):
             source.read(1)
