@@ -53,12 +53,13 @@ def read_pixels(
 ) -> Tensor:
     """The same, (1, 3, H, W) uint8, in a quarter of the memory."""
     with _opened(path) as file:
-        image = _to_rgb(ImageOps.exif_transpose(file))
-    if max_size is not None:
-        image = _reduce(image, max_size)
-    if size is not None:
-        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        ImageOps.exif_transpose(file, in_place=True)  # large pictures are not copied without need
+        image = _to_rgb(file)
+        if max_size is not None:
+            image = _reduce(image, max_size)
+        if size is not None:
+            image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
 
 
 def to_features(pixels: Tensor) -> Tensor:
@@ -254,7 +255,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _reduce(image: Image.Image, max_size: int) -> Image.Image:
