@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
 from .commands import check_data, convert, demo, evaluate, experiment, info, inpaint, train, transfer
@@ -33,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: exit status 0, or 2 and one line on stderr that says what was wrong."""
     given = parser().parse_args(arguments)
     try:
-        COMMANDS[given.command].run(given)
+        with warnings.catch_warnings():
+            # Pillow's, of damaged files: those that cannot be read are named.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            COMMANDS[given.command].run(given)
     # OSError: a file, a full disk, a closed pipe. Anything else is a bug here, and shows its traceback.
     except (CommandError, OSError) as error:
         print(f"{PROGRAM} {given.command}: error: {' '.join(str(error).split())}", file=sys.stderr)

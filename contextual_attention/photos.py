@@ -9,7 +9,6 @@ import io
 import os
 import stat
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -204,7 +203,8 @@ def _opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
         # Reading a pipe or a device would wait for ever.
         if isinstance(path, Path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("not a regular file")
-        with _not_a_bomb(), Image.open(path) as file, _BUDGET.spent_on(file.width * file.height):
+        with Image.open(path) as file, _BUDGET.spent_on(file.width * file.height):
+            _check_size(file)
             yield file
     except FileNotFoundError as error:
         raise PhotoError(f"{path}: no such file") from error
@@ -238,12 +238,11 @@ class _Budget:
 _BUDGET = _Budget(2**26)
 
 
-@contextmanager
-def _not_a_bomb() -> Iterator[None]:
-    """A picture of more pixels than Pillow thinks sane, 89 million, is an error and no mere warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+def _check_size(file: Image.Image) -> None:
+    """Refuse what Pillow only warns of; a filter of warnings would be that of all threads."""
+    pixels, most = file.width * file.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise ValueError(f"it has {pixels:,} pixels, more than {most:,}: perhaps a trap for the memory")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

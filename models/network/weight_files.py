@@ -10,6 +10,7 @@ import copy
 import os
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -170,8 +171,10 @@ def _unpickle(path: Path) -> Any:
             raise ValueError(f"its tensors have more bytes than its {size:,}")
         return storage
 
-    # Mapped, a tensor cannot reach beyond the file, whatever size it declares.
-    return torch.load(path, map_location=stay, weights_only=True, mmap=is_archive)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of old and odd pickles, which are read all the same, or refused
+        # Mapped, a tensor cannot reach beyond the file, whatever size it declares.
+        return torch.load(path, map_location=stay, weights_only=True, mmap=is_archive)
 
 
 def _check_archive(path: Path, size: int) -> None:
