@@ -8,6 +8,7 @@ it runs, so that ``info`` and ``--help`` work everywhere.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -33,9 +34,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: exit status 0, or 2 and one line on stderr that says what was wrong."""
     given = parser().parse_args(arguments)
+    # What Pillow says of damaged files beside the error, which names them.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         with warnings.catch_warnings():
-            # Pillow's, of damaged files: those that cannot be read are named.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             COMMANDS[given.command].run(given)
     # OSError: a file, a full disk, a closed pipe. Anything else is a bug here, and shows its traceback.

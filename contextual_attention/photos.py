@@ -242,7 +242,7 @@ def _check_size(file: Image.Image) -> None:
     """Refuse what Pillow only warns of; a filter of warnings would be that of all threads."""
     pixels, most = file.width * file.height, Image.MAX_IMAGE_PIXELS
     if most is not None and pixels > most:
-        raise ValueError(f"it has {pixels:,} pixels, more than {most:,}: perhaps a trap for the memory")
+        raise ValueError(f"Image size ({pixels} pixels) exceeds the limit of {most}: perhaps a bomb")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

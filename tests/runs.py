@@ -3,10 +3,12 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -87,3 +89,19 @@ def wait_for(condition, process, seconds=600):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def start_of_peak():
+    """The bytes that this process holds now; `peak` counts from here."""
+    held = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    return held
+
+
+def peak():
+    """The most bytes that this process has held since `start_of_peak`."""
+    return _status("VmHWM")
+
+
+def _status(name):
+    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024

@@ -10,7 +10,6 @@ import functools
 import io
 import json
 import os
-import re
 import resource
 import shutil
 import traceback
@@ -25,7 +24,7 @@ import pytest
 import torch
 from damage import damaged
 from PIL import Image
-from runs import forkserver, make_trainer, tiny
+from runs import forkserver, make_trainer, peak, start_of_peak, tiny
 from safetensors.torch import save
 
 from contextual_attention.cli import main
@@ -246,15 +245,14 @@ def remove(path):
 def watched(scene, there):
     """Run the command once; what is wrong with how it went."""
     said, complained = io.StringIO(), io.StringIO()
-    before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    before = start_of_peak()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
             status = main(scene.arguments)
     except BaseException:
         yield traceback.format_exc()
         return
-    used = memory("VmHWM") - before
+    used = peak() - before
     if used > MOST_MEMORY[scene.kind]:
         yield f"took {used >> 20} MiB"
     lines = complained.getvalue().splitlines()
@@ -282,10 +280,6 @@ def left_behind(scene, status, there):
     elif status == 0:
         scene.check()
     remove(output)
-
-
-def memory(name):
-    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 
 def test_at_least_two_thousand_files():

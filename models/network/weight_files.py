@@ -181,10 +181,10 @@ def _check_archive(path: Path, size: int) -> None:
     """What torch.load does not look at: lengths, and the sums by which damaged numbers are known."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("its entries are compressed, which torch.save never does")
         if any(entry.filename.endswith("/constants.pkl") for entry in entries):
             raise ValueError("a TorchScript archive, which is code")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("its entries are compressed, which torch.save never does")
         if sum(entry.file_size for entry in entries) > size:
             raise ValueError(f"its entries have more bytes than its {size:,}")
         damaged = archive.testzip()
