@@ -6,7 +6,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,11 +28,12 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     target = Path(os.path.realpath(path))  # os.replace would put the file in the place of the link
     temporary = _beside(target)
     try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        with naming(path):
+            with open(temporary, "xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
@@ -48,14 +50,15 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
         OSError: The folder cannot be written.
     """
     temporary = _beside(folder.absolute())
-    temporary.mkdir()
     try:
-        write(temporary)
-        if folder.is_dir():
-            for file in temporary.iterdir():
-                os.replace(file, folder / file.name)
-        else:
-            os.rename(temporary, folder)
+        with naming(folder):
+            temporary.mkdir()
+            write(temporary)
+            if folder.is_dir():
+                for file in temporary.iterdir():
+                    os.replace(file, folder / file.name)
+            else:
+                os.rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # renamed, it is not there any more
     _sync_folder(folder.absolute().parent)
@@ -95,6 +98,17 @@ def check_writable(path: Path) -> None:
         raise OSError("exists and is not a file")
     if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
         raise OSError("its folder cannot be written to")
+
+
+@contextmanager
+def naming(target: Path) -> Iterator[None]:
+    """Errors of the disk name what was to be written: not what it is called until then, and not nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not of the disk
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def _beside(target: Path) -> Path:

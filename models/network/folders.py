@@ -6,12 +6,14 @@ import contextlib
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from huggingface_hub.constants import CONFIG_NAME
+from safetensors import SafetensorError
 
 from .weight_files import WeightsError, fitted, read_weights
 
@@ -64,6 +66,15 @@ class FolderOfWeights(PyTorchModelHubMixin):
         return network.to(map_location).eval()
 
     _load_as_pickle = _load_as_safetensor  # which looks into the file itself
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        try:
+            super()._save_pretrained(save_directory)
+        except SafetensorError as error:
+            code = re.search(r"os error (\d+)", str(error))
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(save_directory)) from error
 
 
 def _check_config(path: Path, kind: type) -> None:

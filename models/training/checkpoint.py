@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,9 @@ class Checkpoints:
         """Write the state after ``step`` steps, then remove what is older than the newest ``keep``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / _NAME.format(step)
-        replace_file(path, lambda file: torch.save(state, file))
+        encoded = io.BytesIO()  # torch.save says of a full disk no more than that a position was unexpected
+        torch.save(state, encoded)
+        replace_file(path, lambda file: file.write(encoded.getbuffer()))
         for old in self._steps()[: -self.keep]:
             (self.folder / _NAME.format(old)).unlink()
         return path

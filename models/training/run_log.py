@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from ...files import replace_file
+from ...files import naming, replace_file
 
 LOSSES = "losses.jsonl"
 _TENSORBOARD = "tensorboard"
@@ -34,7 +34,8 @@ class RunLog:
     def losses(self, step: int, terms: Mapping[str, float], seconds: float) -> None:
         """Note the terms of one step and how long it took."""
         line = {"step": step, **terms, "seconds": round(seconds, 4)}
-        self.file.write(json.dumps(line) + "\n")
+        with naming(self.path):
+            self.file.write(json.dumps(line) + "\n")
         for name, term in terms.items():
             self.board.add_scalar(f"losses/{name}", term, step)
         self.board.add_scalar("seconds", seconds, step)
