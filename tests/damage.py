@@ -1,4 +1,4 @@
-"""Files damaged at random: by accidents, which hit bytes, and by someone who knows the format and its sums."""
+"""Files damaged at random: by accidents, which hit bytes, and by someone who knows their format."""
 
 import io
 import json
@@ -81,8 +81,8 @@ def _repeated(content, rng):
 
 
 _HITS = (
-    _cut, _emptied, _flipped, _flipped, _overwritten, _with_a_number, _with_a_number, _with_a_digit, _inserted,
-    _shortened, _repeated,
+    _cut, _emptied, _flipped, _flipped, _overwritten, _with_a_number, _with_a_number, _with_a_digit,
+    _inserted, _shortened, _repeated,
 )  # fmt: skip
 
 

@@ -1,10 +1,10 @@
-"""Every command on files that are damaged, or made to do damage: a right result, or one line that names the file.
+"""Every command on files that are damaged, or made to do damage: a right result, or one line that names the
+file.
 
-Each scene is a command with the files that it reads, of which one at a time is damaged at random (damage.py). It
-runs in a process of its own, whose address space is bounded.
+Each scene is a command with the files that it reads, of which one at a time is damaged at random (damage.py).
+It runs in a process of its own, whose address space is bounded.
 """
 
-import concurrent.futures
 import contextlib
 import functools
 import io
@@ -15,6 +15,8 @@ import shutil
 import traceback
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,7 +122,8 @@ def write_pictures(folder):
 def inpaint(name):
     photograph(PICTURES[name]).save(name)
     write_mask("mask.png")
-    return Scene(["inpaint", name, "mask.png", "-o", "out.png"], [name, name, "mask.png"], "out.png", check_picture)
+    arguments = ["inpaint", name, "mask.png", "-o", "out.png"]
+    return Scene(arguments, [name, name, "mask.png"], "out.png", check_picture)
 
 
 def check_picture():
@@ -144,16 +147,18 @@ def evaluate():
     InpaintGenerator(cnum=2).save_pretrained("run/model")
     files += ["masks/mask.png"] * 4 + ["run/model/model.safetensors", "run/model/config.json"] * 4
     arguments = ["evaluate", "--data", "photos", "--masks", "masks", "--model", "run", "--size", str(SIDE)]
-    return Scene(
-        [*arguments, "--output", "table.json"], files, "table.json", lambda: json.loads(Path("table.json").read_text())
-    )
+    return Scene([*arguments, "--output", "table.json"], files, "table.json", check_table)
+
+
+def check_table():
+    assert json.loads(Path("table.json").read_text())["rows"]
 
 
 def transfer():
     photograph().save("one.png")
     photograph("L").save("other.jpg")
     arguments = ["transfer", "--foreground", "one.png", "--background", "other.jpg", "--output", "out.png"]
-    return Scene(arguments + ["--max-size", "24"], ["one.png", "other.jpg"], "out.png", check_picture)
+    return Scene([*arguments, "--max-size", "24"], ["one.png", "other.jpg"], "out.png", check_picture)
 
 
 def check_data():
@@ -171,7 +176,8 @@ def resume():
     trainer.run()
     Path("run/config.json").write_text(json.dumps(to_dict(tiny(steps="1"))))
     (checkpoint,) = Path("run/checkpoints").iterdir()
-    files = ["run/config.json", str(checkpoint), str(checkpoint), "run/losses.jsonl", "run/model/model.safetensors"]
+    files = [f"run/{name}" for name in ("config.json", "losses.jsonl", "model/model.safetensors")]
+    files += [str(checkpoint)] * 3
     arguments = ["train", "--resume", "--out", "run", "--accelerator", "cpu"]
     return Scene(arguments, files, None, lambda: check_model("run/model"), "weights")
 
@@ -201,7 +207,6 @@ def play(name: str, folder: Path) -> list[str]:
     make, count = SCENES[name]
     scene = make()
     whole = {path: Path(path).read_bytes() for path in scene.files}
-    there = set(Path.cwd().rglob("*"))
     wrong = []
     for number in range(count // scene.at_once):
         rng = np.random.default_rng([zlib.crc32(name.encode()), number])
@@ -209,7 +214,7 @@ def play(name: str, folder: Path) -> list[str]:
         for path in hit:
             damage(Path(path), whole, rng)
         Path(f"{folder}.now").write_text(f"{name}, number {number}, {hit}")  # to be read if this process dies
-        complaints = watched(scene, there)
+        complaints = watched(scene)
         wrong += [f"{name}, number {number}, {', '.join(hit)}: {complaint}" for complaint in complaints]
         for path in hit:
             remove(Path(path))
@@ -242,7 +247,7 @@ def remove(path):
         path.unlink(missing_ok=True)
 
 
-def watched(scene, there):
+def watched(scene):
     """Run the command once; what is wrong with how it went."""
     said, complained = io.StringIO(), io.StringIO()
     before = start_of_peak()
@@ -263,11 +268,11 @@ def watched(scene, there):
             yield f"named no file: {lines[0]}"
     elif status != 0 or lines:
         yield f"status {status}, said {lines}"
-    yield from left_behind(scene, status, there)
+    yield from left_behind(scene, status)
 
 
-def left_behind(scene, status, there):
-    unfinished = [path for path in Path.cwd().rglob(f"{UNFINISHED}*")]
+def left_behind(scene, status):
+    unfinished = list(Path.cwd().rglob(f"{UNFINISHED}*"))
     if unfinished:
         yield f"left {unfinished}"
     if scene.output is None:
@@ -290,7 +295,8 @@ def test_at_least_two_thousand_files():
 def playing(tmp_path_factory):
     """The scenes, played side by side: what went wrong in each, once it is over."""
     folder = tmp_path_factory.mktemp("scenes")
-    with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), mp_context=forkserver(), max_tasks_per_child=1) as pool:
+    start = functools.partial(ProcessPoolExecutor, mp_context=forkserver(), max_tasks_per_child=1)
+    with start(os.cpu_count()) as pool:
         started = {}
         for name in SCENES:
             own = folder / name.replace(" ", "-")
@@ -304,6 +310,6 @@ def test_a_right_result_or_one_line(playing, name):
     folder, future = playing[name]
     try:
         wrong = future.result()
-    except concurrent.futures.process.BrokenProcessPool:
+    except BrokenProcessPool:
         pytest.fail(f"the process died; last were {[p.read_text() for p in folder.parent.glob('*.now')]}")
     assert wrong == []

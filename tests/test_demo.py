@@ -215,7 +215,8 @@ def call(address, function, data):
 
 def upload(address, content):
     """The path that the page gives an uploaded file."""
-    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="f.png"\r\n\r\n%s\r\n--x--\r\n' % content
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="f.png"\r\n\r\n'
+    body = head + content + b"\r\n--x--\r\n"
     request = urllib.request.Request(
         f"{address}gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"}
     )
@@ -235,8 +236,8 @@ def test_malformed_calls_are_refused_and_leave_no_traceback(address, capfd):
         return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
     junk = [
-        None, 1, float("nan"), "x", [], {}, {"path": None}, file("/etc/passwd"), file("../../etc/passwd"), file("\0"),
-        file("a" * 5000), file("http://127.0.0.1:9/x.png"), file(upload(address, b"no picture")),
+        None, 1, float("nan"), "x", [], {}, {"path": None}, file("/etc/passwd"), file("../../etc/passwd"),
+        file("\0"), file("a" * 5000), file("http://127.0.0.1:9/x.png"), file(upload(address, b"no picture")),
         file(upload(address, bomb())),
     ]  # fmt: skip
     choose, pick, fill = range(3)
@@ -246,7 +247,8 @@ def test_malformed_calls_are_refused_and_leave_no_traceback(address, capfd):
         calls += [(fill, [None, {"background": None, "layers": [], "composite": None} | each, "exemplar"])
                   for each in strokes]  # fmt: skip
         calls += [(fill, [value, None, "exemplar"]), (fill, [None, None, value])]
-    calls += [(choose, []), (fill, []), (fill, [None]), (99, [1]), (-1, [1]), ("x", [1]), (fill, 5), (fill, None)]
+    calls += [(choose, []), (fill, []), (fill, [None]), (fill, 5), (fill, None)]
+    calls += [(99, [1]), (-1, [1]), ("x", [1])]
     for function, data in calls:
         status, said = call(address, function, data)
         assert status in (400, 422) or '"success":false' in said, (function, data, said)
@@ -254,8 +256,8 @@ def test_malformed_calls_are_refused_and_leave_no_traceback(address, capfd):
     for path, body in (
         ("gradio_api/queue/join", b"{"), ("gradio_api/call/nothing", b'{"data":[]}'),
         ("gradio_api/run/%00", b'{"data":[1]}'), ("gradio_api/component_server", b'{"component_id":999}'),
-        ("gradio_api/file=/etc/passwd", None), ("gradio_api/file=../../etc/passwd", None), ("gradio_api/proxy=%00", None),
-        ("static/" + "a" * 5000, None), ("nowhere", None),
+        ("gradio_api/file=/etc/passwd", None), ("gradio_api/file=../../etc/passwd", None),
+        ("gradio_api/proxy=%00", None), ("static/" + "a" * 5000, None), ("nowhere", None),
     ):  # fmt: skip
         status, said = ask(address, path, body)
         assert 400 <= status < 500, (path, said)
@@ -304,5 +306,11 @@ def test_in_a_browser(someone, files, monkeypatch):
     someone.wait_for_photograph(other_than=before)
     someone.fill()
     assert "Brush over what should go first" in someone.message()
+
+    # A file that is no picture leaves the one before to be painted on.
+    before = someone.editor()
+    someone.upload(files / "broken.png")
+    assert "broken.png: cannot be read as a picture" in someone.message()
+    assert someone.editor() == before
 
     assert someone.hosts() == {"127.0.0.1"}

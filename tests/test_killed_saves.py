@@ -1,5 +1,6 @@
-"""A run killed within a save goes on with a model that is its checkpoint's, and without what the kill left."""
+"""A run killed within a save goes on with its checkpoint's model, and without what the kill left."""
 
+import functools
 import json
 import os
 import shutil
@@ -35,15 +36,14 @@ def save_and_die(out, move, has_a_model):
     if not has_a_model:
         shutil.rmtree(out / "model")
     moved = []
-    for name in ("replace", "rename"):
 
-        def counted(source, target, then=getattr(os, name)):
-            moved.append(target)
-            if len(moved) == move:
-                os.kill(os.getpid(), signal.SIGKILL)
-            then(source, target)
+    def counted(then, source, target):
+        moved.append(target)
+        if len(moved) == move:
+            os.kill(os.getpid(), signal.SIGKILL)
+        then(source, target)
 
-        setattr(os, name, counted)
+    os.replace, os.rename = (functools.partial(counted, then) for then in (os.replace, os.rename))
     trainer.iterate()
     trainer.save()
 

@@ -52,5 +52,7 @@ def test_weights_of_another_configuration(generator, tmp_path):
     config = (tmp_path / "config.json").read_text()
     generator.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(ValueError, match=r"model\.safetensors: .*: expected shape .* of another configuration"):
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors: .*: expected shape .* of another configuration"
+    ):
         load_generator(tmp_path)

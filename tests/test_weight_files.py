@@ -1,4 +1,4 @@
-"""Files of weights that others wrote: read right whatever wrote them, refused by name and in little memory."""
+"""Files of weights that others wrote: read right whoever wrote them, refused by name, in little memory."""
 
 import concurrent.futures
 import io
@@ -176,24 +176,31 @@ def more_than_it_holds(path):
     rewritten(path, lambda name, data: data.replace(b"K\x08", b"M\x20\x03"))
 
 
+def array(path, **arrays):
+    np.savez(path.open("wb"), **arrays)
+
+
+def script(path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), path)
+
+
 FILES = {
-    "object array": (lambda path: np.savez(path.open("wb"), a=np.array([None])), "a cannot be read .Object arrays"),
+    "object array": (lambda path: array(path, a=np.array([None])), "a cannot be read .Object arrays"),
     "npy": (lambda path: np.save(path.open("wb"), np.zeros(3)), r"a single array \(\.npy\)"),
     "huge shape": (lambda path: archive(path, a__npy=npy((2**40,))), "a cannot be read"),
     "large shape": (lambda path: archive(path, a__npy=npy((2**31,))), "a cannot be read"),
-    "zeros that inflate": (lambda path: archive(path, a__npy=npy((2**24,)) + bytes(2**26)), "it would grow from"),
-    "compressed": (lambda path: archive(path, **{"m/data__pkl": bytes(10**6)}), "are compressed, which torch"),
-    "TorchScript": (
-        lambda path: torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), path), "a TorchScript archive, which"),
+    "zeros": (lambda path: archive(path, a__npy=npy((2**24,)) + bytes(2**26)), "it would grow from"),
+    "compressed": (lambda path: archive(path, **{"m/data__pkl": bytes(10**6)}), "compressed, which torch"),
+    "TorchScript": (script, "a TorchScript archive, which is code"),
     "cut": (without_end, "a zip archive that is cut short"),
     "one bit": (one_bit, "its entry .*/data/.* is damaged"),
     "more than it holds": (more_than_it_holds, "file of named tensors"),
-    "code": (lambda path: torch.save({"a": Evil()}, path), r"it holds \S*print, which is code; if you trust it"),
+    "code": (lambda path: torch.save({"a": Evil()}, path), r"it holds \S*print, which is code; if you trust"),
     "old pickle": (lambda path: path.write_bytes(pickle.dumps({"a": Evil()})), "file of named tensors"),
     "empty": (lambda path: path.write_bytes(b""), "file of named tensors"),
     "list": (lambda path: torch.save([torch.zeros(1)], path), "it holds a list"),
     "folder": (lambda path: path.mkdir(), "not a regular file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

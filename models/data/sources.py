@@ -195,4 +195,6 @@ def _text(path: Path) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: a list of pictures in {encoding} cannot be read ({error.reason})") from error
+        raise ValueError(
+            f"{path}: a list of pictures in {encoding} cannot be read ({error.reason})"
+        ) from error

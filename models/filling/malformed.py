@@ -1,4 +1,4 @@
-"""Calls that the page never makes, but anyone who reaches its address can: refused, and no traceback in its log."""
+"""Calls that the page never makes, but others can: refused, and without a traceback in its log."""
 
 from __future__ import annotations
 

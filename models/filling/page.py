@@ -172,8 +172,9 @@ def build(desk: Desk, examples: Iterable[Path]) -> gr.Blocks:
                 result = _picture("Result", "result")
                 told = gr.Markdown(elem_id="told")
                 attention = _picture("Attention map", "attention")
-        upload.upload(desk.choose, upload, [image, editor])
-        picked.click(desk.pick, picked, [image, editor])
+        # No progress: where it fails, it would hide the photograph that was chosen before.
+        upload.upload(desk.choose, upload, [image, editor], show_progress="hidden")
+        picked.click(desk.pick, picked, [image, editor], show_progress="hidden")
         # One at a time: two would share the processor and both take twice as long.
         button.click(
             desk.fill, [image, editor, method], [result, attention, told], concurrency_limit=1,
@@ -232,7 +233,7 @@ def _editor(photograph: Image.Image | None = None) -> gr.ImageEditor:
     radius = 20 if photograph is None else max(4, min(photograph.size) // 20)
     return gr.ImageEditor(
         photograph and {"background": photograph, "layers": [], "composite": None},
-        label="Brush over what should go", type="pil", image_mode="RGBA", format="png", sources=[],
+        label="Brush here", type="pil", image_mode="RGBA", format="png", sources=[],
         transforms=[], layers=False, brush=gr.Brush(radius, [_BRUSH], _BRUSH, "fixed"), height=440,
         elem_id="editor",
     )  # fmt: skip

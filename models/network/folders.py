@@ -50,7 +50,7 @@ class FolderOfWeights(PyTorchModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls: type[Network], *, strict: bool = True, **given: Any) -> Network:
-        # Shapes and no numbers, with which the file is compared. And what huggingface_hub prints is no result.
+        # Shapes without numbers, to compare the file with; and what huggingface_hub prints is no result.
         with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()):
             return super()._from_pretrained(strict=strict, **given)
 

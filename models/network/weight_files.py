@@ -1,7 +1,7 @@
 """Files of named tensors that others wrote, read by what is in them and not by what they are called.
 
-Nothing that a file says of itself is believed: whatever its bytes, it runs no code, takes memory in proportion
-to its own size, and fails with one line that names it.
+Nothing that a file says of itself is believed: whatever its bytes, it runs no code, takes memory in
+proportion to its own size, and fails with one line that names it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-# By how much an .npz may grow when it is read. Trained weights hardly compress at all; a file of zeros grows a
-# thousandfold.
+# By how much an .npz may grow when it is read. Trained weights hardly compress at all; a file of zeros
+# grows a thousandfold.
 _MOST_INFLATION = 8
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
 
 
 class WeightsError(ValueError):
-    """A file that holds no weights, or none that can be taken; the message names it and says what is wrong."""
+    """A file that holds no weights, or none that can be taken; the message names it and what is wrong."""
 
 
 def read_weights(path: Path) -> Mapping[str, Any]:
@@ -134,8 +134,8 @@ def fitted(
         tensor = as_tensor(weights[name], name, path)
         if tensor.shape != own[name].shape:
             raise WeightsError(
-                f"{path}: {name}: expected shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}: weights "
-                "of another configuration"
+                f"{path}: {name}: expected shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}: "
+                "weights of another configuration"
             )
         tensors[name] = tensor.to(own[name].dtype)
         check_finite(tensors[name], name, path)
@@ -197,7 +197,9 @@ def _read_npz(path: Path) -> Mapping[str, Any]:
     with zipfile.ZipFile(path) as archive:
         inflated = sum(entry.file_size for entry in archive.infolist())
     if inflated > _MOST_INFLATION * size:
-        raise ValueError(f"it would grow from {size:,} to {inflated:,} bytes; weights do not compress so well")
+        raise ValueError(
+            f"it would grow from {size:,} to {inflated:,} bytes; weights do not compress so well"
+        )
     weights = {}
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:

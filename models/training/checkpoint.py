@@ -74,7 +74,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def taking_up(path: Path) -> Iterator[None]:
-    """While a state is taken up: what it lacks, or has of another kind or shape, becomes a CheckpointError."""
+    """While a state is taken up: what it lacks, or has of another kind, becomes a CheckpointError."""
     try:
         yield
     # Optimisers and modules raise whatever a foreign state leads them to.
