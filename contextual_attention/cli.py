@@ -8,6 +8,7 @@ it runs, so that ``info`` and ``--help`` work everywhere.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 import warnings
@@ -34,6 +35,9 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: exit status 0, or 2 and one line on stderr that says what was wrong."""
     given = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no text
+            stream.reconfigure(errors="backslashreplace")
     # What Pillow says of damaged files beside the error, which names them.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:

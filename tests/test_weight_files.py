@@ -197,7 +197,7 @@ FILES = {
     "more than it holds": (more_than_it_holds, "file of named tensors"),
     "code": (lambda path: torch.save({"a": Evil()}, path), r"it holds \S*print, which is code; if you trust"),
     "old pickle": (lambda path: path.write_bytes(pickle.dumps({"a": Evil()})), "file of named tensors"),
-    "empty": (lambda path: path.write_bytes(b""), "file of named tensors"),
+    "empty": (lambda path: path.write_bytes(b""), "it is empty"),
     "list": (lambda path: torch.save([torch.zeros(1)], path), "it holds a list"),
     "folder": (lambda path: path.mkdir(), "not a regular file"),
 }

@@ -147,6 +147,8 @@ def _kind(path: Path) -> str:
         raise ValueError("not a regular file")
     with open(path, "rb") as file:
         start = file.read(9)
+    if not start:
+        raise ValueError("it is empty")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return "npz" if any(name.endswith(".npy") for name in archive.namelist()) else "torch"
