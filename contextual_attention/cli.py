@@ -31,6 +31,9 @@ COMMANDS = {
     "check-data": check_data,
 }
 
+# For what Pillow says of damaged files beside the error, which names them.
+_NOWHERE = logging.NullHandler()
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: exit status 0, or 2 and one line on stderr that says what was wrong."""
@@ -38,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no text
             stream.reconfigure(errors="backslashreplace")
-    # What Pillow says of damaged files beside the error, which names them.
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    logging.getLogger("PIL").addHandler(_NOWHERE)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")

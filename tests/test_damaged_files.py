@@ -184,14 +184,14 @@ def resume():
 
 # How many files of each are damaged.
 SCENES = {
-    **{f"convert {name}": (functools.partial(convert, name), 110) for name in CHECKPOINTS},
+    **{f"convert {name}": (functools.partial(convert, name), 100) for name in CHECKPOINTS},
     **{f"inpaint {name}": (functools.partial(inpaint, name), 40) for name in PICTURES},
     "model": (model, 200),
-    "evaluate": (evaluate, 100),
+    "evaluate": (evaluate, 60),
     "transfer": (transfer, 100),
     "check-data": (check_data, 880),
     "list file": (list_file, 60),
-    "resume": (resume, 60),
+    "resume": (resume, 40),
 }
 
 

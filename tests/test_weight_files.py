@@ -18,6 +18,7 @@ from contextual_attention.models.network.convert import convert
 from contextual_attention.models.network.weight_files import WeightsError, as_tensor, read_saved, read_weights
 
 NAME = "coarse_generator.conv3.conv.bias"
+FIRST = "coarse_generator.conv1.conv.weight"
 
 
 def weights(kind="daa233", **changed):
@@ -123,6 +124,12 @@ def test_a_saved_state_outlives_its_file(tmp_path):
 def test_a_weight_that_is_none_is_named(tmp_path, value, says):
     torch.save(weights(**{NAME: value}), tmp_path / "m.pt")
     with pytest.raises(WeightsError, match=rf"m\.pt: {NAME}: .*{says}"):
+        convert(tmp_path / "m.pt")
+
+
+def test_a_single_number_for_the_first_layer(tmp_path):
+    torch.save(weights(**{FIRST: torch.tensor(1.0)}), tmp_path / "m.pt")
+    with pytest.raises(WeightsError, match=r"m\.pt: no generator of this package: cnum: .* got 0"):
         convert(tmp_path / "m.pt")
 
 

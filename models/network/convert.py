@@ -67,8 +67,9 @@ def convert(
     }
     given = {"padding": padding, "attention": attention}
     options = layout.options | {name: each for name, each in given.items() if each is not None}
+    cnum, *_ = (*named[layout.example].shape, 0)  # 0, which no generator has, for a single number
     try:
-        config = GeneratorConfig(cnum=named[layout.example].shape[0], **options)
+        config = GeneratorConfig(cnum=cnum, **options)
     except ValueError as error:
         raise WeightsError(f"{path}: no generator of this package: {error}") from error
     with torch.device("meta"):  # no memory before it is known that the file fills it
