@@ -3,16 +3,20 @@
 import io
 import os
 import sys
+import threading
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runs import peak, start_of_peak
 
 from contextual_attention.models.data.dead_leaves import dead_leaves
 from contextual_attention.models.data.sources import Cached, find_pictures, open_source
-from contextual_attention.photos import PhotoError, read_photo, to_features, to_uint8
+from contextual_attention.photos import PhotoError, _Budget, read_photo, to_features, to_uint8
 
 
 @pytest.fixture
@@ -97,6 +101,36 @@ def test_procedural_sets_of_other_seeds_have_other_pictures():
     for data in ("procedural:", "procedural:-1", "procedural:x"):
         with pytest.raises(ValueError, match=f"expected procedural:SEED .* got {data}$"):
             open_source(data, 16)
+
+
+def test_a_large_picture_takes_little_more_memory_than_its_pixels(tmp_path):
+    """Pillow holds 4 bytes a pixel, hands out 3 in two copies, and 3 are the result; float32 takes 12."""
+    side = 4000
+    Image.new("RGB", (side, side), (200, 100, 50)).save(tmp_path / "large.png")
+    source = open_source(str(tmp_path), 16)
+    before = start_of_peak()
+    assert source.read(0).shape == (3, side, side)
+    assert peak() - before < 16 * side**2
+
+
+@pytest.mark.parametrize("pixels", [1, 5, 6, 10, 1000])
+def test_threads_decode_no_more_than_the_budget(pixels):
+    budget, lock = _Budget(10), threading.Lock()
+    now, most = 0, 0
+
+    def decode(_):
+        nonlocal now, most
+        with budget.spent_on(pixels):
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.002)
+            with lock:
+                now -= 1
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(decode, range(48)))
+    assert 1 <= most <= max(1, 10 // pixels)
 
 
 class Counting:
