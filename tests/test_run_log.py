@@ -1,6 +1,7 @@
 """The log of losses: a line a step, each step once, also when a run is taken up again."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -53,9 +54,10 @@ def test_a_torn_line_is_dropped(tmp_path, torn):
 def test_a_full_disk_is_told_with_the_name_of_the_log(tmp_path):
     log = RunLog(tmp_path, 0)
     log.file.close()
-    log.file = open("/dev/full", "w", buffering=1)
-    with pytest.raises(OSError, match=r"No space left on device: .*losses\.jsonl"):
-        log.losses(1, {}, seconds=0)
+    with open("/dev/full", "w", buffering=1) as log.file:
+        with pytest.raises(OSError, match=r"No space left on device: .*losses\.jsonl"):
+            log.losses(1, {}, seconds=0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), log.file.fileno())  # what is left unwritten goes nowhere
 
 
 def test_tensorboard_has_the_same(tmp_path):
