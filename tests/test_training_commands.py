@@ -3,6 +3,8 @@
 import importlib
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -251,6 +253,15 @@ def test_check_data_passes_by_what_is_no_file(folder, capsys):
     assert said[0] == "pictures: 3"
     assert "broken: 2" in said
     assert sum(line.startswith("  photos/two lines.jpg: cannot be read") for line in said) == 1
+
+
+def test_names_of_files_that_are_no_text(folder):
+    """In a process of its own, with a terminal's encoding: bytes of another one are written as such."""
+    (folder / os.fsdecode(b"photos/caf\xe9.png")).write_bytes(b"no picture")
+    command = [sys.executable, "-m", "contextual_attention", "check-data", "photos"]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"})
+    assert done.stderr == b""
+    assert rb"photos/caf\udce9.png: cannot be read" in done.stdout
 
 
 def test_check_data_refuses_what_is_not_there(folder, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from .progress import progress
 
 HELP = "Report sizes, broken files and too-small pictures of a data set."
 _SHOWN = 20
+_MOST_THREADS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +61,8 @@ def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
         except OSError as error:
             return " ".join(str(error).split())  # names of files may hold line breaks
 
-    # Pillow decodes outside Python's lock.
-    with ThreadPoolExecutor() as pool:
+    # Pillow decodes outside Python's lock. Each thread keeps some memory of the largest picture that it met.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
         yield from pool.map(decode, range(len(source)))
 
 

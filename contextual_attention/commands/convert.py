@@ -42,7 +42,7 @@ def run(given: argparse.Namespace) -> None:
             generator, layout = convert.convert(
                 given.source, padding=given.padding, attention=given.attention, is_bgr=is_bgr
             )
-    except convert.ConversionError as error:
+    except ValueError as error:
         raise CommandError(str(error)) from error
     print(f"{given.source}: {layout.name}, {layout.origin}")
     print(", ".join(f"{name}={value}" for name, value in vars(generator.config).items()))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...opening import may_be_picture
-from ...photos import PhotoError, read_photo, to_uint8
+from ...photos import PhotoError, read_pixels, to_uint8
 from .dead_leaves import dead_leaves
 
 PROCEDURAL = "procedural"
@@ -32,7 +32,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Tensor:
-        """Picture ``index``: (3, H, W) float32, RGB in [-1, 1].
+        """Picture ``index``: (3, H, W) uint8, RGB.
 
         Raises:
             PhotoError: It cannot be read; the message names it.
@@ -50,7 +50,7 @@ class PictureFiles:
         return len(self.paths)
 
     def read(self, index: int) -> Tensor:
-        return read_photo(self.paths[index])[0]
+        return read_pixels(self.paths[index])[0]
 
 
 class ProceduralPictures:
@@ -64,7 +64,7 @@ class ProceduralPictures:
 
     def read(self, index: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        return dead_leaves((self.side, self.side), generator)
+        return to_uint8(dead_leaves((self.side, self.side), generator))
 
 
 class HubPictures:
@@ -101,16 +101,15 @@ class HubPictures:
         cell: dict[str, Any] = self.rows[index][self.column]
         file = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"])
         try:
-            return read_photo(file)[0]
+            return read_pixels(file)[0]
         except PhotoError as error:
             raise PhotoError(f"{self.name}, row {index}: {error}") from error
 
 
 class Cached:
-    """Keeps pictures decoded, as bytes, until ``limit`` bytes are spent; later ones are read every time.
+    """Keeps pictures decoded until ``limit`` bytes are spent; later ones are read every time.
 
-    A small set is decoded once and not once an epoch. The pictures are the same, rounded to 8 bits, whether
-    they were kept or not.
+    A small set is decoded once and not once an epoch.
     """
 
     def __init__(self, source: Source, limit: int) -> None:
@@ -123,11 +122,11 @@ class Cached:
     def read(self, index: int) -> Tensor:
         pixels = self.kept.get(index)
         if pixels is None:
-            pixels = to_uint8(self.source.read(index))
+            pixels = self.source.read(index)
             if pixels.numel() <= self.left:
                 self.kept[index] = pixels
                 self.left -= pixels.numel()
-        return pixels.to(torch.float32) / 127.5 - 1
+        return pixels
 
 
 def open_source(data: str, size: int, count: int = 10_000) -> Source:
@@ -135,7 +134,7 @@ def open_source(data: str, size: int, count: int = 10_000) -> Source:
 
     Args:
         data: A folder (searched with its subfolders), a glob pattern, a list file (.txt or .flist, a path a
-            line, relative to the list), ``"hf:owner/name"`` or ``"hf:owner/name:split"``, or
+            line, relative to the list; UTF-8 or UTF-16), ``"hf:owner/name"`` or ``"hf:owner/name:split"``, or
             ``"procedural"`` or ``"procedural:SEED"``, SEED >= 0: other pictures for another one, default 0.
         size: Side of the crops that will be taken, in pixels: procedural pictures are half as large again.
         count: Number of procedural pictures.

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from contextual_attention import ContextualAttention
 from contextual_attention.options import PRESETS, checked_integer
 
+from .folders import FolderOfWeights
 from .layers import ACTIVATIONS, PADDINGS, Activation, Conv, Padding, stack
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ Attend = Literal["everywhere", "hole"]
 # Two strides of 2 in the network and the attention's rate of 2.
 GRID = 8
 _FILLS = {"grey": 0.0, "white": 1.0}
+# 59 thousand million parameters: what asks for more is a mistake, or a damaged file.
+_MOST_CHANNELS = 4096
 _INPUT_CHANNELS = 5  # the image, a map of ones and the mask
 
 
@@ -39,7 +41,7 @@ class GeneratorConfig:
     """All that decides what an `InpaintGenerator` computes, up to its weights; travels with them.
 
     Args:
-        cnum: Channels of the first layer, even, >= 2; every other layer's are a multiple of its half.
+        cnum: Channels of the first layer, even, 2 to 4096; every other layer's are a multiple of its half.
             Default 32, the paper's: 3,601,542 parameters.
         padding: Of every convolution: ``"mirror"`` (default: the paper, mmagic), ``"same"`` (TensorFlow's,
             which the authors' code uses) or ``"zero"`` (daa233).
@@ -63,9 +65,10 @@ class GeneratorConfig:
     fill: Fill = "grey"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cnum", checked_integer(self.cnum, "cnum: expected an even integer >= 2"))
-        if self.cnum < 2 or self.cnum % 2:
-            raise ValueError(f"cnum: expected an even integer >= 2, got {self.cnum}")
+        expected = f"cnum: expected an even integer from 2 to {_MOST_CHANNELS}"
+        object.__setattr__(self, "cnum", checked_integer(self.cnum, expected))
+        if not 2 <= self.cnum <= _MOST_CHANNELS or self.cnum % 2:
+            raise ValueError(f"{expected}, got {self.cnum}")
         _check_choice("padding", self.padding, PADDINGS)
         _check_choice("attention", self.attention, (*PRESETS, None))
         _check_choice("attend", self.attend, ("everywhere", "hole"))
@@ -108,7 +111,7 @@ class Inpainted(NamedTuple):
 
 class InpaintGenerator(
     nn.Module,
-    PyTorchModelHubMixin,
+    FolderOfWeights,
     library_name="contextual_attention",
     paper_url="https://arxiv.org/abs/1801.07892",
     pipeline_tag="image-to-image",
@@ -134,8 +137,8 @@ class InpaintGenerator(
     Raises:
         TypeError, ValueError: An unknown option, or one that `GeneratorConfig` refuses.
 
-    `save_pretrained`, `from_pretrained` and `push_to_hub` are those of huggingface_hub: a folder with
-    config.json, which has the whole configuration, and model.safetensors.
+    `save_pretrained`, `from_pretrained` and `push_to_hub` are those of huggingface_hub, as `FolderOfWeights`
+    changes them: a folder with config.json, which has the whole configuration, and model.safetensors.
 
     Example:
         >>> generator = InpaintGenerator(cnum=8)
@@ -149,6 +152,8 @@ class InpaintGenerator(
         torch.Size([2, 2, 7, 9])
     """
 
+    Config = GeneratorConfig
+
     def __init__(self, base: GeneratorConfig | None = None, /, **options: Unpack[GeneratorKeywords]) -> None:
         super().__init__()
         self.config = replace(GeneratorConfig() if base is None else base, **options)
@@ -158,11 +163,6 @@ class InpaintGenerator(
         encoder = _encoder(c, 2 * c, 2 * c, 4 * c, 4 * c, 4 * c)
         self.coarse = stack(_INPUT_CHANNELS, (*encoder, *_dilated(c), *_decoder(c)), padding)
         self.refinement = Refinement(self.config)
-
-    @classmethod
-    def _from_pretrained(cls, *, strict: bool = True, **given: Any) -> InpaintGenerator:
-        """The mixin's, but a missing or an unknown weight is an error unless ``strict=False`` is given."""
-        return super()._from_pretrained(strict=strict, **given)
 
     def forward(self, image: Tensor, mask: Tensor, return_offsets: bool = False) -> Inpainted:
         """Fill the holes of images.
