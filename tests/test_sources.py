@@ -16,7 +16,8 @@ from runs import peak, start_of_peak
 
 from contextual_attention.models.data.dead_leaves import dead_leaves
 from contextual_attention.models.data.sources import Cached, find_pictures, open_source
-from contextual_attention.photos import PhotoError, _Budget, read_photo, to_features, to_uint8
+from contextual_attention.opening import _Budget
+from contextual_attention.photos import PhotoError, read_photo, to_features, to_uint8
 
 
 @pytest.fixture
