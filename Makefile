@@ -6,8 +6,8 @@
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
 
-demo:  ## install into .venv and rebuild one photograph from another
-	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[demo]" && PHOTOS="$$(python -c 'import skimage; print(skimage.__path__[0])')/data" && python -m contextual_attention transfer --foreground "$$PHOTOS/astronaut.png" --background "$$PHOTOS/coffee.png" --output out.png --offsets map.png
+demo:  ## install into .venv, remove an object from a photograph, run the quick benchmark
+	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt ".[bench]" && python benchmarks/removal_picture.py --keep . && python -m contextual_attention inpaint photo.png mask.png -o out.png && python benchmarks/bench_attention.py --quick
 
 test:  ## install into .venv and run all tests
 	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[test]" && pytest
@@ -30,4 +30,4 @@ wheel:  ## build a wheel into dist/
 	pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove what builds have left
-	rm -rf build dist *.egg-info contextual_attention/_C*.so
+	rm -rf build dist *.egg-info contextual_attention_C*.so

@@ -1,4 +1,4 @@
-"""Builds the compiled half of the package, ``contextual_attention._C``; everything else is in pyproject.toml.
+"""Builds the compiled half of the package, ``contextual_attention_C``; everything else is in pyproject.toml.
 
 One shared object holds the operators and a small pybind11 module. It is built against LibTorch's stable ABI:
 it has no C++ symbol of torch's, so one build serves torch 2.11 and every later version, whichever of them
@@ -10,6 +10,7 @@ Environment variables:
     CXXFLAGS    further flags of every compilation
     LDFLAGS     further flags of the link
     MAX_JOBS    how many files are compiled at once (default: ninja's choice, by the number of cores)
+    CA_TORCH    which torch lends its headers (setup_torch.py)
     CA_CUDA, CUDA_HOME, TORCH_CUDA_ARCH_LIST
                 whether and how to build for CUDA (setup_cuda.py)
 """
@@ -28,24 +29,38 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from setuptools import Extension, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+from setuptools.command.dist_info import dist_info
 from setuptools.errors import CompileError, PlatformError
 
 # pip does not put the folder of this file on the path.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import setup_cuda
+import setup_torch
 
 del sys.path[0]
+
+
+def load_interface() -> ModuleType:
+    """contextual_attention/interface.py without the package around it, which needs torch."""
+    spec = importlib.util.spec_from_file_location(
+        "contextual_attention_interface", Path("contextual_attention/interface.py").resolve()
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
 
 # Relative, as setuptools wants them: it runs this file in the file's own directory.
 SOURCES = sorted(Path("csrc").glob("**/*.cpp"))
 CUDA_SOURCES = sorted(Path("csrc/cuda").glob("*.cu"))
-
-MINIMUM_TORCH = (2, 11)
-# Bounded by the newest headers that the sources were built with.
-TORCH_HEADERS_REQUIREMENT = "torch>=2.11,<2.14"
+# The CUDA pipeline in loops on the host: tests/emulated.py builds it.
+FOR_TESTS_ALONE = Path("csrc/cuda/host.cpp")
 
 # No -ffast-math: the kernels rely on infinities and NaNs. No -fopenmp: torch's thread pool is the only one.
 COMMON_FLAGS = [
@@ -71,42 +86,6 @@ SIMD_FLAGS = {
 
 
 @dataclass(frozen=True)
-class Torch:
-    """A torch installation that lends its headers and its libraries' names."""
-
-    root: Path
-    version: str
-
-    @property
-    def include(self) -> Path:
-        return self.root / "include"
-
-    def is_usable(self) -> bool:
-        release = re.match(r"(\d+)\.(\d+)", self.version)
-        is_new = release is not None and tuple(map(int, release.groups())) >= MINIMUM_TORCH
-        return is_new and (self.include / "torch/csrc/stable/library.h").exists()
-
-    @staticmethod
-    def installed() -> Iterator[Torch]:
-        """Every torch in sight: of this interpreter, then of the environment that pip builds for.
-
-        In pip's isolated build the first is hidden, but sysconfig still names the target's site-packages.
-        """
-        spec = importlib.util.find_spec("torch")
-        roots = [Path(spec.origin).parent] if spec and spec.origin else []
-        roots.append(Path(sysconfig.get_path("purelib"), "torch"))
-        for root in roots:
-            version_file = root / "version.py"
-            if version_file.exists():
-                version = re.search(r"^__version__ = '([^']+)'", version_file.read_text(), re.MULTILINE)
-                yield Torch(root, version[1] if version else "unknown")
-
-    @staticmethod
-    def find() -> Torch | None:
-        return next((torch for torch in Torch.installed() if torch.is_usable()), None)
-
-
-@dataclass(frozen=True)
 class Unit:
     """One compilation: a source, what tells its object from others of the same source, and its own flags."""
 
@@ -125,6 +104,15 @@ def is_simd_source(source: Path) -> bool:
     return source.parent.name == "cpu" and source.stem.startswith("filters")
 
 
+def sources(with_cuda: bool) -> list[Path]:
+    """The C++ files of a build."""
+    return [
+        source
+        for source in SOURCES
+        if source.parent.name != "cuda" or (with_cuda and source != FOR_TESTS_ALONE)
+    ]
+
+
 def simd_levels() -> list[str]:
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     return list(SIMD_FLAGS) if is_x86 else ["base"]
@@ -141,7 +129,7 @@ def units(tools: Toolchain) -> Iterator[Unit]:
     if tools.cuda:
         cuda_flags = [f'-DCA_CUDA_ARCHITECTURES="{";".join(tools.cuda.architectures)}"']
         yield from (Unit(source, tools.cuda.flags(), rule="compile_cuda") for source in CUDA_SOURCES)
-    for source in SOURCES:
+    for source in sources(tools.cuda is not None):
         if is_simd_source(source):
             for level in simd_levels():
                 yield Unit(source, [f"-DCA_SIMD_LEVEL={level}", *SIMD_FLAGS[level]], level)
@@ -149,6 +137,9 @@ def units(tools: Toolchain) -> Iterator[Unit]:
             headers = (tools.pybind11_include, tools.python_include)
             version = f'-DCA_TORCH_HEADERS="{tools.torch.version}"'
             yield Unit(source, [version, *cuda_flags, *(f"-isystem{path}" for path in headers)])
+        elif source.name == "state.cpp":
+            state = load_interface().State.of(Path("csrc"), tools.cuda is not None)
+            yield Unit(source, [f'-DCA_STATE="{state}"'])
         else:
             yield Unit(source, [*torch_flags, *(cuda_flags if source.parent.name == "cuda" else [])])
 
@@ -162,7 +153,7 @@ class Toolchain:
         self.compiler = self.find_compiler()
         self.ninja = self.find_ninja()
         self.pybind11_include = self.find_pybind11()
-        self.torch = self.find_torch()
+        self.torch = setup_torch.find()
         self.python_include = self.find_python_headers()
         self.cuda = setup_cuda.Cuda.find(self.compiler)
 
@@ -206,24 +197,13 @@ class Toolchain:
 
         return pybind11.get_include()
 
-    @staticmethod
-    def find_torch() -> Torch:
-        torch = Torch.find()
-        if torch is None:
-            found = "; ".join(f"torch {torch.version} in {torch.root}" for torch in Torch.installed())
-            raise PlatformError(
-                f"no torch headers of version 2.11 or later (found: {found or 'none'});"
-                " run `pip install 'torch>=2.11'`, or build without --no-build-isolation"
-            )
-        return torch
-
 
 class NinjaBuild(build_ext):
     """setuptools' ``build_ext`` with ninja as its builder: flags per file, parallel and incremental."""
 
     def build_extension(self, ext: Extension) -> None:
         tools = Toolchain()
-        build_file = Path(self.build_temp).resolve() / "build.ninja"
+        build_file = self.folder().resolve() / "build.ninja"
         build_file.parent.mkdir(parents=True, exist_ok=True)
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -232,6 +212,29 @@ class NinjaBuild(build_ext):
         result = subprocess.run([tools.ninja, "-C", str(build_file.parent), *jobs], check=False)
         if result.returncode != 0:
             raise CompileError(f"{ext.name} could not be built: the first message above says why")
+
+    def folder(self) -> Path:
+        """Where objects are kept: also of an editable install, which has a temporary folder for them, so
+        that `make build` after it finds them."""
+        if not self.editable_mode:
+            return Path(self.build_temp)
+        return Path("build", f"temp.{sysconfig.get_platform()}-{sys.implementation.cache_tag}")
+
+
+class FreshBuild(build):
+    """setuptools' ``build`` into an empty folder: a wheel would else hold what once was in the package."""
+
+    def run(self) -> None:
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+
+
+class Metadata(dist_info):
+    """setuptools' ``dist_info``, the first that pip asks for: before it downloads anything or builds."""
+
+    def run(self) -> None:
+        setup_torch.find()
+        super().run()
 
 
 def ninja_file(tools: Toolchain, target: Path) -> str:
@@ -277,18 +280,9 @@ def ninja_path(path: str | Path) -> str:
     return re.sub(r"([ :$])", r"$\1", str(path))
 
 
-def missing_requirements() -> list[str]:
-    """What pip must add to an isolated build beyond pyproject.toml's list: torch, where none is installed.
-
-    Nothing where this file is run by hand: setuptools itself would download torch then, into .eggs/.
-    """
-    is_run_by_hand = Path(sys.argv[0]).name == "setup.py"
-    return [] if is_run_by_hand or Torch.find() else [TORCH_HEADERS_REQUIREMENT]
-
-
 if __name__ == "__main__":
     setup(
-        ext_modules=[Extension("contextual_attention._C", list(map(str, SOURCES)))],
-        cmdclass={"build_ext": NinjaBuild},
-        setup_requires=missing_requirements(),
+        ext_modules=[Extension("contextual_attention_C", list(map(str, SOURCES)))],
+        cmdclass={"build": FreshBuild, "build_ext": NinjaBuild, "dist_info": Metadata},
+        setup_requires=setup_torch.fetched_requirements(),
     )

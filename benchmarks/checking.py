@@ -105,8 +105,14 @@ class Judge:
 
     def _solve(self, upstream: Tensor | None) -> Result:
         foreground, background = (x.requires_grad_(upstream is not None) for x in self._operands)
+        mask, foreground_mask = self._masks
         output, _ = reference.contextual_attention(
-            foreground, background, background, *self._masks, self._options
+            foreground,
+            background,
+            mask=mask,
+            value=background,
+            foreground_mask=foreground_mask,
+            options=self._options,
         )
         if upstream is None:
             return Result(output)

@@ -43,7 +43,7 @@ from contextual_attention.models.training.feed import mask_drawer
 from contextual_attention.models.training.gallery import Gallery
 from contextual_attention.models.training.settings import change
 from contextual_attention.models.training.trainer import Trainer
-from contextual_attention.photos import read_photo, to_uint8, write_photos
+from contextual_attention.photos import read_pixels, write_photos
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "images" / "training.png"
 MEASURE = "hole l1 %"
@@ -146,7 +146,7 @@ def cut_photographs(folder: Path) -> tuple[Path, Path]:
 
 def _read(name: str) -> torch.Tensor:
     (path,) = (folder / name for folder in _FOLDERS if (folder / name).is_file())
-    return to_uint8(read_photo(path)[0])
+    return read_pixels(path)[0]
 
 
 def run(experiment: Experiment) -> Curve:

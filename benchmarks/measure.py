@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any, TypeVar
 
 import devices
@@ -156,11 +159,26 @@ def in_fresh_process(function: Callable[..., int], *arguments: Any) -> int | str
     context = multiprocessing.get_context("forkserver")
     # Imported once: each measurement starts from there, with nothing computed yet.
     context.set_forkserver_preload(["torch", "contextual_attention"])
+    _start_server()
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
             return "its process was killed"
+
+
+def _start_server() -> None:
+    """The process that measurements are forked from, in this folder, which has no package of its own.
+
+    It imports from the folder where it starts before all others: in the checkout the sources there, where the
+    process that times has the installed package.
+    """
+    here = os.getcwd()
+    os.chdir(Path(__file__).parent)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
 
 
 def _growth_in_this_process(problem: Problem, variant: Variant, direction: str, threads: int) -> int:

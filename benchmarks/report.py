@@ -1,7 +1,7 @@
-"""What results look like: tables for the terminal, the README's table, a picture.
+"""What results look like: tables for the terminal, the table of docs/speed.md, a picture.
 
 python benchmarks/report.py table   benchmarks/results/<machine>.json
-python benchmarks/report.py readme  benchmarks/results/<machine>.json
+python benchmarks/report.py docs    benchmarks/results/<machine>.json
 python benchmarks/report.py plot    benchmarks/results/<machine>.json times.png
 """
 
@@ -18,15 +18,15 @@ from results import ROOT, Row, load
 from screen import make_screen
 from wording import PASSES, bytes_text, is_unfit, or_nothing, ratio_text, time_text, work_text
 
-README = ROOT / "README.md"
+DOCS = ROOT / "docs/speed.md"
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
 
-# The README's table
+# The table of docs/speed.md
 
 
 def markdown(about: dict[str, Any], rows: Sequence[Row]) -> str:
-    """The README's table: a line for a problem and pass, with the fastest backend, at the widest C."""
+    """The table of docs/speed.md: a line for a problem and pass, the fastest backend's, at the widest C."""
     channels = max(row.channels for row in rows)
     lines = [
         f"| C = {channels} | textbook | dense | compiled | this package | ratio | of GEMM | memory |",
@@ -78,7 +78,7 @@ def _markdown_caption(about: dict[str, Any], rows: Sequence[Row]) -> str:
     )
 
 
-def write_readme(text: str, path: Path = README) -> None:
+def write_docs(text: str, path: Path = DOCS) -> None:
     """Put the text between the two markers.
 
     Raises:
@@ -162,13 +162,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("table", "readme", "plot"))
+    parser.add_argument("what", choices=("table", "docs", "plot"))
     parser.add_argument("results", type=Path, help="JSON as bench_attention.py writes it")
     parser.add_argument("picture", type=Path, nargs="?", help="PNG to draw (plot)")
     arguments = parser.parse_args()
     about, rows = load(arguments.results)
-    if arguments.what == "readme":
-        write_readme(markdown(about, rows))
+    if arguments.what == "docs":
+        write_docs(markdown(about, rows))
     elif arguments.what == "plot":
         if arguments.picture is None:
             parser.error("plot: expected the name of the PNG to draw")

@@ -1,6 +1,6 @@
 """Which backends exist here, which can run a problem, and why the others cannot.
 
-The one place that imports the compiled extension and remembers why it could not be.
+The one place that remembers why the compiled extension could not be loaded.
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
 import torch
 
 from . import ops
+from .extension import load as load_extension
 from .tracing import constant_in_graphs
 
 extension: ModuleType | None
 extension_error: str | None
 try:
-    # Not `from . import _C`: where it is missing, that blames a circular import.
-    extension = import_module("._C", __package__)
+    extension = load_extension()
 except ImportError as error:
     extension = None
-    extension_error = f"the compiled extension contextual_attention._C did not load: {error}"
+    extension_error = f"the compiled extension did not load: {error}"
 else:
     extension_error = None
 
@@ -48,11 +47,12 @@ class _Backend:
         absence = self.absence()
         if absence is not None:
             return absence
-        if self.devices is not None and device.type not in self.devices:
-            return f"it runs on {_list(self.devices)}, and the operands are on {device}"
-        refused = self.refuses(device)
-        if refused is not None:
-            return refused
+        if device.type != "meta":  # there is nothing to compute but shapes, which every backend knows
+            if self.devices is not None and device.type not in self.devices:
+                return f"it runs on {_list(self.devices)}, and the operands are on {device}"
+            refused = self.refuses(device)
+            if refused is not None:
+                return refused
         if dtype not in self.dtypes:
             return f"it computes in {_list(self.dtypes)}, and the operands are {dtype}"
         return None

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .derivatives import by_samples, differentiable
 from .options import Options
 
 
@@ -39,51 +40,68 @@ def resolution(x: Tensor, features: Tensor) -> int:
 
 
 @torch.library.custom_op("contextual_attention::pick", mutates_args=())
-def pick(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The pixels where some rows (h,) and columns (w,) meet: (B, C, H, W) -> (B, h, w, C), contiguous."""
+def _pick(image: Tensor, rows: Tensor, columns: Tensor, kept: Tensor | None) -> Tensor:
+    """The pixels where some rows (h,) and columns (w,) meet, zeros where not `kept`, (B or 1, h, w) bool.
+
+    (B, C, H, W) -> (B, h, w, C), contiguous.
+    """
     picked = image.index_select(2, rows).index_select(3, columns)
-    return picked.permute(0, 2, 3, 1).contiguous()
+    return _only(kept, picked.permute(0, 2, 3, 1)).contiguous()
 
 
 @torch.library.custom_op("contextual_attention::place", mutates_args=())
-def place(pixels: Tensor, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
-    """Pixels at different rows (h,) and columns (w,) of a map of zeros: (B, h, w, C) -> (B, C, H, W)."""
+def _place(
+    pixels: Tensor, rows: Tensor, columns: Tensor, height: int, width: int, kept: Tensor | None
+) -> Tensor:
+    """Pixels that are `kept` at different rows (h,) and columns (w,) of a map of zeros.
+
+    (B, h, w, C) -> (B, C, H, W), contiguous.
+    """
     image = pixels.new_zeros((pixels.shape[0], pixels.shape[3], height, width))
-    image[:, :, rows[:, None], columns] = pixels.permute(0, 3, 1, 2)
+    image[:, :, rows[:, None], columns] = _only(kept, pixels).permute(0, 3, 1, 2)
     return image
 
 
-@pick.register_fake
-def _pick_fake(image, rows, columns):
+def _only(kept: Tensor | None, x: Tensor) -> Tensor:
+    """x (B, h, w, channels) where it is `kept`, (B or 1, h, w) bool, else 0, of NaN too; None: all is."""
+    return x if kept is None else torch.where(kept[..., None], x, 0)
+
+
+@_pick.register_fake
+def _pick_fake(image, rows, columns, kept):
     return image.new_empty((image.shape[0], rows.shape[0], columns.shape[0], image.shape[1]))
 
 
-@place.register_fake
-def _place_fake(pixels, rows, columns, height, width):
+@_place.register_fake
+def _place_fake(pixels, rows, columns, height, width, kept):
     return pixels.new_empty((pixels.shape[0], pixels.shape[3], height, width))
 
 
 def _keep_pixels(ctx, inputs, output):
     ctx.size = inputs[0].shape[2:]
-    ctx.save_for_backward(*inputs[1:3])
+    ctx.save_for_backward(*inputs[1:3], inputs[-1])
 
 
 def _pick_backward(ctx, gradient):
-    return place(gradient, *ctx.saved_tensors, *ctx.size), None, None
+    rows, columns, kept = ctx.saved_tensors
+    return place(gradient, rows, columns, *ctx.size, kept), None, None, None
 
 
 def _place_backward(ctx, gradient):
-    return pick(gradient, *ctx.saved_tensors), None, None, None, None
+    return pick(gradient, *ctx.saved_tensors), None, None, None, None, None
 
 
-pick.register_autograd(_pick_backward, setup_context=_keep_pixels)
-place.register_autograd(_place_backward, setup_context=_keep_pixels)
+pick = differentiable(_pick, _pick_backward, _keep_pixels, linear_in=(0,))
+place = differentiable(_place, _place_backward, _keep_pixels, linear_in=(0,))
 
 
-def downscale(x: Tensor, options: Options) -> Tensor:
-    """The map at the pixels that stand for each position: (B, C, H, W) -> (B, h, w, C), contiguous."""
+def downscale(x: Tensor, kept: Tensor | None, options: Options) -> Tensor:
+    """The map at the pixels that stand for each position, zeros where not `kept`; None: all are.
+
+    (B, C, H, W), (B or 1, h, w) bool -> (B, h, w, C), contiguous.
+    """
     rows, columns = (_pixels(size, options.rate, x.device, options) for size in x.shape[2:])
-    return pick(x, rows, columns)
+    return pick(x, rows, columns, kept)
 
 
 def _pixels(size: int, rate: int, device: torch.device, options: Options) -> Tensor:
@@ -168,6 +186,64 @@ def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tenso
     return grid & (touched == 0)
 
 
+# What nobody looks at
+#
+# A pixel that takes no part in the result may hold anything, NaN and infinities too, which products with
+# weights of 0 would spread. So 0 stands in for it, and it has gradient 0.
+
+
+def read_by(centres: Tensor | None, options: Options) -> Tensor | None:
+    """The positions that the patches at `centres`, or what is propagated to them, are made of.
+
+    (B or 1, h, w) bool -> the same. None: every position.
+    """
+    if centres is None:
+        return None
+    propagates = options.propagates and options.propagation == "before"
+    taps = options.fuse_k if propagates else 1
+    return _read_by(centres, options.ksize, taps, options.stride, options.boundary == "wrap")
+
+
+# An operator for the sake of torch.compile, as cells are.
+@torch.library.custom_op("contextual_attention::read_by", mutates_args=())
+def _read_by(centres: Tensor, ksize: int, taps: int, stride: int, wrap: bool) -> Tensor:
+    if taps > 1 and wrap:
+        # Left-right ran first, so what a position sums is found down the columns first.
+        centres = _dilate_flat(_dilate_flat(centres.mT, taps).mT, taps)
+    elif taps > 1:
+        centres = _dilate(centres, taps, stride)
+    return _dilate(centres, ksize)
+
+
+@_read_by.register_fake
+def _read_by_fake(centres, ksize, taps, stride, wrap):
+    return centres.new_empty(centres.shape)
+
+
+@_read_by.register_vmap
+def _read_by_vmap(info, in_dims, *inputs):
+    return by_samples(_read_by, info.batch_size, in_dims, inputs)
+
+
+def _dilate(x: Tensor, size: int, step: int = 1) -> Tensor:
+    """Whether any position of a size x size window is set, `step` apart: (B, h, w) bool -> the same."""
+    reach = size // 2 * step  # pooling itself pads by half a window at most, as if its step were 1
+    x = F.max_pool2d(F.pad(x[:, None].float(), (0, 0, reach, reach)), (size, 1), 1, dilation=(step, 1))
+    return F.max_pool2d(F.pad(x, (reach, reach)), (1, size), 1, dilation=(1, step))[:, 0] > 0
+
+
+def _dilate_flat(x: Tensor, size: int) -> Tensor:
+    """The same along the flattened index, over the ends of rows."""
+    return F.max_pool1d(x.float().flatten(1)[:, None], size, 1, size // 2).view(x.shape) > 0
+
+
+def pasted_by(patches: Tensor | None) -> Tensor | None:
+    """The cells that `patches` paste: (B or 1, h, w) bool -> (B or 1, h + 1, w + 1) bool. None: all."""
+    if patches is None:
+        return None
+    return F.max_pool2d(patches[:, None].float(), 2, stride=1, padding=1)[:, 0] > 0
+
+
 # Cells
 #
 # Cutting a map into cells and joining cells into a map are each other's adjoint. They are operators, not
@@ -175,61 +251,68 @@ def validity(mask: Tensor | None, background: Tensor, options: Options) -> Tenso
 
 
 @torch.library.custom_op("contextual_attention::cut", mutates_args=())
-def cut(image: Tensor, cell: int, rows: int, columns: int) -> Tensor:
+def _cut(image: Tensor, cell: int, rows: int, columns: int, kept: Tensor | None) -> Tensor:
     """Cells of a map, the first of which starts cell // 2 before the edge, zeros beyond the map.
 
-    (B, C, H, W) -> (B, rows, columns, cell**2 * C), contiguous.
+    (B, C, H, W) -> (B, rows, columns, cell**2 * C), contiguous; zeros where not `kept`, (B or 1, rows,
+    columns) bool.
     """
     batch, channels, height, width = image.shape
     half = cell // 2
     padded = F.pad(image, (half, columns * cell - half - width, half, rows * cell - half - height))
     # Not pixel_unshuffle: it returns an empty batch in the wrong shape.
     pixels = padded.view(batch, channels, rows, cell, columns, cell).permute(0, 2, 4, 3, 5, 1)
-    return pixels.reshape(batch, rows, columns, cell**2 * channels).contiguous()
+    return _only(kept, pixels.reshape(batch, rows, columns, cell**2 * channels)).contiguous()
 
 
 @torch.library.custom_op("contextual_attention::join", mutates_args=())
-def join(cells: Tensor, cell: int, height: int, width: int) -> Tensor:
+def _join(cells: Tensor, cell: int, height: int, width: int, kept: Tensor | None) -> Tensor:
     """Inverse of `cut`: (B, rows, columns, cell**2 * C) -> (B, C, height, width), contiguous."""
     batch, rows, columns, entries = cells.shape
     half = cell // 2
     channels = entries // cell**2
-    pixels = cells.reshape(batch, rows, columns, cell, cell, channels).permute(0, 5, 1, 3, 2, 4)
+    pixels = _only(kept, cells).reshape(batch, rows, columns, cell, cell, channels).permute(0, 5, 1, 3, 2, 4)
     image = pixels.reshape(batch, channels, rows * cell, columns * cell)
     # Not contiguous(): where a single pixel is left it would return a view of `cells`.
     return image[:, :, half : half + height, half : half + width].clone(memory_format=torch.contiguous_format)
 
 
-@cut.register_fake
-def _cut_fake(image, cell, rows, columns):
+@_cut.register_fake
+def _cut_fake(image, cell, rows, columns, kept):
     return image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]))
 
 
-@join.register_fake
-def _join_fake(cells, cell, height, width):
+@_join.register_fake
+def _join_fake(cells, cell, height, width, kept):
     return cells.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
 
 
 def _keep_map(ctx, inputs, output):
-    image, ctx.cell, _, _ = inputs
+    image, ctx.cell, _, _, kept = inputs
     ctx.size = image.shape[2:]
+    ctx.save_for_backward(kept)
 
 
 def _keep_cells(ctx, inputs, output):
-    cells, ctx.cell, _, _ = inputs
+    cells, ctx.cell, _, _, kept = inputs
     ctx.size = cells.shape[1:3]
+    ctx.save_for_backward(kept)
 
 
-cut.register_autograd(
-    lambda ctx, grad: (join(grad, ctx.cell, *ctx.size), None, None, None), setup_context=_keep_map
-)
-join.register_autograd(
-    lambda ctx, grad: (cut(grad, ctx.cell, *ctx.size), None, None, None), setup_context=_keep_cells
-)
+def _cut_backward(ctx, gradient):
+    return join(gradient, ctx.cell, *ctx.size, *ctx.saved_tensors), None, None, None, None
+
+
+def _join_backward(ctx, gradient):
+    return cut(gradient, ctx.cell, *ctx.size, *ctx.saved_tensors), None, None, None, None
+
+
+cut = differentiable(_cut, _cut_backward, _keep_map, linear_in=(0,))
+join = differentiable(_join, _join_backward, _keep_cells, linear_in=(0,))
 
 
 @torch.library.custom_op("contextual_attention::paste", mutates_args=())
-def paste(
+def _paste(
     cells: Tensor, weight: Tensor, foreground: Tensor, keep: bool, cell: int, height: int, width: int
 ) -> Tensor:
     """A map of weighted cells, in the dtype of `foreground`.
@@ -242,18 +325,18 @@ def paste(
     Returns:
         (B, C, height, width), contiguous.
     """
-    image = join((cells * weight[..., None]).to(foreground.dtype), cell, height, width)
+    image = _join((cells * weight[..., None]).to(foreground.dtype), cell, height, width, None)
     if not keep:
         return image
     return torch.where(_covered(weight, cell, height, width), image, foreground)
 
 
 @torch.library.custom_op("contextual_attention::lift", mutates_args=())
-def lift(
+def _lift(
     image: Tensor, weight: Tensor, keep: bool, cell: int, rows: int, columns: int
 ) -> tuple[Tensor, Tensor]:
     """The gradients of `paste` from that of its map: cells, and what is kept, or (0,) if nothing is."""
-    cells = cut(image.float(), cell, rows, columns) * weight[..., None]
+    cells = _cut(image.float(), cell, rows, columns, None) * weight[..., None]
     if not keep:
         return cells, image.new_zeros((0,))
     return cells, torch.where(_covered(weight, cell, *image.shape[2:]), torch.zeros_like(image), image)
@@ -261,15 +344,15 @@ def lift(
 
 def _covered(weight: Tensor, cell: int, height: int, width: int) -> Tensor:
     """Whether the cell of each pixel has a weight: (B or 1, 1, height, width) bool."""
-    return join((weight != 0)[..., None].expand(-1, -1, -1, cell**2), cell, height, width)
+    return _join((weight != 0)[..., None].expand(-1, -1, -1, cell**2), cell, height, width, None)
 
 
-@paste.register_fake
+@_paste.register_fake
 def _paste_fake(cells, weight, foreground, keep, cell, height, width):
     return foreground.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
 
 
-@lift.register_fake
+@_lift.register_fake
 def _lift_fake(image, weight, keep, cell, rows, columns):
     cells = image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]), dtype=torch.float32)
     return cells, image.new_empty(image.shape if keep else (0,))
@@ -286,14 +369,34 @@ def _paste_backward(ctx, gradient):
     return cells, None, kept if ctx.keep else None, None, None, None, None
 
 
-paste.register_autograd(_paste_backward, setup_context=_keep_weights)
+def _keep_lifted(ctx, inputs, output):
+    image, weight, ctx.keep, ctx.cell, _, _ = inputs
+    ctx.size = output[0].shape
+    ctx.save_for_backward(weight, image)
 
 
-def value_cells(value: Tensor, m: int, options: Options) -> Tensor:
-    """(B, Cv, m * Hb, m * Wb) -> (B, hb + 1, wb + 1, K): position q pastes the 2 x 2 cells from cell q on."""
+def _lift_backward(ctx, cells, kept):
+    weight, image = ctx.saved_tensors
+    if cells is None:
+        cells = image.new_zeros(ctx.size, dtype=torch.float32)
+    if kept is None or not ctx.keep:
+        kept = torch.zeros_like(image)
+    return paste(cells, weight, kept, ctx.keep, ctx.cell, *image.shape[2:]), None, None, None, None, None
+
+
+# Linear in cells and foreground; of the foreground that is not kept, only the dtype counts.
+paste = differentiable(_paste, _paste_backward, _keep_weights, linear_in=(0, 2))
+lift = differentiable(_lift, _lift_backward, _keep_lifted, linear_in=(0,))
+
+
+def value_cells(value: Tensor, m: int, kept: Tensor | None, options: Options) -> Tensor:
+    """(B, Cv, m * Hb, m * Wb) -> (B, hb + 1, wb + 1, K): position q pastes the 2 x 2 cells from cell q on.
+
+    Zeros where not `kept`, (B or 1, hb + 1, wb + 1) bool; None: all are.
+    """
     cell = options.rate * m
     rows, columns = (ceil_div(n, cell) + 1 for n in value.shape[2:])
-    return cut(value, cell, rows, columns)
+    return cut(value, cell, rows, columns, kept)
 
 
 def assemble(cells: Tensor, foreground: Tensor, m: int, selected: Tensor | None, options: Options) -> Tensor:

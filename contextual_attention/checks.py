@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from .cells import resolution
-from .options import Options
+from .options import Options, checked_integer
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_MOST_WORKSPACE = 2**48
 
 
 def check_operands(foreground: Tensor, background: Tensor, value: Tensor | None, options: Options) -> None:
@@ -73,14 +74,19 @@ def check_queries(queries: Tensor, foreground: Tensor, options: Options) -> None
         )
 
 
-def check_workspace(workspace: Any) -> None:
-    """Check the bound on score scratch: None or a positive number of bytes."""
+def checked_workspace(workspace: Any) -> int | None:
+    """Check the bound on score scratch: None or a positive number of bytes, returned as an int."""
     if workspace is None:
-        return
-    if isinstance(workspace, bool) or not isinstance(workspace, int):
-        raise TypeError(f"workspace: expected None or a number of bytes, got {workspace!r}")
+        return None
+    workspace = checked_integer(workspace, "workspace: expected None or a number of bytes")
     if workspace < 1:
         raise ValueError(f"workspace: expected at least 1 byte, got {workspace}")
+    if workspace > _MOST_WORKSPACE:
+        raise ValueError(
+            f"workspace: expected at most 2**48 bytes, more than any machine has, got {workspace}; "
+            "None leaves the bound to the backend"
+        )
+    return workspace
 
 
 def _check_tensor(name: str, x: Any) -> None:

@@ -6,7 +6,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,11 +28,12 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     target = Path(os.path.realpath(path))  # os.replace would put the file in the place of the link
     temporary = _beside(target)
     try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        with naming(path):
+            with open(temporary, "xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
@@ -48,17 +50,34 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
         OSError: The folder cannot be written.
     """
     temporary = _beside(folder.absolute())
-    temporary.mkdir()
     try:
-        write(temporary)
-        if folder.is_dir():
-            for file in temporary.iterdir():
-                os.replace(file, folder / file.name)
-        else:
-            os.rename(temporary, folder)
+        with naming(folder):
+            temporary.mkdir()
+            write(temporary)
+            if folder.is_dir():
+                for file in temporary.iterdir():
+                    os.replace(file, folder / file.name)
+            else:
+                os.rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # renamed, it is not there any more
     _sync_folder(folder.absolute().parent)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of `replace_file` and `replace_folder` in a folder.
+
+    Args:
+        folder: One that no other process writes to now; it need not exist.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    for left in folder.glob(f"{UNFINISHED}*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def check_writable(path: Path) -> None:
@@ -79,6 +98,49 @@ def check_writable(path: Path) -> None:
         raise OSError("exists and is not a file")
     if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
         raise OSError("its folder cannot be written to")
+
+
+def check_distinct(written: Mapping[str, Path], read: Mapping[str, Path]) -> None:
+    """Find out, before anything is read, that a file would be written over one that is read, or twice.
+
+    Files are compared, not names: a link is what it points to, and on Windows letters may be large or small.
+
+    Args:
+        written: Where results go, by what the user calls them, such as ``"--output"``.
+        read: What they are made from, likewise.
+
+    Raises:
+        OSError: Two of them are one file. Both are named.
+    """
+    taken = {_identity(path): (name, path) for name, path in read.items()}
+    for name, path in written.items():
+        identity = _identity(path)
+        if identity in taken:
+            other, there = taken[identity]
+            raise OSError(f"{name} ({path}) would overwrite {other} ({there}); choose another file")
+        taken[identity] = name, path
+
+
+def _identity(path: Path) -> tuple[object, ...]:
+    """What all names of a file have in common, also of one that is not there yet."""
+    real = os.path.realpath(path)
+    try:
+        status = os.stat(real)
+        return status.st_dev, status.st_ino
+    except OSError:  # not there, or not to be looked at: its place is what it has
+        folder, name = os.path.split(real)
+        return (*(_identity(Path(folder)) if folder != real else ()), os.path.normcase(name))
+
+
+@contextmanager
+def naming(target: Path) -> Iterator[None]:
+    """Errors of the disk name what was to be written: not what it is called until then, and not nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not of the disk
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def _beside(target: Path) -> Path:

@@ -6,12 +6,13 @@ Shape legend: B samples; C, Cv feature and value channels; (H, W), (Hb, Wb) fore
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 from . import backends, checks, fused, reference
+from .derivatives import in_forward_mode
 from .options import (
     Boundary,
     Downscale,
@@ -19,15 +20,64 @@ from .options import (
     MaskDownscale,
     Masking,
     Normalize,
+    OptionKeywords,
     Options,
     Overlap,
     PropagationOrder,
 )
-from .tracing import constant_in_graphs
+from .tracing import has_autocast
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _GIB = 2**30
 # Bytes up to which the dense reference is taken unasked.
 _DENSE_LIMIT = 2 * _GIB
+
+
+@overload
+def contextual_attention(
+    foreground: Tensor,
+    background: Tensor,
+    mask: Tensor | None = None,
+    *,
+    value: Tensor | None = None,
+    foreground_mask: Tensor | None = None,
+    backend: str | None = None,
+    workspace: int | None = None,
+    return_offsets: Literal[False] = False,
+    **options: Unpack[OptionKeywords],
+) -> Tensor: ...
+
+
+@overload
+def contextual_attention(
+    foreground: Tensor,
+    background: Tensor,
+    mask: Tensor | None = None,
+    *,
+    value: Tensor | None = None,
+    foreground_mask: Tensor | None = None,
+    backend: str | None = None,
+    workspace: int | None = None,
+    return_offsets: Literal[True],
+    **options: Unpack[OptionKeywords],
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def contextual_attention(
+    foreground: Tensor,
+    background: Tensor,
+    mask: Tensor | None = None,
+    *,
+    value: Tensor | None = None,
+    foreground_mask: Tensor | None = None,
+    backend: str | None = None,
+    workspace: int | None = None,
+    return_offsets: bool,
+    **options: Unpack[OptionKeywords],
+) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 def contextual_attention(
@@ -87,15 +137,15 @@ def contextual_attention(
         foreground_mask: (B or 1, 1, j * H, j * W), bool or floating: attend for patches centred on a missing
             pixel only. A pixel that none of them covers keeps ``foreground`` if m = 1 and Cv = C, else it
             is 0. Default: every patch.
-        ksize: Side of the patches that are compared, in downscaled pixels; odd. Default 3.
-        stride: Step of the grid of background patches, and of the propagation, in downscaled pixels.
-            Default 1.
-        rate: Factor by which the maps are downscaled, nearest, before they are compared. Default 2.
+        ksize: Side of the patches that are compared, in downscaled pixels; odd, 1 to 255. Default 3.
+        stride: Step of the grid of background patches, and of the propagation, in downscaled pixels; 1 to
+            256. Default 1.
+        rate: Factor by which the maps are downscaled, nearest, before they are compared; 1 to 256. Default 2.
         fuse: Whether to propagate. Default True.
-        fuse_k: Taps of the propagation in each direction; odd. Default 3.
-        softmax_scale: Factor on the similarities in the softmax; >= 0. Default 10.
+        fuse_k: Taps of the propagation in each direction; odd, (fuse_k - 1) * stride <= 64. Default 3.
+        softmax_scale: Factor on the similarities in the softmax; 0 to 1e12. Default 10.
         normalize: ``"both"`` (default), or ``"background"``: s = <F_p, B_q / |B_q|>.
-        eps: Guards the norms, >= 1e-12. Default 1e-4.
+        eps: Guards the norms; 1e-12 to 1e12. Default 1e-4.
         eps_mode: |x| = max(||x||, eps) for ``"max"`` (default), sqrt(sum(x_i**2 + eps)) for ``"sum"``.
         downscale: ``"strided"`` (default), or ``"aligned"``, TensorFlow's align_corners, for sizes that are
             multiples of ``rate``.
@@ -127,7 +177,20 @@ def contextual_attention(
         ValueError: A shape, size, device or option that does not fit; the message says what would.
         RuntimeError: The backend asked for does not exist here, or the dense reference, not asked for by
             name, would take more than 2 GiB.
-        NotImplementedError: On differentiating a fused backend twice; ``backend="reference"`` can.
+        NotImplementedError: On differentiating a fused backend twice, or in forward mode;
+            ``backend="reference"`` can.
+
+    What takes no part may hold anything, NaN and infinities too, and has gradient 0: pixels of `background`
+    that no valid patch is made of, pixels of `value` that no valid patch pastes, and pixels of `foreground`
+    that no patch to rebuild is made of (those that are kept show as they are). Two things do take part by
+    definition: with ``propagation="before"`` the similarities of invalid and unselected patches that are
+    propagated to the others, so patches up to (fuse_k - 1) / 2 * stride positions away, with ``"wrap"`` along
+    the flattened rows and columns; and what a valid patch pastes of a hole, with ``ksize=1`` or
+    ``mask_downscale="sampled"``, which can leave missing pixels within its 2 * rate * m.
+
+    torch.func: grad, vjp, jacrev and vmap go through every backend. Forward mode (jvp, jacfwd, hessian, dual
+    tensors) is the reference's, which is the default there, within its 2 GiB; fused backends push forward
+    tangents of `value` alone and otherwise raise NotImplementedError. Meta tensors give shapes.
 
     Cost: with N = h * w and M = hb * wb, 2 * N * M * (C + (rate * m)**2 * Cv) floating point operations
     forward and about twice that backward, in memory for a few copies of the maps plus ``workspace``: the
@@ -159,7 +222,15 @@ def contextual_attention(
         overlap=overlap,
     )
     output, offsets = attend(
-        foreground, background, mask, value, foreground_mask, options, backend, workspace, return_offsets
+        foreground,
+        background,
+        mask=mask,
+        value=value,
+        foreground_mask=foreground_mask,
+        options=options,
+        backend=backend,
+        workspace=workspace,
+        return_offsets=return_offsets,
     )
     return (output, offsets) if return_offsets else output
 
@@ -171,7 +242,21 @@ def attention_weights(
     *,
     queries: Tensor,
     foreground_mask: Tensor | None = None,
-    **options: Any,
+    ksize: int = 3,
+    stride: int = 1,
+    rate: int = 2,
+    fuse: bool = True,
+    fuse_k: int = 3,
+    softmax_scale: float = 10.0,
+    normalize: Normalize = "both",
+    eps: float = 1e-4,
+    eps_mode: EpsMode = "max",
+    downscale: Downscale = "strided",
+    mask_downscale: MaskDownscale = "any",
+    propagation: PropagationOrder = "after",
+    boundary: Boundary = "zero",
+    masking: Masking = "exclude",
+    overlap: Overlap = "mean",
 ) -> Tensor:
     """The final weights of chosen foreground positions, as maps over the background.
 
@@ -182,7 +267,8 @@ def attention_weights(
         foreground, background, mask, foreground_mask: As in `contextual_attention`.
         queries: (Q, 2), or (B, Q, 2) for different positions in every sample, of any integer dtype:
             (row, column) on the downscaled foreground grid, from 0.
-        **options: As in `contextual_attention`, with the same defaults; see `Options`.
+        ksize, stride, rate, fuse, fuse_k, softmax_scale, normalize, eps, eps_mode, downscale, mask_downscale,
+        propagation, boundary, masking, overlap: As in `contextual_attention`, with the same defaults.
 
     Returns:
         (B, Q, hb, wb) in the dtype of the operands, hb = ceil(Hb / rate). A map sums to 1; to 0 where there
@@ -202,18 +288,37 @@ def attention_weights(
         >>> maps.shape, torch.allclose(maps.sum((2, 3)), torch.ones(1, 2))
         (torch.Size([1, 2, 16, 16]), True)
     """
-    chosen = Options(**options)
+    options = Options(
+        ksize=ksize,
+        stride=stride,
+        rate=rate,
+        fuse=fuse,
+        fuse_k=fuse_k,
+        softmax_scale=softmax_scale,
+        normalize=normalize,
+        eps=eps,
+        eps_mode=eps_mode,
+        downscale=downscale,
+        mask_downscale=mask_downscale,
+        propagation=propagation,
+        boundary=boundary,
+        masking=masking,
+        overlap=overlap,
+    )
     foreground, background = _autocast(foreground, background)
-    checks.check_operands(foreground, background, None, chosen)
+    checks.check_operands(foreground, background, None, options)
     checks.check_mask("mask", mask, "background", background)
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
-    checks.check_queries(queries, foreground, chosen)
-    return reference.attention_weights(foreground, background, mask, foreground_mask, queries, chosen)
+    checks.check_queries(queries, foreground, options)
+    return reference.attention_weights(
+        foreground, background, mask=mask, foreground_mask=foreground_mask, queries=queries, options=options
+    )
 
 
 def attend(
     foreground: Tensor,
     background: Tensor,
+    *,
     mask: Tensor | None,
     value: Tensor | None,
     foreground_mask: Tensor | None,
@@ -227,30 +332,42 @@ def attend(
     checks.check_operands(foreground, background, value, options)
     checks.check_mask("mask", mask, "background", background)
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
-    checks.check_workspace(workspace)
+    workspace = checks.checked_workspace(workspace)
     value = background if value is None else value
     chosen = backends.choose(backend, foreground.device, foreground.dtype)
+    if backend is None and in_forward_mode():
+        chosen = "reference"
     if chosen == "reference":
         if backend is None:
             _refuse_large(foreground, background, value, options)
-        return reference.contextual_attention(foreground, background, value, mask, foreground_mask, options)
+        return reference.contextual_attention(
+            foreground,
+            background,
+            mask=mask,
+            value=value,
+            foreground_mask=foreground_mask,
+            options=options,
+        )
     return fused.contextual_attention(
-        foreground, background, value, mask, foreground_mask, options, chosen, workspace, return_offsets
+        foreground,
+        background,
+        mask=mask,
+        value=value,
+        foreground_mask=foreground_mask,
+        options=options,
+        backend=chosen,
+        workspace=workspace,
+        return_offsets=return_offsets,
     )
 
 
 def _autocast(*operands: Any) -> list[Any]:
     """The operands as autocast casts those of torch's own attention, if it is on where the first one is."""
     device = operands[0].device.type if isinstance(operands[0], Tensor) else "cpu"
-    if not (_has_autocast(device) and torch.is_autocast_enabled(device)):
+    if not (has_autocast(device) and torch.is_autocast_enabled(device)):
         return list(operands)
     dtype = torch.get_autocast_dtype(device)
     return [x.to(dtype) if _is_eligible(x, device) else x for x in operands]
-
-
-@constant_in_graphs
-def _has_autocast(device: str) -> bool:
-    return torch.amp.is_autocast_available(device)
 
 
 def _is_eligible(x: Any, device: str) -> bool:
@@ -262,9 +379,11 @@ def _is_eligible(x: Any, device: str) -> bool:
 def _refuse_large(foreground: Tensor, background: Tensor, value: Tensor, options: Options) -> None:
     """The dense reference is a fall-back only where it is cheap: who wants more of it must say so."""
     needed = reference.dense_bytes(foreground, background, value, options)
-    if needed <= _DENSE_LIMIT:
+    if needed <= _DENSE_LIMIT or foreground.device.type == "meta":
         return
     reasons = backends.refusals(foreground.device, foreground.dtype)
+    if in_forward_mode():
+        reasons["forward mode"] = "fused backends have the derivative by value only, and only if named"
     raise RuntimeError(
         "contextual_attention: no fused backend can run this ("
         + "; ".join(f"{name}: {reason}" for name, reason in reasons.items())

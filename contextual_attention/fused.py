@@ -13,22 +13,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import backends, cells
-from .codes import Masking, Propagation
+from . import backends, cells, ops
+from .interface import Masking, Propagation
 from .options import Options
+from .tracing import without_autocast
 
 _OPERATORS = {
-    "cuda": torch.ops.contextual_attention.attend,
-    "cpu": torch.ops.contextual_attention.attend,
-    "triton": torch.ops.contextual_attention.attend_triton,
+    "cuda": ops.attend,
+    "cpu": ops.attend,
+    "triton": ops.attend_triton,
 }
 
 
 def contextual_attention(
     foreground: Tensor,
     background: Tensor,
-    value: Tensor,
+    *,
     mask: Tensor | None,
+    value: Tensor,
     foreground_mask: Tensor | None,
     options: Options,
     backend: str,
@@ -36,16 +38,23 @@ def contextual_attention(
     return_offsets: bool,
 ) -> tuple[Tensor, Tensor]:
     """Output (B, Cv, m * H, m * W) and offsets (B, 2, h, w), or (0,) if not asked for; arguments checked."""
-    with torch.autocast(foreground.device.type, enabled=False):
+    with without_autocast(foreground.device.type):
         selected = cells.selection(foreground_mask, foreground, options)
         m = cells.resolution(value, background)
-        queries = cells.downscale(foreground, options)
+        valid = cells.validity(mask, background, options)
+        candidates = None if mask is None and options.stride == 1 else valid  # None: every position
+        asked, read = cells.read_by(selected, options), cells.read_by(candidates, options)
+        queries = cells.downscale(foreground, asked, options)
+        keys = queries
+        if background is not foreground or asked is not read:
+            keys = cells.downscale(background, read, options)
+        pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
         summed, offsets = _attend(
             queries,
-            queries if background is foreground else cells.downscale(background, options),
-            cells.validity(mask, background, options),
+            keys,
+            valid,
             selected,
-            cells.value_cells(value, m, options),
+            pasted,
             options,
             backend,
             workspace,

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Literal, overload
 
 from torch import Tensor, nn
 
 from .functional import attend
-from .options import Options
+from .options import (
+    Boundary,
+    Downscale,
+    EpsMode,
+    MaskDownscale,
+    Masking,
+    Normalize,
+    OptionKeywords,
+    Options,
+    Overlap,
+    PropagationOrder,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class ContextualAttention(nn.Module):
@@ -17,12 +31,11 @@ class ContextualAttention(nn.Module):
     arXiv:1801.07892); the defaults are the paper's.
 
     Args:
+        ksize, stride, rate, fuse, fuse_k, softmax_scale, normalize, eps, eps_mode, downscale, mask_downscale,
+        propagation, boundary, masking, overlap: As in `contextual_attention`; `Options` describes each.
         backend: One of ``available_backends()``. Default: the fastest that can run the problem.
         workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB on a CPU; on
             a GPU 64 to 256 MiB, by its cache.
-        **options: The fields of `Options`: ``ksize``, ``stride``, ``rate``, ``fuse``, ``fuse_k``,
-            ``softmax_scale``, ``normalize``, ``eps``, ``eps_mode``, ``downscale``, ``mask_downscale``,
-            ``propagation``, ``boundary``, ``masking``, ``overlap``.
 
     Attributes:
         options: The `Options`, immutable.
@@ -40,22 +53,63 @@ class ContextualAttention(nn.Module):
         torch.Size([2, 16, 32, 32])
     """
 
-    def __init__(self, *, backend: str | None = None, workspace: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        ksize: int = 3,
+        stride: int = 1,
+        rate: int = 2,
+        fuse: bool = True,
+        fuse_k: int = 3,
+        softmax_scale: float = 10.0,
+        normalize: Normalize = "both",
+        eps: float = 1e-4,
+        eps_mode: EpsMode = "max",
+        downscale: Downscale = "strided",
+        mask_downscale: MaskDownscale = "any",
+        propagation: PropagationOrder = "after",
+        boundary: Boundary = "zero",
+        masking: Masking = "exclude",
+        overlap: Overlap = "mean",
+        backend: str | None = None,
+        workspace: int | None = None,
+    ) -> None:
         super().__init__()
-        self.options = Options(**options)
+        self.options = Options(
+            ksize=ksize,
+            stride=stride,
+            rate=rate,
+            fuse=fuse,
+            fuse_k=fuse_k,
+            softmax_scale=softmax_scale,
+            normalize=normalize,
+            eps=eps,
+            eps_mode=eps_mode,
+            downscale=downscale,
+            mask_downscale=mask_downscale,
+            propagation=propagation,
+            boundary=boundary,
+            masking=masking,
+            overlap=overlap,
+        )
         self.backend = backend
         self.workspace = workspace
 
     @classmethod
     def from_preset(
-        cls, name: str, *, backend: str | None = None, workspace: int | None = None, **overrides: Any
+        cls,
+        name: str,
+        *,
+        backend: str | None = None,
+        workspace: int | None = None,
+        **overrides: Unpack[OptionKeywords],
     ) -> ContextualAttention:
         """The layer of the paper, or of a published implementation, with some options replaced.
 
         Args:
             name: ``"paper"``, ``"yu2018"``, ``"daa233"``, ``"nipponjo"`` or ``"mmagic"``.
             backend, workspace: As for the class.
-            **overrides: Any options, in place of the preset's.
+            **overrides: Any options, in place of the preset's: the keywords of the class.
 
         Raises:
             TypeError, ValueError: As `Options.from_preset`.
@@ -66,6 +120,42 @@ class ContextualAttention(nn.Module):
         """
         options = Options.from_preset(name, **overrides)
         return cls(backend=backend, workspace=workspace, **options.changed())
+
+    @overload
+    def forward(
+        self,
+        foreground: Tensor,
+        background: Tensor,
+        mask: Tensor | None = None,
+        *,
+        value: Tensor | None = None,
+        foreground_mask: Tensor | None = None,
+        return_offsets: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        foreground: Tensor,
+        background: Tensor,
+        mask: Tensor | None = None,
+        *,
+        value: Tensor | None = None,
+        foreground_mask: Tensor | None = None,
+        return_offsets: Literal[True],
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def forward(
+        self,
+        foreground: Tensor,
+        background: Tensor,
+        mask: Tensor | None = None,
+        *,
+        value: Tensor | None = None,
+        foreground_mask: Tensor | None = None,
+        return_offsets: bool,
+    ) -> Tensor | tuple[Tensor, Tensor]: ...
 
     def forward(
         self,
@@ -81,15 +171,18 @@ class ContextualAttention(nn.Module):
         output, offsets = attend(
             foreground,
             background,
-            mask,
-            value,
-            foreground_mask,
-            self.options,
-            self.backend,
-            self.workspace,
-            return_offsets,
+            mask=mask,
+            value=value,
+            foreground_mask=foreground_mask,
+            options=self.options,
+            backend=self.backend,
+            workspace=self.workspace,
+            return_offsets=return_offsets,
         )
         return (output, offsets) if return_offsets else output
+
+    if TYPE_CHECKING:  # what nn.Module declares says nothing of arguments and result
+        __call__ = forward
 
     def extra_repr(self) -> str:
         """What differs from the defaults: the arguments that make this layer again."""

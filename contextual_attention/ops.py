@@ -1,10 +1,9 @@
-"""The fused operator as PyTorch sees it: schemas, fake implementations, autograd.
+"""The fused operator as PyTorch sees it: the schemas of interface.py, fake implementations, autograd.
 
-The kernels register themselves from C++ (``csrc/ops.cpp``) under the schemas defined here, so every
-backend shares one definition and a build without one of them still imports.
+The kernels register themselves from C++ (``csrc/ops.cpp``) under what is defined here, so every backend
+shares one definition and a build without one of them still imports.
 
-Shape legend: B samples; C feature channels; K = (rate * m)**2 * Cv value channels of a cell;
-h, w the downscaled foreground; hb, wb the downscaled background.
+Shape legend: as in interface.py.
 """
 
 from __future__ import annotations
@@ -14,25 +13,10 @@ from collections.abc import Callable
 
 import torch
 
+from . import interface
+from .derivatives import differentiable
+
 NAMESPACE = "contextual_attention"
-
-_OPERANDS = (
-    "Tensor foreground, Tensor background, Tensor? alpha, Tensor beta, Tensor valid, Tensor? selected, "
-    "Tensor value"
-)
-_OPTIONS = "float softmax_scale, int ksize, int stride, int fuse_k, int propagation, int masking"
-
-# workspace: the bound on the score scratch in bytes, 0 for the backend's own choice;
-# foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) and beta (B, hb, wb) float32, at most
-# the reciprocal norms of the patches (with both, similarities are cosines, which kernels take as bounded);
-# valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
-# -> cells (B, h+1, w+1, K) float32; offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
-_ATTEND = f"({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
-# -> gradients of foreground, background, alpha, beta, value; one that `needs` does not ask for is (0,)
-_ATTEND_BACKWARD = (
-    f"(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs,"
-    " SymInt workspace) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
 
 _library = torch.library.Library(NAMESPACE, "DEF")
 
@@ -71,8 +55,8 @@ def _setup_context(ctx, inputs, output):
     ctx.workspace = workspace
 
 
-def _differentiate(backward: str) -> Callable[..., tuple[torch.Tensor | None, ...]]:
-    """The gradient of attend, by the operator of this name."""
+def _differentiate(attend_backward: Callable) -> Callable[..., tuple[torch.Tensor | None, ...]]:
+    """The gradient of attend, by this operator."""
 
     def differentiate(ctx, grad_cells, _grad_offsets, _grad_statistics):
         *operands, statistics = ctx.saved_tensors
@@ -80,7 +64,7 @@ def _differentiate(backward: str) -> Callable[..., tuple[torch.Tensor | None, ..
         wanted = [ctx.needs_input_grad[i] for i in (foreground, background, alpha, beta, value)]
         # Bit i of `needs` asks for the i-th gradient of attend_backward.
         needs = sum(1 << i for i, want in enumerate(wanted) if want)
-        gradients = getattr(torch.ops.contextual_attention, backward)(
+        gradients = attend_backward(
             grad_cells.contiguous(), *operands, statistics, *ctx.options, needs, ctx.workspace
         )
         f, b, a, be, v = (x if want else None for x, want in zip(gradients, wanted, strict=True))
@@ -96,19 +80,32 @@ def _no_second_derivative(ctx, *_gradients):
     )
 
 
-def _define(attend: str, backward: str) -> None:
-    """An operator and its backward under these names."""
-    for name, schema, fake in (
-        (attend, _ATTEND, _attend_fake),
-        (backward, _ATTEND_BACKWARD, _attend_backward_fake),
+def _keep_nothing(ctx, inputs, output):
+    """The second derivative is an error, whatever it is of."""
+
+
+def _define(name: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """The operator of this name, and its backward, name_backward; returns it with its derivatives."""
+    backward = f"{name}_backward"
+    for each, schema, fake in (
+        (name, interface.ATTEND, _attend_fake),
+        (backward, interface.ATTEND_BACKWARD, _attend_backward_fake),
     ):
-        _library.define(name + schema)
-        torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_library)
-    torch.library.register_autograd(
-        f"{NAMESPACE}::{attend}", _differentiate(backward), setup_context=_setup_context, lib=_library
+        _library.define(each + schema)
+        torch.library.register_fake(f"{NAMESPACE}::{each}", fake, lib=_library)
+    operators = torch.ops.contextual_attention
+    # Without an error the second derivative would silently be zero.
+    attend_backward = differentiable(
+        getattr(operators, backward).default, _no_second_derivative, _keep_nothing, linear_in=(0,)
     )
-    # Without this the second derivative would silently be zero.
-    torch.library.register_autograd(f"{NAMESPACE}::{backward}", _no_second_derivative, lib=_library)
+    value = 6
+    return differentiable(
+        getattr(operators, name).default,
+        _differentiate(attend_backward),
+        _setup_context,
+        linear_in=(value,),
+        derived=1,
+    )
 
 
 def _attend_triton(*arguments):
@@ -124,12 +121,10 @@ def _attend_triton_backward(*arguments):
 
 
 # Kernels register for these from C++, by device.
-_define("attend", "attend_backward")
-# For the tests: the pipeline of the CUDA kernels, in plain loops over CPU tensors.
-_define("attend_cuda_on_host", "attend_cuda_on_host_backward")
+attend = _define("attend")
 # A device can have Triton's kernels beside those of the extension, so they have names of their own. Triton's
 # interpreter, which must be asked for before triton is imported, runs them on the CPU.
-_define("attend_triton", "attend_triton_backward")
+attend_triton = _define("attend_triton")
 TRITON_DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 _library.impl("attend_triton", _attend_triton, TRITON_DEVICE.upper())
 _library.impl("attend_triton_backward", _attend_triton_backward, TRITON_DEVICE.upper())

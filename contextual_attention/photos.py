@@ -5,13 +5,8 @@ Every problem with a file is a PhotoError whose message names the file.
 
 from __future__ import annotations
 
-import io
-import os
-import stat
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,11 +16,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from . import files
-from .exif import exif_of
+from .exif import said_of
+from .formats import PhotoError, check_holds, encode, format_of, lost
+from .marks import Marks, read_marks
+from .opening import opened
 
-
-class PhotoError(OSError):
-    """A photograph that cannot be read, or a picture that cannot be written, in one line."""
+# Files that know more than Pillow says: what stands before the bits a channel, how far behind its start they
+# are, and which bits of that byte are set where there are more than 8 (ISO 15444-1, SIZ; AV1-ISOBMFF, av1C).
+_DEPTHS = {"JPEG2000": (b"\xff\x4f\xff\x51", 42, 0x78), "AVIF": (b"av1C", 6, 0x40)}
+_HEAD = 2**20
 
 
 def read_photo(
@@ -34,7 +33,7 @@ def read_photo(
     """Read a photograph as features: (1, 3, H, W) float32, red, green, blue in [-1, 1].
 
     It is turned the way its EXIF orientation says; grey becomes RGB; what is transparent becomes white;
-    16 bits are brought to 8; of an animation the first frame is taken.
+    16 bits are brought to 8: see `left_out`.
 
     Args:
         path: any file that Pillow can read, or an open one.
@@ -42,16 +41,43 @@ def read_photo(
         size: (height, width) to bring it to, whatever its shape (Lanczos). Default: its own.
 
     Raises:
-        PhotoError: the file is missing, not a regular file, not a picture, or damaged.
+        PhotoError: the file is missing, not a regular file, not a picture, damaged, or holds several.
     """
-    with _opened(path) as file:
-        image = _to_rgb(ImageOps.exif_transpose(file))
-    if max_size is not None:
-        image = _reduce(image, max_size)
-    if size is not None:
-        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return pixels[None].to(torch.float32) / 127.5 - 1
+    return to_features(read_pixels(path, max_size, size))
+
+
+def read_pixels(
+    path: Path | BinaryIO, max_size: int | None = None, size: tuple[int, int] | None = None
+) -> Tensor:
+    """The same, (1, 3, H, W) uint8, in a quarter of the memory."""
+    with opened(path) as file:
+        ImageOps.exif_transpose(file, in_place=True)  # large pictures are not copied without need
+        image = _to_rgb(file)
+        if max_size is not None:
+            image = _reduce(image, max_size)
+        if size is not None:
+            image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+
+
+def to_features(pixels: Tensor) -> Tensor:
+    """Whole numbers 0 to 255 to float32 in [-1, 1], same shape."""
+    return pixels.to(torch.float32, copy=True).div_(127.5).sub_(1)
+
+
+def left_out(path: Path) -> str:
+    """What `read_photo` leaves out of a photograph, in words; empty if nothing.
+
+    Raises:
+        PhotoError: as read_photo.
+    """
+    with opened(path) as file:
+        words = []
+        if file.has_transparency_data:
+            words.append("what is transparent is taken as white")
+        if file.mode.startswith("I") or _has_deep_colours(file, path):
+            words.append("more than 8 bits are brought to 8")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True)
@@ -60,13 +86,12 @@ class Photo:
 
     Attributes:
         image: upright, of mode L, LA, RGB, RGBA or I;16.
-        exif: without the orientation, which has been applied; empty if there is none.
-        icc_profile: of the colours; None if there is none.
+        about: what its file says, by the keys of `formats.ABOUT`, as far as it says something: "exif" without
+            the orientation, which has been applied; "icc_profile", of the colours; "dpi", across and down.
     """
 
     image: Image.Image
-    exif: bytes = b""
-    icc_profile: bytes | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def with_image(self, image: Image.Image) -> Photo:
         """The same photograph with other pixels."""
@@ -83,89 +108,92 @@ def open_photo(path: Path, most_pixels: int | None = None) -> Photo:
         most_pixels: a photograph with more is refused before it is decoded. Default: Pillow's bound.
 
     Raises:
-        PhotoError: the file is missing, not a regular file, not a picture, damaged, too large, or has
-            16 bits a colour, of which Pillow would silently drop 8.
+        PhotoError: the file is missing, not a regular file, not a picture, damaged, too large, holds several
+            pictures, floating-point numbers, or more than 8 bits a colour, which Pillow would silently drop.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         if most_pixels is not None and file.width * file.height > most_pixels:
             raise ValueError(
                 f"it has {file.width} x {file.height} pixels, more than {most_pixels:,}; reduce it first"
             )
-        if _has_deep_colours(file):
-            raise ValueError("16 bits are kept in grey pictures only; convert it to 8 bits or to grey")
-        upright = ImageOps.exif_transpose(file)
-        image = _editable(upright)
-        profile = upright.info.get("icc_profile") if upright.mode != "CMYK" else None
-        return Photo(image, exif_of(file), profile)
+        if _has_deep_colours(file, path):
+            raise ValueError(
+                "more than 8 bits a channel are kept in grey pictures only; convert it to 8 bits or to grey"
+            )
+        image = _editable(ImageOps.exif_transpose(file))
+        return Photo(image, said_of(file))
 
 
-def read_mask(path: Path, size: tuple[int, int] | None = None) -> Tensor:
-    """Read a mask: (1, 1, H, W) bool, True where it is lighter than mid-grey.
+def read_mask(path: Path, size: tuple[int, int] | None = None, threshold: float | None = None) -> Marks:
+    """Read a mask from a file, as `marks` says.
 
     Args:
         path: any picture; it is turned the way its EXIF orientation says.
         size: (width, height) to bring it to, nearest. Default: its own.
+        threshold: as in `marks.read_marks`.
 
     Raises:
-        PhotoError: as open_photo.
+        PhotoError: the file is missing, not a regular file, not a picture, damaged, or holds several.
     """
-    mask = open_photo(path).image
-    if mask.mode == "I;16":
-        mask = Image.fromarray((np.asarray(mask) >> 8).astype(np.uint8))
-    mask = mask.convert("L")
-    if size is not None and mask.size != size:
-        mask = mask.resize(size, Image.Resampling.NEAREST)
-    return torch.from_numpy(np.array(mask) > 127)[None, None]
+    with opened(path) as file:
+        marks = read_marks(ImageOps.exif_transpose(file), threshold)
+    if size is None:
+        return marks
+    resized = Image.fromarray(marks.missing).resize(size, Image.Resampling.NEAREST)
+    return marks._replace(missing=np.asarray(resized))
 
 
-def transparent(image: Image.Image) -> Tensor:
-    """(1, 1, H, W) bool, True where an image of mode LA or RGBA is not fully opaque."""
-    return torch.from_numpy(np.array(image.getchannel("A")) < 255)[None, None]
+def opacity(image: Image.Image) -> np.ndarray:
+    """(H, W) uint8, of an image of mode LA or RGBA: 0 transparent, 255 opaque."""
+    return np.asarray(image.getchannel("A"))
 
 
-def can_be_transparent(path: Path) -> bool:
-    """Whether the format that the path ends in has a place for opacity."""
-    return _format_of(path) not in ("JPEG", "BMP", "PPM")
+def to_uint8(photo: Tensor) -> Tensor:
+    """The inverse of `to_features`: [-1, 1] to whole numbers 0 to 255, clamped; same shape."""
+    return ((photo + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def check_encodable(mode: str, path: Path) -> None:
-    """Find out before a long computation that a picture of a mode could not be written to ``path``.
+def check_encodable(photo: Photo, path: Path) -> None:
+    """Find out before a long computation that a photograph could not be written to ``path``.
 
     Raises:
-        PhotoError: the format cannot hold it, such as opacity or 16 bits in JPEG.
+        PhotoError: the format cannot hold it, or not what its file says about it.
     """
-    _encode(Image.new(mode, (1, 1)), path)
+    check_holds(photo.image.mode, photo.image.size, path)
+    encode(Image.new(photo.image.mode, (1, 1)), path, photo.about)
 
 
-def write_photo(photo: Photo, path: Path) -> None:
-    """Write a photograph whole or not at all, with its EXIF data and colour profile, as the path ends.
+def write_photo(photo: Photo, path: Path) -> list[str]:
+    """Write a photograph whole or not at all, in the format that the path ends in.
+
+    Returns:
+        What its file said that the format has no place for, in words.
 
     Raises:
         PhotoError: the format cannot hold it, or the file cannot be written.
     """
-    kept: dict[str, Any] = {"exif": photo.exif} if photo.exif else {}
-    if photo.icc_profile is not None:
-        kept["icc_profile"] = photo.icc_profile
-    write_atomically(path, _encode(photo.image, path, **kept))
+    write_atomically(path, encode(photo.image, path, photo.about))
+    return lost(photo.image.mode, photo.about, path)
 
 
-def to_uint8(photo: Tensor) -> Tensor:
-    """The inverse of read_photo's scaling: [-1, 1] to whole numbers 0 to 255, clamped; same shape."""
-    return ((photo + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, mode: str | None = None) -> None:
     """Find out before a long computation that its result could not be written to ``path``.
+
+    Args:
+        path: where it is to go.
+        mode: of the result, such as "RGB", if it is known already.
 
     Raises:
         PhotoError: no folder, a folder that cannot be written to, something there that is not a file, or an
-            ending that stands for no picture format.
+            ending that stands for no picture format or for one that cannot hold the mode.
     """
     try:
         files.check_writable(path)
     except OSError as error:
         raise PhotoError(f"{path}: {error.strerror or error}") from error
-    _format_of(path)
+    format_of(path)
+    if mode is not None:
+        check_holds(mode, (1, 1), path)
 
 
 def write_photos(photos: dict[Path, Tensor]) -> None:
@@ -177,47 +205,21 @@ def write_photos(photos: dict[Path, Tensor]) -> None:
         PhotoError: a picture cannot be encoded in its format, or a file cannot be written.
     """
     encoded = {
-        path: _encode(Image.fromarray(photo.permute(1, 2, 0).contiguous().cpu().numpy()), path)
+        path: encode(Image.fromarray(photo.permute(1, 2, 0).contiguous().cpu().numpy()), path)
         for path, photo in photos.items()
     }
     for path, data in encoded.items():
         write_atomically(path, data)
 
 
-@contextmanager
-def _opened(path: Path | BinaryIO) -> Iterator[Image.Image]:
-    """The picture in a file, not decoded yet; whatever goes wrong with it inside becomes a PhotoError."""
-    try:
-        # Reading a pipe or a device would wait for ever.
-        if isinstance(path, Path) and not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError("not a regular file")
-        with _not_a_bomb(), Image.open(path) as file:
-            yield file
-    except FileNotFoundError as error:
-        raise PhotoError(f"{path}: no such file") from error
-    # Pillow's decoders raise whatever the damaged bytes lead them to (SyntaxError, struct.error, ...).
-    except Exception as error:
-        raise PhotoError(f"{path}: cannot be read as a picture ({error})") from error
-
-
-@contextmanager
-def _not_a_bomb() -> Iterator[None]:
-    """A picture of more pixels than Pillow thinks sane, 89 million, is an error and no mere warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of no known range")
-    if image.mode.startswith("I"):  # 16 bits, which convert() would clip in place of scaling
-        grey = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
+    image = _editable(image)
+    if image.mode == "I;16":  # which convert() would clip in place of scaling
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("LA", "RGBA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return _in_mode("RGB", image)
 
 
 def _reduce(image: Image.Image, max_size: int) -> Image.Image:
@@ -228,45 +230,44 @@ def _reduce(image: Image.Image, max_size: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _format_of(path: Path) -> str:
-    format_name = Image.registered_extensions().get(path.suffix.lower())
-    if format_name not in Image.SAVE:
-        raise PhotoError(f'{path}: cannot write pictures named "*{path.suffix}"; use .png, .jpg or .webp')
-    return format_name
-
-
-def _has_deep_colours(file: Image.Image) -> bool:
-    """Whether Pillow is about to read 16 bits a channel of colour as 8."""
-    modes = [
-        tile.args if isinstance(tile.args, str) else tile.args[0]
+def _has_deep_colours(file: Image.Image, path: Path) -> bool:
+    """Whether Pillow is about to read more than 8 bits a channel of colour as 8."""
+    if file.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if file.format in _DEPTHS:
+        name, place, more_than_8 = _DEPTHS[file.format]
+        with path.open("rb") as opened_again:
+            head = opened_again.read(_HEAD)
+        found = head.find(name)
+        return found >= 0 and bool(head[found + place] & more_than_8)
+    # What Pillow's decoders are given: the raw mode; of PPM, the number that stands for white, too.
+    given = [
+        (tile.args,) if isinstance(tile.args, str) else tile.args
         for tile in getattr(file, "tile", [])
         if tile.args
     ]
-    return file.mode in ("RGB", "RGBA", "LA") and any(";16" in str(mode) for mode in modes)
+    return any(";16" in str(args[0]) or (file.format == "PPM" and args[1:] > (255,)) for args in given)
 
 
 def _editable(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of no known range")
+        raise ValueError(
+            "its pixels are floating-point numbers of no known range; convert it to 8 or 16 bits"
+        )
     if image.mode.startswith("I"):
+        if image.has_transparency_data:
+            raise ValueError("16 bits are kept without transparency only; convert it to 8 bits")
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError("its pixels are whole numbers beyond 16 bits")
         return Image.fromarray(grey.astype(np.uint16))
-    if image.mode in ("L", "LA", "RGB", "RGBA"):
-        return image.convert(image.mode)
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if image.mode == "1" else "RGB")
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    return _in_mode(f"{mode}A" if image.has_transparency_data else mode, image)
 
 
-def _encode(image: Image.Image, path: Path, **kept: Any) -> bytes:
-    data = io.BytesIO()
-    try:
-        image.save(data, format=_format_of(path), quality=95, **kept)
-    except (OSError, ValueError) as error:
-        raise PhotoError(f"{path}: cannot be encoded ({error})") from error
-    return data.getvalue()
+def _in_mode(mode: str, image: Image.Image) -> Image.Image:
+    """The image converted if it must be: large pictures are not copied without need."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

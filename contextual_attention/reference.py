@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .options import Options
+from .tracing import without_autocast
 
 # ------------------------------------------------------------------------------------------------------------
 # The whole layer
@@ -27,8 +28,9 @@ from .options import Options
 def contextual_attention(
     foreground: Tensor,
     background: Tensor,
-    value: Tensor,
+    *,
     mask: Tensor | None,
+    value: Tensor,
     foreground_mask: Tensor | None,
     options: Options,
 ) -> tuple[Tensor, Tensor]:
@@ -41,19 +43,22 @@ def contextual_attention(
     Args:
         foreground: (B, C, H, W), floating.
         background: (B, C, Hb, Wb), dtype of `foreground`.
-        value: (B, Cv, m * Hb, m * Wb), dtype of `foreground`.
         mask: (B or 1, 1, j * Hb, j * Wb), non-zero = missing; None: nothing is missing.
+        value: (B, Cv, m * Hb, m * Wb), dtype of `foreground`.
         foreground_mask: (B or 1, 1, j * H, j * W), non-zero = rebuild; None: rebuild everything.
         options: what every step does.
 
     Returns:
         The output (B, Cv, m * H, m * W) in the dtype of `foreground`, and the offsets (B, 2, h, w) int64.
     """
-    with torch.autocast(foreground.device.type, enabled=False):
+    with without_autocast(foreground.device.type):
         f, b, v = widen(foreground), widen(background), widen(value)
         selected = select(foreground_mask, f.shape[-2:], options)
         weights = final_weights(f, b, mask, selected, options)
-        output = deconvolve(weights, v, f, v.shape[-2] // b.shape[-2], selected, options)
+        m = v.shape[-2] // b.shape[-2]
+        valid = validity(mask, b.shape[-2:], options, f.device)
+        pasted = zero_unless(valid, value_patches(v, m, options))
+        output = deconvolve(weights, pasted, f, m, selected, options)
     return output.to(foreground.dtype), offsets(weights, options)
 
 
@@ -62,7 +67,8 @@ def final_weights(
 ) -> Tensor:
     """Final weights A (B, h, w, hs, ws): steps 1 to 6."""
     valid = validity(mask, b.shape[-2:], options, f.device)
-    s = similarity(foreground_patches(f, options), background_patches(b, options), options)
+    patches = known_patches(f, b, valid, selected, options)
+    s = similarity(*patches, options)
     if options.fuse and options.propagation == "before":
         s = propagate(s, options)
     a = keep_selected(attend(s, valid, options), selected)
@@ -96,22 +102,21 @@ def dense_bytes(foreground: Tensor, background: Tensor, value: Tensor, options: 
 
 def downscale(x: Tensor, options: Options) -> Tensor:
     """(B, C, H, W) -> (B, C, h, w), nearest."""
-    height, width = x.shape[-2:]
-    rows = sampled_pixels(height, options.rate, options).to(x.device)
-    columns = sampled_pixels(width, options.rate, options).to(x.device)
+    rows, columns = (sampled_pixels(n, options.rate, options, x.device) for n in x.shape[-2:])
     return x[..., rows, :][..., columns]
 
 
-def sampled_pixels(size: int, rate: int, options: Options) -> Tensor:
+def sampled_pixels(size: int, rate: int, options: Options, device: torch.device) -> Tensor:
     """The pixel, of `size`, that each of the ceil(size / rate) downscaled positions reads: int64."""
     small = _ceil(size, rate)
-    position = torch.arange(small)
+    position = torch.arange(small, device=device)
     if options.downscale == "strided":
         return position * rate
     if small == 1:
         return position
     # TensorFlow's nearest resize with align_corners=True, in float32 as there: its rounding decides the ties.
-    sigma = torch.tensor(size - 1, dtype=torch.float32) / torch.tensor(small - 1, dtype=torch.float32)
+    pixels, intervals = (torch.tensor(n - 1, dtype=torch.float32, device=device) for n in (size, small))
+    sigma = pixels / intervals
     return torch.floor(position.float() * sigma + 0.5).long()
 
 
@@ -184,13 +189,42 @@ def downscale_mask(mask: Tensor, size: tuple[int, int], options: Options) -> Ten
     scale = missing.shape[-2] // size[0]
     if options.mask_downscale == "any":
         return F.max_pool2d(missing, scale * options.rate, ceil_mode=True)
-    rows, columns = (sampled_pixels(scale * n, scale, options).to(mask.device) for n in size)
+    rows, columns = (sampled_pixels(scale * n, scale, options, mask.device) for n in size)
     return downscale(missing[..., rows, :][..., columns], options)
 
 
 def keep_selected(weights: Tensor, selected: Tensor | None) -> Tensor:
     """Weights (B, h, w, hs, ws), 0 for the foreground patches that are not rebuilt."""
-    return weights if selected is None else weights * selected[..., None, None]
+    return weights if selected is None else torch.where(selected[..., None, None], weights, 0)
+
+
+def known_patches(
+    f: Tensor, b: Tensor, valid: Tensor, selected: Tensor | None, options: Options
+) -> tuple[Tensor, Tensor]:
+    """F_p and B_q, zeros for those that take no part: what they hold, NaN too, must reach no other."""
+    patches = foreground_patches(f, options)
+    if selected is not None:
+        patches = zero_unless(counting(selected, options.stride, options), patches)
+    return patches, zero_unless(counting(valid, 1, options), background_patches(b, options))
+
+
+def zero_unless(kept: Tensor, patches: Tensor) -> Tensor:
+    """Patches (B, x, y, K), zeros where not `kept`, (B or 1, x, y) bool."""
+    return torch.where(kept[..., None], patches, 0)
+
+
+def counting(centres: Tensor, step: int, options: Options) -> Tensor:
+    """The patches (B, x, y) whose similarities count for some at `centres`; taps are `step` apart."""
+    if not (options.fuse and options.propagation == "before"):
+        return centres
+    size = centres.shape[1:]
+    row, column = torch.meshgrid(*(torch.arange(n, device=centres.device) for n in size), indexing="ij")
+    count = torch.zeros_like(centres, dtype=torch.int32).flatten(1)
+    for j, i in _taps(options):
+        from_row, from_column, inside = _moved(row, column, j * step, i * step, size, options)
+        read = (from_row * size[1] + from_column).flatten()
+        count = count.index_add(1, read, (centres & inside).flatten(1).int())
+    return count.view_as(centres) > 0
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -242,9 +276,9 @@ def diagonal_sum(x: Tensor, k: int, step: int = 1) -> Tensor:
     q counts candidates, which lie `step` = stride positions apart, as the taps do.
     """
     n, m = x.shape[-2:]
-    reach = k // 2
+    reach = min(k // 2, m - 1, (n - 1) // step)  # taps further on read zeros alone
     padded = F.pad(x, (reach, reach, reach * step, reach * step))
-    return sum(padded[..., i * step : i * step + n, i : i + m] for i in range(k))
+    return sum(padded[..., i * step : i * step + n, i : i + m] for i in range(2 * reach + 1))
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -252,14 +286,15 @@ def diagonal_sum(x: Tensor, k: int, step: int = 1) -> Tensor:
 
 
 def deconvolve(
-    weights: Tensor, value: Tensor, foreground: Tensor, m: int, selected: Tensor | None, options: Options
+    weights: Tensor, patches: Tensor, foreground: Tensor, m: int, selected: Tensor | None, options: Options
 ) -> Tensor:
-    """Every foreground patch pastes its weighted sum of patches of `value`, and overlaps are averaged.
+    """Every foreground patch pastes its weighted sum of the value's `patches`, and overlaps are averaged.
 
     Returns (B, Cv, m H, m W).
-    ."""
+    """
     batch, h, w, _, _ = weights.shape
     cell = options.rate * m
+    channels = patches.shape[-1] // (2 * cell) ** 2
     height, width = (m * n for n in foreground.shape[-2:])
     half = cell // 2  # where the first patch begins, before the edge
 
@@ -267,12 +302,12 @@ def deconvolve(
         canvas = F.fold(patches, ((h + 1) * cell, (w + 1) * cell), 2 * cell, stride=cell)
         return canvas[..., half : half + height, half : half + width]
 
-    borrowed = torch.einsum("bxyij,bijk->bkxy", weights, value_patches(value, m, options))
+    borrowed = torch.einsum("bxyij,bijk->bkxy", weights, patches)
     pasted = paste(borrowed.flatten(2))
     counted = torch.ones(1, h, w, device=weights.device) if selected is None else selected.float()
     count = paste(counted.view(-1, 1, h * w).expand(-1, (2 * cell) ** 2, -1).to(weights.dtype))
     output = pasted / (count.clamp_min(1) if options.overlap == "mean" else 4)
-    if selected is not None and m == 1 and value.shape[1] == foreground.shape[1]:
+    if selected is not None and m == 1 and channels == foreground.shape[1]:
         output = torch.where(count > 0, output, foreground)
     return output
 
@@ -308,6 +343,7 @@ def offsets(weights: Tensor, options: Options) -> Tensor:
 def attention_weights(
     foreground: Tensor,
     background: Tensor,
+    *,
     mask: Tensor | None,
     foreground_mask: Tensor | None,
     queries: Tensor,
@@ -324,7 +360,7 @@ def attention_weights(
     Returns:
         (B, Q, hb, wb) in the dtype of `foreground`; 0 off the stride grid.
     """
-    with torch.autocast(foreground.device.type, enabled=False):
+    with without_autocast(foreground.device.type):
         f, b = widen(foreground), widen(background)
         selected = select(foreground_mask, f.shape[-2:], options)
         rows = queries.to(f.device, torch.int64).expand(f.shape[0], -1, -1)
@@ -340,9 +376,9 @@ def _weight_rows(
 ) -> Tensor:
     """Final weights (B, Q, hs, ws) of the rows `queries` (B, Q, 2)."""
     valid = validity(mask, b.shape[-2:], options, f.device)
-    patches = foreground_patches(f, options)
-    neighbours, inside = _neighbours(queries, patches.shape[1:3], options)  # (B, Q, T, 2), (B, Q, T)
-    s = similarity(_at(patches, neighbours), background_patches(b, options), options)  # (B, Q, T, hs, ws)
+    f_patches, b_patches = known_patches(f, b, valid, selected, options)
+    neighbours, inside = _neighbours(queries, f_patches.shape[1:3], options)  # (B, Q, T, 2), (B, Q, T)
+    s = similarity(_at(f_patches, neighbours), b_patches, options)  # (B, Q, T, hs, ws)
     if options.fuse and options.propagation == "before":
         s = _gather_taps(s * inside[..., None, None], options)[:, :, None]
         inside = inside.new_ones(s.shape[:3])

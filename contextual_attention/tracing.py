@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
+
+import torch
 
 _Function = TypeVar("_Function", bound=Callable)
 
@@ -15,3 +18,16 @@ def constant_in_graphs(function: _Function) -> _Function:
     """
     function._dynamo_marked_constant = True
     return function
+
+
+@constant_in_graphs
+def has_autocast(device: str) -> bool:
+    """Whether autocast knows of a kind of device; of "meta" it does not."""
+    return torch.amp.is_autocast_available(device)
+
+
+def without_autocast(device: str) -> contextlib.AbstractContextManager:
+    """Within, operands keep their dtypes, whatever the caller's autocast says."""
+    if not has_autocast(device):
+        return contextlib.nullcontext()
+    return torch.autocast(device, enabled=False)

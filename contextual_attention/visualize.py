@@ -71,7 +71,11 @@ def _check(offsets: Tensor, size: tuple[int, int] | None) -> None:
 
 
 def _is_size(size: object) -> bool:
-    return isinstance(size, Sequence) and len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)
+    return (
+        isinstance(size, Sequence)
+        and len(size) == 2
+        and all(hasattr(n, "__index__") and n >= 1 for n in size)
+    )
 
 
 def _hue(rows: Tensor, columns: Tensor) -> Tensor:

@@ -10,7 +10,7 @@
 
 namespace contextual_attention {
 
-// As in contextual_attention/ops.py.
+// As in contextual_attention/interface.py.
 struct Arguments {
   torch::stable::Tensor foreground, background;
   std::optional<torch::stable::Tensor> alpha;

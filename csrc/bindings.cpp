@@ -1,9 +1,9 @@
-// The Python module contextual_attention._C: what is not a tensor operator.
+// The Python module contextual_attention_C: what is not a tensor operator.
 //
 // Importing it loads the shared object and so registers the operators of the other files with torch.
-// No header of torch's is included here: pybind11 and the stable ABI meet only in the linker.
 
-#include <pybind11/pybind11.h>
+#include "bindings.h"
+
 #include <pybind11/stl.h>
 
 #include <sstream>
@@ -11,14 +11,17 @@
 #include <vector>
 
 #include "cpu/plan.h"
+#include "cpu/rounding.h"
 #include "cpu/simd.h"
 #include "cpu/work.h"
-#include "cuda/launches.h"
-#include "cuda/plan.h"
 
 namespace py = pybind11;
 
 namespace contextual_attention {
+
+// state.cpp's.
+extern const char kState[];
+
 namespace {
 
 std::string compiler() {
@@ -41,6 +44,7 @@ std::vector<std::string> cuda_architectures() {
 
 py::dict build_info() {
   py::dict info;
+  info["state"] = std::string(kState);
   info["compiler"] = compiler();
   info["simd_levels"] = built_simd_levels();
   info["cuda_architectures"] = cuda_architectures();
@@ -56,41 +60,19 @@ std::vector<std::string> supported_simd_levels() {
   return supported;
 }
 
-Problem problem_of(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
-                   int64_t fuse_k, int64_t propagation) {
-  Problem problem{};
-  problem.batch = 1;
-  problem.h = h, problem.w = w, problem.hb = hb, problem.wb = wb;
-  problem.ksize = ksize, problem.stride = stride, problem.fuse_k = fuse_k;
-  problem.propagation = static_cast<Propagation>(propagation);
-  return problem;
-}
-
 int64_t least_cpu_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
                             int64_t fuse_k, int64_t propagation, int64_t threads, bool backward) {
   return least_workspace(problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation), threads, backward);
 }
 
-int64_t least_cuda_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
-                             int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k,
-                             int64_t propagation, bool backward) {
+std::string cpu_cut(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels, int64_t value_channels,
+                    int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t threads,
+                    int64_t workspace, bool backward) {
   Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
   problem.channels = channels, problem.value_channels = value_channels;
-  return gpu::least_plan(problem, backward).bytes;
-}
-
-py::dict cuda_plan(int64_t batch, int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
-                   int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation,
-                   int64_t workspace, int64_t cache, bool backward) {
-  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
-  problem.batch = batch, problem.channels = channels, problem.value_channels = value_channels;
-  const gpu::Plan plan = gpu::make_plan(problem, workspace, cache, backward);
-  py::dict result;
-  result["samples"] = plan.samples;
-  result["foreground"] = std::vector<int64_t>{plan.tile.y, plan.tile.x};
-  result["background"] = std::vector<int64_t>{plan.tile.v, plan.tile.u};
-  result["bytes"] = plan.bytes;
-  return result;
+  const std::vector<char> all(hb, 1);
+  const Plan plan = make_plan(problem, all, {{0, h, 0, w}}, threads, workspace, backward);
+  return plan.chunk == 0 ? "" : describe(problem, plan, h, backward);
 }
 
 py::dict stop_counting_work() {
@@ -100,18 +82,19 @@ py::dict stop_counting_work() {
   counts["gemm_flop"] = work.gemm_flop;
   counts["score_visits"] = work.score_visits;
   counts["scratch_bytes"] = work.scratch_bytes;
+  counts["cuts"] = work.cuts;
   return counts;
 }
 
 }  // namespace
 }  // namespace contextual_attention
 
-PYBIND11_MODULE(_C, module) {
+PYBIND11_MODULE(contextual_attention_C, module) {
   namespace ca = contextual_attention;
   module.doc() = "The compiled half of contextual_attention: what is not a tensor operator.";
   module.def("build_info", &ca::build_info,
              "How this module was built: \"compiler\" and \"torch_headers\" (versions), \"simd_levels\" and\n"
-             "\"cuda_architectures\" (lists of names).");
+             "\"cuda_architectures\" (lists of names), and \"state\", from which sources.");
   module.def("simd_level", &ca::simd_level,
              "The SIMD level in use: the best one supported here, unless another was chosen.");
   module.def(
@@ -124,23 +107,25 @@ PYBIND11_MODULE(_C, module) {
              py::arg("wb"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"),
              py::arg("threads"), py::arg("backward"),
              "The least bytes of score scratch with which the CPU kernels can work on such a problem.");
-  module.def("least_cuda_workspace", &ca::least_cuda_workspace, py::arg("h"), py::arg("w"), py::arg("hb"),
-             py::arg("wb"), py::arg("channels"), py::arg("value_channels"), py::arg("ksize"),
-             py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"), py::arg("backward"),
-             "The least bytes of score scratch with which the CUDA kernels can work on such a problem.");
+  module.def("cpu_cut", &ca::cpu_cut, py::arg("h"), py::arg("w"), py::arg("hb"), py::arg("wb"),
+             py::arg("channels"), py::arg("value_channels"), py::arg("ksize"), py::arg("stride"),
+             py::arg("fuse_k"), py::arg("propagation"), py::arg("threads"), py::arg("workspace"),
+             py::arg("backward"),
+             "How the CPU kernels cut such a problem, in words; empty if nothing fits into the workspace.");
   module.def(
-      "cuda_plan", &ca::cuda_plan, py::arg("batch"), py::arg("h"), py::arg("w"), py::arg("hb"), py::arg("wb"),
-      py::arg("channels"), py::arg("value_channels"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"),
-      py::arg("propagation"), py::arg("workspace"), py::arg("cache"), py::arg("backward"),
-      "How the CUDA kernels cut such a problem on a device with so many bytes of level 2 cache: \"samples\"\n"
-      "at once (0: nothing fits), the tiles of \"foreground\" and \"background\" (rows, columns), "
-      "\"bytes\".");
-  module.def("take_launch_count", &ca::gpu::take_launch_count,
-             "How many kernels and matrix products the CUDA pipeline has started since the last call.");
+      "perturb_products", &ca::perturb_products, py::arg("seed"), py::arg("anew"),
+      "For tests: from now on every entry of every float32 product of the CPU kernels is off by up to\n"
+      "two units in its last place, drawn anew for every product, or by its sizes alone. Seed 0: as\n"
+      "they are again.");
   module.def("start_counting_work", &ca::start_counting,
              "Count the work of the CPU kernels, in all threads, from zero.");
-  module.def("stop_counting_work", &ca::stop_counting_work,
-             "The work since start_counting_work: \"gemm_calls\", \"gemm_flop\", \"score_visits\" (scores "
-             "written or\n"
-             "reduced by a filter) and \"scratch_bytes\" (the largest score scratch of a call).");
+  module.def(
+      "stop_counting_work", &ca::stop_counting_work,
+      "The work since start_counting_work: \"gemm_calls\", \"gemm_flop\", \"score_visits\" (scores "
+      "written or\n"
+      "reduced by a filter), \"scratch_bytes\" (the largest score scratch of a call) and \"cuts\" (how\n"
+      "problems were cut, a set of descriptions).");
+#if defined(CA_CUDA_ARCHITECTURES)
+  ca::bind_cuda(module);
+#endif
 }

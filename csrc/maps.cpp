@@ -8,7 +8,9 @@
 #include <torch/headeronly/util/Half.h>
 
 #include <cstring>
+#include <optional>
 #include <tuple>
+#include <vector>
 
 #include "transpose.h"
 
@@ -46,13 +48,36 @@ void for_rows(int64_t batch, int64_t rows, const F& f) {
   });
 }
 
-// Rows rows[i] of every sample, with map_row(i) for where their pixels lie.
+// Which positions or cells of a grid move, (B or 1, rows, columns); the others are 0. Without a mask: all do.
+struct Kept {
+  const bool* first;
+  int64_t sample;  // from one sample's to the next, 0: all have the same
+  int64_t columns;
+
+  const bool* row(int64_t n, int64_t y) const { return first ? first + n * sample + y * columns : nullptr; }
+};
+
+Kept kept_of(const std::optional<Tensor>& kept, int64_t batch, int64_t rows, int64_t columns) {
+  if (!kept) return {nullptr, 0, columns};
+  STD_TORCH_CHECK(kept->scalar_type() == ScalarType::Bool && kept->dim() == 3 &&
+                      (kept->size(0) == 1 || kept->size(0) == batch) && kept->size(1) == rows &&
+                      kept->size(2) == columns,
+                  "contextual_attention: kept must be bool, a flag for each position or cell");
+  return {kept->const_data_ptr<bool>(), kept->size(0) == 1 ? 0 : rows * columns, columns};
+}
+
+std::optional<Tensor> packed_flags(const std::optional<Tensor>& kept) {
+  return kept ? std::optional<Tensor>(torch::stable::contiguous(*kept)) : std::nullopt;
+}
+
+// Rows rows[i] of every sample, with map_row(sample, i) for where their pixels lie.
 template <Direction direction, class T, class MapRow>
 void move_rows(const Maps& maps, const std::vector<int64_t>& rows, const MapRow& map_row) {
   for_rows(maps.batch, static_cast<int64_t>(rows.size()), [&](int64_t sample, int64_t row) {
     T* planes = static_cast<T*>(maps.planes) + sample * maps.channels * maps.plane();
     T* pixels = static_cast<T*>(maps.pixels) + sample * maps.sample;
-    move_row<direction>(planes + rows[row] * maps.width, maps.plane(), pixels, maps.channels, map_row(row));
+    move_row<direction>(planes + rows[row] * maps.width, maps.plane(), pixels, maps.channels,
+                        map_row(sample, row));
   });
 }
 
@@ -77,6 +102,10 @@ Tensor zeros(const Tensor& like, std::initializer_list<int64_t> sizes) {
   return torch::stable::new_zeros(like, {sizes.begin(), sizes.size()});
 }
 
+Tensor empty_or_zeros(const Tensor& like, std::initializer_list<int64_t> sizes, bool cleared) {
+  return cleared ? zeros(like, sizes) : torch::stable::new_empty(like, {sizes.begin(), sizes.size()});
+}
+
 // Picked pixels
 
 std::vector<int64_t> indices_below(const Tensor& indices, int64_t size, const char* name) {
@@ -93,28 +122,40 @@ std::vector<int64_t> indices_below(const Tensor& indices, int64_t size, const ch
 
 // The pixels where rows and columns meet, in the order of both.
 template <Direction direction>
-void move_picked(const Maps& maps, int64_t entry, const Tensor& rows, const Tensor& columns) {
+void move_picked(const Maps& maps, int64_t entry, const Tensor& rows, const Tensor& columns,
+                 const std::optional<Tensor>& kept) {
+  const std::vector<int64_t> ys = indices_below(rows, maps.height, "rows");
   const std::vector<int64_t> xs = indices_below(columns, maps.width, "columns");
   const int64_t count = static_cast<int64_t>(xs.size());
-  move<direction>(maps, entry, indices_below(rows, maps.height, "rows"), [&](int64_t row) {
-    RowMap map{xs, std::vector<int64_t>(count), {}};
-    for (int64_t i = 0; i < count; ++i) map.at[i] = (row * count + i) * maps.channels;
+  const std::optional<Tensor> flags = packed_flags(kept);
+  const Kept moves = kept_of(flags, maps.batch, static_cast<int64_t>(ys.size()), count);
+  move<direction>(maps, entry, ys, [&](int64_t sample, int64_t row) {
+    const bool* moving = moves.row(sample, row);
+    RowMap map;
+    map.columns.reserve(count);
+    map.at.reserve(count);
+    for (int64_t i = 0; i < count; ++i) {
+      if (moving && !moving[i]) continue;
+      map.columns.push_back(xs[i]);
+      map.at.push_back((row * count + i) * maps.channels);
+    }
     return map;
   });
 }
 
-Tensor pick_cpu(Tensor image, Tensor rows, Tensor columns) {
+Tensor pick_cpu(Tensor image, Tensor rows, Tensor columns, std::optional<Tensor> kept) {
   const Tensor planes = torch::stable::contiguous(image);
   const Tensor pixels =
-      torch::stable::new_empty(image, {{image.size(0), rows.numel(), columns.numel(), image.size(1)}});
-  move_picked<Direction::to_pixels>(maps_of(planes, pixels), image.element_size(), rows, columns);
+      empty_or_zeros(image, {image.size(0), rows.numel(), columns.numel(), image.size(1)}, kept.has_value());
+  move_picked<Direction::to_pixels>(maps_of(planes, pixels), image.element_size(), rows, columns, kept);
   return pixels;
 }
 
-Tensor place_cpu(Tensor pixels, Tensor rows, Tensor columns, int64_t height, int64_t width) {
+Tensor place_cpu(Tensor pixels, Tensor rows, Tensor columns, int64_t height, int64_t width,
+                 std::optional<Tensor> kept) {
   const Tensor packed = torch::stable::contiguous(pixels);
   const Tensor image = zeros(pixels, {pixels.size(0), pixels.size(3), height, width});
-  move_picked<Direction::to_planes>(maps_of(image, packed), pixels.element_size(), rows, columns);
+  move_picked<Direction::to_planes>(maps_of(image, packed), pixels.element_size(), rows, columns, kept);
   return image;
 }
 
@@ -139,15 +180,22 @@ struct Cells {
 };
 
 template <Direction direction>
-void move_cells(const Maps& maps, int64_t entry, int64_t cell, int64_t columns) {
+void move_cells(const Maps& maps, int64_t entry, int64_t cell, int64_t grid_rows, int64_t columns,
+                const std::optional<Tensor>& kept) {
   const Cells cells{cell, columns, maps.channels, maps.width};
+  const std::optional<Tensor> flags = packed_flags(kept);
+  const Kept moves = kept_of(flags, maps.batch, grid_rows, columns);
   std::vector<int64_t> rows(maps.height);
   for (int64_t y = 0; y < maps.height; ++y) rows[y] = y;
-  move<direction>(maps, entry, rows, [&](int64_t y) {
-    RowMap map{std::vector<int64_t>(maps.width), std::vector<int64_t>(maps.width), {}};
+  move<direction>(maps, entry, rows, [&](int64_t sample, int64_t y) {
+    const bool* moving = moves.row(sample, cells.cell_row(y));
+    RowMap map;
+    map.columns.reserve(maps.width);
+    map.at.reserve(maps.width);
     for (int64_t x = 0; x < maps.width; ++x) {
-      map.columns[x] = x;
-      map.at[x] = cells.at(y, x);
+      if (moving && !moving[cells.cell_column(x)]) continue;
+      map.columns.push_back(x);
+      map.at.push_back(cells.at(y, x));
     }
     return map;
   });
@@ -167,22 +215,23 @@ void clear_edges(const Maps& maps, int64_t entry, int64_t cell, int64_t rows, in
   });
 }
 
-Tensor cut_cpu(Tensor image, int64_t cell, int64_t rows, int64_t columns) {
+Tensor cut_cpu(Tensor image, int64_t cell, int64_t rows, int64_t columns, std::optional<Tensor> kept) {
   check_cells(cell, rows, columns, image.size(2), image.size(3));
   const Tensor planes = torch::stable::contiguous(image);
   const Tensor cells =
-      torch::stable::new_empty(image, {{image.size(0), rows, columns, cell * cell * image.size(1)}});
-  clear_edges(maps_of(planes, cells), image.element_size(), cell, rows, columns);
-  move_cells<Direction::to_pixels>(maps_of(planes, cells), image.element_size(), cell, columns);
+      empty_or_zeros(image, {image.size(0), rows, columns, cell * cell * image.size(1)}, kept.has_value());
+  if (!kept) clear_edges(maps_of(planes, cells), image.element_size(), cell, rows, columns);
+  move_cells<Direction::to_pixels>(maps_of(planes, cells), image.element_size(), cell, rows, columns, kept);
   return cells;
 }
 
-Tensor join_cpu(Tensor cells, int64_t cell, int64_t height, int64_t width) {
+Tensor join_cpu(Tensor cells, int64_t cell, int64_t height, int64_t width, std::optional<Tensor> kept) {
   check_cells(cell, cells.size(1), cells.size(2), height, width);
   const Tensor packed = torch::stable::contiguous(cells);
   const Tensor image =
-      torch::stable::new_empty(cells, {{cells.size(0), cells.size(3) / (cell * cell), height, width}});
-  move_cells<Direction::to_planes>(maps_of(image, packed), cells.element_size(), cell, cells.size(2));
+      empty_or_zeros(cells, {cells.size(0), cells.size(3) / (cell * cell), height, width}, kept.has_value());
+  move_cells<Direction::to_planes>(maps_of(image, packed), cells.element_size(), cell, cells.size(1),
+                                   cells.size(2), kept);
   return image;
 }
 

@@ -1,5 +1,5 @@
-// The operator's CPU kernels behind the schemas of contextual_attention/ops.py: checks, float32 operands,
-// and how samples and threads are shared out.
+// The operator's CPU kernels behind the schemas of contextual_attention/interface.py: checks, float32
+// operands, and how samples and threads are shared out.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -119,7 +119,10 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
     planned = schedules(threads, least);
   }
   int64_t floats = 1;
-  for (const Schedule& schedule : planned) floats = std::max(floats, schedule.plan.scratch);
+  for (const Schedule& schedule : planned) {
+    floats = std::max(floats, schedule.plan.scratch);
+    count_cuts([&] { return describe(p, schedule.plan, schedule.height(), backward); });
+  }
   Tensor scratch = torch::stable::new_empty(batch.foreground, {{workers * floats}}, ScalarType::Float);
   count_scratch(workers * floats * static_cast<int64_t>(sizeof(float)));
   float* memory = scratch.mutable_data_ptr<float>();

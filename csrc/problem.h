@@ -9,7 +9,7 @@
 
 namespace contextual_attention {
 
-// Numbered as in contextual_attention/codes.py.
+// Numbered as in contextual_attention/interface.py.
 enum class Propagation : int64_t { none = 0, before_zero = 1, before_wrap = 2, after_zero = 3 };
 enum class Masking : int64_t { exclude = 0, multiply = 1 };
 

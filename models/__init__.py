@@ -15,11 +15,32 @@ Who may import whom:
 Nothing else: network and data stand on the layer alone, and nothing imports training or evaluation. Of the
 layer, its commands alone import from here. tests/test_layout.py holds this.
 
-Modules are imported by name, ``from contextual_attention.models.network.generator import InpaintGenerator``,
-and by each other relatively. They need ``pip install "contextual_attention[models]"``; `inpaint`, the way in
-to every method that fills holes, needs torch alone unless it is given a trained model.
+``from contextual_attention.models import InpaintGenerator, inpaint`` loads what it names and no more. Other
+modules are imported by their own names, ``contextual_attention.models.network.critics``, and by each other
+relatively. They need ``pip install "contextual_attention[models]"``; `inpaint`, the way in to every method
+that fills holes, needs torch alone unless it is given a trained model.
 """
 
-from .filling.inpaint import inpaint
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["inpaint"]
+if __name__ != "contextual_attention.models":  # in a checkout that is on the path
+    raise ImportError(f"{__name__!r} is imported as contextual_attention.models")
+
+if TYPE_CHECKING:
+    from .filling.inpaint import inpaint
+    from .network.generator import InpaintGenerator
+
+__all__ = ["InpaintGenerator", "inpaint"]
+
+_MODULES = {"InpaintGenerator": "network.generator", "inpaint": "filling.inpaint"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -22,6 +22,9 @@ GRADIENT = 2e-5
 # left of dA = <upstream, V> but its rounding, 2**-24 of |upstream| |V|, and the slope of the logits carries
 # that on.
 SHARE = 2**-24
+# Products that are off by two units in the last place (roads.py), in both passes that a background in several
+# pieces takes, move a weight against the sum of its row by this, at a logit of 30.
+ROUNDED_OTHERWISE = 30 * 2 * 2 * 2**-23
 
 # Weights that differ by no more than this share are a tie.
 NEAR_TIE = 1e-4
@@ -90,19 +93,31 @@ def assert_gradients_near(
     problem: Problem,
     found: dict[str, Tensor],
     exact: dict[str, Tensor],
+    rounding: float = 0.0,
 ) -> None:
+    """`rounding`: ROUNDED_OTHERWISE on a road where products are perturbed."""
     assert found.keys() == exact.keys()
     steep = steepness(problem)
+    # Two passes then make the same dA, and its weights, differently.
+    share = SHARE + steep * rounding / 30
     for name, gradient in exact.items():
-        absolute = steep * SHARE * cancelled(problem, name)
-        assert_near(f"gradient of {name}", found[name], gradient, steep * GRADIENT, absolute)
+        absolute = share * cancelled(problem, name)
+        assert_near(f"gradient of {name}", found[name], gradient, steep * (GRADIENT + rounding), absolute)
 
 
-def assert_solved(problem: Problem, found: Solution, exact: Solution) -> None:
-    """What `solve` gives, where the logits may be large and their products round in any way."""
+def assert_output_near(problem: Problem, output: Tensor, exact: Tensor, rounding: float = 0.0) -> None:
+    """`rounding`: as for the gradients."""
+    steep = steepness(problem)
+    # The product, both norms and the scale round a logit; in a map of a few pixels nothing averages that out.
+    steeper = 4 * 2**-24 * 30 * steep if steep > 1 else FORWARD
+    assert_near("output", output, exact, steeper + steep * rounding)
+
+
+def assert_solved(problem: Problem, found: Solution, exact: Solution, rounding: float = 0.0) -> None:
+    """All that `solve` gives; `rounding`: as for the gradients."""
     output, offsets, slopes = found
-    assert_near("output", output, exact[0], steepness(problem) * FORWARD)
-    assert_gradients_near(problem, slopes, exact[2])
+    assert_output_near(problem, output, exact[0], rounding)
+    assert_gradients_near(problem, slopes, exact[2], rounding)
     assert_offsets_reach_the_top(problem, offsets, steepness(problem) * NEAR_TIE)
 
 

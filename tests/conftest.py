@@ -8,9 +8,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import emulated
 import hypothesis
 import pytest
-from roads import ROADS, Road
+from roads import ROADS, STEADY_ROADS, Road, perturb_products
 
 # The same problems in every run: a failure is there again when it is looked into. HYPOTHESIS_PROFILE=explore
 # draws new ones.
@@ -27,9 +28,20 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reproducible"))
 
 
+perturb_products()
+
+
 @pytest.fixture(params=ROADS, ids=str)
 def road(request):
     """Every way through the fused backends that this machine has, one after the other."""
+    chosen: Road = request.param
+    with chosen.taken():
+        yield chosen
+
+
+@pytest.fixture(params=STEADY_ROADS, ids=str)
+def steady_road(request):
+    """Those on which the same problem has the same bits every time."""
     chosen: Road = request.param
     with chosen.taken():
         yield chosen
@@ -50,3 +62,23 @@ def build_script():
         yield module
     finally:
         del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="session")
+def emulator(build_script):
+    """Compiles the CUDA sources for the host."""
+    return emulated.Builder(build_script)
+
+
+@pytest.fixture(scope="session")
+def cuda_module(emulator):
+    """The CUDA pipeline as an operator on CPU tensors, and its module."""
+    return emulated.build_module(emulator)
+
+
+@pytest.fixture
+def cuda_on_host(cuda_module, monkeypatch):
+    """The backend "cuda" runs on CPU tensors, in plain loops; gives the module."""
+    cuda_module.run_by(cuda_module.Way.loops)
+    emulated.stand_in(monkeypatch, cuda_module)
+    return cuda_module

@@ -1,24 +1,34 @@
-"""Builds the CUDA sources for the host: every thread of every launch run by itself (tests/cuda_emulator)."""
+"""Builds the CUDA sources for the host: the pipeline of csrc/cuda as an operator on CPU tensors.
+
+Its kernels' bodies run in plain loops (csrc/cuda/host.cpp) or by kernels.cu's own launches, every thread of
+them by itself (tests/cuda_emulator). What a shipped build needs of csrc/cuda is built by setup.py instead.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import re
+import shlex
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from dataclasses import replace
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
-from contextual_attention import ops
+from contextual_attention import backends, fused, ops
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "csrc/cuda"
+CSRC = ROOT / "csrc"
+SOURCES = CSRC / "cuda"
 EMULATOR = Path(__file__).resolve().parent / "cuda_emulator"
+# Kept from one run of the tests to the next: ninja compiles what has changed.
+FOLDER = ROOT / "build" / f"emulated.{sys.implementation.cache_tag}"
 
-OPERATOR = "attend_cuda_emulated"
+OPERATOR = "attend_cuda_on_host"
+MODULE = "cuda_on_host"
 # What becomes of a source before it is compiled: pattern and replacement.
 REWRITTEN = {
     # kernel<<<grid, block, shared, stream>>>(arguments);
@@ -27,7 +37,6 @@ REWRITTEN = {
         r'emulator::launch("\1", \2, [=] { \1(\3); });',
     ),
     "host.cpp": (r"\bloop\b", "plain_loop"),
-    "ops.cpp": (r"\battend_cuda_on_host", OPERATOR),
 }
 # Whose branches are counted: those that are written, without those of exceptions.
 PLANNER = SOURCES / "plan.cpp"
@@ -44,54 +53,95 @@ FLAGS = [
 
 
 class Builder:
-    """Compiles sources into shared libraries in a folder, by the compiler and torch of setup.py."""
+    """Compiles sources into shared libraries, by the compiler, ninja and torch of setup.py."""
 
-    def __init__(self, build_script: ModuleType, folder: Path) -> None:
-        self.folder = folder
-        self.compiler = build_script.Toolchain.find_compiler()
-        torch_found = build_script.Toolchain.find_torch()
+    def __init__(self, build_script: ModuleType) -> None:
+        toolchain = build_script.Toolchain
+        self.ninja_path = build_script.ninja_path
+        self.ninja = toolchain.find_ninja()
+        self.compiler = shlex.join(toolchain.find_compiler())
+        torch_found = build_script.setup_torch.find()
+        system = (torch_found.include, toolchain.find_pybind11(), toolchain.find_python_headers())
         self.flags = [
             *FLAGS,
             build_script.STABLE_ABI_FLAG,
-            *(f"-I{path}" for path in (EMULATOR, SOURCES, folder)),
-            f"-isystem{torch_found.include}",
+            *(f"-I{path}" for path in (EMULATOR, SOURCES, CSRC, FOLDER)),
+            *(f"-isystem{path}" for path in system),
         ]
-        self.link = [f"-L{torch_found.root / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu"]
+        self.link = [
+            "-shared",
+            "--coverage",
+            f"-L{torch_found.root / 'lib'}",
+            "-Wl,--no-as-needed",
+            "-ltorch_cpu",
+        ]
+        FOLDER.mkdir(parents=True, exist_ok=True)
         for name in REWRITTEN:
             self._rewrite(name)
 
-    def library(self, name: str, sources: list[Path], *link: str) -> ctypes.CDLL:
-        with ThreadPoolExecutor() as pool:
-            objects = list(pool.map(self._compile, sources))
-        target = self.folder / f"lib{name}.so"
-        self._run("-shared", *objects, *link, "-o", str(target))
-        return ctypes.CDLL(str(target))
+    def library(self, name: str, sources: list[Path]) -> Path:
+        objects = [f"{name}/{source.stem}.o" for source in sources]
+        lines = [
+            "rule compile",
+            f"  command = {self.compiler} {shlex.join(self.flags)} $counted -MMD -MF $out.d -c $in -o $out",
+            "  deps = gcc",
+            "  depfile = $out.d",
+            "rule link",
+            f"  command = {self.compiler} $in {shlex.join(self.link)} -o $out",
+            *(
+                f"build {target}: compile {self.ninja_path(source)}\n"
+                f"  counted = {shlex.join(COUNTED if source == PLANNER else ())}"
+                for target, source in zip(objects, sources, strict=True)
+            ),
+            f"build {name}.so: link {' '.join(objects)}",
+        ]
+        file = FOLDER / f"{name}.ninja"
+        file.write_text("\n".join(lines) + "\n")
+        command = [self.ninja, "-C", str(FOLDER), "-f", file.name]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout[-4000:]
+        return FOLDER / f"{name}.so"
 
     def emulated(self, name: str) -> Path:
-        return self.folder / f"{Path(name).stem}.emulated.cpp"
+        return FOLDER / f"{Path(name).stem}.emulated.cpp"
 
     def _rewrite(self, name: str) -> None:
         pattern, replacement = REWRITTEN[name]
         text, count = re.subn(pattern, replacement, (SOURCES / name).read_text(), flags=re.DOTALL)
         assert count > 0, f"{name}: nothing there that looks like {pattern}"
         assert "<<<" not in text, f"{name}: a launch that {pattern} does not find"
-        self.emulated(name).write_text(text)
-
-    def _compile(self, source: Path) -> str:
-        target = self.folder / f"{source.stem}.o"
-        counted = COUNTED if source.name == PLANNER.name else ()
-        self._run(*self.flags, *counted, "-c", str(source), "-o", str(target))
-        return str(target)
-
-    def _run(self, *arguments: str) -> None:
-        result = subprocess.run([*self.compiler, *arguments], capture_output=True, text=True, check=False)
-        assert result.returncode == 0, f"{' '.join(arguments)}: {result.stderr[-2000:]}"
+        target = self.emulated(name)
+        if not target.exists() or target.read_text() != text:
+            target.write_text(text)
 
 
-def branches_of_planner(builder: Builder) -> dict[str, list[int]]:
+def build_probes(builder: Builder) -> ctypes.CDLL:
+    """The functions of probes.cpp."""
+    probes = ctypes.CDLL(builder.library("probes", [EMULATOR / "probes.cpp", EMULATOR / "emulator.cpp"]))
+    probes.take_visits.restype = ctypes.POINTER(ctypes.c_int64)
+    for name in ("paths", "points", "rows", "items", "lanes", "missing_lane"):
+        getattr(probes, f"probe_{name}").restype = ctypes.c_char_p
+    return probes
+
+
+def build_module(builder: Builder) -> ModuleType:
+    """Registers OPERATOR and its backward. The module has what bind_cuda adds, `run_by` and `attend`."""
+    attend = ops._define(OPERATOR)
+    sources = [*sorted(SOURCES.glob("*.cpp")), SOURCES / "kernels.cu"]
+    chosen = [builder.emulated(path.name) if path.name in REWRITTEN else path for path in sources]
+    others = [CSRC / "arguments.cpp", EMULATOR / "loops.cpp", EMULATOR / "emulator.cpp"]
+    file = builder.library(MODULE, [*chosen, *others])
+    loader = ExtensionFileLoader(MODULE, str(file))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(MODULE, loader))
+    loader.exec_module(module)
+    module.attend = attend
+    return module
+
+
+def branches_of_planner() -> dict[str, list[int]]:
     """How often each branch of each line of plan.cpp was taken, by "line: text", as counted and written."""
     command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", f"{PLANNER.stem}.gcda"]
-    report = subprocess.run(command, cwd=builder.folder, capture_output=True, check=True)
+    report = subprocess.run(command, cwd=FOLDER / MODULE, capture_output=True, check=True)
     files = json.loads(report.stdout)["files"]
     (lines,) = (each["lines"] for each in files if Path(each["file"]).name == PLANNER.name)
     text = PLANNER.read_text().splitlines()
@@ -103,21 +153,11 @@ def branches_of_planner(builder: Builder) -> dict[str, list[int]]:
     }
 
 
-def build_probes(builder: Builder) -> ctypes.CDLL:
-    """The functions of probes.cpp."""
-    probes = builder.library("probes", [EMULATOR / name for name in ("probes.cpp", "emulator.cpp")])
-    probes.take_visits.restype = ctypes.POINTER(ctypes.c_int64)
-    for name in ("paths", "points", "rows", "items", "lanes", "missing_lane"):
-        getattr(probes, f"probe_{name}").restype = ctypes.c_char_p
-    return probes
-
-
-def build_operator(builder: Builder) -> ctypes.CDLL:
-    """Registers OPERATOR and its backward; the library's set_order says how they run."""
-    ops._define(OPERATOR, f"{OPERATOR}_backward")
-    sources = [*sorted(SOURCES.glob("*.cpp")), SOURCES / "kernels.cu"]
-    chosen = [builder.emulated(path.name) if path.name in REWRITTEN else path for path in sources]
-    others = [SOURCES.parent / "arguments.cpp", EMULATOR / "loops.cpp", EMULATOR / "emulator.cpp"]
-    library = builder.library("emulated", [*chosen, *others], *builder.link, "--coverage")
-    assert hasattr(torch.ops.contextual_attention, OPERATOR)
-    return library
+def stand_in(monkeypatch, module: ModuleType) -> None:
+    """The backend "cuda" by this module and OPERATOR, on CPU tensors."""
+    monkeypatch.setitem(fused._OPERATORS, "cuda", module.attend)
+    monkeypatch.setattr(
+        backends.extension, "least_cuda_workspace", module.least_cuda_workspace, raising=False
+    )
+    here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",), refuses=lambda _: None)
+    monkeypatch.setitem(backends._BACKENDS, "cuda", here)

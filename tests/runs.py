@@ -3,16 +3,20 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 
 from contextual_attention.models.training.config import PRESETS
 from contextual_attention.models.training.run_log import read_losses
 from contextual_attention.models.training.settings import change
+from contextual_attention.models.training.trainer import Trainer
 
 SETTINGS = {
     "data.size": "24", "data.pictures": "10", "masks.box": "12", "masks.shrink": "6", "generator.cnum": "2",
@@ -25,6 +29,11 @@ SETTINGS = {
 def tiny(**changes):
     changes = {name.replace("__", "."): text for name, text in changes.items()}
     return change(PRESETS["small"], SETTINGS | changes)
+
+
+def make_trainer(out, resume=False, **changes):
+    config = tiny(**changes)
+    return Trainer(config, Fabric(accelerator="cpu", devices=1, precision=config.precision), out, resume)
 
 
 def losses(folder):
@@ -80,3 +89,19 @@ def wait_for(condition, process, seconds=600):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def start_of_peak():
+    """The bytes that this process holds now; `peak` counts from here."""
+    held = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    return held
+
+
+def peak():
+    """The most bytes that this process has held since `start_of_peak`."""
+    return _status("VmHWM")
+
+
+def _status(name):
+    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024

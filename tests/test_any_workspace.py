@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from compare import assert_solved, in_dtype, solve
+from emulated import stand_in
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from test_backends_agree import exact, least_workspace
-from test_cuda_on_host import stand_in
 
-from contextual_attention.backends import extension
 from contextual_attention.options import PRESETS
 from contextual_attention.testing import MASKS, Case, make_inputs
 
@@ -19,9 +18,11 @@ WHOLE = 29
 
 
 @pytest.fixture(autouse=True, scope="module")
-def on_host():
+def on_host(cuda_module):
+    """As cuda_on_host, once for all the examples of a test."""
+    cuda_module.run_by(cuda_module.Way.loops)
     with pytest.MonkeyPatch.context() as patch:
-        stand_in(patch, torch.ops.contextual_attention.attend_cuda_on_host)
+        stand_in(patch, cuda_module)
         yield
 
 
@@ -62,9 +63,9 @@ LONG = {
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_default_workspace_cuts(name):
+def test_default_workspace_cuts(name, cuda_module):
     problem = make_inputs(LONG[name], requires_grad=True)
-    extension.take_launch_count()
+    cuda_module.take_launch_count()
     found = solve(problem, "cuda")
-    assert extension.take_launch_count() > WHOLE, "not cut"
+    assert cuda_module.take_launch_count() > WHOLE, "not cut"
     assert_solved(problem, found, exact(LONG[name]))

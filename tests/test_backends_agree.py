@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -75,11 +76,11 @@ def dense_in(case, dtype):
         return solve(make_inputs(case, dtype, requires_grad=True), "reference")
 
 
-def assert_exact(case, problem, found):
+def assert_exact(case, problem, found, rounding=0.0):
     output, offsets, slopes = found
     expected, _, expected_slopes = exact(case)
-    assert_near("output", output, expected, FORWARD)
-    assert_gradients_near(problem, slopes, expected_slopes)
+    assert_near("output", output, expected, FORWARD + rounding)
+    assert_gradients_near(problem, slopes, expected_slopes, rounding)
     assert_offsets_reach_the_top(problem, offsets)
 
 
@@ -105,7 +106,7 @@ def poisoned():
 def test_float32(road, name):
     """Nothing is read before it is written, either."""
     problem = make_inputs(BY_NAME[name], requires_grad=True)
-    assert_exact(BY_NAME[name], problem, solve(problem, road.backend))
+    assert_exact(BY_NAME[name], problem, solve(problem, road.backend), road.rounding)
 
 
 @pytest.mark.parametrize("name", HALF_CASES)
@@ -148,7 +149,7 @@ def test_any_workspace_gives_the_same(road, name, times):
     case = CUT[name]
     problem = make_inputs(case, requires_grad=True)
     workspace = int(times * least_workspace(problem, road.backend))
-    assert_exact(case, problem, solve(problem, road.backend, workspace=workspace))
+    assert_exact(case, problem, solve(problem, road.backend, workspace=workspace), road.rounding)
 
 
 @EACH_CUT
@@ -159,16 +160,16 @@ def test_any_thread_count_gives_the_same(road, name):
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            assert_exact(case, problem, solve(problem, road.backend))
+            assert_exact(case, problem, solve(problem, road.backend), road.rounding)
     finally:
         torch.set_num_threads(threads)
 
 
 @EACH_CUT
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_the_same_problem_gives_the_same_bits(road, name, dtype):
+def test_the_same_problem_gives_the_same_bits(steady_road, name, dtype):
     problem = make_inputs(CUT[name], dtype, requires_grad=True)
-    first, second = solve(problem, road.backend), solve(problem, road.backend)
+    first, second = solve(problem, steady_road.backend), solve(problem, steady_road.backend)
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert all(torch.equal(first[2][each], second[2][each]) for each in first[2])
@@ -179,28 +180,28 @@ def test_the_same_problem_gives_the_same_bits(road, name, dtype):
 def test_nothing_is_read_before_it_is_written_where_memory_is_short(road, name):
     problem = make_inputs(CUT[name], requires_grad=True)
     workspace = least_workspace(problem, road.backend)
-    assert_exact(CUT[name], problem, solve(problem, road.backend, workspace=workspace))
+    assert_exact(CUT[name], problem, solve(problem, road.backend, workspace=workspace), road.rounding)
 
 
 @pytest.mark.parametrize("wanted", ["foreground", "background", "value"])
 @EACH_CUT
-def test_one_gradient_alone_is_the_same(road, name, wanted):
+def test_one_gradient_alone_is_the_same(steady_road, name, wanted):
     case = CUT[name]
     whole = make_inputs(case, requires_grad=True)
     if whole[wanted] is None:
         pytest.skip("the background is pasted")
     alone = make_inputs(case)
     alone[wanted].requires_grad_()
-    output = contextual_attention(**alone, backend=road.backend)
-    expected = solve(whole, road.backend)[2][wanted]
+    output = contextual_attention(**alone, backend=steady_road.backend)
+    expected = solve(whole, steady_road.backend)[2][wanted]
     assert torch.equal(gradients(alone, output)[wanted], expected)
 
 
-def test_a_mask_that_samples_share_is_the_mask_of_each(road):
+def test_a_mask_that_samples_share_is_the_mask_of_each(steady_road):
     problem = make_inputs(BY_NAME["mask: shared hole"])
     expanded = {**problem, "mask": problem["mask"].expand(problem["foreground"].shape[0], -1, -1, -1)}
-    output = contextual_attention(**problem, backend=road.backend)
-    assert torch.equal(output, contextual_attention(**expanded, backend=road.backend))
+    output = contextual_attention(**problem, backend=steady_road.backend)
+    assert torch.equal(output, contextual_attention(**expanded, backend=steady_road.backend))
 
 
 def test_a_sample_does_not_depend_on_its_batch(road):
@@ -222,3 +223,25 @@ def test_a_sum_too_small_to_rescale_by_is_no_weight(road):
     output, _, slopes = solve(problem, road.backend)
     assert output.isfinite().all()
     assert all(slope.isfinite().all() for slope in slopes.values())
+
+
+@pytest.mark.parametrize("times", [1, 3, None])
+@pytest.mark.parametrize("fuse", [False, True])
+def test_a_softmax_that_is_sure_of_itself_passes_no_gradient_on(road, fuse, times):
+    """However its logits, in the thousands, are rounded on the way back, and in however many pieces."""
+    angles = 2 * torch.pi * torch.arange(12.0).view(1, 1, 3, 4) / 12
+    features = torch.cat([angles.cos(), angles.sin()], 1)  # every patch most like the one in its own place
+    options = Options.from_preset("nipponjo", rate=1, ksize=1, fuse=fuse, softmax_scale=1000.0)
+    problem = {
+        "foreground": (4 * features).requires_grad_(),
+        "background": (1.7 * features).requires_grad_(),
+        "value": torch.randn(1, 3, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(),
+        "mask": None,
+        "foreground_mask": None,
+        **asdict(options),
+    }
+    expected = solve(in_dtype(problem, torch.float64), "reference")[2]
+    assert expected["foreground"].abs().max() < 1e-100
+    workspace = times and times * least_workspace(problem, road.backend)
+    found = solve(problem, road.backend, workspace=workspace)[2]
+    assert_gradients_near(problem, found, expected, road.rounding)

@@ -195,17 +195,17 @@ class TestReport:
         with pytest.raises(ValueError, match="another machine"):
             results.save(path, {"devices": {"cpu": "another"}}, rows)
 
-    def test_readme(self, rows, tmp_path):
+    def test_docs(self, rows, tmp_path):
         text = report.markdown({"devices": {"cpu": "a processor"}, "torch": "2"}, rows)
         assert "| 64×64, float32, forward | 300 ms | 200 ms |  | **100 ms** | **3.00×** |" in text
         assert "300 MB → 100 MB" in text
-        path = tmp_path / "README.md"
+        path = tmp_path / "speed.md"
         path.write_text(f"a\n{report.BEGIN}\nold\n{report.END}\nb\n")
-        report.write_readme(text, path)
+        report.write_docs(text, path)
         assert path.read_text() == f"a\n{report.BEGIN}\n{text}\n{report.END}\nb\n"
         path.write_text("no markers\n")
         with pytest.raises(ValueError, match="expected the lines"):
-            report.write_readme(text, path)
+            report.write_docs(text, path)
 
     @pytest.mark.parametrize(
         ("seconds", "text"),

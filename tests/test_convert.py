@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from contextual_attention.cli import main
-from contextual_attention.models.network.convert import ConversionError, convert
+from contextual_attention.models.network.convert import convert
 from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.weight_files import WeightsError
 
 CONFIGS = {
     "yu2018": {"padding": "same", "attention": "yu2018", "attention_activation": "relu"},
@@ -164,12 +165,12 @@ class TestTensorFlowFiles:
             raise kind("bad record\nat byte 7")
 
         monkeypatch.setattr(sys.modules["tensorflow"].train, "load_checkpoint", fail)
-        with pytest.raises(ConversionError, match=r"snap-10000: TensorFlow cannot read it \(bad record\)$"):
+        with pytest.raises(WeightsError, match=r"snap-10000: TensorFlow cannot read it \(bad record\)$"):
             convert(prefix)
 
     def test_say_what_they_need(self, prefix, monkeypatch):
         monkeypatch.setitem(sys.modules, "tensorflow", None)
-        with pytest.raises(ConversionError, match=r"contextual_attention\[tensorflow\].*np\.savez"):
+        with pytest.raises(WeightsError, match=r"contextual_attention\[tensorflow\].*np\.savez"):
             convert(prefix)
 
 
@@ -186,7 +187,7 @@ class Evil:
 class TestErrors:
     def test_unknown_keys(self, tmp_path):
         torch.save({"layer1.weight": torch.zeros(1)}, tmp_path / "resnet.pth")
-        with pytest.raises(ConversionError, match=r"its keys are layer1\.weight") as caught:
+        with pytest.raises(WeightsError, match=r"its keys are layer1\.weight") as caught:
             convert(tmp_path / "resnet.pth")
         for accepted in (
             "inpaint_net/conv1/kernel",
@@ -200,7 +201,7 @@ class TestErrors:
         gone = published.key(kind, published.names(kind)[2][3], "bias")
         del weights[gone]
         path = write(kind, tmp_path / ("model.npz" if kind == "yu2018" else "model.pth"), weights)
-        with pytest.raises(ConversionError, match=f"{gone} is missing"):
+        with pytest.raises(WeightsError, match=f"{gone} is missing"):
             convert(path)
 
     def test_gated_convolutions(self, tmp_path):
@@ -208,7 +209,7 @@ class TestErrors:
         weights = published.checkpoint("yu2018")
         name = "inpaint_net/conv3/kernel"
         weights[name] = weights[name][:, :, :4]
-        with pytest.raises(ConversionError, match=r"conv3/kernel: .*\(8, 8, 3, 3\).*\(8, 4, 3, 3\).*2"):
+        with pytest.raises(WeightsError, match=r"conv3/kernel: .*\(8, 8, 3, 3\).*\(8, 4, 3, 3\).*2"):
             convert(write("yu2018", tmp_path / "model.npz", weights))
 
     def test_an_odd_number_of_channels(self, kind, tmp_path):
@@ -217,28 +218,28 @@ class TestErrors:
         weights[first] = weights[first][..., :3] if kind == "yu2018" else weights[first][:3]
         path = write(kind, tmp_path / ("model.npz" if kind == "yu2018" else "model.pth"), weights)
         with pytest.raises(
-            ConversionError, match=r"model\..*: no generator .*: cnum: expected an even .* got 3"
+            WeightsError, match=r"model\..*: no generator .*: cnum: expected an even .* got 3"
         ):
             convert(path)
 
     def test_code_is_not_run(self, tmp_path):
         path, touched = tmp_path / "model.pth", tmp_path / "touched"
         path.write_bytes(pickle.dumps({"coarse_generator.conv1.conv.weight": Evil(touched)}, protocol=2))
-        with pytest.raises(ConversionError, match="not a file of named tensors"):
+        with pytest.raises(WeightsError, match="not a file of named tensors"):
             convert(path)
         assert not touched.exists()
 
     @pytest.mark.parametrize("name", ["notes.txt", "model.npz", "model.safetensors", "empty"])
     def test_other_files(self, tmp_path, name):
         (tmp_path / name).write_bytes(b"" if name == "empty" else b"no tensors, but text of some length")
-        with pytest.raises(ConversionError, match=r"not a file of named tensors(.|\n)*Accepted"):
+        with pytest.raises(WeightsError, match=r"not a file of named tensors(.|\n)*Accepted"):
             convert(tmp_path / name)
 
     def test_other_contents(self, tmp_path):
         torch.save([torch.zeros(1)], tmp_path / "list.pt")
-        with pytest.raises(ConversionError, match="it holds a list"):
+        with pytest.raises(WeightsError, match="it holds a list"):
             convert(tmp_path / "list.pt")
-        with pytest.raises(ConversionError, match="a folder without a TensorFlow checkpoint"):
+        with pytest.raises(WeightsError, match="a folder without a TensorFlow checkpoint"):
             convert(tmp_path)
         with pytest.raises(FileNotFoundError):
             convert(tmp_path / "nothing.pth")

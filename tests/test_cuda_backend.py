@@ -1,7 +1,5 @@
 """When the CUDA kernels of the extension can run, and what is said where they cannot."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -11,7 +9,7 @@ DEVICE = torch.device("cuda", 0)
 
 
 class Extension:
-    """In the place of _C: a build for these architectures."""
+    """In the place of contextual_attention_C: a build for these architectures."""
 
     def __init__(self, *architectures):
         self.architectures = list(architectures)
@@ -99,15 +97,15 @@ def test_cpu_tensors_are_not_taken(machine):
         backends.choose("cuda", torch.device("cpu"), torch.float32)
 
 
+@pytest.mark.usefixtures("cuda_on_host")
 @pytest.mark.parametrize("backward", [False, True])
-def test_a_workspace_too_small_names_the_least(monkeypatch, backward):
-    here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",), refuses=lambda _: None)
-    monkeypatch.setitem(backends._BACKENDS, "cuda", here)
+def test_a_workspace_too_small_names_the_least(backward):
     x = torch.randn(1, 3, 12, 12, requires_grad=backward)
     with pytest.raises(ValueError, match=r"workspace: expected at least \d{4,} bytes .*, got 1000"):
         contextual_attention(x, x, backend="cuda", workspace=1000)
 
 
+@pytest.mark.usefixtures("cuda_on_host")
 def test_kernels_refuse_a_workspace_too_small_themselves():
     f = torch.randn(1, 4, 4, 3)
     value, norm, valid = torch.randn(1, 5, 5, 2), torch.ones(1, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool)

@@ -1,12 +1,13 @@
 """The CUDA pipeline in plain host loops: the index arithmetic and the order of work that a GPU runs.
 
-The operator attend_cuda_on_host takes the kernels' bodies, the tiles and the buffers of the CUDA backend, and
-only replaces each launch by a loop and cuBLAS by torch's CPU products. What it cannot see: races, and what
-warps do among themselves. Of these test_launches_emulated.py sees the latter, and the launches themselves.
+The operator attend_cuda_on_host (emulated.py) takes the kernels' bodies, the tiles and the buffers of the
+CUDA backend, and only replaces each launch by a loop and cuBLAS by torch's CPU products. What it cannot see:
+races, and what warps do among themselves. Of these test_launches_emulated.py sees the latter, and the
+launches themselves.
 """
 
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -22,8 +23,8 @@ from test_backends_agree import (
     poisoned,  # noqa: F401  (a fixture)
 )
 
-from contextual_attention import backends, contextual_attention, fused
-from contextual_attention.codes import Propagation
+from contextual_attention import contextual_attention
+from contextual_attention.interface import Propagation
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import CASES, Case, make_inputs
 
@@ -77,16 +78,7 @@ WIDE = {
 }
 
 
-def stand_in(monkeypatch, operator):
-    """The backend "cuda" by this operator, on CPU tensors."""
-    monkeypatch.setitem(fused._OPERATORS, "cuda", operator)
-    here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",), refuses=lambda _: None)
-    monkeypatch.setitem(backends._BACKENDS, "cuda", here)
-
-
-@pytest.fixture(autouse=True)
-def on_host(monkeypatch):
-    stand_in(monkeypatch, torch.ops.contextual_attention.attend_cuda_on_host)
+pytestmark = pytest.mark.usefixtures("cuda_on_host")
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -252,10 +244,9 @@ def test_a_sample_does_not_depend_on_its_batch():
         assert_near("output", contextual_attention(**one, backend="cuda"), together[i : i + 1], FORWARD)
 
 
-def launches(batch, **options):
+def launches(count, batch, **options):
     """How many kernels and products forward and backward start for small maps."""
     x = torch.randn(batch, 2, 16, 16, requires_grad=True)
-    count = backends.extension.take_launch_count
     count()
     output = contextual_attention(x, x, backend="cuda", **options)
     forward = count()
@@ -278,30 +269,31 @@ def launches(batch, **options):
         (asdict(PRESETS["yu2018"]), 8, 21),
     ],
 )
-def test_small_maps_are_few_launches(options, forward, backward):
-    assert launches(1, **options) == (forward, backward)
-    assert launches(16, **options) == (forward, backward)
+def test_small_maps_are_few_launches(cuda_on_host, options, forward, backward):
+    count = cuda_on_host.take_launch_count
+    assert launches(count, 1, **options) == (forward, backward)
+    assert launches(count, 16, **options) == (forward, backward)
 
 
-def plan(batch, size, workspace, backward):
+def plan(module, batch, size, workspace, backward):
     """For C = 128, rate 2 and the paper's options, on a device with 50 MiB of level 2 cache."""
     n = size // 8
-    return backends.extension.cuda_plan(
+    return module.cuda_plan(
         batch, n, n, n, n, channels=128, value_channels=512, ksize=3, stride=1, fuse_k=3,
         propagation=Propagation.AFTER_ZERO, workspace=workspace, cache=50 * MIB, backward=backward,
     )  # fmt: skip
 
 
-def test_a_batch_of_small_images_goes_at_once():
-    assert plan(16, 256, 256 * MIB, backward=False)["samples"] == 16
-    assert plan(16, 256, 256 * MIB, backward=True)["samples"] == 8
+def test_a_batch_of_small_images_goes_at_once(cuda_on_host):
+    assert plan(cuda_on_host, 16, 256, 256 * MIB, backward=False)["samples"] == 16
+    assert plan(cuda_on_host, 16, 256, 256 * MIB, backward=True)["samples"] == 8
 
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("workspace", [MIB, 64 * MIB, 256 * MIB])
 @pytest.mark.parametrize("size", [256, 1024, 4096])
-def test_plans_stay_within_the_workspace(size, workspace, backward):
-    found = plan(16, size, workspace, backward)
+def test_plans_stay_within_the_workspace(cuda_on_host, size, workspace, backward):
+    found = plan(cuda_on_host, 16, size, workspace, backward)
     assert found["samples"] >= 1
     assert 0 < found["bytes"] <= workspace
 

@@ -1,7 +1,11 @@
 """The web page: what its buttons do, and the page itself in a browser."""
 
+import io
+import json
 import os
 import socket
+import urllib.error
+import urllib.request
 
 import browser
 import gradio
@@ -170,19 +174,97 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def someone(files):
-    """A visitor of the page; photo.png is its only example."""
+def address(files):
+    """Of the page, of which photo.png is the only example."""
+    shown = page.build(DESK, [files / "photo.png"])
+    try:
+        yield page.serve(shown, "127.0.0.1", None, wait=False)
+    finally:
+        shown.close(verbose=False)
+
+
+@pytest.fixture
+def someone(address):
+    """A visitor of the page."""
     if missing := browser.missing_programs():
         # A run that must check everything does not pass without having done so.
         tell = pytest.fail if os.environ.get("CI") else pytest.skip
         tell(f"not installed: {', '.join(missing)}; apt-get install chromium chromium-driver")
-    shown = page.build(DESK, [files / "photo.png"])
-    address = page.serve(shown, "127.0.0.1", None, wait=False)
+    with browser.visitor(address) as visitor:
+        yield visitor
+
+
+def ask(address, path, body=None):
+    """The status and the text of an answer."""
+    request = urllib.request.Request(f"{address}{path}", body, {"Content-Type": "application/json"})
     try:
-        with browser.visitor(address) as visitor:
-            yield visitor
-    finally:
-        shown.close(verbose=False)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def call(address, function, data):
+    """A function of the page, called as the page does: the event that ends it."""
+    body = json.dumps({"data": data, "fn_index": function, "session_hash": "someone"}).encode()
+    status, said = ask(address, "gradio_api/queue/join", body)
+    if status != 200:
+        return status, said
+    return status, ask(address, "gradio_api/queue/data?session_hash=someone")[1]
+
+
+def upload(address, content):
+    """The path that the page gives an uploaded file."""
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="f.png"\r\n\r\n'
+    body = head + content + b"\r\n--x--\r\n"
+    request = urllib.request.Request(
+        f"{address}gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)[0]
+
+
+def bomb():
+    """A picture of 900 million pixels in a hundred kilobytes."""
+    file = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_malformed_calls_are_refused_and_leave_no_traceback(address, capfd):
+    def file(path):
+        return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+    junk = [
+        None, 1, float("nan"), "x", [], {}, {"path": None}, file("/etc/passwd"), file("../../etc/passwd"),
+        file("\0"), file("a" * 5000), file("http://127.0.0.1:9/x.png"), file(upload(address, b"no picture")),
+        file(upload(address, bomb())),
+    ]  # fmt: skip
+    choose, pick, fill = range(3)
+    calls = [(function, [value]) for function in (choose, pick) for value in junk]
+    for value in junk:
+        strokes = ({"layers": value}, {"layers": [value]}, {"background": value})
+        calls += [(fill, [None, {"background": None, "layers": [], "composite": None} | each, "exemplar"])
+                  for each in strokes]  # fmt: skip
+        calls += [(fill, [value, None, "exemplar"]), (fill, [None, None, value])]
+    calls += [(choose, []), (fill, []), (fill, [None]), (fill, 5), (fill, None)]
+    calls += [(99, [1]), (-1, [1]), ("x", [1])]
+    for function, data in calls:
+        status, said = call(address, function, data)
+        assert status in (400, 422) or '"success":false' in said, (function, data, said)
+        assert "root:" not in said
+    for path, body in (
+        ("gradio_api/queue/join", b"{"), ("gradio_api/call/nothing", b'{"data":[]}'),
+        ("gradio_api/run/%00", b'{"data":[1]}'), ("gradio_api/component_server", b'{"component_id":999}'),
+        ("gradio_api/file=/etc/passwd", None), ("gradio_api/file=../../etc/passwd", None),
+        ("gradio_api/proxy=%00", None), ("static/" + "a" * 5000, None), ("nowhere", None),
+    ):  # fmt: skip
+        status, said = ask(address, path, body)
+        assert 400 <= status < 500, (path, said)
+        assert "root:" not in said
+    log = "".join(capfd.readouterr())
+    assert "Traceback" not in log
+    assert "POST /gradio_api/queue/join: KeyError: 99" in log
 
 
 def test_in_a_browser(someone, files, monkeypatch):
@@ -224,5 +306,11 @@ def test_in_a_browser(someone, files, monkeypatch):
     someone.wait_for_photograph(other_than=before)
     someone.fill()
     assert "Brush over what should go first" in someone.message()
+
+    # A file that is no picture leaves the one before to be painted on.
+    before = someone.editor()
+    someone.upload(files / "broken.png")
+    assert "broken.png: cannot be read as a picture" in someone.message()
+    assert someone.editor() == before
 
     assert someone.hosts() == {"127.0.0.1"}

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -233,7 +234,13 @@ class TestCommand:
             (["--image", "gone.png", "-o", "."], "gone.png: no such file"),
             (["--image", "in", "-o", ".", "--resize", "30x30"], "needs 96 a side"),
             (["--image", "in", "-o", "gone"], "there is no such folder"),
-            (["--image", "empty", "-o", "."], "no .png or .jpg there"),
+            (["--image", "empty", "-o", "."], "empty: no photographs there"),
+            (["--image", "twice", "-o", "."], "the same name but for the ending; rename one"),
+            (
+                ["--image", "twice/replication-a.jpg", "-o", "link"],
+                "replication.md (link/replication.md) would overwrite the photograph replication-a.jpg",
+            ),
+            (["--image", "results", "-o", "results"], "would overwrite the photograph replication-a.jpg"),
             (
                 ["--image", "in", "-o", ".", "--method", "model", "--model", "empty"],
                 "--model: empty is neither a training run",
@@ -241,7 +248,13 @@ class TestCommand:
         ],
     )
     def test_requests_that_cannot_be_met(self, folder, capsys, arguments, reason):
-        Path("empty").mkdir()
+        for name in ("empty", "twice", "results", "link"):
+            Path(name).mkdir()
+        with Image.open("in/brick.png") as image:
+            for name in ("twice/a.png", "twice/a.bmp", "twice/replication-a.jpg", "results/a.png"):
+                image.save(name)
+            image.save("results/replication-a.jpg")
+        os.symlink("../twice/replication-a.jpg", "link/replication.md")
         assert main(["experiment", "replication", *arguments]) == 2
         assert reason in capsys.readouterr().err
 

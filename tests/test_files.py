@@ -1,10 +1,11 @@
 """Writing files and folders whole or not at all."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from contextual_attention.files import check_writable, replace_file, replace_folder
+from contextual_attention.files import check_distinct, check_writable, replace_file, replace_folder
 
 
 def writes(content):
@@ -126,3 +127,34 @@ def test_what_can_be_written(tmp_path):
     check_writable(tmp_path / "old")
     check_writable(tmp_path / "new")
     assert os.listdir(tmp_path) == ["old"]
+
+
+@pytest.mark.parametrize("name", ["a", "./a", "there/../a", "link", "hard", "linked folder/a"])
+def test_one_file_by_another_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_text("photograph")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    os.link("a", "hard")
+    (tmp_path / "linked folder").symlink_to(".")
+    with pytest.raises(OSError, match=rf"--output \({Path(name)}\) would overwrite IMAGE \(a\)"):
+        check_distinct({"--output": Path(name)}, {"IMAGE": Path("a")})
+    with pytest.raises(OSError, match=r"--map \(a\) would overwrite --output"):
+        check_distinct({"--output": Path(name), "--map": Path("a")}, {})
+
+
+@pytest.mark.parametrize("name", ["new", "there/../new", "dangling", "linked folder/new"])
+def test_one_place_of_a_file_that_is_not_there_yet(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "dangling").symlink_to("new")
+    (tmp_path / "linked folder").symlink_to(".")
+    with pytest.raises(OSError, match="would overwrite"):
+        check_distinct({"--output": Path(name), "--map": Path("new")}, {})
+    check_distinct({"--output": Path(name), "--map": Path("there/new")}, {"IMAGE": Path("no/such")})
+    assert sorted(os.listdir()) == ["dangling", "linked folder", "there"]
+
+
+def test_reading_a_file_twice_is_no_harm(tmp_path):
+    (tmp_path / "a").touch()
+    check_distinct({"--output": tmp_path / "b"}, {"IMAGE": tmp_path / "a", "MASK": tmp_path / "a"})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import data
 from striped import HEIGHT, MISSING, WIDTH, assert_restored, damaged, stripes
 
 from contextual_attention.models import inpaint
@@ -22,11 +23,84 @@ def test_arrays(dtype, channels):
     assert_restored(inpaint(damaged(channels, dtype)[..., 0], MISSING), truth[..., 0], tolerance)
 
 
-def test_opacity_is_kept_outside_and_full_inside():
-    picture = np.concatenate([damaged(), np.full((HEIGHT, WIDTH, 1), 9, np.uint8)], 2)
+@pytest.fixture(scope="module")
+def sticker():
+    """Part of a photograph in a disc, transparent outside, (48, 48, 4), and holes in, out and across."""
+    rows, columns = np.mgrid[:48, :48]
+    opacity = np.clip(16 - np.hypot(rows - 24, columns - 24), 0, 1)  # its border is soft
+    hole = np.zeros((48, 48), bool)
+    hole[21:27, 36:44] = hole[0:4, 0:4] = hole[22:26, 22:26] = True
+    return np.dstack([data.coffee()[150:198, 200:248], 255 * opacity]).astype(np.uint8), hole
+
+
+@pytest.mark.parametrize("method", ["exemplar", "patchmatch", "model"])
+def test_what_is_transparent_has_no_colour(sticker, generator, method):
+    """Whatever a fully transparent pixel holds, the result is the same, and the disc's border goes on."""
+    picture, hole = sticker
+    model = generator if method == "model" else None
+    results = []
+    for invisible in (0, 255):
+        given = np.where(picture[..., 3:] == 0, np.uint8(invisible), picture)
+        given[..., 3] = picture[..., 3]
+        results.append(inpaint(given, hole, method, model=model))
+        assert np.array_equal(results[-1][~hole], given[~hole])
+    assert np.array_equal(results[0][hole], results[1][hole])
+    if method == "model":  # an untrained one
+        return
+    opacity = results[0][..., 3]
+    assert (opacity[0:4, 0:4] == 0).all()
+    assert (opacity[22:26, 22:26] == 255).all()
+    # Two pixels beyond the border and two within, where blending lets levels run out: at most by a quarter.
+    assert opacity[21:27, 42:].max() <= 64
+    assert opacity[21:27, 36:38].min() >= 191
+    # Nothing dark comes in from where nothing is: what is seen is as bright as what is known.
+    seen = results[0][hole & (opacity == 255)]
+    assert seen.sum(1).min() >= 0.8 * picture[~hole & (picture[..., 3] == 255)][:, :3].sum(1).min()
+
+
+def test_opacity_is_filled():
+    """A watermark that is 40 of 255 opaque everywhere stays so, and its colours come back."""
+    picture = np.dstack([damaged(), np.full((HEIGHT, WIDTH), 40, np.uint8)])
     result = inpaint(picture, MISSING)
-    assert_restored(result[..., :3], stripes())
-    assert np.array_equal(result[..., 3], np.where(MISSING, 255, 9))
+    # One step of 40 levels of what is seen is six of the colour.
+    assert_restored(result[..., :3], stripes(), 7)
+    assert (result[..., 3] == 40).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_opacity_that_says_nothing_changes_nothing(dtype):
+    """What is opaque outside the hole is filled as without opacity, and opaque."""
+    white = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    colours = (damaged() / 255 * white).astype(dtype)
+    opacity = np.where(MISSING, 0, white).astype(dtype)
+    result = inpaint(np.dstack([colours, opacity]), MISSING)
+    assert np.array_equal(result[..., :3], inpaint(colours, MISSING))
+    assert (result[..., 3] == white).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "feather"), [("exemplar", 0), ("exemplar", 2), ("patchmatch", 0), ("model", 2)]
+)
+def test_what_nobody_sees_may_be_no_number(generator, method, feather):
+    """Under the hole, and where a picture is transparent."""
+    truth = np.dstack([stripes(), np.full((HEIGHT, WIDTH), 255)]).astype(np.float32) / 255
+    truth[:4] = 0
+    given = truth.copy()
+    given[MISSING], given[:4, :, :3] = np.nan, np.nan
+    model = generator if method == "model" else None
+    result = inpaint(given, MISSING, method, model=model, feather=feather)
+    assert np.isfinite(result[4:]).all()
+    assert np.array_equal(result[4:], inpaint(truth, MISSING, method, model=model, feather=feather)[4:])
+
+
+def test_a_feather_fades_opacity_too(sticker):
+    picture, hole = sticker
+    result = inpaint(picture, hole, feather=3)
+    near = np.zeros_like(hole)
+    for row, column in np.argwhere(hole):
+        near[max(0, row - 3) : row + 4, max(0, column - 3) : column + 4] = True
+    assert np.array_equal(result[~near], picture[~near])
+    assert (result[..., 3] != picture[..., 3])[near & ~hole].any()
 
 
 def test_floats_are_from_0_to_1_in_arrays_and_minus_1_to_1_in_tensors():
@@ -59,6 +133,18 @@ def test_pillow_images_keep_mode_and_size(mode):
     assert (result.mode, result.size) == (mode, image.size)
     known = ~MISSING
     assert np.array_equal(np.asarray(result)[known], np.asarray(image)[known])
+
+
+@pytest.mark.parametrize("mask", [Image.fromarray(MISSING.astype(np.uint8)), Image.fromarray(MISSING)])
+def test_pillow_masks_are_read_as_in_files(mask):
+    assert np.array_equal(inpaint(damaged(), mask), inpaint(damaged(), MISSING))
+
+
+def test_a_picture_of_several_may_have_nothing_missing():
+    pictures = torch.from_numpy(damaged()).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
+    mask = torch.from_numpy(MISSING)[None, None].repeat(2, 1, 1, 1)
+    mask[1] = False
+    assert torch.equal(inpaint(pictures, mask)[1], pictures[1])
 
 
 def test_methods_join_the_evaluation():
@@ -113,13 +199,13 @@ def generator():
 def test_known_pixels_are_bit_identical(generator, method, height, width, share, seed):
     random = np.random.default_rng(seed)
     missing = random.uniform(size=(height, width)) < share
-    missing[0, 0] = False
+    missing[0, 0], missing[-1, -1] = False, True
     image = random.uniform(0, 1, (height, width, 3)).astype(np.float32)
     model = generator if method == "model" else None
     result = inpaint(image, missing, method, model=model, seed=seed)
     assert np.array_equal(result[~missing], image[~missing])
     assert np.isfinite(result).all()
-    assert not missing.any() or not np.array_equal(result[missing], image[missing])
+    assert not np.array_equal(result[missing], image[missing])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -149,6 +235,9 @@ def test_a_generator_fills_any_size_kind_and_number_of_holes(generator, tmp_path
         (damaged(), "mask.png", {}, TypeError, "mask: expected a Pillow image"),
         (damaged(), MISSING.T, {}, ValueError, "expected the size of the image, 48 x 40, got 40 x 48"),
         (damaged(), MISSING | True, {}, ValueError, "every pixel is missing"),
+        (damaged(), MISSING & False, {}, ValueError, "mask: marks nothing"),
+        (damaged(), Image.new("L", (48, 40)), {}, ValueError, "marks nothing .* grey value 0 of 255"),
+        (damaged(), Image.new("L", (48, 40), 255), {}, ValueError, "marks everything .* grey value 255"),
         (damaged().astype(np.int32), MISSING, {}, TypeError, "expected uint8, uint16 or floating"),
         (damaged(), MISSING, {"method": "magic"}, ValueError, "expected one of 'exemplar', 'patchmatch'"),
         (damaged(), MISSING, {"method": "model"}, ValueError, 'method "model" needs one'),

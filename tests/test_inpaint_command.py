@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 import zlib
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from striped import (
     write_photo_and_mask,
 )
 
-from contextual_attention import photos
 from contextual_attention.models import inpaint
 from contextual_attention.models.network.generator import InpaintGenerator
 
@@ -111,27 +109,58 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
     ("arguments", "given", "reason"),
     [
         ((), {"mask": "other.png"}, "has 24x20 pixels, the photograph photo.png 48x40; --resize-mask"),
-        ((), {"mask": "all.png"}, "every pixel is missing"),
+        ((), {"mask": "all.png"}, "all.png: marks everything as missing: all of it has the grey value 255"),
+        (
+            (),
+            {"mask": "nothing.png"},
+            "nothing.png: marks nothing as missing: all of it has the grey value 0",
+        ),
+        ((), {"mask": "classes.png"}, "run from 0 to 2 of 255; --threshold N takes what is lighter than N"),
+        (("--threshold", "2"), {"mask": "classes.png"}, "marks nothing as missing"),
+        (("--threshold", "0", "--mask", "alpha"), {"mask": None}, "--threshold is for a MASK"),
         ((), {"mask": "gone.png"}, "gone.png: no such file"),
         ((), {"image": "gone.png"}, "gone.png: no such file"),
         ((), {"image": "text.png"}, "text.png: cannot be read as a picture"),
         ((), {"image": "huge.png"}, "huge.png: cannot be read as a picture"),
         ((), {"image": "half.png"}, "half.png: cannot be read as a picture"),
-        ((), {"image": "bomb.png"}, "bomb.png: cannot be read as a picture (Image size (100000000 pixels)"),
+        ((), {"image": "bomb.png"}, "bomb.png: cannot be read as a picture (it has 100,000,000 pixels"),
         ((), {"image": "none.png"}, "none.png: cannot be read as a picture"),
         ((), {"image": "zero.png"}, "zero.png: cannot be read as a picture"),
         ((), {"image": "pipe.png"}, "pipe.png: cannot be read as a picture (not a regular file)"),
         ((), {"mask": "pipe.png"}, "pipe.png: cannot be read as a picture (not a regular file)"),
         ((), {"mask": "half.png"}, "half.png: cannot be read as a picture"),
         ((), {"output": "pipe.png"}, "pipe.png: exists and is not a file"),
-        (("--invert",), {"mask": "nothing.png"}, "every pixel is missing"),
+        (("--invert",), {"mask": "nothing.png"}, "nothing.png: marks everything as missing"),
+        (
+            ("--mask", "alpha"),
+            {"image": "opaque.png", "mask": None},
+            "opacity runs from 255 to 255 of 255; --invert takes",
+        ),
         (("--grow", "1000"), {}, "every pixel is missing"),
         (("--workspace", "1"), {}, "workspace"),
         (("--method", "model", "--model", "empty"), {}, "neither a training run that has saved"),
         ((), {"output": "out.xyz"}, '"*.xyz"'),
         ((), {"output": "no/out.png"}, "there is no folder no"),
-        ((), {"image": "clear.png", "output": "out.jpg"}, "out.jpg: cannot be encoded"),
-        (("--attention-map", "out.png"), {}, "is the --output as well"),
+        (
+            (),
+            {"image": "clear.png", "output": "out.jpg"},
+            "JPEG cannot hold transparency; write it as one of .p",
+        ),
+        ((), {"output": "photo.png"}, "would overwrite the photograph photo.png"),
+        ((), {"output": "mask.png"}, "would overwrite the mask mask.png"),
+        ((), {"output": "link.png"}, "would overwrite the photograph photo.png"),
+        ((), {"output": "hard.png"}, "would overwrite the photograph photo.png"),
+        (
+            ("--attention-map", "out.png"),
+            {},
+            "--attention-map (out.png) would overwrite the result of photo.png",
+        ),
+        (("--attention-map", "map.gif"), {}, "map.gif: GIF cannot hold more than 256 colours"),
+        (("--attention-map", "mask.png"), {}, "--attention-map (mask.png) would overwrite the mask mask.png"),
+        (("--report", "photo.png"), {}, "--report (photo.png) would overwrite the photograph photo.png"),
+        (("--report", "out.png"), {}, "--report (out.png) would overwrite the result of photo.png"),
+        (("--report", "empty"), {}, "exists and is not a file"),
+        (("--format", "png"), {}, "--format is for many photographs"),
         ((), {"mask": None}, "give either a MASK or --mask alpha"),
         (("--mask", "alpha"), {"mask": None}, "has no transparency"),
         (("--method", "model"), {}, "--method model and --model belong together"),
@@ -139,7 +168,8 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
         ((), {"image": "empty"}, "no photographs there"),
         ((), {"image": "*.gif"}, "no photographs there"),
         ((), {"image": "*.png"}, "many photographs need an existing folder"),
-        ((), {"image": "*.png", "output": "."}, "would be overwritten by its own result"),
+        ((), {"image": "*.png", "output": "."}, "would overwrite the photograph all.png"),
+        (("--format", "pdf"), {"image": "*.png", "output": "empty"}, 'cannot write pictures named "*.pdf"'),
         ((), {"image": "*.png", "mask": "empty", "output": "empty"}, "no photographs there"),
     ],
 )
@@ -149,7 +179,11 @@ def test_requests_that_cannot_be_met(folder, capsys, arguments, given, reason):
     Image.fromarray(MISSING).resize((24, 20)).save("other.png")
     Image.fromarray(MISSING | True).save("all.png")
     Path("text.png").write_text("no picture")
-    Image.fromarray(damaged()).convert("RGBA").save("clear.png")
+    Image.fromarray(damaged()).convert("RGBA").save("opaque.png")
+    Image.fromarray(np.dstack([damaged(), np.full(MISSING.shape, 99, np.uint8)])).save("clear.png")
+    Image.fromarray((np.arange(MISSING.size).reshape(MISSING.shape) % 3).astype(np.uint8)).save("classes.png")
+    os.symlink("photo.png", "link.png")
+    os.link("photo.png", "hard.png")
     Path("none.png").touch()
     os.mkfifo("pipe.png")  # reading it would wait for ever
     Image.fromarray(MISSING & False).save("nothing.png")
@@ -165,10 +199,26 @@ def test_requests_that_cannot_be_met(folder, capsys, arguments, given, reason):
     assert sorted(os.listdir()) == before
 
 
-def test_a_mask_without_a_hole_changes_nothing(folder):
-    Image.fromarray(MISSING & False).save("nothing.png")
-    assert command(mask="nothing.png") == 0
-    assert np.array_equal(pixels("out.png"), damaged())
+def test_masks_as_they_are_drawn(folder, capsys):
+    """The command reads them as marks.py says, and tells how much is marked."""
+    strokes = np.zeros((*MISSING.shape, 4), np.uint8)
+    strokes[MISSING, 3] = 255  # black strokes on nothing
+    Image.fromarray(strokes).save("strokes.png")
+    Image.fromarray(MISSING.astype(np.uint8)).save("one.png")
+    erased = np.dstack([damaged(), np.where(MISSING, 0, 255).astype(np.uint8)])
+    Image.fromarray(erased).save("erased.png")
+    shades = np.where(MISSING, 40, np.arange(WIDTH) % 30).astype(np.uint8)
+    Image.fromarray(shades).save("shades.png")
+    given = {
+        "strokes.png": (),
+        "one.png": (),
+        "erased.png": ("--invert",),
+        "shades.png": ("--threshold", "30"),
+    }
+    for mask, options in given.items():
+        assert command(*options, mask=mask) == 0
+        assert_restored(pixels("out.png"), stripes())
+        assert f"{MISSING.mean():.1%} of it filled" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", ["-1", "x", "1001", "1.5"])
@@ -228,19 +278,11 @@ def test_a_trained_model(folder, mode):
     assert pixels("map.png").shape == (HEIGHT, WIDTH, 3)
 
 
-def test_deep_colours_are_refused(folder):
-    """Pillow would read 16 bits a colour as 8 without a word."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = b"".join(b"\0" + bytes(6 * 4) for _ in range(4))
-    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
-    Path("deep.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-    with pytest.raises(photos.PhotoError, match="16 bits are kept in grey pictures only"):
-        photos.open_photo(Path("deep.png"))
+def test_opacity_that_says_nothing_may_be_left_out(folder):
+    """Of a photograph that is opaque outside the hole, in a format that has no opacity."""
+    opacity = np.where(MISSING, 50, 255).astype(np.uint8)
+    Image.fromarray(np.dstack([damaged(), opacity])).save("clear.png")
+    assert command(image="clear.png", output="out.bmp") == 0
+    assert_restored(pixels("out.bmp"), stripes())
+    # Inverted, what is left is not opaque.
+    assert command("--mask", "alpha", "--invert", image="clear.png", mask=None, output="out.bmp") == 2

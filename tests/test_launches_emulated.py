@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 from compare import FORWARD, assert_near, assert_offsets_reach_the_top, assert_solved, solve
-from emulated import OPERATOR, Builder, branches_of_planner, build_operator, build_probes
+from emulated import branches_of_planner, build_probes
 from test_backends_agree import assert_exact, exact, least_workspace, poisoned  # noqa: F401  (a fixture)
-from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, stand_in, workspaces
+from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, workspaces
 
 from contextual_attention import fused
-from contextual_attention.backends import extension
 from contextual_attention.options import Options
 from contextual_attention.testing import Case, make_inputs
 
@@ -28,18 +27,8 @@ MOST_SAMPLES = 65535
 
 
 @pytest.fixture(scope="module")
-def builder(build_script, tmp_path_factory):
-    return Builder(build_script, tmp_path_factory.mktemp("emulated"))
-
-
-@pytest.fixture(scope="module")
-def probes(builder):
-    return build_probes(builder)
-
-
-@pytest.fixture(scope="module")
-def operator(builder):
-    return build_operator(builder)
+def probes(emulator):
+    return build_probes(emulator)
 
 
 ALL_BLOCKS = (0, 2**62)
@@ -120,9 +109,9 @@ def test_items_beyond_32_bits(launched):
     assert np.array_equal(visits[:, 1], np.arange(2**32 - THREADS, items))
 
 
-def test_a_grid_takes_this_many_samples(launched):
+def test_a_grid_takes_this_many_samples(launched, cuda_module):
     """What the planner keeps to, and no more."""
-    found = extension.cuda_plan(
+    found = cuda_module.cuda_plan(
         3 * MOST_SAMPLES, 1, 1, 1, 1, channels=1, value_channels=1, ksize=3, stride=1, fuse_k=3,
         propagation=0, workspace=2**40, cache=0, backward=False,
     )  # fmt: skip
@@ -195,17 +184,17 @@ WIDE = {
 
 
 @pytest.fixture
-def orders(operator, monkeypatch):
+def orders(cuda_on_host):
     """Solves a problem by plain loops, but for the warps, whose sums have an order; then twice by launches.
 
     These run their threads in opposite orders: what one reads and another one writes would differ.
     """
-    stand_in(monkeypatch, getattr(torch.ops.contextual_attention, OPERATOR))
+    way = cuda_on_host.Way
 
     def solutions(problem, **keywords):
         found = []
-        for loops, backwards in ((True, False), (False, False), (False, True)):
-            operator.set_order(loops, backwards)
+        for runs in ((way.loops_but_for_warps,), (way.launches,), (way.launches, True)):
+            cuda_on_host.run_by(*runs)
             found.append(solve(problem, "cuda", **keywords))
         return found
 
@@ -306,11 +295,9 @@ PLANNED = [
 
 
 @pytest.mark.skipif(which("gcov") is None, reason="gcov, which counts branches, is not installed")
-def test_each_branch_of_the_planner_is_executed(operator, builder, monkeypatch):
+def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
     """None is there that no problem takes; and whichever is taken, the answer is right."""
-    stand_in(monkeypatch, getattr(torch.ops.contextual_attention, OPERATOR))
-    operator.set_order(True, False)
-    operator.start_counting_branches()
+    cuda_on_host.start_counting_branches()
     for case in PLANNED:
         for learns in (True, False):
             problem = make_inputs(case, requires_grad=learns)
@@ -321,8 +308,8 @@ def test_each_branch_of_the_planner_is_executed(operator, builder, monkeypatch):
                 patch.setattr(fused, "_least_workspace", lambda *_: 0)  # the kernels' own check speaks
                 with pytest.raises(RuntimeError, match="expected at least"):
                     solve(problem, "cuda", workspace=1)
-    operator.write_branch_counts()
-    branches = branches_of_planner(builder)
+    cuda_on_host.write_branch_counts()
+    branches = branches_of_planner()
     assert sum(map(len, branches.values())) > 200
     never = {line: counts for line, counts in branches.items() if 0 in counts}
     assert not never

@@ -1,12 +1,14 @@
 """The fused operator as torch sees it: its registration, compilation, export and derivatives."""
 
+import compare
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from contextual_attention import ContextualAttention, contextual_attention
-from contextual_attention.codes import Masking, Propagation
+from contextual_attention.interface import Masking, Propagation
+from contextual_attention.options import Options
 
 ATTEND = torch.ops.contextual_attention.attend.default
 BACKWARD = torch.ops.contextual_attention.attend_backward.default
@@ -169,13 +171,35 @@ def test_one_compiled_graph_serves_all_sizes(preset, sizes):
 
 
 def test_inductor_compiles_the_layer():
+    """It sums norms in another order, and sums of mixed signs make of that any relative error of an entry: so
+    the whole is compared, with float64, by the bounds that every backend has to meet.
+    """
     torch._dynamo.reset()
-    layer = ContextualAttention.from_preset("mmagic", backend="cpu")
+    options = Options.from_preset("mmagic")
     arguments = problem(2, 8, 12, 16, 20)
-    compiled = torch.compile(layer, fullgraph=True)
-    # Inductor fuses the norms into one loop, which may sum in another order; the softmax passes that on.
-    for got, expected in zip(solve(compiled, arguments), solve(layer, arguments), strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    del arguments["return_offsets"]
+    given = arguments | vars(options)
+    compiled = torch.compile(ContextualAttention.from_preset("mmagic", backend="cpu"), fullgraph=True)
+    output, offsets = compiled(**arguments, return_offsets=True)
+    exact, _, slopes = compare.solve(compare.in_dtype(given, torch.float64), "reference")
+    compare.assert_near("output", output.detach(), exact, compare.steepness(given) * compare.FORWARD)
+    compare.assert_offsets_reach_the_top(given, offsets)
+    compare.assert_gradients_near(given, compare.gradients(given, output), slopes)
+
+
+@pytest.mark.parametrize("dynamic", [True, None])
+def test_the_function_compiles_whatever_its_options(dynamic):
+    """Numbers that change from call to call become symbols, which the checks of options have to read."""
+    torch._dynamo.reset()
+    compiled = torch.compile(contextual_attention, dynamic=dynamic, fullgraph=True, backend="eager")
+    x = torch.randn(1, 3, 6, 8)
+    for options in (
+        {"softmax_scale": 10.0},
+        {"softmax_scale": 2.5},
+        {"softmax_scale": 7},
+        {"ksize": 5, "eps": 0.1},
+    ):
+        assert torch.equal(compiled(x, x, **options), contextual_attention(x, x, **options))
 
 
 def test_export_keeps_sizes_dynamic():

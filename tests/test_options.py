@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 
+import numpy as np
 import pytest
 
 from contextual_attention import contextual_attention
@@ -40,6 +41,23 @@ def test_defaults_are_the_paper_everywhere():
     assert {name: parameters[name].default for name in TABLE} == dataclasses.asdict(Options())
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float32, np.float64, np.array])
+def test_numpy_s_numbers_become_python_s(kind):
+    integer = kind if kind in (np.int64, np.uint8, np.array) else int
+    real = kind if kind is not np.array else float
+    options = Options(
+        ksize=integer(5),
+        stride=integer(2),
+        rate=integer(1),
+        fuse=np.True_,
+        softmax_scale=real(5),
+        eps=real(1),
+    )
+    assert options == Options(ksize=5, stride=2, rate=1, softmax_scale=5, eps=1)
+    assert {type(x) for x in vars(options).values()} == {int, bool, float, str}
+    assert eval(repr(options)) == options
+
+
 def test_overrides_replace_the_preset():
     options = Options.from_preset("daa233", rate=4, masking="exclude")
     assert (options.rate, options.masking, options.eps_mode) == (4, "exclude", "sum")
@@ -66,6 +84,18 @@ def test_options_are_values():
         ("ksize", 0, ValueError, "odd integer >= 1, got 0"),
         ("ksize", -3, ValueError, "got -3"),
         ("ksize", 3.0, TypeError, "got 3.0"),
+        ("ksize", 257, ValueError, "odd integer <= 256, got 257: time and memory"),
+        ("ksize", np.True_, TypeError, "got np.True_"),
+        ("ksize", np.float64(3), TypeError, "got np.float64(3.0)"),
+        ("fuse_k", 2**40 + 1, ValueError, "odd integer <= 256"),
+        ("stride", 2**40, ValueError, "integer <= 256, got 1099511627776"),
+        ("rate", 2**40, ValueError, "integer <= 256, got 1099511627776"),
+        ("rate", np.int64(2**40), ValueError, "integer <= 256"),
+        ("softmax_scale", 1e13, ValueError, "number <= 1e+12, got 10000000000000.0: float32 would overflow"),
+        ("softmax_scale", np.float32("nan"), ValueError, "finite number >= 0, got nan"),
+        ("softmax_scale", np.True_, TypeError, "got np.True_"),
+        ("softmax_scale", True, TypeError, "got True"),
+        ("eps", 1e30, ValueError, "number <= 1e+12"),
         ("fuse_k", 4, ValueError, "odd integer >= 1, got 4"),
         ("fuse_k", None, TypeError, "got None"),
         ("stride", 0, ValueError, "integer >= 1, got 0"),
@@ -107,6 +137,13 @@ def test_contradicting_options_are_refused_only_where_they_meet(options, conflic
         Options(**options)
     Options(**options, fuse=False)
     Options(**options, fuse_k=1)
+
+
+def test_a_propagation_that_reaches_too_far_is_refused():
+    with pytest.raises(ValueError, match=r"^fuse_k: expected \(fuse_k - 1\) \* stride <= 64, got 512"):
+        Options(stride=256)
+    Options(stride=256, fuse=False)
+    Options(stride=32)
 
 
 def test_an_unknown_preset_or_option_is_named():

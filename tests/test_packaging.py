@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from contextual_attention.backends import extension
+from contextual_attention.interface import State
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -103,7 +106,7 @@ class TestImports:
             "added = {name.partition('.')[0] for name in sys.modules.keys() - before}\n"
             "print(*sorted(added - set(sys.stdlib_module_names)))"
         )
-        assert imported.split() == ["contextual_attention"]
+        assert imported.split() == ["contextual_attention", "contextual_attention_C"]
 
     def test_the_layer_does_not_import_the_models(self, outside):
         imported = outside("import sys, contextual_attention; print(*sys.modules)")
@@ -125,38 +128,36 @@ class TestExtension:
         return run
 
     def test_build_info(self):
-        import torch  # noqa: F401  (the extension finds torch's library already loaded)
-
-        from contextual_attention import _C
-
-        info = _C.build_info()
-        assert set(info) == {"compiler", "simd_levels", "cuda_architectures", "torch_headers"}
+        info = extension.build_info()
+        assert set(info) == {"state", "compiler", "simd_levels", "cuda_architectures", "torch_headers"}
+        assert info["state"] == str(State.of(ROOT / "csrc", bool(info["cuda_architectures"])))
         assert re.match(r"(clang\+\+|g\+\+) \d+", info["compiler"])
         assert re.match(r"\d+\.\d+", info["torch_headers"])
         assert info["simd_levels"][0] == "base"
-        assert set(_C.supported_simd_levels()) <= set(info["simd_levels"])
+        assert set(extension.supported_simd_levels()) <= set(info["simd_levels"])
 
     def test_simd_level_can_be_chosen(self):
-        import torch  # noqa: F401
-
-        from contextual_attention import _C
-
-        initial = _C.simd_level()
+        initial = extension.simd_level()
         try:
-            for level in _C.supported_simd_levels():
-                _C.set_simd_level(level)
-                assert _C.simd_level() == level
+            for level in extension.supported_simd_levels():
+                extension.set_simd_level(level)
+                assert extension.simd_level() == level
             with pytest.raises(ValueError, match="sse9"):
-                _C.set_simd_level("sse9")
+                extension.set_simd_level("sse9")
         finally:
-            _C.set_simd_level(initial)
+            extension.set_simd_level(initial)
 
     def test_has_no_unstable_symbols(self, symbols):
         """A C++ symbol of torch's would tie the extension to the one version that it was built with."""
-        extension = importlib.util.find_spec("contextual_attention._C").origin
-        undefined = symbols(extension, "-D", "--undefined-only")
+        undefined = symbols(extension.__file__, "-D", "--undefined-only")
         assert any("aoti_torch_" in line for line in undefined)
         assert [line for line in undefined if re.search(r"\b(c10|at|torch)::", line)] == []
+
+    def test_has_the_cuda_pipeline_only_where_it_was_built(self, symbols):
+        """And what tests alone need of it, the pipeline on the host, never."""
+        is_there = any("contextual_attention::gpu::" in line for line in symbols(extension.__file__))
+        assert is_there == bool(extension.build_info()["cuda_architectures"])
+        assert b"cuda_on_host" not in Path(extension.__file__).read_bytes()
 
     def test_simd_levels_share_no_code(self, build_script, symbols, tmp_path):
         """A weak symbol in two levels becomes one in the linker: perhaps the one an older processor lacks."""
@@ -310,16 +311,20 @@ class TestBuildThatCannotGoOn:
     def test_no_torch(self, build_script, hide, monkeypatch, tmp_path):
         hide("torch")
         monkeypatch.setattr(build_script.sysconfig, "get_path", lambda _: str(tmp_path))
-        with pytest.raises(build_script.PlatformError, match=r"found: none.*pip install 'torch>=2\.11'"):
-            build_script.Toolchain.find_torch()
+        with pytest.raises(
+            build_script.PlatformError, match=r"found: none.*\n.*CPU .*pip install 'torch>=2\.11'"
+        ):
+            build_script.setup_torch.find()
 
     def test_torch_too_old(self, build_script, hide, monkeypatch, tmp_path):
         hide("torch")
         monkeypatch.setattr(build_script.sysconfig, "get_path", lambda _: str(tmp_path))
         (tmp_path / "torch").mkdir()
         (tmp_path / "torch/version.py").write_text("__version__ = '2.6.0+cpu'\n")
-        with pytest.raises(build_script.PlatformError, match=r"2\.11 or later \(found: torch 2\.6\.0\+cpu"):
-            build_script.Toolchain.find_torch()
+        with pytest.raises(
+            build_script.PlatformError, match=r"2\.11 or later, .* \(found: torch 2\.6\.0\+cpu"
+        ):
+            build_script.setup_torch.find()
 
     def test_other_system(self, build_script, monkeypatch):
         monkeypatch.setattr(build_script.sys, "platform", "win32")

@@ -43,14 +43,16 @@ def test_no_folder_and_no_repository(name):
 def test_cut_weights(generator, tmp_path):
     generator.save_pretrained(tmp_path)
     os.truncate(tmp_path / "model.safetensors", 1000)
-    with pytest.raises(ValueError, match=r"the weights in .* cannot be loaded"):
+    with pytest.raises(ValueError, match=r"^model: .*model\.safetensors: not a file of named tensors \("):
         load_generator(tmp_path)
 
 
 def test_weights_of_another_configuration(generator, tmp_path):
-    InpaintGenerator(cnum=4).save_pretrained(tmp_path)
+    InpaintGenerator(cnum=4, attention=None).save_pretrained(tmp_path)
     config = (tmp_path / "config.json").read_text()
     generator.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors: .*: expected shape .* of another configuration"
+    ):
         load_generator(tmp_path)

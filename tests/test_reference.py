@@ -130,11 +130,12 @@ def test_weights_of_rows_are_rows_of_the_dense_weights(preset):
         "rows", (2, 3, 24, 20), (18, 22), mask="different", foreground_mask="holes", options=PRESETS[preset]
     )
     problem = make_inputs(case, torch.float64)
-    arguments = problem["foreground"], problem["background"], problem["mask"]
+    maps = problem["foreground"], problem["background"]
     selected = reference.select(problem["foreground_mask"], (24, 20), case.options)
-    dense = reference.final_weights(*arguments, selected, case.options)
+    dense = reference.final_weights(*maps, problem["mask"], selected, case.options)
     queries = torch.tensor([[[0, 0], [11, 9], [5, 1]], [[4, 0], [0, 9], [1, 8]]])
-    rows = reference.attention_weights(*arguments, problem["foreground_mask"], queries, case.options)
+    masks = {name: problem[name] for name in ("mask", "foreground_mask")}
+    rows = reference.attention_weights(*maps, **masks, queries=queries, options=case.options)
     for i, j in itertools.product(range(2), range(3)):
         row, column = queries[i, j]
         torch.testing.assert_close(rows[i, j], dense[i, row, column], rtol=0, atol=1e-14)
@@ -144,7 +145,14 @@ def test_weights_of_rows_do_not_hold_all_rows():
     """One query against 9216 candidates: all rows would take 680 MB."""
     features = torch.randn(1, 1, 96, 96)
     with torch.profiler.profile(profile_memory=True) as profile:
-        reference.attention_weights(features, features, None, None, torch.tensor([[40, 50]]), Options(rate=1))
+        reference.attention_weights(
+            features,
+            features,
+            mask=None,
+            foreground_mask=None,
+            queries=torch.tensor([[40, 50]]),
+            options=Options(rate=1),
+        )
     assert max(event.cpu_memory_usage for event in profile.events()) < 32 * 96**2 * 4
 
 

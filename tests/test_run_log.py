@@ -1,7 +1,9 @@
 """The log of losses: a line a step, each step once, also when a run is taken up again."""
 
 import json
+import os
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -29,13 +31,33 @@ def test_what_is_computed_again_is_written_once(tmp_path):
     assert [line["step"] for line in read_losses(tmp_path)] == [1, 2, 3, 4, 5]
 
 
-def test_a_torn_line_is_dropped(tmp_path):
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b'{"step": 3, "whole_dist',
+        b"\0" * 50 + b"\n",
+        b"\xff\xfe\n",
+        b"[1]\n",
+        b'{"whole": 1}\n',
+        b'{"step": []}\n',
+    ],
+)
+def test_a_torn_line_is_dropped(tmp_path, torn):
     write(tmp_path, 0, [1, 2])
-    with (tmp_path / "losses.jsonl").open("a") as file:
-        file.write('{"step": 3, "whole_dist')
+    with (tmp_path / "losses.jsonl").open("ab") as file:
+        file.write(torn)
     write(tmp_path, 2, [3])
     lines = (tmp_path / "losses.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_log(tmp_path):
+    log = RunLog(tmp_path, 0)
+    log.file.close()
+    with open("/dev/full", "w", buffering=1) as log.file:
+        with pytest.raises(OSError, match=r"No space left on device: .*losses\.jsonl"):
+            log.losses(1, {}, seconds=0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), log.file.fileno())  # what is left unwritten goes nowhere
 
 
 def test_tensorboard_has_the_same(tmp_path):

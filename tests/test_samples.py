@@ -130,18 +130,22 @@ class TestBrokenFiles:
             make_samples(PictureFiles(paths[1:]))[Place(0, 0)]
 
 
-def crop(picture, least, place):
-    return random_crop(picture, (8, 8), least, False, sample_generator(0, 0, place))
+def crop(picture, least, place, flip=False):
+    """In the scale of the picture, which is exact to 1e-5."""
+    crop = random_crop(picture.to(torch.uint8), (8, 8), least, flip, sample_generator(0, 0, place))
+    return (crop + 1) * 127.5
 
 
 class TestCrop:
     def test_a_picture_of_the_size_is_itself(self):
-        picture = torch.randn(3, 8, 8)
-        assert torch.equal(crop(picture, 1.0, 0), picture)
+        picture = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
+        found = random_crop(picture, (8, 8), 1.0, False, sample_generator(0, 0, 0))
+        assert found.dtype == torch.float32
+        assert torch.equal(found, picture / 127.5 - 1)
 
     def test_the_largest_square_reaches_every_place(self):
         picture = torch.arange(12.0).expand(3, 8, 12)
-        starts = {int(crop(picture, 1.0, place)[0, 0, 0]) for place in range(200)}
+        starts = {round(float(crop(picture, 1.0, place)[0, 0, 0])) for place in range(200)}
         assert starts == set(range(5))
 
     def test_crops_zoom_by_the_share(self):
@@ -158,6 +162,6 @@ class TestCrop:
 
     def test_half_of_the_crops_are_mirrored(self):
         picture = torch.arange(8.0).expand(3, 8, 8)
-        crops = (random_crop(picture, (8, 8), 1.0, True, sample_generator(0, 0, i)) for i in range(200))
-        mirrored = sum(bool(one[0, 0, 0]) for one in crops)
+        crops = (crop(picture, 1.0, place, flip=True) for place in range(200))
+        mirrored = sum(bool(one[0, 0, 0] > 1) for one in crops)
         assert 70 < mirrored < 130  # 4 deviations about 100

@@ -3,16 +3,21 @@
 import io
 import os
 import sys
+import threading
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runs import peak, start_of_peak
 
 from contextual_attention.models.data.dead_leaves import dead_leaves
 from contextual_attention.models.data.sources import Cached, find_pictures, open_source
-from contextual_attention.photos import PhotoError, read_photo
+from contextual_attention.opening import _Budget
+from contextual_attention.photos import PhotoError, read_photo, to_features, to_uint8
 
 
 @pytest.fixture
@@ -41,6 +46,27 @@ def test_a_pattern_and_a_list(folder):
     assert names(find_pictures(folder / "list.txt"), folder) == ["below/c.PNG", "b.png"]
 
 
+def test_pictures_are_found_by_their_content_too(folder):
+    (folder / "b.png").rename(folder / "b")
+    (folder / "data.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))  # Pillow knows its name, and no more
+    assert names(find_pictures(folder), folder) == ["a.jpg", "b", "below/c.PNG"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_list_of_another_editor(folder, encoding):
+    """Of Windows, which writes a mark at the beginning and two signs at the ends of lines."""
+    (folder / "b.png").rename(folder / "größe.png")
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    (folder / "list.txt").write_bytes(f"{mark}below/c.PNG\r\n\r\ngröße.png\r\n".encode(encoding))
+    assert names(find_pictures(folder / "list.txt"), folder) == ["below/c.PNG", "größe.png"]
+
+
+def test_a_list_that_is_no_text_is_named(folder):
+    (folder / "list.txt").write_bytes(b"b.png\n\xff\n")
+    with pytest.raises(ValueError, match=r"list\.txt: a list of pictures in utf-8-sig cannot be read"):
+        find_pictures(folder / "list.txt")
+
+
 @pytest.mark.parametrize("name", ["pipe.png", "below", "/dev/zero"])
 def test_a_list_of_other_than_files_never_hangs(folder, name):
     (folder / "list.txt").write_text(f"{name}\nb.png\n")
@@ -61,7 +87,7 @@ def test_nothing_there_is_said(where, tmp_path, monkeypatch):
 def test_files_are_read_as_photos(folder):
     source = open_source(str(folder), 8)
     assert len(source) == 3
-    assert torch.equal(source.read(1), read_photo(folder / "b.png")[0])
+    assert torch.equal(to_features(source.read(1)), read_photo(folder / "b.png")[0])
 
 
 def test_procedural_pictures_have_a_number_each():
@@ -70,7 +96,7 @@ def test_procedural_pictures_have_a_number_each():
     assert source.read(3).shape == (3, 60, 60)
     assert torch.equal(source.read(3), source.read(3))
     assert not torch.equal(source.read(3), source.read(4))
-    assert torch.equal(source.read(0), dead_leaves((60, 60), torch.Generator().manual_seed(0)))
+    assert torch.equal(source.read(0), to_uint8(dead_leaves((60, 60), torch.Generator().manual_seed(0))))
 
 
 def test_procedural_sets_of_other_seeds_have_other_pictures():
@@ -84,6 +110,36 @@ def test_procedural_sets_of_other_seeds_have_other_pictures():
             open_source(data, 16)
 
 
+def test_a_large_picture_takes_little_more_memory_than_its_pixels(tmp_path):
+    """Pillow holds 4 bytes a pixel, hands out 3 in two copies, and 3 are the result; float32 takes 12."""
+    side = 4000
+    Image.new("RGB", (side, side), (200, 100, 50)).save(tmp_path / "large.png")
+    source = open_source(str(tmp_path), 16)
+    before = start_of_peak()
+    assert source.read(0).shape == (3, side, side)
+    assert peak() - before < 16 * side**2
+
+
+@pytest.mark.parametrize("pixels", [1, 5, 6, 10, 1000])
+def test_threads_decode_no_more_than_the_budget(pixels):
+    budget, lock = _Budget(10), threading.Lock()
+    now, most = 0, 0
+
+    def decode(_):
+        nonlocal now, most
+        with budget.spent_on(pixels):
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.002)
+            with lock:
+                now -= 1
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(decode, range(48)))
+    assert 1 <= most <= max(1, 10 // pixels)
+
+
 class Counting:
     """A source that counts how often each picture is read."""
 
@@ -95,7 +151,7 @@ class Counting:
 
     def read(self, index):
         self.reads.append(index)
-        return torch.full((3, 5, 5), index / 127.5 - 1)
+        return torch.full((3, 5, 5), index, dtype=torch.uint8)
 
 
 def test_a_cache_reads_once_what_fits():
@@ -103,7 +159,7 @@ def test_a_cache_reads_once_what_fits():
     cached = Cached(source, limit=2 * 75)
     for _ in range(3):
         for index in range(4):
-            assert torch.equal(cached.read(index), torch.full((3, 5, 5), index / 127.5 - 1))
+            assert torch.equal(cached.read(index), torch.full((3, 5, 5), index, dtype=torch.uint8))
     assert source.reads.count(0) == source.reads.count(1) == 1
     assert source.reads.count(2) == source.reads.count(3) == 3
 
@@ -144,7 +200,7 @@ class TestHub:
     def test_reads_its_pictures(self, datasets):
         source = open_source("hf:owner/name", 8)
         assert len(source) == 2
-        assert torch.equal(source.read(0)[:, 0, 0], torch.tensor([1.0, -1, -1]))
+        assert torch.equal(source.read(0)[:, 0, 0], torch.tensor([255, 0, 0]))
         assert source.read(0).shape == (3, 6, 4)
         with pytest.raises(PhotoError, match="owner/name, row 1"):
             source.read(1)

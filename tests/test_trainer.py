@@ -7,15 +7,14 @@ import time
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from runs import SETTINGS, assert_equal, command, end, losses, start, tiny, wait_for
+from runs import SETTINGS, assert_equal, command, end, losses, make_trainer, start, tiny, wait_for
 
 from contextual_attention.models.data.samples import Stream, collate
 from contextual_attention.models.evaluation.evaluate import model_method
 from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.training import trainer as trainer_module
 from contextual_attention.models.training import updates
-from contextual_attention.models.training.checkpoint import load_checkpoint
+from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
 from contextual_attention.models.training.losses import (
     discounted_l1,
     gradient_penalty,
@@ -23,13 +22,8 @@ from contextual_attention.models.training.losses import (
     wasserstein_generator_loss,
 )
 from contextual_attention.models.training.run_log import read_losses
-from contextual_attention.models.training.trainer import NotFinite, Trainer
+from contextual_attention.models.training.trainer import NotFinite
 from contextual_attention.models.training.updates import Critics
-
-
-def make_trainer(out, resume=False, **changes):
-    config = tiny(**changes)
-    return Trainer(config, Fabric(accelerator="cpu", devices=1, precision=config.precision), out, resume)
 
 
 def weights(trainer):
@@ -293,3 +287,38 @@ def test_what_decides_the_numbers_cannot_change(whole_run):
         make_trainer(whole_run[0], resume=True, loss__gamma="0.9", seed="1")
     changes = {"steps": "9", "keep": "1", "data__workers": "1", "optimiser__accumulate": "2"}
     assert make_trainer(whole_run[0], resume=True, **changes).step == 4
+
+
+def without(name):
+    return lambda state: state.pop(name)
+
+
+def nan_in_a_weight(state):
+    next(iter(state["generator"].values())).fill_(float("nan"))
+
+
+def another_shape(state):
+    name = next(iter(state["critics"]))
+    state["critics"][name] = state["critics"][name][:1]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (without("position"), "lacks 'position'"),
+        (without("config"), "lacks 'config'"),
+        (without("random"), "lacks 'random'"),
+        (nan_in_a_weight, r"its weight coarse\.0\.weight is not finite"),
+        (another_shape, r"Error\(s\) in loading state_dict for Critics"),
+        (lambda state: state.update(config=[1]), "expected settings by name"),
+        (lambda state: state.update(step="two"), "invalid literal for int"),
+    ],
+)
+def test_a_state_of_something_else_is_named(whole_run, tmp_path, change, says):
+    newest = whole_run[0] / "checkpoints" / "step_000000004.ckpt"
+    state = load_checkpoint(newest)
+    change(state)
+    Checkpoints(tmp_path / "checkpoints", keep=1).save(4, state)
+    expected = rf"step_000000004\.ckpt: not the state of this run \(.*{says}.*; remove it to go on from"
+    with pytest.raises(CheckpointError, match=expected):
+        make_trainer(tmp_path, resume=True)

@@ -3,6 +3,8 @@
 import importlib
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -191,6 +193,14 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
         ),
         (["--method", "mean", "--output", "no/table.md"], "--output no/table.md: there is no folder no"),
         (
+            ["--method", "mean", "--output", "t.md", "--output", "./t.md"],
+            "table 2 (t.md) would overwrite table 1 (t.md)",
+        ),
+        (
+            ["--model", "run", "--output", "run/model/config.json"],
+            "table 1 (run/model/config.json) would overwrite the model's own run/model/config.json",
+        ),
+        (
             ["--method", "mean", "--masks", "bxo"],
             "--masks bxo: expected box, boxes, free-form, or a folder of masks",
         ),
@@ -218,6 +228,7 @@ def test_evaluate_takes_any_masks(folder, capsys, masks):
 
 
 def test_check_data_counts_what_there_is(folder, capsys):
+    (folder / "photos" / "notes.md").write_text("no picture")
     assert main(["check-data", "photos", "--size", "20"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "pictures: 3"
@@ -227,6 +238,7 @@ def test_check_data_counts_what_there_is(folder, capsys):
     assert "broken: 2" in said
     assert sum("photos/cut.png: cannot be read" in line for line in said) == 1
     assert sum("photos/text.jpg: cannot be read" in line for line in said) == 1
+    assert said[-1] == "other files, which are no pictures: 1"
 
 
 def test_check_data_passes_by_what_is_no_file(folder, capsys):
@@ -241,6 +253,15 @@ def test_check_data_passes_by_what_is_no_file(folder, capsys):
     assert said[0] == "pictures: 3"
     assert "broken: 2" in said
     assert sum(line.startswith("  photos/two lines.jpg: cannot be read") for line in said) == 1
+
+
+def test_names_of_files_that_are_no_text(folder):
+    """In a process of its own, with a terminal's encoding: bytes of another one are written as such."""
+    (folder / os.fsdecode(b"photos/caf\xe9.png")).write_bytes(b"no picture")
+    command = [sys.executable, "-m", "contextual_attention", "check-data", "photos"]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"})
+    assert done.stderr == b""
+    assert rb"photos/caf\udce9.png: cannot be read" in done.stdout
 
 
 def test_check_data_refuses_what_is_not_there(folder, capsys):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from contextual_attention import backends
-from contextual_attention.codes import Masking, Propagation
+from contextual_attention.interface import Masking, Propagation
 from contextual_attention.triton import plan
 from contextual_attention.triton.problem import Problem, Window
 

@@ -15,7 +15,7 @@ from .errors import CommandError
 
 
 def add_layer_arguments(parser: argparse.ArgumentParser, default: str) -> None:
-    layer = parser.add_argument_group("options of the layer", f"explained in README.md; default: {default}")
+    layer = parser.add_argument_group("options of the layer", f"see docs/layer.md; default: {default}")
     layer.add_argument("--preset", choices=PRESETS, help="what to start from; the options below change it")
     for name, kind in typing.get_type_hints(Options).items():
         layer.add_argument(f"--{name.replace('_', '-')}", **_argument_of(kind))

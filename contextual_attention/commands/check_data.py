@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from .arguments import count
 from .errors import CommandError
 from .needs import need
+from .progress import progress
 
 HELP = "Report sizes, broken files and too-small pictures of a data set."
 _SHOWN = 20
+_MOST_THREADS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +37,18 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     sizes: Counter[tuple[int, int]] = Counter()
     broken: list[str] = []
-    for found in _watched(_decoded(source), len(source)):
-        if isinstance(found, str):
-            broken.append(found)
-        else:
-            sizes[found] += 1
+    with progress("reading") as advance:
+        for number, found in enumerate(_decoded(source), 1):
+            if isinstance(found, str):
+                broken.append(found)
+            else:
+                sizes[found] += 1
+            advance(number / len(source))
     _report(sizes, broken, given.size)
+    folder = Path(given.data)
+    others = sum(path.is_file() for path in folder.rglob("*")) - len(source) if folder.is_dir() else 0
+    if others > 0:
+        print(f"other files, which are no pictures: {others}")
 
 
 def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
@@ -51,18 +61,9 @@ def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
         except OSError as error:
             return " ".join(str(error).split())  # names of files may hold line breaks
 
-    # Pillow decodes outside Python's lock.
-    with ThreadPoolExecutor() as pool:
+    # Pillow decodes outside Python's lock. Each thread keeps some memory of the largest picture that it met.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
         yield from pool.map(decode, range(len(source)))
-
-
-def _watched(found: Iterator[Any], total: int) -> Iterator[Any]:
-    """The same, under a progress bar where there is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(found, "reading", total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _report(sizes: Counter[tuple[int, int]], broken: list[str], least: int) -> None:

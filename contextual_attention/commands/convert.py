@@ -9,6 +9,7 @@ from ..files import replace_folder
 from ..options import PRESETS
 from .errors import CommandError
 from .needs import need
+from .progress import progress
 
 HELP = "Turn a published checkpoint of the generator into a folder that from_pretrained reads."
 
@@ -37,10 +38,11 @@ def run(given: argparse.Namespace) -> None:
         raise CommandError(f"{given.output}: there is no folder {given.output.parent}")
     is_bgr = None if given.channels is None else given.channels == "bgr"
     try:
-        generator, layout = convert.convert(
-            given.source, padding=given.padding, attention=given.attention, is_bgr=is_bgr
-        )
-    except convert.ConversionError as error:
+        with progress("converting"):
+            generator, layout = convert.convert(
+                given.source, padding=given.padding, attention=given.attention, is_bgr=is_bgr
+            )
+    except ValueError as error:
         raise CommandError(str(error)) from error
     print(f"{given.source}: {layout.name}, {layout.origin}")
     print(", ".join(f"{name}={value}" for name, value in vars(generator.config).items()))

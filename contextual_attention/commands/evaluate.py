@@ -6,13 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..files import check_writable, replace_file
+from ..files import check_distinct, check_writable, replace_file
 from .arguments import count, device
 from .errors import CommandError
 from .needs import need
+from .progress import progress
 
 HELP = "Measure how well models fill holes: l1, l2, PSNR, TV and SSIM."
 _DRAWN = ("box", "boxes", "free-form")
+# Of a model's folder, and of the run that has it.
+_CONFIGURATIONS = ("config.json", "model/config.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Measure, print the table, and write it."""
     evaluation = need("models.evaluation.evaluate", "train")
+    configurations = [Path(folder, place) for folder in given.model for place in _CONFIGURATIONS]
+    check_distinct(
+        {f"table {number}": path for number, path in enumerate(given.output, 1)},
+        {f"the model's own {file}": file for file in configurations},
+    )
     for path in given.output:
         if path.suffix not in evaluation.WRITERS:
             raise CommandError(f"--output {path}: expected one of {', '.join(evaluation.WRITERS)}")
@@ -52,7 +60,9 @@ def run(given: argparse.Namespace) -> None:
             raise CommandError(f"--output {path}: {error}") from error
     try:
         methods = _methods(given, evaluation)
-        scores = evaluation.evaluate(methods, _samples(given), given.limit, given.batch, given.device)
+        samples = _samples(given)
+        with progress("measuring") as advance:
+            scores = evaluation.evaluate(methods, samples, given.limit, given.batch, given.device, advance)
     # ValueError: what was given. RuntimeError: out of memory.
     except (ValueError, RuntimeError) as error:
         raise CommandError(str(error)) from error

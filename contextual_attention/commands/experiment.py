@@ -13,11 +13,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..files import check_distinct
 from .arguments import count, device
 from .errors import CommandError
 from .inpaint import METHODS
 from .model import check_model, read_model
 from .needs import need
+from .photographs import by_stem, photographs_of
+from .progress import Advance, progress
 
 HELP = "Repeat the report's experiments: size of holes, texture, a replica beside the picture, artifacts."
 # Each with the column by which its rows are averaged over the photographs.
@@ -54,17 +57,54 @@ def run(given: argparse.Namespace) -> None:
     check_model(given)
     if not given.output.is_dir():
         raise CommandError(f"--output {given.output}: there is no such folder")
+    files = _files(given.image)
+    _check_outputs(given, files)
     photos = need("photos", "demo")
-    pictures = {name: _read(photos, path, given) for name, path in _files(given.image).items()}
+    pictures = {name: _read(photos, path, given) for name, path in files.items()}
     fill = functools.partial(
         need("models.filling.inpaint", "demo").inpaint,
         method=given.method, model=read_model(given.model), device=given.device, return_offsets=True,
     )  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for name, found in _results(given.experiment, pictures, fill):
-        rows += found.rows
-        _write_figure(given.output / f"{name}.jpg", found.figure)
+    holes = len(pictures) * need("models.evaluation.experiments", "demo").HOLES.get(given.experiment, 1)
+    with progress(f"filling {holes} holes") as advance:
+        for name, found in _results(given.experiment, pictures, _counted(fill, holes, advance)):
+            rows += found.rows
+            _write_figure(_figure(given, name), found.figure)
     _write_tables(given, rows)
+
+
+def _counted(fill: Any, total: int, advance: Advance) -> Any:
+    """A method that tells, while it fills, how much of ``total`` holes is filled."""
+    before = 0
+
+    def counted(photo: Any, hole: Any) -> Any:
+        nonlocal before
+        result = fill(photo, hole, progress=lambda share: advance((before + share) / total))
+        before += 1
+        return result
+
+    return counted
+
+
+def _check_outputs(given: argparse.Namespace, files: dict[str, Path]) -> None:
+    """Refuse a photograph in the place of a figure or a table."""
+    figures = [given.experiment]
+    if given.experiment in PER_PHOTOGRAPH:
+        figures = [f"{given.experiment}-{name}" for name in files]
+    written = [*(_figure(given, name) for name in figures), *_tables(given)]
+    check_distinct(
+        {f"the result {path.name}": path for path in written},
+        {f"the photograph {path.name}": path for path in files.values()},
+    )
+
+
+def _figure(given: argparse.Namespace, name: str) -> Path:
+    return given.output / f"{name}.jpg"
+
+
+def _tables(given: argparse.Namespace) -> tuple[Path, Path]:
+    return given.output / f"{given.experiment}.json", given.output / f"{given.experiment}.md"
 
 
 def _results(experiment: str, pictures: dict[str, Any], fill: Any) -> Any:
@@ -93,10 +133,7 @@ def _files(path: Path | None) -> dict[str, Path]:
         return need("models.data.bundled", "demo").bundled_photographs()
     if not path.is_dir():
         return {path.stem: path}
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    if not files:
-        raise CommandError(f"--image {path}: no .png or .jpg there")
-    return {file.stem: file for file in files}
+    return by_stem(photographs_of(str(path)))
 
 
 def _write_figure(target: Path, figure: Any) -> None:
@@ -114,8 +151,8 @@ def _write_tables(given: argparse.Namespace, rows: list[dict[str, Any]]) -> None
         f"Means over the photographs ({len({row['photo'] for row in rows})}):\n\n{tables.to_markdown(mean)}"
     )
     text = f"# {given.experiment}\n\n{summary}\n\nEach photograph:\n\n{tables.to_markdown(rows)}\n"
-    write(given.output / f"{given.experiment}.json", (json.dumps(rows, indent=2) + "\n").encode())
-    write(given.output / f"{given.experiment}.md", text.encode())
+    for path, content in zip(_tables(given), (json.dumps(rows, indent=2) + "\n", text), strict=True):
+        write(path, content.encode())
     print(f"{summary}\nwritten: {given.output / given.experiment}.json, .md")
 
 

@@ -48,7 +48,8 @@ def _extension_info() -> dict[str, str]:
         return {"extension": f"not available: {backends.extension_error}"}
     build, supported = extension.build_info(), extension.supported_simd_levels()
     return {
-        "extension": f"built by {build['compiler']} with the headers of torch {build['torch_headers']}",
+        "extension": extension.__file__,
+        "built by": f"{build['compiler']} with the headers of torch {build['torch_headers']}",
         "SIMD levels": (
             f"{_list(build['simd_levels'])} built; {_list(supported)} supported here; "
             f"{extension.simd_level()} active"

@@ -23,6 +23,7 @@ def need(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("contextual_attention"):
             raise
+        package = error.name.partition(".")[0]
         raise CommandError(
-            f'this needs the package {error.name}: pip install "contextual_attention[{extra}]"'
+            f'this needs the package {package}: pip install "contextual_attention[{extra}]"'
         ) from error

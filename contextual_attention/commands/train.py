@@ -13,6 +13,7 @@ from ..files import replace_file
 from .arguments import count
 from .errors import CommandError
 from .needs import need
+from .progress import progress
 
 HELP = "Train the inpainting model."
 _CONFIG = "config.json"
@@ -128,18 +129,15 @@ def _save(config: Any, path: Path) -> None:
 
 @contextmanager
 def _progress(steps: int, done: int, is_shown: bool) -> Iterator[Callable[..., None] | None]:
-    """A progress bar; where there is no terminal, nothing but the end."""
+    """What the trainer tells of each step, shown by one of its processes."""
     if not is_shown:
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    with Progress(*bar, TextColumn("{task.description}")) as progress:
-        task = progress.add_task("", total=steps, completed=done)
+    with progress("training") as advance:
+        advance(done / steps)
 
         def report(step: int, terms: Mapping[str, float]) -> None:
             shown = f"hole l1 {terms['hole_l1']:.2f} %  distance {terms['whole_distance']:.3g}"
-            progress.update(task, completed=step, description=shown)
+            advance(step / steps, f"step {step} of {steps}  {shown}")
 
         yield report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,22 +13,27 @@ import torch
 from torch import Tensor
 
 from .. import backends
+from ..files import check_distinct
 from ..functional import contextual_attention
 from ..options import Options
 from ..visualize import offsets_to_image
 from .arguments import add_layer_arguments, count, layer_options
 from .errors import CommandError
+from .needs import need
+from .progress import is_watched, progress
 
 HELP = "Rebuild one photograph from the patches of another."
 
 # The layer's 10 suits learned features; patches of colours are so alike that it would average hundreds.
 TRANSFER_OPTIONS = Options(softmax_scale=50.0)
 TRANSFER_MAX_SIZE = 512
+# The share of the rows, one of so many, that is attended first to tell how long all of them will take.
+_PROBE = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, required, text in (
-        ("foreground", True, "the photograph to rebuild"),
+        ("foreground", True, "the photograph to rebuild; what is transparent is taken as white"),
         ("background", True, "the photograph to take patches from"),
         ("output", True, "where to write the result"),
         ("offsets", False, "where to write the attention picture"),
@@ -43,40 +49,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Rebuild one photograph from the patches of another: RGB in [-1, 1] are the features and the values."""
-    photos = _photos()
-    for path in filter(None, (given.output, given.offsets)):
-        photos.check_writable(path)
-    if given.offsets is not None and given.offsets.resolve() == given.output.resolve():
-        raise CommandError(f"--output and --offsets are the same file, {given.output}")
+    photos = need("photos", "demo")
+    pictures = {"--output": given.output, "--offsets": given.offsets}
+    pictures = {name: path for name, path in pictures.items() if path is not None}
+    read = {"--foreground": given.foreground, "--background": given.background}
+    check_distinct(pictures, read)
+    for path in pictures.values():
+        photos.check_writable(path, "RGB")
     options = layer_options(given, TRANSFER_OPTIONS)
     foreground, background = (
         _fit(_read(photos, role, path, given.max_size), options)
         for role, path in (("foreground", given.foreground), ("background", given.background))
     )
     output, offsets = _attend(foreground, background, options, given)
-    pictures = {given.output: photos.to_uint8(output)[0]}
+    results = {given.output: photos.to_uint8(output)[0]}
     if given.offsets is not None:
-        pictures[given.offsets] = offsets_to_image(offsets, output.shape[2:])[0]
-    photos.write_photos(pictures)
-    for path in pictures:
+        results[given.offsets] = offsets_to_image(offsets, output.shape[2:])[0]
+    photos.write_photos(results)
+    for path in results:
         print(f"written: {path}")
-
-
-def _photos() -> ModuleType:
-    try:
-        from .. import photos
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "PIL":
-            raise
-        raise CommandError(
-            'reading and writing photographs needs Pillow: pip install "contextual_attention[demo]"'
-        ) from error
-    return photos
 
 
 def _read(photos: ModuleType, role: str, path: Path, max_size: int) -> Tensor:
     photo = photos.read_photo(path, max_size)
-    print(f"{role}: {path}, {_size(photo)} pixels")
+    left_out = photos.left_out(path)
+    print(f"{role}: {path}, {_size(photo)} pixels{left_out and f'; {left_out}'}")
     return photo
 
 
@@ -92,20 +89,39 @@ def _fit(photo: Tensor, options: Options) -> Tensor:
 def _attend(
     foreground: Tensor, background: Tensor, options: Options, given: argparse.Namespace
 ) -> tuple[Tensor, Tensor]:
+    def attend(rows: Tensor) -> tuple[Tensor, Tensor]:
+        return contextual_attention(
+            rows, background, backend=given.backend, workspace=given.workspace, return_offsets=True,
+            **dataclasses.asdict(options),
+        )  # fmt: skip
+
     try:
         backend = backends.choose(given.backend, foreground.device, foreground.dtype)
         print(f"attending: {_size(foreground)} to {_size(background)}, backend {backend} ...", flush=True)
-        start = time.perf_counter()
-        with torch.no_grad():
-            result = contextual_attention(
-                foreground, background, backend=given.backend, workspace=given.workspace, return_offsets=True,
-                **dataclasses.asdict(options),
-            )  # fmt: skip
+        with torch.no_grad(), progress("attending") as advance:
+            if is_watched():
+                advance(None, f"attending, {_expected(attend, foreground, options)} in all")
+            start = time.perf_counter()
+            result = attend(foreground)
+            seconds = time.perf_counter() - start
     # ValueError: a workspace or a size that the layer refuses. RuntimeError: no such backend, out of memory.
     except (ValueError, RuntimeError) as error:
         raise CommandError(str(error)) from error
-    print(f"attended in {time.perf_counter() - start:.2f} s on {torch.get_num_threads()} threads")
+    print(f"attended in {seconds:.2f} s on {torch.get_num_threads()} threads")
     return result
+
+
+def _expected(attend: Callable[[Tensor], object], foreground: Tensor, options: Options) -> str:
+    """How long all of the foreground will take, in words, by how long its first rows do.
+
+    The layer is one operator, which does not say how far it is; its time goes with the foreground's rows.
+    """
+    height = foreground.shape[2]
+    rows = min(height, -(-height // _PROBE // options.rate) * options.rate)
+    start = time.perf_counter()
+    attend(foreground[:, :, :rows])
+    seconds = (time.perf_counter() - start) * height / rows
+    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
 
 
 def _size(photo: Tensor) -> str:

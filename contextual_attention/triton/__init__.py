@@ -7,5 +7,5 @@ launch.py       how that is started
 strips.py       the stages that forward and backward share
 forward.py      attend
 backward.py     attend_backward
-operator.py     both under the schema of ops.py
+operator.py     both under the schema of interface.py
 """

@@ -1,4 +1,4 @@
-"""attend and attend_backward under the schema of ops.py: checks, sample by sample preparation, casts back."""
+"""attend and attend_backward by the schemas of interface.py: checks, preparation by sample, casts back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def attend(
     value: Tensor,
     *arguments: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """cells, offsets and statistics; see ops.py."""
+    """cells, offsets and statistics; see interface.py."""
     *options, return_offsets, workspace = arguments
     problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
     samples, size = foreground.shape[0], (problem.h, problem.w)
@@ -54,7 +54,7 @@ def attend_backward(
     statistics: Tensor,
     *arguments: Any,
 ) -> tuple[Tensor, ...]:
-    """Gradients of foreground, background, alpha, beta and value; see ops.py."""
+    """Gradients of foreground, background, alpha, beta and value; see interface.py."""
     *options, needs, workspace = arguments
     problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
     samples = foreground.shape[0]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..codes import Masking, Propagation
+from ..interface import Masking, Propagation
 
 
 @dataclass(frozen=True)

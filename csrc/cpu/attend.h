@@ -11,6 +11,7 @@ namespace contextual_attention {
 struct Schedule {
   std::vector<Tile> tiles;
   Plan plan;
+  int64_t height() const;  // of the highest tile
 };
 
 Schedule make_schedule(const Problem& problem, const Operands& operands, int64_t lanes, int64_t workspace,

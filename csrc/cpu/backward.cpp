@@ -194,30 +194,49 @@ class Backward : public LogitGradient {
 };
 
 void clear(const Problem& problem, const Tile& area, Centres& centres) {
-  const int64_t taps = problem.fuse_k * problem.fuse_k;
-  if (problem.after()) centres.shifted.resize(problem.h * problem.w * taps);
+  const int64_t taps = problem.fuse_k * problem.fuse_k, pixels = problem.h * problem.w;
+  centres.softmax_mass.resize(pixels);
+  if (problem.after()) {
+    centres.total_mass.resize(pixels);
+    centres.shifted.resize(pixels * taps);
+  }
   for (int64_t y = area.y0; y < area.y1; ++y)
     for (int64_t x = area.x0; x < area.x1; ++x) {
       const int64_t p = y * problem.w + x;
-      centres.softmax[p] = 0;
+      centres.softmax[p] = centres.softmax_mass[p] = 0;
       if (!problem.after()) continue;
-      centres.total[p] = 0;
+      centres.total[p] = centres.total_mass[p] = 0;
       std::fill_n(centres.shifted.begin() + p * taps, taps, 0.0);
     }
 }
 
-// c1 from what collect_propagated gathered, now that c2 is whole.
-void finish(const Problem& problem, const Tile& area, Centres& centres) {
+// c2 of the pixels in `area`, from its two sums.
+void finish_total(const Problem& problem, const Tile& area, Centres& centres) {
   if (!problem.after()) return;
-  const int64_t reach = problem.fuse_radius(), step = problem.stride, k = problem.fuse_k;
   for (int64_t y = area.y0; y < area.y1; ++y)
-    for (int64_t x = area.x0; x < area.x1; ++x)
-      for (int64_t t = 0; t < k * k; ++t) {
+    for (int64_t x = area.x0; x < area.x1; ++x) {
+      const int64_t p = y * problem.w + x;
+      centres.total[p] = mean(centres.total[p], centres.total_mass[p]);
+    }
+}
+
+// c1 likewise, now that c2 is whole.
+void finish_softmax(const Problem& problem, const Operands& operands, const Statistics& statistics,
+                    const Tile& area, Centres& centres) {
+  const int64_t reach = problem.fuse_radius(), step = problem.stride, k = problem.fuse_k;
+  const int64_t taps = problem.after() ? k * k : 0;
+  for (int64_t y = area.y0; y < area.y1; ++y)
+    for (int64_t x = area.x0; x < area.x1; ++x) {
+      const int64_t p = y * problem.w + x;
+      for (int64_t t = 0; t < taps; ++t) {
         const int64_t row = y - reach + t / k * step, column = x - reach + t % k * step;
         if (row < 0 || row >= problem.h || column < 0 || column >= problem.w) continue;
-        const int64_t p = y * problem.w + x;
-        centres.softmax[p] -= centres.total[row * problem.w + column] * centres.shifted[p * k * k + t];
+        centres.softmax[p] -= centres.total[row * problem.w + column] * centres.shifted[p * taps + t];
       }
+      centres.softmax[p] =
+          mean(centres.softmax[p],
+               centres.softmax_mass[p] + invalid_mass(problem, operands, statistics.offset[p]));
+    }
 }
 
 }  // namespace
@@ -238,7 +257,9 @@ void attend_backward(const Problem& problem, const Operands& operands, const Sch
     if (several && gradients.scores()) {
       clear(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
       for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).collect_centres();
-      finish(problem, tile.around(problem, reach(Stage::logit_gradient)), centres);
+      finish_total(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
+      finish_softmax(problem, operands, statistics, tile.around(problem, reach(Stage::logit_gradient)),
+                     centres);
     }
     for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).run(several);
   }

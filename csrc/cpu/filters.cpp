@@ -212,6 +212,22 @@ double dot(const float* x, const float* y, int64_t n) {
   return total;
 }
 
+double weighted_sum(const float* weight, const float* x, int64_t n, double* mass) {
+  double total = 0;
+  for (int64_t start = 0; start < n; start += kChunk) {
+    const int64_t end = start + kChunk < n ? start + kChunk : n;
+    float part = 0, weights = 0;
+#pragma omp simd reduction(+ : part, weights)
+    for (int64_t i = start; i < end; ++i) {
+      part += weight[i] * x[i];
+      weights += weight[i];
+    }
+    total += part;
+    *mass += weights;
+  }
+  return total;
+}
+
 float argmax(const float* x, int64_t n, int64_t* index) {
   float best = -kInfinity;
 #pragma omp simd reduction(max : best)
@@ -271,9 +287,9 @@ void add_bfloat16(float* y, const uint16_t* x, int64_t n) {
 }  // namespace
 
 extern const Filters filters;
-const Filters filters = {
-    diagonal_sum, diagonal_sum_bfloat16, softmax_weights, largest, exponentials, sum, dot, argmax,
-    centred,      norm_gradients,        scale,           add,     add_bfloat16};
+const Filters filters = {diagonal_sum, diagonal_sum_bfloat16, softmax_weights, largest, exponentials,   sum,
+                         dot,          weighted_sum,          argmax,          centred, norm_gradients, scale,
+                         add,          add_bfloat16};
 
 }  // namespace CA_SIMD_LEVEL
 }  // namespace contextual_attention

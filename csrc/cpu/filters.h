@@ -31,6 +31,8 @@ struct Filters {
   double (*exponentials)(float* x, const float* valid, int64_t n, float offset);
   double (*sum)(const float* x, int64_t n);
   double (*dot)(const float* x, const float* y, int64_t n);
+  // sum_i weight[i] * x[i]; adds sum_i weight[i] to *mass.
+  double (*weighted_sum)(const float* weight, const float* x, int64_t n, double* mass);
   // The largest x[i] and the smallest index that reaches it.
   float (*argmax)(const float* x, int64_t n, int64_t* index);
   // y[i] = scale * weight[i] * (gradient[i] - centre); y may be gradient.

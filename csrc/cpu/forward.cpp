@@ -24,7 +24,9 @@ class Forward : public March {
   void accumulate(PartialSums& sums) {
     sums_ = Sums::accumulate;
     partial_ = &sums;
-    need_weights(last_row(radius(Stage::weights)) - 1);
+    // Wrapped rows repeat after h: each is counted once.
+    const int64_t first = first_row(radius(Stage::weights));
+    need_weights(std::min(last_row(radius(Stage::weights)), first + problem_.h) - 1);
   }
 
   // `complete`: the row statistics are known, else this block is the whole background.

@@ -12,12 +12,22 @@
 
 namespace contextual_attention {
 
-// c1 and c2 of every pixel. With several blocks, c1 of a propagation after the softmax is collected as
-// sum_delta (sum_q A1 valid[q+delta] dA[p+delta,q+delta] / Z2 - c2[p+delta] / Z2 * sum_q A1 valid[q+delta]).
+// A mean by weights, from sum weight x and sum weight; where nothing has a weight it is never used.
+inline double mean(double sum, double mass) { return mass > 0 ? sum / mass : 0; }
+
+// c1 and c2 of every pixel: the means of dA1 by A1 and of dA by A2. The weights are made anew, from products
+// that may round otherwise than the forward's did; under large logits a row of them sums to 1 only roughly
+// then. So each mean is by the sum of the very weights in it: else dA - c would not cancel where it must.
+//
+// With several blocks a pass of its own collects the two sums of every mean (weight times gradient, and
+// mass). For c1 of a propagation after the softmax the first is sum_delta (sum_q A1 valid[q+delta]
+// dA[p+delta,q+delta] / Z2 - c2[p+delta] / Z2 * sum_q A1 valid[q+delta]).
 struct Centres {
   explicit Centres(const Problem& problem)
       : softmax(problem.h * problem.w), total(problem.after() ? problem.h * problem.w : 0) {}
-  std::vector<double> softmax, total, shifted;  // shifted: (h, w, taps), with several blocks only
+  std::vector<double> softmax, total;
+  // With several blocks only.
+  std::vector<double> softmax_mass, total_mass, shifted;  // shifted: (h, w, taps)
 };
 
 class LogitGradient : public March {
@@ -98,7 +108,11 @@ class LogitGradient : public March {
     const float* weights = ring(Stage::weights).at(y, x);
     const float scale = statistics_.inverse_sum[p];
     double& centre = centres_.softmax[p];
-    if (!complete_) centre = scale * dot(weights, gradient, layout_.logit_gradient);
+    if (!complete_) {
+      double mass = invalid_mass(problem_, operands_, statistics_.offset[p]);
+      const double sum = weighted_sum(weights, gradient, layout_.logit_gradient, mass);
+      centre = mean(sum, mass);
+    }
     for (const Span& span : layout_.logit_gradient)
       filters_.centred(target + span.at, weights + span.at, gradient + span.at, span.length,
                        problem_.softmax_scale * scale, static_cast<float>(centre));
@@ -163,9 +177,12 @@ class LogitGradient : public March {
       filters_.diagonal_sum(target + span.at, terms, 4, span.cell_at, span.length, 1.0f, nullptr);
   }
 
-  double dot(const float* x, const float* y, const std::vector<Span>& spans) const {
+  // sum weight x; adds sum weight to `mass`.
+  double weighted_sum(const float* weight, const float* x, const std::vector<Span>& spans,
+                      double& mass) const {
     double total = 0;
-    for (const Span& span : spans) total += filters_.dot(x + span.at, y + span.at, span.length);
+    for (const Span& span : spans)
+      total += filters_.weighted_sum(weight + span.at, x + span.at, span.length, &mass);
     return total;
   }
 
@@ -182,10 +199,14 @@ class LogitGradient : public March {
         float* target = gradient.at(row, x);
         attention_gradient(target, row, x);
         double& centre = centres_.total[p];
-        if (collecting_)
-          centre += scale * dot(ring(Stage::final).at(row, x), target, layout_.owned);
-        else if (!complete_)
-          centre = scale * dot(ring(Stage::final).at(row, x), target, layout_.final);
+        const float* weights = ring(Stage::final).at(row, x);
+        if (collecting_) {
+          centre += weighted_sum(weights, target, layout_.owned, centres_.total_mass[p]);
+        } else if (!complete_) {
+          double mass = 0;
+          const double sum = weighted_sum(weights, target, layout_.final, mass);
+          centre = mean(sum, mass);
+        }
         const float shift = collecting_ ? 0.0f : static_cast<float>(centre);
         for (const Span& span : layout_.final)
           filters_.centred(target + span.at, block_.valid.data() + span.at, target + span.at, span.length,
@@ -208,8 +229,8 @@ class LogitGradient : public March {
       const int64_t p = pixel(y, x);
       if (!has_weights(p)) return;
       attention_gradient(lane_row(lane, 0), y, x);
-      centres_.softmax[p] +=
-          statistics_.inverse_sum[p] * dot(ring(Stage::weights).at(y, x), lane_row(lane, 0), layout_.owned);
+      centres_.softmax[p] += weighted_sum(ring(Stage::weights).at(y, x), lane_row(lane, 0), layout_.owned,
+                                          centres_.softmax_mass[p]);
     });
   }
 
@@ -221,6 +242,8 @@ class LogitGradient : public March {
       if (!has_weights(p)) return;
       const float* weights = ring(Stage::weights).at(y, x);
       const float* valid = block_.valid.data();
+      for (const Span& span : layout_.owned)
+        centres_.softmax_mass[p] += filters_.sum(weights + span.at, span.length);
       for (int64_t t = 0; t < k * k; ++t) {
         const int64_t i = t / k * step - reach, j = t % k * step - reach;
         if (y + i < 0 || y + i >= problem_.h || x + j < 0 || x + j >= problem_.w) continue;
@@ -228,10 +251,9 @@ class LogitGradient : public March {
         if (!has_total(n)) continue;
         const float* gradient = ring(Stage::attention_gradient).at(y + i, x + j);
         for (const Span& span : layout_.owned) {
-          centres_.softmax[p] += statistics_.inverse_sum[p] *
-                                 filters_.dot(weights + span.at, gradient + span.at + shift, span.length);
+          centres_.softmax[p] += filters_.dot(weights + span.at, gradient + span.at + shift, span.length);
           centres_.shifted[p * k * k + t] +=
-              statistics_.inverse_sum[p] * statistics_.inverse_total[n] *
+              statistics_.inverse_total[n] *
               filters_.dot(weights + span.at, valid + span.at + shift, span.length);
         }
       }

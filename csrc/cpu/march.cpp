@@ -256,10 +256,13 @@ void March::add_logits(Batch& batch, float* row, int64_t y, int64_t x) const {
               [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::gram), y, x, taps); });
 }
 
-// The softmax's denominator; invalid candidates that are not excluded have the logit 0.
+double invalid_mass(const Problem& problem, const Operands& operands, float offset) {
+  if (problem.masking != Masking::multiply || operands.invalid_candidates == 0) return 0;
+  return static_cast<double>(operands.invalid_candidates) * std::exp(-static_cast<double>(offset));
+}
+
 float inverse_of_sum(const Problem& problem, const Operands& operands, float offset, double sum) {
-  if (problem.masking == Masking::multiply && operands.invalid_candidates > 0)
-    sum += static_cast<double>(operands.invalid_candidates) * std::exp(-static_cast<double>(offset));
+  sum += invalid_mass(problem, operands, offset);
   return sum == 0 ? 0.0f : static_cast<float>(1.0 / sum);
 }
 

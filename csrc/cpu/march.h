@@ -57,6 +57,9 @@ struct PartialSums {
   std::vector<double> shifted;  // (h, w, taps): the same under valid[q - delta], for the row rescaling
 };
 
+// What invalid candidates that are not excluded, whose logit is 0, add to the sum of a row's exponentials.
+double invalid_mass(const Problem& problem, const Operands& operands, float offset);
+
 // 1 / (sum of a row's exponentials, with the invalid candidates where they count), 0 for an empty row.
 float inverse_of_sum(const Problem& problem, const Operands& operands, float offset, double sum);
 

@@ -13,7 +13,7 @@ struct Radii {
   Radii(const Problem& p, bool backward) {
     const int64_t patch = p.patch_radius(), fuse = p.fuse_radius(), crossed = rows_crossed(p);
     product = backward ? patch : 0;
-    columnwise = product + (p.wrap() ? crossed : 0);
+    columnwise = product + (p.wrap() && backward ? crossed : 0);
     logit = columnwise + (p.before() && backward ? fuse : 0);
     attention = logit + (p.after() && backward ? fuse : 0);
     final = attention;
@@ -222,6 +222,16 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
                   return plan.chunk <= height || plan.layouts.size() > 1 || plan.segments > 1;
                 });
   return best;
+}
+
+std::string describe(const Problem& problem, const Plan& plan, int64_t height, bool backward) {
+  std::string kind = backward ? "backward" : "forward";
+  kind += problem.wrap() ? ", wrapped" : ", bounded";
+  kind += plan.layouts.size() > 1 ? ", blocks" : ", whole background";
+  kind += plan.segments > 1 ? ", segments" : ", whole rows";
+  return kind + (plan.chunk > height ? ", all at once"
+                 : plan.chunk > 1    ? ", some at a time"
+                                     : ", one at a time");
 }
 
 int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward) {

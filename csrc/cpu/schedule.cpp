@@ -25,4 +25,10 @@ Schedule make_schedule(const Problem& problem, const Operands& operands, int64_t
   return schedule;
 }
 
+int64_t Schedule::height() const {
+  int64_t height = 0;
+  for (const Tile& tile : tiles) height = std::max(height, tile.height());
+  return height;
+}
+
 }  // namespace contextual_attention

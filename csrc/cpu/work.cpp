@@ -1,6 +1,7 @@
 #include "work.h"
 
 #include <atomic>
+#include <mutex>
 
 namespace contextual_attention {
 namespace {
@@ -8,6 +9,8 @@ namespace {
 std::atomic<bool> counting{false};
 std::atomic<int64_t> gemm_calls, gemm_flop, score_visits, scratch_bytes;
 std::atomic<const Filters*> inner;
+std::mutex cuts_mutex;
+std::set<std::string> cuts;
 
 const Filters& visit(int64_t n) {
   score_visits += n;
@@ -30,6 +33,9 @@ const Filters kCounting = {
     },
     [](const float* x, int64_t n) { return visit(n).sum(x, n); },
     [](const float* x, const float* y, int64_t n) { return visit(n).dot(x, y, n); },
+    [](const float* weight, const float* x, int64_t n, double* mass) {
+      return visit(n).weighted_sum(weight, x, n, mass);
+    },
     [](const float* x, int64_t n, int64_t* index) { return visit(n).argmax(x, n, index); },
     [](float* y, const float* weight, const float* gradient, int64_t n, float scale, float centre) {
       visit(n).centred(y, weight, gradient, n, scale, centre);
@@ -47,13 +53,16 @@ const Filters kCounting = {
 }  // namespace
 
 void start_counting() {
+  const std::lock_guard<std::mutex> lock(cuts_mutex);
+  cuts.clear();
   gemm_calls = gemm_flop = score_visits = scratch_bytes = 0;
   counting = true;
 }
 
 Work stop_counting() {
+  const std::lock_guard<std::mutex> lock(cuts_mutex);
   counting = false;
-  return {gemm_calls, gemm_flop, score_visits, scratch_bytes};
+  return {gemm_calls, gemm_flop, score_visits, scratch_bytes, cuts};
 }
 
 void count_gemm(int64_t rows, int64_t columns, int64_t inner_size) {
@@ -64,6 +73,13 @@ void count_gemm(int64_t rows, int64_t columns, int64_t inner_size) {
 
 void count_scratch(int64_t bytes) {
   if (counting && bytes > scratch_bytes) scratch_bytes = bytes;
+}
+
+bool is_counting() { return counting; }
+
+void count_cut(const std::string& kind) {
+  const std::lock_guard<std::mutex> lock(cuts_mutex);
+  cuts.insert(kind);
 }
 
 const Filters& counted(const Filters& filters) {

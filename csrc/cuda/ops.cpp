@@ -1,5 +1,6 @@
-// The CUDA implementation of the operator, behind the schemas of contextual_attention/ops.py; and the same
-// pipeline on CPU tensors, for the tests, as attend_cuda_on_host and attend_cuda_on_host_backward.
+// The CUDA implementation of the operator, behind the schemas of contextual_attention/interface.py; or, in
+// what tests build without CUDA, the same pipeline on CPU tensors: attend_cuda_on_host,
+// attend_cuda_on_host_backward.
 //
 // Nothing here waits for the device or reads its memory, and no shape depends on what a tensor holds: a call
 // can be captured in a CUDA graph.
@@ -129,38 +130,32 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& exec
   return {result(0), result(1), result(2), result(3), result(4)};
 }
 
-// Where the operator of a registration runs: run(tensor, f) calls f(executor).
-struct OnDevice {
-  template <class Run>
-  static auto run(const Tensor& tensor, const Run& run) {
-    const torch::stable::accelerator::DeviceGuard guard(tensor.get_device_index());
-    return run(Executor::on_device(tensor.get_device_index()));
-  }
-};
-
-struct OnHost {
-  template <class Run>
-  static auto run(const Tensor&, const Run& run) {
+// run(executor), where the operands are.
+template <class Run>
+auto run_beside(const Tensor& operand, const Run& run) {
+  if constexpr (kBuiltForCuda) {
+    const torch::stable::accelerator::DeviceGuard guard(operand.get_device_index());
+    return run(Executor::on_device(operand.get_device_index()));
+  } else {
     return run(Executor::on_host());
   }
-};
+}
 
-template <class Place>
-std::tuple<Tensor, Tensor, Tensor> attend(Tensor foreground, Tensor background, std::optional<Tensor> alpha,
-                                          Tensor beta, Tensor valid, std::optional<Tensor> selected,
-                                          Tensor value, double softmax_scale, int64_t ksize, int64_t stride,
-                                          int64_t fuse_k, int64_t propagation, int64_t masking,
-                                          bool return_offsets, int64_t workspace) {
+std::tuple<Tensor, Tensor, Tensor> attend_cuda(Tensor foreground, Tensor background,
+                                               std::optional<Tensor> alpha, Tensor beta, Tensor valid,
+                                               std::optional<Tensor> selected, Tensor value,
+                                               double softmax_scale, int64_t ksize, int64_t stride,
+                                               int64_t fuse_k, int64_t propagation, int64_t masking,
+                                               bool return_offsets, int64_t workspace) {
   const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
   const Problem p = checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
   check_one_device(arguments);
-  return Place::run(foreground, [&](const Executor& executor) {
+  return run_beside(foreground, [&](const Executor& executor) {
     return forward(executor, arguments, p, return_offsets, workspace);
   });
 }
 
-template <class Place>
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cuda(
     Tensor grad_cells, Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta,
     Tensor valid, std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale,
     int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs,
@@ -168,7 +163,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward(
   const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
   const Problem p = checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
   check_one_device(arguments);
-  return Place::run(foreground, [&](const Executor& executor) {
+  return run_beside(foreground, [&](const Executor& executor) {
     return backward(executor, arguments, p, grad_cells, statistics, needs, workspace);
   });
 }
@@ -177,15 +172,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward(
 
 #if defined(CA_CUDA_ARCHITECTURES)
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CUDA, m) {
-  m.impl("attend", TORCH_BOX(&attend<OnDevice>));
-  m.impl("attend_backward", TORCH_BOX(&attend_backward<OnDevice>));
+  m.impl("attend", TORCH_BOX(&attend_cuda));
+  m.impl("attend_backward", TORCH_BOX(&attend_backward_cuda));
+}
+#else
+STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
+  m.impl("attend_cuda_on_host", TORCH_BOX(&attend_cuda));
+  m.impl("attend_cuda_on_host_backward", TORCH_BOX(&attend_backward_cuda));
 }
 #endif
-
-STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
-  m.impl("attend_cuda_on_host", TORCH_BOX(&attend<OnHost>));
-  m.impl("attend_cuda_on_host_backward", TORCH_BOX(&attend_backward<OnHost>));
-}
 
 }  // namespace gpu
 }  // namespace contextual_attention

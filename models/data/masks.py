@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...photos import read_photo
+from ...photos import read_mask
 from .sources import find_pictures
 
 # Of holes that leave nothing known: boxes that often do so do not in one of these, others always do.
@@ -189,7 +189,7 @@ def _near_segment(
 class MaskFolder:
     """The masks of a folder, one at random for each sample.
 
-    A mask file is any picture; what is brighter than mid-grey is missing. It is brought to the image's size
+    A mask file is any picture, read as `contextual_attention.marks` says. It is brought to the image's size
     by "any pixel missing", so that thin strokes survive.
 
     Args:
@@ -210,12 +210,12 @@ class MaskFolder:
 
 
 def _read_mask(path: Path, size: Size) -> Tensor:
-    bright = (read_photo(path).mean(1, keepdim=True) > 0).to(torch.float32)
-    mask = F.adaptive_max_pool2d(bright, size).bool()
-    if not mask.any():
-        raise ValueError(f"{path}: a mask with nothing missing (nothing in it is brighter than mid-grey)")
-    if mask.all():
-        raise ValueError(f"{path}: a mask with everything missing (all of it is brighter than mid-grey)")
+    marks = read_mask(path)
+    mask = F.adaptive_max_pool2d(torch.from_numpy(marks.missing)[None, None].to(torch.float32), size).bool()
+    if mask.all() or not mask.any():
+        raise ValueError(
+            f"{path}: a mask with {'everything' if mask.any() else 'nothing'} missing: {marks.seen}"
+        )
     return mask
 
 

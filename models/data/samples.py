@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ...photos import PhotoError
+from ...photos import PhotoError, to_features
 from .discount import discount_weights
 from .masks import Masks, Size
 from .sources import Source
@@ -126,7 +126,7 @@ def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
 
 
 def random_crop(picture: Tensor, size: Size, least: float, flip: bool, generator: torch.Generator) -> Tensor:
-    """A crop of a picture (3, h, w), of uniform size and place, brought to (3, H, W).
+    """A crop of a picture (3, h, w) uint8, of uniform size and place, as (3, H, W) float32 in [-1, 1].
 
     The crop has the shape of ``size``, and for ``least`` = 1 is as large as the picture admits. It is resized
     bilinearly, antialiased; small pictures are enlarged.
@@ -139,7 +139,7 @@ def random_crop(picture: Tensor, size: Size, least: float, flip: bool, generator
         int(draw * (length - side + 1))
         for draw, length, side in zip(draws[1:3], picture.shape[1:], sides, strict=True)
     )
-    crop = picture[:, top : top + sides[0], left : left + sides[1]]
+    crop = to_features(picture[:, top : top + sides[0], left : left + sides[1]])
     if tuple(sides) != tuple(size):
         crop = F.interpolate(crop[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
     return crop.flip(2) if flip and draws[3] < 0.5 else crop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import io
 import math
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ...photos import PhotoError, read_photo, to_uint8
+from ...opening import may_be_picture
+from ...photos import PhotoError, read_pixels, to_uint8
 from .dead_leaves import dead_leaves
 
 PROCEDURAL = "procedural"
@@ -31,7 +32,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Tensor:
-        """Picture ``index``: (3, H, W) float32, RGB in [-1, 1].
+        """Picture ``index``: (3, H, W) uint8, RGB.
 
         Raises:
             PhotoError: It cannot be read; the message names it.
@@ -49,7 +50,7 @@ class PictureFiles:
         return len(self.paths)
 
     def read(self, index: int) -> Tensor:
-        return read_photo(self.paths[index])[0]
+        return read_pixels(self.paths[index])[0]
 
 
 class ProceduralPictures:
@@ -63,7 +64,7 @@ class ProceduralPictures:
 
     def read(self, index: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        return dead_leaves((self.side, self.side), generator)
+        return to_uint8(dead_leaves((self.side, self.side), generator))
 
 
 class HubPictures:
@@ -100,16 +101,15 @@ class HubPictures:
         cell: dict[str, Any] = self.rows[index][self.column]
         file = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"])
         try:
-            return read_photo(file)[0]
+            return read_pixels(file)[0]
         except PhotoError as error:
             raise PhotoError(f"{self.name}, row {index}: {error}") from error
 
 
 class Cached:
-    """Keeps pictures decoded, as bytes, until ``limit`` bytes are spent; later ones are read every time.
+    """Keeps pictures decoded until ``limit`` bytes are spent; later ones are read every time.
 
-    A small set is decoded once and not once an epoch. The pictures are the same, rounded to 8 bits, whether
-    they were kept or not.
+    A small set is decoded once and not once an epoch.
     """
 
     def __init__(self, source: Source, limit: int) -> None:
@@ -122,11 +122,11 @@ class Cached:
     def read(self, index: int) -> Tensor:
         pixels = self.kept.get(index)
         if pixels is None:
-            pixels = to_uint8(self.source.read(index))
+            pixels = self.source.read(index)
             if pixels.numel() <= self.left:
                 self.kept[index] = pixels
                 self.left -= pixels.numel()
-        return pixels.to(torch.float32) / 127.5 - 1
+        return pixels
 
 
 def open_source(data: str, size: int, count: int = 10_000) -> Source:
@@ -134,7 +134,7 @@ def open_source(data: str, size: int, count: int = 10_000) -> Source:
 
     Args:
         data: A folder (searched with its subfolders), a glob pattern, a list file (.txt or .flist, a path a
-            line, relative to the list), ``"hf:owner/name"`` or ``"hf:owner/name:split"``, or
+            line, relative to the list; UTF-8 or UTF-16), ``"hf:owner/name"`` or ``"hf:owner/name:split"``, or
             ``"procedural"`` or ``"procedural:SEED"``, SEED >= 0: other pictures for another one, default 0.
         size: Side of the crops that will be taken, in pixels: procedural pictures are half as large again.
         count: Number of procedural pictures.
@@ -161,7 +161,8 @@ def _seed(text: str) -> int:
 def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECTED) -> list[Path]:
     """The picture files of a folder, a glob pattern or a list file, sorted; see `open_source`.
 
-    Of a folder, files whose ending Pillow knows; whether they are pictures shows when they are read.
+    Of a folder, files that have the name of a picture or begin as one; whether they are whole shows when they
+    are read.
 
     Args:
         where: What to look at.
@@ -179,11 +180,21 @@ def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECT
 def _listed(where: Path | str) -> list[Path]:
     path = Path(where)
     if path.is_dir():
-        endings = Image.registered_extensions()
-        files = [file for file in path.rglob("*") if file.suffix.lower() in endings]
+        files = [file for file in path.rglob("*") if file.is_file() and may_be_picture(file)]
     elif path.is_file() and path.suffix in _LISTS:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [path.parent / line.strip() for line in lines if line.strip()]
+        return [path.parent / line.strip() for line in _text(path).splitlines() if line.strip()]
     else:
         files = [Path(name) for name in glob.glob(str(where), recursive=True)]
     return sorted(file for file in files if file.is_file())
+
+
+def _text(path: Path) -> str:
+    """A file of text in UTF-8, or in UTF-16 with the mark at its beginning that Windows writes."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: a list of pictures in {encoding} cannot be read ({error.reason})"
+        ) from error

@@ -132,6 +132,7 @@ def evaluate(
     limit: int | None = None,
     batch: int = 8,
     device: torch.device | str = "cpu",
+    progress: Callable[[float], None] | None = None,
 ) -> Scores:
     """Measure every method on the same pictures, holes and crops.
 
@@ -141,6 +142,7 @@ def evaluate(
         limit: Pictures to take, the first ones. Default: all.
         batch: Pictures at a time.
         device: Where the methods compute.
+        progress: Called after every batch with the share of the pictures that is done, in (0, 1].
 
     Returns:
         Scores; pictures that cannot be read are left out and named there.
@@ -149,7 +151,8 @@ def evaluate(
         ValueError: No picture can be read.
     """
     scores = Scores({name: {measure: [] for measure in DEFINITIONS} for name in methods})
-    for part in _batches(samples, limit, batch, scores.broken):
+    total = len(samples) if limit is None else min(limit, len(samples))
+    for part in _batches(samples, total, batch, scores.broken):
         image, mask = part.image.to(device), part.mask.to(device)
         scores.missing += mask.sum((1, 2, 3)).tolist()
         scores.pixels += [mask[0].numel()] * len(mask)
@@ -157,15 +160,17 @@ def evaluate(
             completed = method(image.masked_fill(mask, 0), mask)
             for measure, numbers in picture_metrics(completed, image, mask).items():
                 scores.values[name][measure] += numbers.tolist()
+        if progress is not None:
+            progress((len(scores.pixels) + len(scores.broken)) / total)
     if not scores.pixels:
         raise ValueError(f"data: none of its pictures can be read, last {scores.broken[-1]}")
     return scores
 
 
-def _batches(samples: Samples, limit: int | None, batch: int, broken: list[str]) -> Iterator[Sample]:
-    """The readable pictures, collated; messages about the others are added to ``broken``."""
+def _batches(samples: Samples, total: int, batch: int, broken: list[str]) -> Iterator[Sample]:
+    """The readable of the first pictures, collated; messages about the others are added to ``broken``."""
     waiting: list[Sample] = []
-    for index in range(len(samples) if limit is None else min(limit, len(samples))):
+    for index in range(total):
         sample = samples[Place(0, index)]
         if sample.broken:
             broken.append(sample.broken[0])  # those after it are about pictures tried in its place

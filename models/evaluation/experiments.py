@@ -26,6 +26,8 @@ Fill = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _SIZES = (16, 32, 64, 96)
 _SIDE = 48
 _REGIONS = 4
+# How many holes each experiment fills in a photograph.
+HOLES = {"sizes": len(_SIZES), "textures": _REGIONS, "replication": 2}
 
 
 class Found(NamedTuple):

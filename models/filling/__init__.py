@@ -9,4 +9,5 @@ blend.py         copies from here and there made one picture
 patchmatch.py    PatchMatch, the reference system
 pyramid.py       smaller versions of a picture with a hole, for both
 page.py          the web page
+malformed.py     calls that the page never makes
 """

@@ -40,10 +40,10 @@ def inpaint(
             a Pillow image, of mode L, LA, RGB, RGBA or I;16;
             a NumPy array, (H, W) or (H, W, C) with C from 1 to 4, uint8, uint16, or floating in [0, 1];
             a tensor, (C, H, W) or (B, C, H, W) with C 1 or 3, uint8, or floating in [-1, 1].
-            A second or fourth channel of the first two is opacity: it does not take part, and becomes opaque
-            in the hole.
-        mask: What is missing: a Pillow image of the same size (lighter than mid-grey = missing), an array
-            (H, W) or (H, W, 1), or a tensor (H, W), (1, H, W) or (B or 1, 1, H, W) (non-zero = missing).
+            A second or fourth channel of the first two is opacity. It is filled as the colours are, and they
+            count as far as they are seen: what is fully transparent has none.
+        mask: What is missing: a Pillow image of the same size, read as `contextual_attention.marks` says; an
+            array (H, W) or (H, W, 1), or a tensor (H, W), (1, H, W) or (B or 1, 1, H, W), non-zero = missing.
         method: ``"exemplar"`` (default): contextual attention to the picture itself, see `fill_exemplar`;
             ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network.
         model: For ``"model"``: an `InpaintGenerator`, the folder of one or of its training run, or the name
@@ -63,7 +63,8 @@ def inpaint(
 
     Raises:
         TypeError: A kind of picture, mask or dtype that is not listed here.
-        ValueError: Sizes that differ, a mask that leaves nothing known, or an option out of its range.
+        ValueError: Sizes that differ, a mask that marks nothing or leaves nothing known, or an option out of
+            its range. Of several pictures, some may have nothing missing.
 
     Cost: that of the method, one picture after the other.
 
@@ -80,19 +81,22 @@ def inpaint(
     planes = planes_of(image)
     hole = hole_of(mask, planes)
     fill = _filler(method, model, seed, workspace)
-    colours = planes.colours if device is None else planes.colours.to(device)
-    hole = hole.to(colours.device)
-    count = len(colours)
+    if not bool(hole.any()):
+        raise ValueError("mask: marks nothing, there is nothing to fill; non-zero is missing")
+    home = planes.seen.device
+    hole = hole.to(home)
+    seen = planes.around(hole).masked_fill(hole, 0)  # what is missing may be no number
+    if device is not None:
+        seen, hole = seen.to(device), hole.to(device)
+    count = len(seen)
     filled, offsets = [], []
     for i in range(count):
         one = _part(progress, i, count)
-        result = _feathered(colours[i : i + 1], hole[i : i + 1], fill, feather, one)
+        result = _feathered(seen[i : i + 1], hole[i : i + 1], fill, feather, one)
         filled.append(result.image)
         offsets.append(result.offsets)
     changed = dilate(hole, feather) if feather else hole
-    picture = planes.put_back(
-        torch.cat(filled).to(planes.colours.device), changed.to(planes.colours.device), hole
-    )
+    picture = planes.put_back(torch.cat(filled).to(home), changed.to(home))
     return (picture, torch.cat(offsets)) if return_offsets else picture
 
 
@@ -116,7 +120,7 @@ def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler
 
 
 def _model_filler(model: Any) -> Filler:
-    """A trained network as a method; grey pictures are shown to it as RGB."""
+    """A trained network as a method; grey pictures and opacity are shown to it as RGB."""
     if isinstance(model, torch.nn.Module):
         generator = model.eval()
     else:
@@ -124,18 +128,25 @@ def _model_filler(model: Any) -> Filler:
 
         generator = load_generator(model)
 
+    with_offsets = generator.config.attention is not None
+
+    def complete(colours: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
+        result = generator(colours.expand(-1, 3, -1, -1), hole, return_offsets=with_offsets)
+        completed = result.completed if colours.shape[1] == 3 else result.completed.mean(1, keepdim=True)
+        offsets = result.offsets if with_offsets else hole.new_zeros((1, 2, 1, 1), dtype=torch.int64)
+        return completed, offsets
+
     @torch.no_grad()
     def fill(image: Tensor, hole: Tensor, progress: Progress | None) -> Filled:
         check_picture(image, hole)
-        channels = image.shape[1]
         generator.to(image.device)
-        with_offsets = generator.config.attention is not None
-        result = generator(image.expand(-1, 3, -1, -1), hole, return_offsets=with_offsets)
-        completed = result.completed if channels == 3 else result.completed.mean(1, keepdim=True)
+        # Opacity, behind an odd number of colours, is a grey picture of its own: networks know three colours.
+        parts = image.split(image.shape[1] - (image.shape[1] % 2 == 0), 1)
+        found = [complete(part, hole) for part in parts]
         if progress is not None:
             progress(1.0)
-        offsets = result.offsets if with_offsets else hole.new_zeros((1, 2, 1, 1), dtype=torch.int64)
-        return Filled(torch.where(hole, completed, image), offsets)
+        completed = torch.cat([part for part, _ in found], 1)
+        return Filled(torch.where(hole, completed, image), found[0][1])
 
     return fill
 

@@ -26,6 +26,9 @@ from .inpaint import inpaint
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
+from starlette.middleware import Middleware
+
+from .malformed import OneLine, Page, refusal
 
 _TITLE = "Contextual attention"
 _INTRODUCTION = f"""# {_TITLE}
@@ -70,12 +73,16 @@ class Desk:
             gr.Error: It cannot be read, or is too large.
         """
         if path is None:
-            raise _refusal("No file arrived; choose a photograph again.")
+            raise refusal("No file arrived; choose a photograph again.")
         try:
             image = open_photo(Path(path), self.most_pixels).image
         except PhotoError as error:
-            raise _refusal(str(error).replace(path, Path(path).name)) from error
+            raise refusal(str(error).replace(path, Path(path).name)) from error
         return image, _editor(_shown(image))
+
+    def pick(self, sample: list[str] | None) -> tuple[Image.Image, gr.ImageEditor]:
+        """The same for an example."""
+        return self.choose(sample[0] if sample else None)
 
     def fill(
         self,
@@ -99,7 +106,7 @@ class Desk:
             gr.Error: Nothing to fill, nothing to fill it with, or the method failed.
         """
         if image is None:
-            raise _refusal("Choose a photograph first.")
+            raise refusal("Choose a photograph first.")
         hole = brushed(painted, image.size)
         start = time.perf_counter()
         progress(0.0, desc="Filling")
@@ -110,7 +117,7 @@ class Desk:
             )  # fmt: skip
         # ValueError: nothing is known. RuntimeError: out of memory.
         except (ValueError, RuntimeError, MemoryError) as error:
-            raise _refusal(str(error) or type(error).__name__) from error
+            raise refusal(str(error) or type(error).__name__) from error
         seconds = time.perf_counter() - start
         attention = offsets_to_image(offsets, picture.size[::-1])[0].permute(1, 2, 0).cpu().numpy()
         told = f"{hole.sum():,} pixels, {hole.mean():.1%} of the photograph, by {method} in {seconds:.1f} s."
@@ -130,12 +137,12 @@ def brushed(painted: Mapping[str, Any] | None, size: tuple[int, int]) -> np.ndar
     hole = np.zeros(size[::-1], bool)
     for layer in painted["layers"] if painted else []:
         if layer.size != size:
-            raise _refusal("The strokes belong to another photograph; choose the photograph again.")
+            raise refusal("The strokes belong to another photograph; choose the photograph again.")
         hole |= np.asarray(layer.getchannel("A")) > 0
     if not hole.any():
-        raise _refusal("Brush over what should go first.")
+        raise refusal("Brush over what should go first.")
     if hole.all():
-        raise _refusal("Everything is brushed over: leave some of the photograph to fill the hole with.")
+        raise refusal("Everything is brushed over: leave some of the photograph to fill the hole with.")
     return hole
 
 
@@ -146,7 +153,7 @@ def build(desk: Desk, examples: Iterable[Path]) -> gr.Blocks:
         desk: What its buttons do.
         examples: Photographs to pick from.
     """
-    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as page:
+    with Page(title=_TITLE, analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as page:
         image = gr.State(time_to_live=_KEPT)
         gr.Markdown(_INTRODUCTION)
         with gr.Row():
@@ -165,8 +172,9 @@ def build(desk: Desk, examples: Iterable[Path]) -> gr.Blocks:
                 result = _picture("Result", "result")
                 told = gr.Markdown(elem_id="told")
                 attention = _picture("Attention map", "attention")
-        upload.upload(desk.choose, upload, [image, editor])
-        picked.click(lambda sample: desk.choose(sample[0]), picked, [image, editor])
+        # No progress: where it fails, it would hide the photograph that was chosen before.
+        upload.upload(desk.choose, upload, [image, editor], show_progress="hidden")
+        picked.click(desk.pick, picked, [image, editor], show_progress="hidden")
         # One at a time: two would share the processor and both take twice as long.
         button.click(
             desk.fill, [image, editor, method], [result, attention, told], concurrency_limit=1,
@@ -197,6 +205,7 @@ def serve(page: gr.Blocks, host: str, port: int | None, wait: bool = True) -> st
     _, address, _ = page.launch(
         server_name=host, server_port=port, share=False, ssr_mode=False, prevent_thread_lock=True, quiet=True,
         theme=theme, footer_links=[], max_file_size=_LARGEST_FILE,
+        app_kwargs={"middleware": [Middleware(OneLine)]},
     )  # fmt: skip
     if wait:
         print(f"The page is at {address} (Ctrl-C: stop)", flush=True)
@@ -224,7 +233,7 @@ def _editor(photograph: Image.Image | None = None) -> gr.ImageEditor:
     radius = 20 if photograph is None else max(4, min(photograph.size) // 20)
     return gr.ImageEditor(
         photograph and {"background": photograph, "layers": [], "composite": None},
-        label="Brush over what should go", type="pil", image_mode="RGBA", format="png", sources=[],
+        label="Brush here", type="pil", image_mode="RGBA", format="png", sources=[],
         transforms=[], layers=False, brush=gr.Brush(radius, [_BRUSH], _BRUSH, "fixed"), height=440,
         elem_id="editor",
     )  # fmt: skip
@@ -243,8 +252,3 @@ def _shown(image: Image.Image) -> Image.Image:
     if image.mode == "I;16":
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")
-
-
-def _refusal(message: str) -> gr.Error:
-    """What a visitor did that cannot be done: shown on the page, and no traceback here."""
-    return gr.Error(message, print_exception=False)

@@ -1,6 +1,6 @@
 """Pictures of every kind as colour planes and back: what `inpaint` takes and returns.
 
-Shape legend: B pictures; C colour channels, 1 or 3; H, W their size.
+Shape legend: B pictures; C planes: 1 or 3 of colour, and one of opacity if there is one; H, W their size.
 """
 
 from __future__ import annotations
@@ -13,19 +13,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contextual_attention.marks import read_marks
+
 
 @dataclass(frozen=True)
 class Planes:
-    """The colours of a picture, and how to put changed ones back.
+    """What is seen of a picture, and how to put changed planes back.
+
+    Colours are premultiplied by opacity: what a fully transparent pixel holds is seen by nobody, often black
+    or white, and must be neither compared nor copied as if it were.
 
     Attributes:
-        colours: (B, C, H, W) float32 in [-1, 1].
-        put_back: From colours like these, the pixels that changed and those that were missing, (B, 1, H, W)
-            bool, to a picture of the kind that came in, all other pixels as they were.
+        seen: (B, C, H, W) float32 in [-1, 1].
+        has_opacity: Whether the last of them is opacity, from transparent, -1, to opaque, 1.
+        put_back: From planes like these, with opacity or, if all is opaque, without, and the pixels that
+            changed, (B, 1, H, W) bool, to a picture of the kind that came in, all others as they were.
     """
 
-    colours: Tensor
-    put_back: Callable[[Tensor, Tensor, Tensor], Any]
+    seen: Tensor
+    put_back: Callable[[Tensor, Tensor], Any]
+    has_opacity: bool = False
+
+    def around(self, hole: Tensor) -> Tensor:
+        """The planes, without opacity where everything around a hole, (B, 1, H, W) bool, is opaque."""
+        if self.has_opacity and bool((self.seen[:, -1:] == 1)[~hole].all()):
+            return self.seen[:, :-1]
+        return self.seen
 
 
 def planes_of(image: Any) -> Planes:
@@ -45,14 +58,14 @@ def planes_of(image: Any) -> Planes:
 
 def hole_of(mask: Any, planes: Planes) -> Tensor:
     """A mask of any kind as (B, 1, H, W) bool, True = missing, checked against the picture."""
-    batch, _, height, width = planes.colours.shape
+    batch, _, height, width = planes.seen.shape
     if isinstance(mask, Tensor):
         hole = mask != 0
     elif isinstance(mask, np.ndarray):
         hole = torch.from_numpy(mask != 0)
         hole = hole[..., 0] if hole.dim() == 3 and hole.shape[2] == 1 else hole
     elif _is_pillow(mask):
-        hole = torch.from_numpy(np.array(mask.convert("L")) > 127)
+        hole = torch.from_numpy(_marked(mask))
     else:
         raise TypeError(
             f"mask: expected a Pillow image, a NumPy array or a tensor, got {type(mask).__name__}"
@@ -79,7 +92,7 @@ def _planes_of_tensor(image: Tensor) -> Planes:
     if image.dtype == torch.uint8:
         colours = colours / 127.5 - 1
 
-    def put_back(filled: Tensor, changed: Tensor, _missing: Tensor) -> Tensor:
+    def put_back(filled: Tensor, changed: Tensor) -> Tensor:
         if image.dtype == torch.uint8:
             filled = ((filled + 1) * 127.5).round()
         return torch.where(changed, filled.to(image.dtype), pixels).view_as(image)
@@ -92,20 +105,35 @@ def _planes_of_array(image: np.ndarray) -> Planes:
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"image: expected (H, W) or (H, W, C), C from 1 to 4, got {image.shape}")
     white = _white(image.dtype)
-    count = pixels.shape[2] - (pixels.shape[2] % 2 == 0)
-    colours = torch.from_numpy(pixels[..., :count].astype(np.float32) / white * 2 - 1)
+    has_opacity = pixels.shape[2] % 2 == 0
+    values = pixels.astype(np.float32) / white
+    if has_opacity:  # not a product alone: what nobody sees may be no number
+        values[..., :-1] = np.where(values[..., -1:] > 0, values[..., :-1] * values[..., -1:], 0)
 
-    def put_back(filled: Tensor, changed: Tensor, missing: Tensor) -> np.ndarray:
-        values = (filled[0].permute(1, 2, 0).cpu().double().numpy() + 1) / 2 * white
-        if np.issubdtype(image.dtype, np.integer):
-            values = values.round()
-        result = pixels.copy()
+    def put_back(filled: Tensor, changed: Tensor) -> np.ndarray:
         where = changed[0, 0].cpu().numpy()
-        result[where, :count] = values.astype(image.dtype)[where]
-        result[missing[0, 0].cpu().numpy(), count:] = white
+        new = (filled[0].permute(1, 2, 0).cpu().double().numpy()[where] + 1) / 2
+        if has_opacity:
+            new = _unmultiplied(new, pixels.shape[2])
+        new *= white
+        if np.issubdtype(image.dtype, np.integer):
+            new = new.round()
+        result = pixels.copy()
+        result[where] = new.astype(image.dtype)
         return result.reshape(image.shape)
 
-    return Planes(colours.permute(2, 0, 1)[None].contiguous(), put_back)
+    planes = torch.from_numpy(values * 2 - 1).permute(2, 0, 1)[None].contiguous()
+    return Planes(planes, put_back, has_opacity)
+
+
+def _unmultiplied(values: np.ndarray, channels: int) -> np.ndarray:
+    """Colours and opacity in [0, 1], (n, channels), from premultiplied or, without opacity, opaque ones."""
+    if values.shape[1] < channels:
+        return np.concatenate([values, np.ones_like(values[:, :1])], 1)
+    opacity = values[:, -1:].clip(0, 1)
+    # Between them weights and blending may leave a colour a little brighter than its opacity allows.
+    colours = np.divide(values[:, :-1], opacity, out=np.zeros_like(values[:, :-1]), where=opacity > 0)
+    return np.concatenate([colours.clip(0, 1), opacity], 1)
 
 
 def _planes_of_pillow(image: Any) -> Planes:
@@ -116,12 +144,23 @@ def _planes_of_pillow(image: Any) -> Planes:
         )
     planes = _planes_of_array(np.array(image))
 
-    def put_back(filled: Tensor, changed: Tensor, missing: Tensor) -> Any:
+    def put_back(filled: Tensor, changed: Tensor) -> Any:
         result = image.copy()
-        result.frombytes(planes.put_back(filled, changed, missing).tobytes())
+        result.frombytes(planes.put_back(filled, changed).tobytes())
         return result
 
-    return Planes(planes.colours, put_back)
+    return Planes(planes.seen, put_back, planes.has_opacity)
+
+
+def _marked(mask: Any) -> np.ndarray:
+    """What a Pillow mask marks as missing, (H, W) bool, if it marks something and not everything."""
+    missing, seen = read_marks(mask)
+    if missing.all() or not missing.any():
+        raise ValueError(
+            f"mask: marks {'everything' if missing.any() else 'nothing'} as missing: {seen}; an array of "
+            "booleans leaves no doubt"
+        )
+    return missing
 
 
 def _white(dtype: np.dtype) -> float:

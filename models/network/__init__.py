@@ -3,6 +3,8 @@
 layers.py       the convolution, padded by reflection, as TensorFlow does or with zeros
 generator.py    the inpainting generator: a coarse network, and one that refines by attention
 critics.py      the global and the local critic
+weight_files.py files of named tensors, from anywhere, read within their own size
+folders.py      networks saved as folders, checked before memory is taken for them
 pretrained.py   trained generators from where they are: a run, a folder, a repository
 layouts.py      how published implementations name and store the generator's layers
 convert.py      published checkpoints into ours

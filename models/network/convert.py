@@ -6,21 +6,17 @@ to red, green, blue, by exchanging the channels of the first and the last weight
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from .generator import InpaintGenerator
+from .generator import GeneratorConfig, InpaintGenerator
 from .layers import ConvLayer, Padding
 from .layouts import LAYOUTS, Layout
+from .weight_files import WeightsError, as_tensor, check_finite, read_weights
 
 _FORMATS = "\n".join(f"- {each.name} ({each.origin}): {each.prefixes[0]}{each.example}" for each in LAYOUTS)
 ACCEPTED = (
@@ -30,10 +26,6 @@ ACCEPTED = (
 )
 _COLOURS = 3
 _BLUE_GREEN_RED = [2, 1, 0]
-
-
-class ConversionError(ValueError):
-    """A file that is no checkpoint that can be converted; the message says what is accepted."""
 
 
 class Converted(NamedTuple):
@@ -61,11 +53,12 @@ def convert(
         is_bgr: Whether the network was trained on images of channels blue, green, red. Default: likewise.
 
     Raises:
-        ConversionError: Nothing that is accepted, weights missing or of other shapes than this network's, or
-            a number of channels, a padding or an attention that `GeneratorConfig` refuses.
+        WeightsError: Nothing that is accepted, and what is; weights missing, of other shapes than this
+            network's, or not finite; or a number of channels, a padding or an attention that
+            `GeneratorConfig` refuses.
         OSError: The file cannot be read.
     """
-    weights = read_weights(Path(path))
+    weights = _read(Path(path))
     layout, prefix = _recognise(weights, path)
     named = {
         name: _tensor(weights, prefix + name, path, layout.is_hwio and name.endswith(layout.weight))
@@ -74,10 +67,14 @@ def convert(
     }
     given = {"padding": padding, "attention": attention}
     options = layout.options | {name: each for name, each in given.items() if each is not None}
+    cnum, *_ = (*named[layout.example].shape, 0)  # 0, which no generator has, for a single number
     try:
-        generator = InpaintGenerator(cnum=named[layout.example].shape[0], **options)
+        config = GeneratorConfig(cnum=cnum, **options)
     except ValueError as error:
-        raise ConversionError(f"{path}: no generator of this package: {error}") from error
+        raise WeightsError(f"{path}: no generator of this package: {error}") from error
+    with torch.device("meta"):  # no memory before it is known that the file fills it
+        _check_shapes(InpaintGenerator(config), named, layout, path)
+    generator = InpaintGenerator(config)
     _fill(generator, named, layout, path)
     if layout.is_bgr if is_bgr is None else is_bgr:
         _exchange_colours(generator)
@@ -89,33 +86,41 @@ def _recognise(weights: Mapping[str, Any], path: str | Path) -> tuple[Layout, st
         prefix = layout.prefix_in(weights)
         if prefix is not None:
             return layout, prefix
-    found = ", ".join(list(weights)[:3]) or "nothing"
-    raise ConversionError(f"{path}: no checkpoint of a known format: its keys are {found}, ...\n{ACCEPTED}")
+    found = ", ".join(key[:80] for key in list(weights)[:3]) or "nothing"
+    raise WeightsError(f"{path}: no checkpoint of a known format: its keys are {found}, ...\n{ACCEPTED}")
 
 
 def _tensor(weights: Mapping[str, Any], key: str, path: str | Path, is_hwio: bool) -> Tensor:
     if key not in weights:
-        raise ConversionError(f"{path}: {key} is missing: it does not hold the whole generator")
-    tensor = torch.as_tensor(weights[key]).float()
+        raise WeightsError(f"{path}: {key} is missing: it does not hold the whole generator")
+    tensor = as_tensor(weights[key], key, path)
     return tensor.permute(3, 2, 0, 1) if is_hwio and tensor.dim() == 4 else tensor
+
+
+def _check_shapes(
+    generator: InpaintGenerator, named: dict[str, Tensor], layout: Layout, path: str | Path
+) -> None:
+    for name, parameter in _parameters(generator, layout):
+        if named[name].shape != parameter.shape:
+            raise WeightsError(
+                f"{path}: {name}: expected shape {tuple(parameter.shape)}, out x in x height x width, got "
+                f"{tuple(named[name].shape)}: another network, such as version 2 with its gates"
+            )
 
 
 @torch.no_grad()
 def _fill(generator: InpaintGenerator, named: dict[str, Tensor], layout: Layout, path: str | Path) -> None:
-    for name, layer in zip(layout.layers, _convolutions(generator), strict=True):
-        for suffix, parameter in ((layout.weight, layer.weight), (layout.bias, layer.bias)):
-            tensor = named[name + suffix]
-            if tensor.shape != parameter.shape:
-                raise ConversionError(
-                    f"{path}: {name}{suffix}: expected shape {tuple(parameter.shape)}, out x in x height x "
-                    f"width, got {tuple(tensor.shape)}: another network, such as version 2 with its gates"
-                )
-            parameter.copy_(tensor)
+    for name, parameter in _parameters(generator, layout):
+        parameter.copy_(named[name])
+        check_finite(parameter, name, path)
 
 
-def _convolutions(generator: nn.Module) -> Iterator[ConvLayer]:
-    """In the order in which layouts list them."""
-    return (module for module in generator.modules() if isinstance(module, ConvLayer))
+def _parameters(generator: InpaintGenerator, layout: Layout) -> Iterator[tuple[str, Tensor]]:
+    """Weights and biases by the names that a layout has for them, in its order."""
+    layers = (module for module in generator.modules() if isinstance(module, ConvLayer))
+    for name, layer in zip(layout.layers, layers, strict=True):
+        yield name + layout.weight, layer.weight
+        yield name + layout.bias, layer.bias
 
 
 @torch.no_grad()
@@ -132,37 +137,17 @@ def _exchange_colours(generator: InpaintGenerator) -> None:
 # Files
 
 
-def read_weights(path: Path) -> Mapping[str, Any]:
-    """The tensors of a file by name. Of pickles, only tensors and plain containers are loaded, no code."""
+def _read(path: Path) -> Mapping[str, Any]:
     prefix = _tensorflow_prefix(path)
     if prefix is not None:
         return _read_tensorflow(prefix)
     if path.is_dir():
-        raise ConversionError(f"{path}: a folder without a TensorFlow checkpoint\n{ACCEPTED}")
+        raise WeightsError(f"{path}: a folder without a TensorFlow checkpoint\n{ACCEPTED}")
     try:
-        return _READERS.get(path.suffix, _read_torch)(path)
-    except _UNREADABLE as error:
-        reason = str(error).partition("\n")[0]
-        raise ConversionError(f"{path}: not a file of named tensors ({reason})\n{ACCEPTED}") from error
-
-
-def _read_torch(path: Path) -> Mapping[str, Any]:
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not all(isinstance(each, str) for each in loaded):
-        raise ValueError(f"it holds a {type(loaded).__name__}")
-    return loaded
-
-
-def _read_npz(path: Path) -> Mapping[str, Any]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name.removesuffix(":0"): arrays[name] for name in arrays.files}
-
-
-_READERS = {".npz": _read_npz, ".safetensors": load_file}
-# What they raise for a file that is not what it should be.
-_UNREADABLE = (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, BadZipFile, SafetensorError)
+        weights = read_weights(path)
+    except WeightsError as error:
+        raise WeightsError(f"{error}\n{ACCEPTED}") from error
+    return {name.removesuffix(":0"): weight for name, weight in weights.items()}  # as TensorFlow names them
 
 
 def _tensorflow_prefix(path: Path) -> Path | None:
@@ -180,7 +165,7 @@ def _read_tensorflow(prefix: Path) -> Mapping[str, Any]:
     try:
         import tensorflow
     except ModuleNotFoundError as error:
-        raise ConversionError(
+        raise WeightsError(
             f"{prefix}: reading TensorFlow's files needs TensorFlow: pip install "
             '"contextual_attention[tensorflow]"; or convert an .npz of the variables, made where it is '
             "installed: reader = tf.train.load_checkpoint(path); np.savez(file, "
@@ -191,4 +176,4 @@ def _read_tensorflow(prefix: Path) -> Mapping[str, Any]:
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tensorflow.errors.OpError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise ConversionError(f"{prefix}: TensorFlow cannot read it ({reason})") from error
+        raise WeightsError(f"{prefix}: TensorFlow cannot read it ({reason})") from error

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
+
+from contextual_attention.tracing import without_autocast
 
 _KERNEL = 5
 _SLOPE = 0.2
@@ -74,5 +75,5 @@ class Critic(nn.Module):
         if image.dim() != 4 or tuple(image.shape[1:]) != (3, self.size, self.size):
             raise ValueError(f"image: expected (B, 3, {self.size}, {self.size}), got {tuple(image.shape)}")
         features = self.features(image).flatten(1)
-        with torch.autocast(image.device.type, enabled=False):
+        with without_autocast(image.device.type):
             return self.score(features.to(self.score.weight.dtype)).squeeze(1)

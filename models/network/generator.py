@@ -10,17 +10,20 @@ Shape legend: B samples; (H, W) the image; (H8, W8) the same rounded up to multi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from contextual_attention import ContextualAttention
-from contextual_attention.options import PRESETS
+from contextual_attention.options import PRESETS, checked_integer
 
+from .folders import FolderOfWeights
 from .layers import ACTIVATIONS, PADDINGS, Activation, Conv, Padding, stack
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Fill = Literal["grey", "white"]
 Attend = Literal["everywhere", "hole"]
@@ -28,6 +31,8 @@ Attend = Literal["everywhere", "hole"]
 # Two strides of 2 in the network and the attention's rate of 2.
 GRID = 8
 _FILLS = {"grey": 0.0, "white": 1.0}
+# 59 thousand million parameters: what asks for more is a mistake, or a damaged file.
+_MOST_CHANNELS = 4096
 _INPUT_CHANNELS = 5  # the image, a map of ones and the mask
 
 
@@ -36,7 +41,7 @@ class GeneratorConfig:
     """All that decides what an `InpaintGenerator` computes, up to its weights; travels with them.
 
     Args:
-        cnum: Channels of the first layer, even, >= 2; every other layer's are a multiple of its half.
+        cnum: Channels of the first layer, even, 2 to 4096; every other layer's are a multiple of its half.
             Default 32, the paper's: 3,601,542 parameters.
         padding: Of every convolution: ``"mirror"`` (default: the paper, mmagic), ``"same"`` (TensorFlow's,
             which the authors' code uses) or ``"zero"`` (daa233).
@@ -60,15 +65,26 @@ class GeneratorConfig:
     fill: Fill = "grey"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cnum, int) or isinstance(self.cnum, bool):
-            raise TypeError(f"cnum: expected an even integer >= 2, got {self.cnum!r}")
-        if self.cnum < 2 or self.cnum % 2:
-            raise ValueError(f"cnum: expected an even integer >= 2, got {self.cnum}")
+        expected = f"cnum: expected an even integer from 2 to {_MOST_CHANNELS}"
+        object.__setattr__(self, "cnum", checked_integer(self.cnum, expected))
+        if not 2 <= self.cnum <= _MOST_CHANNELS or self.cnum % 2:
+            raise ValueError(f"{expected}, got {self.cnum}")
         _check_choice("padding", self.padding, PADDINGS)
         _check_choice("attention", self.attention, (*PRESETS, None))
         _check_choice("attend", self.attend, ("everywhere", "hole"))
         _check_choice("attention_activation", self.attention_activation, ACTIVATIONS)
         _check_choice("fill", self.fill, tuple(_FILLS))
+
+
+class GeneratorKeywords(TypedDict, total=False):
+    """The fields of `GeneratorConfig` as keywords of which any may be left out, for annotations."""
+
+    cnum: int
+    padding: Padding
+    attention: str | None
+    attend: Attend
+    attention_activation: Activation
+    fill: Fill
 
 
 def _check_choice(name: str, choice: object, choices: tuple[object, ...]) -> None:
@@ -95,7 +111,7 @@ class Inpainted(NamedTuple):
 
 class InpaintGenerator(
     nn.Module,
-    PyTorchModelHubMixin,
+    FolderOfWeights,
     library_name="contextual_attention",
     paper_url="https://arxiv.org/abs/1801.07892",
     pipeline_tag="image-to-image",
@@ -121,8 +137,8 @@ class InpaintGenerator(
     Raises:
         TypeError, ValueError: An unknown option, or one that `GeneratorConfig` refuses.
 
-    `save_pretrained`, `from_pretrained` and `push_to_hub` are those of huggingface_hub: a folder with
-    config.json, which has the whole configuration, and model.safetensors.
+    `save_pretrained`, `from_pretrained` and `push_to_hub` are those of huggingface_hub, as `FolderOfWeights`
+    changes them: a folder with config.json, which has the whole configuration, and model.safetensors.
 
     Example:
         >>> generator = InpaintGenerator(cnum=8)
@@ -136,7 +152,9 @@ class InpaintGenerator(
         torch.Size([2, 2, 7, 9])
     """
 
-    def __init__(self, base: GeneratorConfig | None = None, /, **options: Any) -> None:
+    Config = GeneratorConfig
+
+    def __init__(self, base: GeneratorConfig | None = None, /, **options: Unpack[GeneratorKeywords]) -> None:
         super().__init__()
         self.config = replace(GeneratorConfig() if base is None else base, **options)
         # What the mixin writes to config.json: it sees only the arguments that were given.
@@ -145,11 +163,6 @@ class InpaintGenerator(
         encoder = _encoder(c, 2 * c, 2 * c, 4 * c, 4 * c, 4 * c)
         self.coarse = stack(_INPUT_CHANNELS, (*encoder, *_dilated(c), *_decoder(c)), padding)
         self.refinement = Refinement(self.config)
-
-    @classmethod
-    def _from_pretrained(cls, *, strict: bool = True, **given: Any) -> InpaintGenerator:
-        """The mixin's, but a missing or an unknown weight is an error unless ``strict=False`` is given."""
-        return super()._from_pretrained(strict=strict, **given)
 
     def forward(self, image: Tensor, mask: Tensor, return_offsets: bool = False) -> Inpainted:
         """Fill the holes of images.
@@ -180,6 +193,9 @@ class InpaintGenerator(
         height, width = image.shape[-2:]
         coarse, refined = (x[..., :height, :width].to(image.dtype) for x in (coarse, refined))
         return Inpainted(coarse, refined, torch.where(missing, refined, image), offsets)
+
+    if TYPE_CHECKING:  # what nn.Module declares says nothing of arguments and result
+        __call__ = forward
 
     def _coarse(self, image: Tensor, hole: Tensor) -> Tensor:
         fill = image.new_full((), _FILLS[self.config.fill])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from .generator import InpaintGenerator
+from .weight_files import WeightsError
 
 WEIGHTS = "model.safetensors"
 
@@ -55,8 +52,6 @@ def generator_folder(path: str | os.PathLike[str]) -> Path:
 
 def _from_pretrained(source: str | os.PathLike[str]) -> InpaintGenerator:
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # huggingface_hub says there that it loads
-            return InpaintGenerator.from_pretrained(source).eval()
-    # RuntimeError: weights of other names or shapes than the configuration asks for.
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"model: the weights in {source} cannot be loaded ({error})") from error
+        return InpaintGenerator.from_pretrained(source)
+    except WeightsError as error:
+        raise ValueError(f"model: {error}") from error

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import pickle
+import io
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...files import UNFINISHED, replace_file
+from ...files import replace_file
+from ..network.weight_files import WeightsError, read_saved
+from .config import TrainConfig
+from .settings import RESUMABLE, from_dict, frozen_changes
 
 _NAME = "step_{:09d}.ckpt"
 _PATTERN = re.compile(r"step_(\d+)\.ckpt")
+_WAY_OUT = "remove it to go on from the checkpoint before it"
 
 
 class CheckpointError(OSError):
@@ -33,10 +39,10 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write the state after ``step`` steps, then remove what is older than the newest ``keep``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left_by_a_kill in self.folder.glob(f"{UNFINISHED}*"):
-            left_by_a_kill.unlink()
         path = self.folder / _NAME.format(step)
-        replace_file(path, lambda file: torch.save(state, file))
+        encoded = io.BytesIO()  # torch.save says of a full disk no more than that a position was unexpected
+        torch.save(state, encoded)
+        replace_file(path, lambda file: file.write(encoded.getbuffer()))
         for old in self._steps()[: -self.keep]:
             (self.folder / _NAME.format(old)).unlink()
         return path
@@ -58,9 +64,37 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: The file is damaged.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{path}: damaged ({first_line}); remove it to go on from the checkpoint before it"
-        ) from error
+        state = read_saved(path)
+    except WeightsError as error:
+        raise CheckpointError(f"{error}; {_WAY_OUT}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds a {type(state).__name__} and no state of a run; {_WAY_OUT}")
+    return state
+
+
+@contextmanager
+def taking_up(path: Path) -> Iterator[None]:
+    """While a state is taken up: what it lacks, or has of another kind, becomes a CheckpointError."""
+    try:
+        yield
+    # Optimisers and modules raise whatever a foreign state leads them to.
+    except Exception as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: not the state of this run ({reason}); {_WAY_OUT}") from error
+
+
+def check_settings(state: Mapping[str, Any], config: TrainConfig, path: Path) -> None:
+    """Whether a run of a configuration can go on from the state in a checkpoint.
+
+    Raises:
+        ValueError: A setting differs that decides which numbers are computed.
+        CheckpointError: The state has no settings.
+    """
+    with taking_up(path):
+        before = from_dict(state["config"])
+    changed = frozen_changes(before, config)
+    if changed:
+        raise ValueError(
+            f"{'; '.join(changed)} since the checkpoint; a resumed run can change {', '.join(RESUMABLE)} "
+            "alone: set it back, or start a new run"
+        )

@@ -30,7 +30,7 @@ class DataConfig:
             randomly cropped" without numbers; published code: random crops of the image as it is. 0.5: ours.
         flip: Mirror half of the crops. Ours.
         pictures: Of the procedural set. Ours.
-        workers: Processes that decode. Ours; no effect on the samples.
+        workers: Processes that decode, at most 1024. Ours; no effect on the samples.
         cache: Bytes of decoded pictures that each of them may keep. Ours.
     """
 
@@ -49,6 +49,7 @@ class DataConfig:
         for name, least in (("pictures", 1), ("workers", 0), ("cache", 0)):
             number = getattr(self, name)
             _check(f"data.{name}", number, number >= least, f"at least {least}")
+        _check("data.workers", self.workers, self.workers <= 1024, "at most 1024")
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from ...files import replace_file
+from ...files import naming, replace_file
 
 LOSSES = "losses.jsonl"
 _TENSORBOARD = "tensorboard"
@@ -33,7 +34,8 @@ class RunLog:
     def losses(self, step: int, terms: Mapping[str, float], seconds: float) -> None:
         """Note the terms of one step and how long it took."""
         line = {"step": step, **terms, "seconds": round(seconds, 4)}
-        self.file.write(json.dumps(line) + "\n")
+        with naming(self.path):
+            self.file.write(json.dumps(line) + "\n")
         for name, term in terms.items():
             self.board.add_scalar(f"losses/{name}", term, step)
         self.board.add_scalar("seconds", seconds, step)
@@ -55,7 +57,14 @@ def read_losses(folder: Path) -> list[dict[str, float]]:
 def _drop_after(path: Path, step: int) -> None:
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    # A machine that lost its power may leave a half line: what follows it is newer than any checkpoint.
-    kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     replace_file(path, lambda file: file.write("".join(kept).encode()))
+
+
+def _step_of(line: str) -> float:
+    """Infinite for what is no line of a log: a machine that lost its power leaves half lines and zeros."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return math.inf

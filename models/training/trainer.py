@@ -21,17 +21,17 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ...files import replace_folder
+from ...files import clear_unfinished, replace_folder
 from ...photos import write_photos
 from ..data.samples import Sample
 from ..network.generator import InpaintGenerator
-from .checkpoint import Checkpoints, load_checkpoint
+from .checkpoint import Checkpoints, check_settings, load_checkpoint, taking_up
 from .config import TrainConfig
 from .feed import Feed, make_samples
 from .gallery import Gallery
 from .losses import clip_weights
 from .run_log import RunLog
-from .settings import RESUMABLE, from_dict, frozen_changes, to_dict
+from .settings import to_dict
 from .stopping import StopRequest
 from .updates import (
     Critics,
@@ -66,7 +66,8 @@ class Trainer:
         fabric: Launched; it decides devices, processes and precision.
         out: The run's folder, seen by every process: losses.jsonl, tensorboard/, samples/, checkpoints/, and
             model/, the averaged generator for `InpaintGenerator.from_pretrained`.
-        resume: Go on from the newest checkpoint in ``out``.
+        resume: Go on from the newest checkpoint in ``out``, of which model/ is made once more: the run may
+            have been killed between the two.
 
     Attributes:
         step: Updates of the generator so far.
@@ -76,19 +77,26 @@ class Trainer:
     Raises:
         ValueError: Nothing to resume, or a checkpoint where there should be none; a batch that the processes
             cannot share; data that are not there; data or settings that are not those of the checkpoint.
-        CheckpointError: The newest checkpoint is damaged.
+        CheckpointError: The newest checkpoint is damaged, or of another run.
+        OSError: The folder cannot be written to.
     """
 
     def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, resume: bool = False) -> None:
         self.config, self.fabric, self.out = config, fabric, out
         self.checkpoints = Checkpoints(out / CHECKPOINTS, config.keep)
         newest = _start(self.checkpoints, resume)
+        state = None if newest is None else load_checkpoint(newest)
+        if state is not None:  # before anything of a size that a damaged file names
+            check_settings(state, config, newest)
         self.samples = make_samples(config)
         self.gallery = Gallery(self.samples) if fabric.is_global_zero else None
         self._make_networks()
         self.step = position = 0
-        if newest is not None:
-            position = self._restore(load_checkpoint(newest))
+        if fabric.is_global_zero:
+            for folder in (out, self.checkpoints.folder, out / _PICTURES, out / MODEL):
+                clear_unfinished(folder)
+        if state is not None:
+            position = self._restore(state, newest)
         self.feed = Feed(self.samples, config, fabric, position)
 
     def _make_networks(self) -> None:
@@ -224,14 +232,21 @@ class Trainer:
         Raises:
             NotFinite: A weight is; nothing is written.
         """
-        for network in (self.generator, self.critics):
-            for name, weight in network.named_parameters():
-                if not weight.isfinite().all():
-                    raise NotFinite(f"step {self.step}: the weight {name} is not finite; nothing is saved")
+        if bad := self._not_finite():
+            raise NotFinite(f"step {self.step}: the weight {bad} is not finite; nothing is saved")
         if self.fabric.is_global_zero:
             self.checkpoints.save(self.step, self._state())
-            replace_folder(self.out / MODEL, self.average.module.save_pretrained)
+            self._save_model()
         self.fabric.barrier()
+
+    def _save_model(self) -> None:
+        replace_folder(self.out / MODEL, self.average.module.save_pretrained)
+
+    def _not_finite(self) -> str | None:
+        """The name of a weight that is NaN or infinite; None if there is none."""
+        networks = (self.generator, self.critics, self.average)
+        named = (each for network in networks for each in network.named_parameters())
+        return next((name for name, weight in named if not weight.isfinite().all()), None)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -249,26 +264,25 @@ class Trainer:
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
 
-    def _restore(self, state: Mapping[str, Any]) -> int:
-        """Take up a state; the position of its stream."""
-        changed = frozen_changes(from_dict(state["config"]), self.config)
-        if changed:
+    def _restore(self, state: Mapping[str, Any], path: Path) -> int:
+        """Take up the state of a checkpoint; the position of its stream."""
+        with taking_up(path):
+            self.step, position, pictures = (int(state[name]) for name in ("step", "position", "pictures"))
+            for name in ("generator", "critics", "average", "generator_optimiser", "critic_optimiser"):
+                getattr(self, name).load_state_dict(state[name])
+            if bad := self._not_finite():
+                raise ValueError(f"its weight {bad} is not finite")
+            torch.set_rng_state(state["random"])
+            if torch.cuda.is_available() and len(state["random_cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(state["random_cuda"])
+        if pictures != len(self.samples):
             raise ValueError(
-                f"{'; '.join(changed)} since the checkpoint; a resumed run can change {', '.join(RESUMABLE)} "
-                "alone: set it back, or start a new run"
+                f"data: the run was trained on {pictures} pictures, but there are {len(self.samples)}; "
+                "restore them, or start a new run"
             )
-        if state["pictures"] != len(self.samples):
-            raise ValueError(
-                f"data: the run was trained on {state['pictures']} pictures, but there are "
-                f"{len(self.samples)}; restore them, or start a new run"
-            )
-        self.step = state["step"]
-        for name in ("generator", "critics", "average", "generator_optimiser", "critic_optimiser"):
-            getattr(self, name).load_state_dict(state[name])
-        torch.set_rng_state(state["random"])
-        if torch.cuda.is_available() and len(state["random_cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
-        return state["position"]
+        if self.fabric.is_global_zero:  # a kill may have come between the checkpoint and its model
+            self._save_model()
+        return position
 
 
 def _start(checkpoints: Checkpoints, resume: bool) -> Path | None:

@@ -1,6 +1,10 @@
-// In the place of host.cpp's loops: the pipeline's bodies by kernels.cu's launches, on the emulator.
+// In the place of host.cpp's loops: the pipeline's bodies by those or by kernels.cu's launches, on the
+// emulator; and the Python module that says by which.
+#include <pybind11/pybind11.h>
+
 #include <stdexcept>
 
+#include "bindings.h"
 #include "cuda_runtime.h"
 #include "launch.h"
 
@@ -12,14 +16,16 @@ template <class Body>
 void plain_loop(const Body& body);
 
 namespace {
-// Bodies of one thread for each piece of work by plain loops; those of warps are launched all the same, so
-// that their sums are of the same order.
-bool threads_as_loops = false;
+
+enum class Way { loops, loops_but_for_warps, launches };
+Way way = Way::loops;
+
 }  // namespace
 
 template <class Body>
 void loop(const Body& body) {
-  if (threads_as_loops && Body::shape != Shape::rows) return plain_loop(body);
+  const bool takes_warps = Body::shape == Shape::rows;
+  if (way == Way::loops || (way == Way::loops_but_for_warps && !takes_warps)) return plain_loop(body);
   if (const char* error = launch(body, nullptr)) throw std::runtime_error(error);
 }
 
@@ -30,14 +36,26 @@ CA_FOR_EACH_BODY(CA_LOOP)
 }  // namespace gpu
 }  // namespace contextual_attention
 
-// Of plan.cpp, whose branches are counted: from zero, and into the file of its counts.
+// Of the compiler's, which counts the branches of plan.cpp.
 extern "C" void __gcov_reset();
 extern "C" void __gcov_dump();
-extern "C" __attribute__((visibility("default"))) void start_counting_branches() { __gcov_reset(); }
-extern "C" __attribute__((visibility("default"))) void write_branch_counts() { __gcov_dump(); }
 
-// For the calls that follow.
-extern "C" __attribute__((visibility("default"))) void set_order(bool threads_as_loops, bool backwards) {
-  contextual_attention::gpu::threads_as_loops = threads_as_loops;
-  emulator::settings.backwards = backwards;
+PYBIND11_MODULE(cuda_on_host, module) {
+  using namespace contextual_attention;
+  using gpu::Way;
+  bind_cuda(module);
+  pybind11::enum_<Way>(module, "Way")
+      .value("loops", Way::loops, "Plain loops, warps of one lane.")
+      .value("loops_but_for_warps", Way::loops_but_for_warps, "Launches where lanes add up, in their order.")
+      .value("launches", Way::launches, "kernels.cu's launches, thread by thread.");
+  module.def(
+      "run_by",
+      [](Way chosen, bool backwards) {
+        gpu::way = chosen;
+        emulator::settings.backwards = backwards;
+      },
+      pybind11::arg("way"), pybind11::arg("backwards") = false,
+      "How the calls that follow run their bodies; `backwards`: the last thread of a launch first.");
+  module.def("start_counting_branches", [] { __gcov_reset(); }, "Of plan.cpp, from zero.");
+  module.def("write_branch_counts", [] { __gcov_dump(); }, "Into the file of its counts.");
 }

@@ -1,0 +1,96 @@
+"""What the Python half of the package and the compiled one must agree on, and in which state each of them is.
+
+setup.py runs this file by itself, where there may be no torch: it imports the standard library alone.
+
+Shape legend: B samples; C feature channels; K = (rate * m)**2 * Cv value channels of a cell; h, w the
+downscaled foreground; hb, wb the downscaled background.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha256
+from pathlib import Path
+
+
+# Options as the schemas carry them: numbers, for the stable C++ ABI has no strings.
+class Propagation(IntEnum):
+    """Where and how scores are summed along diagonals."""
+
+    NONE = 0
+    BEFORE_ZERO = 1
+    BEFORE_WRAP = 2
+    AFTER_ZERO = 3
+
+
+class Masking(IntEnum):
+    """What an invalid background patch does to the softmax."""
+
+    EXCLUDE = 0
+    MULTIPLY = 1
+
+
+_OPERANDS = (
+    "Tensor foreground, Tensor background, Tensor? alpha, Tensor beta, Tensor valid, Tensor? selected, "
+    "Tensor value"
+)
+_OPTIONS = "float softmax_scale, int ksize, int stride, int fuse_k, int propagation, int masking"
+
+# workspace: the bound on the score scratch in bytes, 0 for the backend's own choice;
+# foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) and beta (B, hb, wb) float32, at most
+# the reciprocal norms of the patches (with both, similarities are cosines, which kernels take as bounded);
+# valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
+# -> cells (B, h+1, w+1, K) float32; offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
+ATTEND = f"({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
+# -> gradients of foreground, background, alpha, beta, value; one that `needs` does not ask for is (0,)
+ATTEND_BACKWARD = (
+    f"(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs,"
+    " SymInt workspace) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a compiled module was built from, as it is written into its file (csrc/state.cpp)."""
+
+    operators: str  # a digest of the schemas and of the numbers of options
+    sources: str  # a digest of the C++ files
+    has_cuda: bool  # whether those of csrc/cuda are among them
+
+    _FORM = "contextual_attention: operators {} sources {} cuda {:d}"
+
+    def __str__(self) -> str:
+        return self._FORM.format(self.operators, self.sources, self.has_cuda)
+
+    @staticmethod
+    def of(csrc: Path, has_cuda: bool) -> State:
+        """That of a module that is built now, from this folder."""
+        return State(operators_state(), sources_state(csrc, has_cuda), has_cuda)
+
+    @staticmethod
+    def written_in(module: bytes) -> State | None:
+        """Looked for in the bytes of a file; None: there is none."""
+        pattern = State._FORM.replace("{:d}", "{}").format(r"(\w+)", r"(\w+)", "([01])")
+        found = re.search(pattern.encode(), module)
+        return State(found[1].decode(), found[2].decode(), found[3] == b"1") if found else None
+
+
+def operators_state() -> str:
+    """Another one where a schema has changed, or the number of an option."""
+    numbers = [(kind.__name__, each.name, each.value) for kind in (Propagation, Masking) for each in kind]
+    return _digest(repr((ATTEND, ATTEND_BACKWARD, numbers)).encode())
+
+
+def sources_state(csrc: Path, has_cuda: bool) -> str:
+    """Another one where a file has changed that a build with or without CUDA is made of."""
+    files = (file.relative_to(csrc) for file in csrc.rglob("*") if file.suffix in (".cpp", ".cu", ".h"))
+    used = sorted(file.as_posix() for file in files if has_cuda or file.parts[0] != "cuda")
+    return _digest(
+        b"".join(name.encode() + b"\0" + _digest((csrc / name).read_bytes()).encode() for name in used)
+    )
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()[:16]

@@ -1,0 +1,18 @@
+// For tests: matrix products that round otherwise, as those of another library or processor do.
+#pragma once
+
+#include <cstdint>
+
+#include "gemm.h"
+
+namespace contextual_attention {
+
+// From now on every entry of every float32 product is off by up to two units in its last place. They are
+// drawn `anew` for every product, or are the same in all products of the same sizes. Seed 0: products are as
+// they are again.
+void perturb_products(uint64_t seed, bool anew);
+
+// Nothing unless asked for. `inner`: how many terms every entry sums.
+void round_otherwise(const Matrix& product, int64_t inner);
+
+}  // namespace contextual_attention

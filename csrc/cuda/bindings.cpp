@@ -1,0 +1,55 @@
+#include "../bindings.h"
+
+#include <pybind11/stl.h>
+
+#include <vector>
+
+#include "launches.h"
+#include "plan.h"
+
+namespace py = pybind11;
+
+namespace contextual_attention {
+namespace {
+
+int64_t least_cuda_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
+                             int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k,
+                             int64_t propagation, bool backward) {
+  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
+  problem.channels = channels, problem.value_channels = value_channels;
+  return gpu::least_plan(problem, backward).bytes;
+}
+
+py::dict cuda_plan(int64_t batch, int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
+                   int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation,
+                   int64_t workspace, int64_t cache, bool backward) {
+  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
+  problem.batch = batch, problem.channels = channels, problem.value_channels = value_channels;
+  const gpu::Plan plan = gpu::make_plan(problem, workspace, cache, backward);
+  py::dict result;
+  result["samples"] = plan.samples;
+  result["foreground"] = std::vector<int64_t>{plan.tile.y, plan.tile.x};
+  result["background"] = std::vector<int64_t>{plan.tile.v, plan.tile.u};
+  result["bytes"] = plan.bytes;
+  return result;
+}
+
+}  // namespace
+
+void bind_cuda(py::module_& module) {
+  module.def("least_cuda_workspace", &least_cuda_workspace, py::arg("h"), py::arg("w"), py::arg("hb"),
+             py::arg("wb"), py::arg("channels"), py::arg("value_channels"), py::arg("ksize"),
+             py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"), py::arg("backward"),
+             "The least bytes of score scratch with which the CUDA kernels can work on such a problem.");
+  module.def(
+      "cuda_plan", &cuda_plan, py::arg("batch"), py::arg("h"), py::arg("w"), py::arg("hb"), py::arg("wb"),
+      py::arg("channels"), py::arg("value_channels"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"),
+      py::arg("propagation"), py::arg("workspace"), py::arg("cache"), py::arg("backward"),
+      "How the CUDA kernels cut such a problem on a device with so many bytes of level 2 cache: \"samples\"\n"
+      "at once (0: nothing fits), the tiles of \"foreground\" and \"background\" (rows, columns), "
+      "\"bytes\".");
+  module.def("take_launch_count", &gpu::take_launch_count,
+             "How many kernels and matrix products the CUDA pipeline has started since the last call.");
+}
+
+}  // namespace contextual_attention
