@@ -217,14 +217,19 @@ def counting(centres: Tensor, step: int, options: Options) -> Tensor:
     """The patches (B, x, y) whose similarities count for some at `centres`; taps are `step` apart."""
     if not (options.fuse and options.propagation == "before"):
         return centres
-    size = centres.shape[1:]
-    row, column = torch.meshgrid(*(torch.arange(n, device=centres.device) for n in size), indexing="ij")
-    count = torch.zeros_like(centres, dtype=torch.int32).flatten(1)
-    for j, i in _taps(options):
-        from_row, from_column, inside = _moved(row, column, j * step, i * step, size, options)
-        read = (from_row * size[1] + from_column).flatten()
-        count = count.index_add(1, read, (centres & inside).flatten(1).int())
-    return count.view_as(centres) > 0
+
+    def spread(x: Tensor, dim: int) -> Tensor:
+        reach, n = options.fuse_k // 2 * step, x.shape[dim]
+        padded = F.pad(x.movedim(dim, -1), (reach, reach))
+        return sum(padded[..., i * step : i * step + n] for i in range(options.fuse_k)).movedim(-1, dim)
+
+    height, width = centres.shape[1:]
+    x = centres.float()
+    if options.boundary == "zero":
+        return spread(spread(x, 1), 2) > 0
+    # Left-right comes first, so what a position reads goes down the columns first, over their ends.
+    x = spread(x.transpose(1, 2).flatten(1), 1).unflatten(1, (width, height)).transpose(1, 2)
+    return spread(x.flatten(1), 1).unflatten(1, (height, width)) > 0
 
 
 # ------------------------------------------------------------------------------------------------------------
