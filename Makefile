@@ -10,7 +10,7 @@ demo:  ## install into .venv, remove an object from a photograph, run the quick 
 	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt ".[bench]" && python benchmarks/removal_picture.py --keep . && python -m contextual_attention inpaint photo.png mask.png -o out.png && python benchmarks/bench_attention.py --quick
 
 test:  ## install into .venv and run all tests
-	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[test]" && pytest
+	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[test]" && pytest -n 2
 
 gpu:  ## on a machine with a GPU: build, test and measure into RESULTS=dir, offline, in 9 minutes
 	python3 benchmarks/gpu_session.py $(or $(RESULTS),$(error RESULTS=dir is missing: where results go))

@@ -31,6 +31,20 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reproduci
 perturb_products()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With -n a file's tests stay in one process: they share what they build and what they cache."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file first: of several processes, the one that met it last would end alone."""
+    items.sort(key=lambda item: item.path.name != "test_triton.py")
+
+
 @pytest.fixture(params=ROADS, ids=str)
 def road(request):
     """Every way through the fused backends that this machine has, one after the other."""

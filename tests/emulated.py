@@ -18,6 +18,8 @@ from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import ModuleType
 
+from filelock import FileLock
+
 from contextual_attention import backends, fused, ops
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,8 +78,11 @@ class Builder:
             "-ltorch_cpu",
         ]
         FOLDER.mkdir(parents=True, exist_ok=True)
-        for name in REWRITTEN:
-            self._rewrite(name)
+        # Tests in several processes share what is built.
+        self.lock = FileLock(FOLDER / "lock")
+        with self.lock:
+            for name in REWRITTEN:
+                self._rewrite(name)
 
     def library(self, name: str, sources: list[Path]) -> Path:
         objects = [f"{name}/{source.stem}.o" for source in sources]
@@ -96,9 +101,10 @@ class Builder:
             f"build {name}.so: link {' '.join(objects)}",
         ]
         file = FOLDER / f"{name}.ninja"
-        file.write_text("\n".join(lines) + "\n")
         command = [self.ninja, "-C", str(FOLDER), "-f", file.name]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        with self.lock:
+            file.write_text("\n".join(lines) + "\n")
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout[-4000:]
         return FOLDER / f"{name}.so"
 
@@ -138,8 +144,15 @@ def build_module(builder: Builder) -> ModuleType:
     return module
 
 
-def branches_of_planner() -> dict[str, list[int]]:
-    """How often each branch of each line of plan.cpp was taken, by "line: text", as counted and written."""
+def start_counting_branches(module: ModuleType) -> None:
+    """Of plan.cpp, from zero: what earlier processes left when they ended would be added up."""
+    (FOLDER / MODULE / f"{PLANNER.stem}.gcda").unlink(missing_ok=True)
+    module.start_counting_branches()
+
+
+def branches_of_planner(module: ModuleType) -> dict[str, list[int]]:
+    """How often each branch of each line of plan.cpp was taken since, by "line: text"."""
+    module.write_branch_counts()
     command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", f"{PLANNER.stem}.gcda"]
     report = subprocess.run(command, cwd=FOLDER / MODULE, capture_output=True, check=True)
     files = json.loads(report.stdout)["files"]

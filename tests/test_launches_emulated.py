@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from compare import FORWARD, assert_near, assert_offsets_reach_the_top, assert_solved, solve
-from emulated import branches_of_planner, build_probes
+from emulated import branches_of_planner, build_probes, start_counting_branches
 from test_backends_agree import assert_exact, exact, least_workspace, poisoned  # noqa: F401  (a fixture)
 from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, workspaces
 
@@ -297,7 +297,7 @@ PLANNED = [
 @pytest.mark.skipif(which("gcov") is None, reason="gcov, which counts branches, is not installed")
 def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
     """None is there that no problem takes; and whichever is taken, the answer is right."""
-    cuda_on_host.start_counting_branches()
+    start_counting_branches(cuda_on_host)
     for case in PLANNED:
         for learns in (True, False):
             problem = make_inputs(case, requires_grad=learns)
@@ -308,8 +308,7 @@ def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
                 patch.setattr(fused, "_least_workspace", lambda *_: 0)  # the kernels' own check speaks
                 with pytest.raises(RuntimeError, match="expected at least"):
                     solve(problem, "cuda", workspace=1)
-    cuda_on_host.write_branch_counts()
-    branches = branches_of_planner()
+    branches = branches_of_planner(cuda_on_host)
     assert sum(map(len, branches.values())) > 200
     never = {line: counts for line, counts in branches.items() if 0 in counts}
     assert not never

@@ -82,7 +82,7 @@ class TestMetadata:
         """The README's commands stand in the Makefile, the one for the tests in .ci/run, to the letter."""
         demo, test = re.findall(r"^python3 -m venv .*$", text("README.md"), re.MULTILINE)
         made = [line.strip() for line in text("Makefile").replace("$$", "$").splitlines()]
-        assert test.endswith("&& pytest")
+        assert test.endswith("&& pytest -n 2")
         assert demo in made
         assert test in made
         assert test in text(".ci/run").splitlines()
