@@ -3,6 +3,10 @@ import os
 # Before torch is imported: threads that wait for each other sleep. On a machine with other work they would
 # else spin through their turns, and the tests take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# And the processes of `pytest -n` share the processors. (What may depend on threads sets their number itself.)
+processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if processes > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 import importlib.util
 import sys

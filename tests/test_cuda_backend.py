@@ -26,14 +26,16 @@ def machine(monkeypatch):
         monkeypatch.setattr(backends, "extension", Extension(*built))
         monkeypatch.setattr(torch.version, "cuda", torch_cuda)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a device")
-        backends._no_cuda.cache_clear()
-        backends._no_code_for.cache_clear()
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "a device")
+        forget()
+
+    def forget():
+        for remembered in (backends._no_cuda, backends._no_code_for, backends._no_triton):
+            remembered.cache_clear()
 
     yield pretend
-    backends._no_cuda.cache_clear()
-    backends._no_code_for.cache_clear()
+    forget()
 
 
 def test_fastest_where_everything_fits(machine):
