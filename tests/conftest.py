@@ -3,10 +3,6 @@ import os
 # Before torch is imported: threads that wait for each other sleep. On a machine with other work they would
 # else spin through their turns, and the tests take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# And the processes of `pytest -n` share the processors. (What may depend on threads sets their number itself.)
-processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-if processes > 1:
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 import importlib.util
 import sys
@@ -33,6 +29,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reproduci
 
 
 perturb_products()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config, specs):
+    """Processes share the processors. What may depend on the number of threads sets it by itself."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(specs))))
 
 
 @pytest.hookimpl(optionalhook=True)
