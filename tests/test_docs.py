@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from contextual_attention import cli
+from contextual_attention import cli, options
 from contextual_attention.commands import transfer
 from contextual_attention.options import PRESETS, Options
 
@@ -68,6 +68,15 @@ def test_options_and_their_defaults():
         name: f'"{default}"' if isinstance(default, str) else str(default)
         for name, default in asdict(Options()).items()
     }
+
+
+def test_bounds_of_the_options():
+    count, most = options._MOST_COUNT, options._MOST_REAL
+    said = (
+        f"`ksize` up to {count - 1}, `rate` and `stride` up to {count}, (`fuse_k` − 1) · `stride` up to "
+        f"{options._MOST_REACH}, `softmax_scale` up to {most:g}, `eps` from {options._LEAST_EPS:g} to {most:g}."
+    )
+    assert said.replace("e+", "e") in " ".join(TEXTS["docs/layer.md"].split())
 
 
 def test_presets():
