@@ -75,7 +75,8 @@ def test_bounds_of_the_options():
     least, most = options._LEAST_EPS, options._MOST_REAL
     said = (
         f"`ksize` up to {count - 1}, `rate` and `stride` up to {count}, "
-        f"(`fuse_k` − 1) · `stride` up to {reach}, `softmax_scale` up to {most:g}, `eps` from {least:g} to {most:g}."
+        f"(`fuse_k` − 1) · `stride` up to {reach}, "
+        f"`softmax_scale` up to {most:g}, `eps` from {least:g} to {most:g}."
     )
     assert said.replace("e+", "e") in " ".join(TEXTS["docs/layer.md"].split())
 
