@@ -18,6 +18,7 @@ from contextual_attention import available_backends, backends
 
 # The whole suite with products that round otherwise, by their sizes, as another processor's might: not 0.
 PERTURBED = int(os.environ.get("PERTURB_PRODUCTS", "0"))
+ROUNDING = ROUNDED_OTHERWISE if PERTURBED else 0.0
 
 
 def perturb_products() -> None:
@@ -39,7 +40,7 @@ class Road:
     @property
     def rounding(self) -> float:
         """What it adds to the bounds of compare.py."""
-        return ROUNDED_OTHERWISE if self.perturbed else 0.0
+        return ROUNDED_OTHERWISE if self.perturbed else ROUNDING
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:

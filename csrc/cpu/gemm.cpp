@@ -50,7 +50,7 @@ void multiply(const Matrix& out, const Matrix& a, const Matrix& b, bool accumula
   } else {
     TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
   }
-  round_otherwise(out, a.columns);
+  round_otherwise(out, a.columns, accumulate);
 }
 
 void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const uint16_t* b, int64_t m,

@@ -8,11 +8,12 @@
 namespace contextual_attention {
 
 // From now on every entry of every float32 product is off by up to two units in its last place. They are
-// drawn `anew` for every product, or are the same in all products of the same sizes. Seed 0: products are as
-// they are again.
+// drawn `anew` for every product, or are the same in all products of the same sizes, but for those that add
+// to what is there: the same entry would be off the same way in every term. Seed 0: products are as they are
+// again.
 void perturb_products(uint64_t seed, bool anew);
 
-// Nothing unless asked for. `inner`: how many terms every entry sums.
-void round_otherwise(const Matrix& product, int64_t inner);
+// Nothing unless asked for. `inner`: how many terms every entry sums, `adds`: to what was there.
+void round_otherwise(const Matrix& product, int64_t inner, bool adds);
 
 }  // namespace contextual_attention
