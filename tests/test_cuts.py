@@ -3,7 +3,6 @@
 csrc/cpu/plan.h chooses among them by cost, so most small problems never meet most of them.
 """
 
-import contextlib
 import functools
 import itertools
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from compare import FORWARD, GRADIENT, assert_near, assert_solved, in_dtype, solve
 from roads import ROUNDING
+from test_work import counted
 
 from contextual_attention import backends
 from contextual_attention.fused import schema_options
@@ -69,17 +69,6 @@ def examples(propagation, backward):
     return found
 
 
-@contextlib.contextmanager
-def counted():
-    """The kinds of cut that are made within."""
-    cuts = set()
-    backends.extension.start_counting_work()
-    try:
-        yield cuts
-    finally:
-        cuts |= backends.extension.stop_counting_work()["cuts"]
-
-
 @functools.cache
 def problem_of(propagation, shape, learns):
     """A problem, and its solution by the float64 reference."""
@@ -103,9 +92,9 @@ def test_every_kind_of_cut_gives_the_same(propagation, kind):
     backward = kind.startswith("backward")
     shape, workspace = examples(propagation, backward)[kind]
     problem, exact = problem_of(propagation, shape, backward)
-    with counted() as cuts:
+    with counted() as work:
         found = solve(problem, "cpu", workspace=workspace)
-    assert kind in cuts
+    assert kind in work["cuts"]
     assert_solved(problem, found, exact, ROUNDING)
 
 
@@ -132,12 +121,14 @@ def test_the_default_workspace_cuts_large_maps_and_gives_the_same(preset, direct
     foreground, background = LARGE[direction]
     case = Case("large", (1, 2, *foreground), background, mask="holes", options=Options.from_preset(preset))
     problem = make_inputs(case, requires_grad=direction == "backward")
-    with counted() as cuts:
+    with counted() as work:
         output, _, slopes = solve(problem, "cpu")
-    assert any(kind.startswith(direction) and ("blocks" in kind or "segments" in kind) for kind in cuts)
-    with counted() as cuts:
+    assert any(
+        kind.startswith(direction) and ("blocks" in kind or "segments" in kind) for kind in work["cuts"]
+    )
+    with counted() as work:
         expected, _, expected_slopes = solve(problem, "cpu", workspace=2**30)
-    assert all("whole background, whole rows, all at once" in kind for kind in cuts)
+    assert all("whole background, whole rows, all at once" in kind for kind in work["cuts"])
     # Logits of up to 300 or so, ten times those that the bounds are set for.
     assert_near("output", output, expected, 10 * FORWARD)
     for name, slope in slopes.items():

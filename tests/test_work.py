@@ -7,6 +7,7 @@ the scores, a product, or a copy of the scratch goes beyond them.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ MIB = 2**20
 
 @contextmanager
 def counted():
-    work: dict[str, int] = {}
+    """The counts of what is done within, as the extension gives them (csrc/cpu/work.h)."""
+    work: dict[str, Any] = {}
     backends.extension.start_counting_work()
     try:
         yield work
