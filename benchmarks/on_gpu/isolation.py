@@ -1,0 +1,82 @@
+"""Work in a process of its own: a lost CUDA context, a crash or a hang ends that process alone.
+
+An illegal access poisons a process: every later call of CUDA fails with the same message. Processes are forked
+from a server that has imported torch and initialised nothing, so that each takes a moment and not an import.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+# The exit status of a process whose CUDA context is lost.
+LOST = 70
+_PRELOADED = ["torch", "triton", "contextual_attention"]
+# From the interrupt, which lets Python say where it was, to the kill.
+_GRACE = 3.0
+
+
+def in_child(function: Callable[..., None], *arguments: Any, limit: float) -> str | None:
+    """Run a function of a module in a process of its own; what it prints goes where this process prints.
+
+    Args:
+        function: Found by its module and name in the child.
+        arguments: That can be pickled.
+        limit: Seconds until it is ended.
+
+    Returns:
+        None if it returned; else why it did not, in a line.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    process = context.Process(target=_work, args=(function, arguments))
+    start = time.monotonic()
+    process.start()
+    process.join(limit)
+    if process.is_alive():
+        _end(process)
+        return f"ended after {time.monotonic() - start:.0f} s"
+    if process.exitcode == 0:
+        return None
+    if process.exitcode == LOST:
+        return "the CUDA context was lost"
+    if process.exitcode < 0:
+        return f"killed by {signal.Signals(-process.exitcode).name}"
+    return f"ended with status {process.exitcode}"
+
+
+def _end(process: multiprocessing.process.BaseProcess) -> None:
+    os.kill(process.pid, signal.SIGINT)
+    process.join(_GRACE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _work(function: Callable[..., None], arguments: tuple) -> None:
+    try:
+        function(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(LOST if context_is_lost() else 1)
+
+
+def context_is_lost() -> bool:
+    """Whether every later call of CUDA in this process would fail: asked after a failure."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
