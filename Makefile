@@ -12,8 +12,8 @@ demo:  ## install into .venv, remove an object from a photograph, run the quick 
 test:  ## install into .venv and run all tests
 	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[test]" && pytest -n 2
 
-gpu:  ## on a machine with a GPU: build, test and measure into RESULTS=dir, offline, in 9 minutes
-	python3 benchmarks/gpu_session.py $(or $(RESULTS),$(error RESULTS=dir is missing: where results go))
+gpu:  ## on a machine with a GPU: check, test and measure into RESULTS=dir, offline, in 9 minutes
+	python3 benchmarks/gpu_session.py $(or $(RESULTS),$(error RESULTS=dir is missing: where results go)) --minutes 9
 
 build:  ## recompile what has changed, in place
 	python setup.py build_ext --inplace

@@ -1,61 +1,321 @@
-"""The one command for a machine with a GPU, gone through on the CPU."""
+"""The one command for a machine with a GPU, where there is none: its steps, their limits, what it tells."""
 
-import json
-import subprocess
 import sys
-from pathlib import Path
+import time
+from io import StringIO
 
 import gpu_session
-from gpu_session import Step
+import pytest
+from on_gpu import digest, isolation, running, steps
+from on_gpu.records import Records, last_states, read
+from on_gpu.running import Command, Log, Step
 
-ROOT = Path(gpu_session.__file__).resolve().parents[1]
+STAND_IN = """
+import os, time
+import pytest
+from on_gpu import isolation
 
-
-def run(folder, *options):
-    command = [sys.executable, "benchmarks/gpu_session.py", str(folder), "--device", "cpu", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_dry_run(tmp_path):
-    """Every step is reached; without a GPU the tests of one are skipped, and the benchmark is the CPU's."""
-    done = run(tmp_path, "--quick", "--no-build")
-    assert done.returncode == 0, done.stdout + done.stderr
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert [each["step"] for each in summary] == ["machine", "backends", "tests", "benchmark 1x64x64"]
-    rows = json.loads((tmp_path / "cpu.json").read_text())["rows"]
-    assert {"cpu", "textbook"} <= {row["variant"] for row in rows}
-    log = (tmp_path / "session.log").read_text()
-    assert "there is no CUDA device" in log
-    assert log == done.stdout
+each_backend = pytest.mark.parametrize("backend", ["cuda", "triton"])
 
 
-def test_a_step_that_fails_or_hangs_stops_none_after_it(tmp_path, monkeypatch, capsys):
-    steps = [
-        Step("good", [sys.executable, "-c", "print('hello')"], 60),
-        Step("bad", [sys.executable, "-c", "raise SystemExit(3)"], 60),
-        # Its child must not outlive it: the output would stay open, and the session hang.
-        Step("slow", [sys.executable, "-c", "import os; os.system('sleep 60')"], 5),
-        Step("last", [sys.executable, "-c", "print('bye')"], 60),
+@each_backend
+@pytest.mark.parametrize("case", range(3))
+def test_good(backend, case):
+    pass
+
+
+@each_backend
+def test_wrong(backend):
+    assert 1e-3 < 2e-6, "output: error 1.00e-03"
+
+
+def test_hang():
+    time.sleep(600)
+
+
+def test_crash():
+    os.abort()
+
+
+def test_lost(monkeypatch):
+    monkeypatch.setattr(isolation, "context_is_lost", lambda: True)
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_not_here():
+    pytest.skip("there is no such device")
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A suite in the place of tests/gpu in which everything goes wrong that can."""
+    suite = tmp_path / "suite"
+    suite.mkdir()
+    (suite / "test_stand_in.py").write_text(STAND_IN)
+    monkeypatch.setattr(steps, "SUITE", suite)
+    monkeypatch.setattr(steps, "TEST_LIMIT", 5)
+    monkeypatch.setattr(steps, "PROCESSES", 2)
+    return suite
+
+
+def session(monkeypatch, folder, *options):
+    """Runs the command in this process: its status."""
+    monkeypatch.setattr(sys, "argv", ["gpu_session.py", str(folder), *options])
+    return gpu_session.main()
+
+
+def found(folder):
+    return last_states(read(folder / "records.jsonl"))
+
+
+def test_a_suite_in_which_everything_goes_wrong(stand_in, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "results"
+    assert session(monkeypatch, folder, "--only", "tests", "--minutes", "1.5") == 1
+    records = found(folder)
+    states = {
+        what.split("::")[-1]: each["state"] for (step, what), each in records.items() if step == "tests"
+    }
+    good = {f"test_good[{case}-{backend}]": "passed" for case in range(3) for backend in ("cuda", "triton")}
+    wrong = {f"test_wrong[{backend}]": "failed" for backend in ("cuda", "triton")}
+    ended = dict.fromkeys(("test_hang", "test_crash", "test_lost"), "failed")
+    assert states == good | wrong | ended | {"test_not_here": "left out"}
+
+    text = (folder / "digest.txt").read_text()
+    assert text.startswith("== failures")
+    for said in (
+        "test_wrong[cuda]: output: error 1.00e-03",
+        "test_wrong[triton]",
+        "test_hang: it hung: its process ended after",
+        "test_crash: it crashed: its process ended after",
+        "test_lost: the CUDA context was lost: CUDA error: an illegal memory access",
+        "6 passed",
+    ):
+        assert said in text
+    assert capsys.readouterr().out.endswith(text + "\n"), "the digest is what is printed last"
+
+    # The next session takes those alone.
+    names = [name.split("::")[-1] for name in steps.failed_tests(folder / "records.jsonl")]
+    assert sorted(names) == sorted([*wrong, "test_hang", "test_crash", "test_lost"])
+    again = gpu_session.parse([str(folder), "--failed", str(folder / "records.jsonl")])
+    (step,) = steps.make("tests", again, steps.Files(tmp_path))
+    assert step.commands[0].arguments[-5:] == steps.failed_tests(folder / "records.jsonl")
+
+
+# Steps and their limits
+
+
+def take(command, limit=30.0, left=60.0, lines=None):
+    """Runs one program as a step; its outcome, and what the log holds."""
+    text = StringIO()
+    step = Step("step", (Command([sys.executable, "-c", command]),), limit)
+    return running.run(step, left, Log(text)), text.getvalue()
+
+
+def test_how_a_program_ends_is_told():
+    assert take("print('hello')")[0].why is None
+    assert take("raise SystemExit(3)")[0].why == "status 3"
+    assert take("import os; os.abort()")[0].why == "killed by SIGABRT"
+
+
+def test_what_exceeds_its_limit_may_say_where_it_was():
+    outcome, log = take("import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('at the pole')", 2)
+    assert outcome.why == "ended after 2 s"
+    assert "at the pole" in log
+
+
+def test_what_does_not_listen_is_killed_with_its_children(monkeypatch):
+    monkeypatch.setattr(running, "GRACE", 1.0)
+    deaf = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); os.system('sleep 60')"
+    start = time.monotonic()
+    assert take(deaf, 2)[0].why == "ended after 2 s"
+    assert time.monotonic() - start < 10
+
+
+def test_children_that_outlive_their_program_hold_nothing_up():
+    start = time.monotonic()
+    outcome, _ = take("import subprocess; subprocess.Popen(['sleep', '60'])")
+    assert outcome.why is None
+    assert time.monotonic() - start < 10
+
+
+def test_what_is_left_limits_a_step():
+    assert take("import time; time.sleep(60)", limit=60, left=2)[0].why == "ended after 2 s"
+
+
+def test_programs_of_a_step_run_side_by_side(tmp_path):
+    """Each waits for what only the other does."""
+    wait = (
+        "import pathlib, time\n"
+        "pathlib.Path({!r}).touch()\n"
+        "while not pathlib.Path({!r}).exists(): time.sleep(0.01)\n"
+        "print('x')"
+    )
+    a, b = (str(tmp_path / name) for name in "ab")
+    commands = [Command([sys.executable, "-c", wait.format(*each)], each[0][-1]) for each in ((a, b), (b, a))]
+    text = StringIO()
+    assert running.run(Step("step", tuple(commands), 30), 60, Log(text)).why is None
+    assert {"a: x", "b: x"} <= set(text.getvalue().splitlines())
+
+
+def test_the_terminal_shows_how_a_step_begins_and_the_log_everything(capsys):
+    _, log = take("for i in range(100): print('line', i)")
+    shown = capsys.readouterr().out
+    assert "line 99" in log
+    assert "line 5" in shown
+    assert "line 50" not in shown
+    assert "the rest is in session.log" in shown
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_steps_after_a_failure(tmp_path, monkeypatch, has_failed):
+    """Then only times follow, and those shortly; --only takes what it names."""
+    taken = []
+    folder = tmp_path / "results"
+    files = steps.Files(folder)
+
+    def run(step, left, log):
+        taken.append((step.name, step.limit))
+        if step.name == "smoke":
+            Records(files.records, "smoke").add("cuda paper", "failed" if has_failed else "passed")
+        return running.Outcome(1.0, "status 1" if has_failed and step.name == "smoke" else None)
+
+    monkeypatch.setattr(running, "run", run)
+    assert session(monkeypatch, folder) == has_failed
+    names = [name for name, _ in taken]
+    assert names[:5] == ["facts", "load", "smoke", "tests", "times"]
+    assert (names[5:] == []) == has_failed
+    assert has_failed or [name.split()[0] for name in names[5:]][:4] == [
+        "counters",
+        "memcheck",
+        "rest",
+        "forms",
     ]
-    monkeypatch.setattr(gpu_session, "_steps", lambda arguments: steps)
-    monkeypatch.setattr(sys, "argv", ["gpu_session.py", str(tmp_path)])
-    assert gpu_session.main() == 1
-    summary = {each["step"]: each for each in json.loads((tmp_path / "summary.json").read_text())}
-    assert [each["status"] for each in summary.values()] == [0, 3, -9, 0]
-    assert summary["slow"]["note"] == "ended after 5 s"
-    assert "hello" in capsys.readouterr().out
+    assert dict(taken)["times"] == (30 if has_failed else 90)
+    recorded = {what: each["state"] for (step, what), each in found(folder).items() if step == "session"}
+    assert list(dict.fromkeys(name.split()[0] for name in recorded)) == list(steps.NAMES)
+    assert (recorded["counters"] == "left out") == has_failed
+
+    taken.clear()
+    session(monkeypatch, folder, "--only", "smoke,counters")
+    assert [name for name, _ in taken] == ["smoke", "counters"]
 
 
-def test_what_no_time_is_left_for_counts_as_failed(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu_session, "_steps", lambda arguments: [Step("never", ["true"], 60)])
-    monkeypatch.setattr(sys, "argv", ["gpu_session.py", str(tmp_path), "--minutes", "0.01"])
-    assert gpu_session.main() == 1
-    assert json.loads((tmp_path / "summary.json").read_text())[0]["note"] == "no time was left"
+def test_a_step_that_no_time_is_left_for(tmp_path, monkeypatch):
+    assert session(monkeypatch, tmp_path, "--only", "facts", "--minutes", "0.01") == 1
+    assert "facts: no time was left" in (tmp_path / "digest.txt").read_text()
 
 
-def test_steps_of_a_whole_session(tmp_path):
-    """In the order of their worth: they need not all fit into the time if many are slow."""
-    arguments = gpu_session._parser().parse_args([str(tmp_path)])
-    names = [step.name for step in gpu_session._steps(arguments)]
-    assert names[:6] == ["machine", "build", "backends", "tests", "benchmark bfloat16", "benchmark large"]
-    assert arguments.minutes < 9
+def test_what_a_session_leaves_is_no_more_than_comes_back():
+    names = [each for each in vars(steps.Files) if isinstance(vars(steps.Files)[each], property)]
+    assert len(names) == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--only", "smoke,test"], "expected names of facts, load, smoke"),
+        (["--failed", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--device", "tpu"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options, said, capsys):
+    with pytest.raises(SystemExit) as refusal:
+        gpu_session.parse(["results", *options])
+    assert refusal.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+# The digest
+
+
+def test_a_digest_fits_and_begins_with_failures(tmp_path):
+    """However much has failed: of one reason the first by name, and how many there are."""
+    path = tmp_path / "records.jsonl"
+    for backend in ("cuda", "triton"):
+        for i in range(200):
+            why = f"gradient of value: error {i}e-3 of norm 1.0, allowed 2e-6 " + 50 * "and so on "
+            Records(path, "tests").add(f"tests/gpu/test_a.py::test_b[{backend}-{i}]", "failed", why)
+    for i in range(60):
+        Records(path, "tests").add(
+            f"tests/gpu/test_a.py::test_{i}", "failed", f"{chr(97 + i % 26) * (1 + i)}"
+        )
+        Records(path, "times").add(f"{i}", "measured", line=f"time {i} " + 200 * "x")
+    Records(path, "smoke").add("cuda paper float32", "failed", "statistics are wrong")
+    Records(path, "smoke").add("cuda yu2018 float32", "started")
+    digest.write(path, tmp_path / "digest.txt")
+    text = (tmp_path / "digest.txt").read_text()
+    lines = text.splitlines()
+    assert len(text) <= 9000
+    assert lines[:3] == [
+        "== failures",
+        "smoke: cuda paper float32: statistics are wrong",
+        "smoke: cuda yu2018 float32: it never ended",
+    ]
+    assert "200 in all" in lines[3]
+    assert "200 in all" in lines[4]
+    assert "more in records.jsonl" in lines[26]
+    assert "== tests" in lines
+    assert "460 failed" in text
+
+
+def test_a_digest_of_success_tells_what_the_steps_say(tmp_path):
+    path = tmp_path / "records.jsonl"
+    Records(path, "session").add("facts", "passed", seconds=3.25)
+    Records(path, "times").add(
+        "a", "measured", line="paper 1x1024x1024: 1.5 ms", kernels=["walk_paths 0.7 ms"]
+    )
+    Records(path, "times").add("b", "measured", line="yu2018 1x1024x1024: 1.2 ms")
+    assert digest.digest(list(read(path))) == (
+        "== steps\nok        3.2 s  facts\n\n"
+        "== times\npaper 1x1024x1024: 1.5 ms\nyu2018 1x1024x1024: 1.2 ms\n\n"
+        "== kernels\nwalk_paths 0.7 ms\n"
+    )
+
+
+def test_a_line_that_a_kill_has_cut_spoils_no_other(tmp_path):
+    path = tmp_path / "records.jsonl"
+    Records(path, "tests").add("a", "passed")
+    with path.open("a") as file:
+        file.write('{"step": "tests", "wh')
+    assert [each["what"] for each in read(path)] == ["a"]
+
+
+# Work in processes of its own
+
+
+def works():
+    print("worked", flush=True)
+
+
+def fails():
+    raise ValueError("as was planned")
+
+
+def crashes():
+    import os
+
+    os.abort()
+
+
+def hangs():
+    time.sleep(60)
+
+
+def loses_its_context():
+    isolation.context_is_lost = lambda: True
+    raise RuntimeError("CUDA error")
+
+
+@pytest.mark.parametrize(
+    ("work", "limit", "told"),
+    [
+        (works, 60, None),
+        (fails, 60, "ended with status 1"),
+        (crashes, 60, "killed by SIGABRT"),
+        (hangs, 1, "ended after 1 s"),
+        (loses_its_context, 60, "the CUDA context was lost"),
+    ],
+)
+def test_how_a_child_ends_is_told(work, limit, told):
+    assert isolation.in_child(work, limit=limit) == told

@@ -1,7 +1,8 @@
 """Work in a process of its own: a lost CUDA context, a crash or a hang ends that process alone.
 
-An illegal access poisons a process: every later call of CUDA fails with the same message. Processes are forked
-from a server that has imported torch and initialised nothing, so that each takes a moment and not an import.
+An illegal access poisons a process: every later call of CUDA fails with the same message. Processes are
+forked from a server that has imported torch and initialised nothing, so that each takes a moment and not an
+import.
 """
 
 from __future__ import annotations
@@ -71,9 +72,8 @@ def _work(function: Callable[..., None], arguments: tuple) -> None:
 
 def context_is_lost() -> bool:
     """Whether every later call of CUDA in this process would fail: asked after a failure."""
-    import torch
-
-    if not torch.cuda.is_initialized():
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
         return False
     try:
         torch.cuda.synchronize()

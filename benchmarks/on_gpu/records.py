@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Records:
             why: If not well.
             more: What else there is to say, for JSON.
         """
-        record = {"step": self.step, "what": what, "state": state}
+        record = {"step": self.step, "what": what, "state": state, "time": round(time.time(), 3)}
         if why is not None:
             record["why"] = " ".join(why.split())[:_WHY]
         line = json.dumps(record | more) + "\n"
@@ -65,3 +66,8 @@ def last_states(records: Iterator[dict[str, Any]]) -> dict[tuple[str, str], dict
     for record in records:
         found[record["step"], record["what"]] = record
     return found
+
+
+def is_bad(record: dict[str, Any]) -> bool:
+    """Failed; or started, and ended by whatever was no longer told."""
+    return record["state"] in ("failed", "started")

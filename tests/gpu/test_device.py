@@ -56,6 +56,7 @@ def test_cuda_graph(backend, preset):
     assert torch.equal(captured, step())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", ["paper", "mmagic"])
 def test_compile(backend, preset):
     torch._dynamo.reset()
@@ -118,6 +119,7 @@ def scratch_of(function):
     return result, torch.cuda.max_memory_allocated() - before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("image", [2048, 4096])
 def test_a_large_image_fits(backend, image):
     """Beyond the workspace no more than three times the input and the output; right where it is looked at."""
@@ -131,6 +133,7 @@ def test_a_large_image_fits(backend, image):
     assert relative_error(pixels(output, side), exact_pixels(x, side)) < 1e-2
 
 
+@pytest.mark.long
 def test_a_large_image_learns(backend):
     x = features(1, 128, 512, 512, dtype=torch.bfloat16).requires_grad_()
     workspace = 256 * MIB
