@@ -156,11 +156,36 @@ def selection(foreground_mask: Tensor | None, foreground: Tensor, options: Optio
 
 def reciprocal_norms(x: Tensor, options: Options) -> Tensor:
     """1 / |X_p| of the ksize x ksize patch around every position: (B, h, w, C) -> (B, h, w) float32."""
-    squares = _window_sum(x.float().square().sum(-1), options.ksize)
+    # Not x.float() of half precision, which autograd would keep: twice the size of x.
+    squares = x.square().sum(-1) if x.dtype == torch.float32 else _sum_of_squares(x)
+    squares = _window_sum(squares, options.ksize)
     if options.eps_mode == "sum":
         return torch.rsqrt(squares + options.ksize**2 * x.shape[-1] * options.eps)
     # Clamped before the root, whose slope at 0 is infinite: a zero patch has gradient 0, not NaN.
     return torch.rsqrt(squares.clamp_min(options.eps**2))
+
+
+@torch.library.custom_op("contextual_attention::squares", mutates_args=())
+def _squares(x: Tensor) -> Tensor:
+    """Summed over the channels: (B, h, w, C) -> (B, h, w) float32."""
+    return x.float().square().sum(-1)
+
+
+@_squares.register_fake
+def _squares_fake(x):
+    return x.new_empty(x.shape[:3], dtype=torch.float32)
+
+
+def _keep_features(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def _squares_backward(ctx, gradient):
+    (x,) = ctx.saved_tensors
+    return (gradient[..., None] * (2 * x.float())).to(x.dtype)
+
+
+_sum_of_squares = differentiable(_squares, _squares_backward, _keep_features, linear_in=())
 
 
 def _window_sum(x: Tensor, ksize: int) -> Tensor:
