@@ -237,11 +237,10 @@ def test_a_second_derivative_names_the_way_out():
 
 
 def test_the_operator_is_registered_properly():
-    from test_ops import VARIANTS, differentiable, operands
+    from test_ops import VARIANTS, arguments_of_map
 
-    inputs, options = VARIANTS[2]
-    attend = torch.ops.contextual_attention.attend_triton.default
-    torch.library.opcheck(attend, (*differentiable(operands(**inputs, batch=1)), *options, True, 2**22))
+    attend = torch.ops.contextual_attention.attend_triton_map.default
+    torch.library.opcheck(attend, arguments_of_map(*VARIANTS[2], return_offsets=True, keep=True, batch=1))
 
 
 class Idle:
