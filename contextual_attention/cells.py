@@ -11,11 +11,13 @@ cells, and the first one starts cell // 2 pixels before the edge.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .derivatives import by_samples, differentiable
+from .derivatives import by_samples, differentiable, keep_nothing, no_second_derivative
 from .options import Options
 
 
@@ -154,11 +156,36 @@ def selection(foreground_mask: Tensor | None, foreground: Tensor, options: Optio
 
 def reciprocal_norms(x: Tensor, options: Options) -> Tensor:
     """1 / |X_p| of the ksize x ksize patch around every position: (B, h, w, C) -> (B, h, w) float32."""
-    squares = _window_sum(x.float().square().sum(-1), options.ksize)
+    # Not x.float() of half precision, which autograd would keep: twice the size of x.
+    squares = x.square().sum(-1) if x.dtype == torch.float32 else _sum_of_squares(x)
+    squares = _window_sum(squares, options.ksize)
     if options.eps_mode == "sum":
         return torch.rsqrt(squares + options.ksize**2 * x.shape[-1] * options.eps)
     # Clamped before the root, whose slope at 0 is infinite: a zero patch has gradient 0, not NaN.
     return torch.rsqrt(squares.clamp_min(options.eps**2))
+
+
+@torch.library.custom_op("contextual_attention::squares", mutates_args=())
+def _squares(x: Tensor) -> Tensor:
+    """Summed over the channels: (B, h, w, C) -> (B, h, w) float32."""
+    return x.float().square().sum(-1)
+
+
+@_squares.register_fake
+def _squares_fake(x):
+    return x.new_empty(x.shape[:3], dtype=torch.float32)
+
+
+def _keep_features(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def _squares_backward(ctx, gradient):
+    (x,) = ctx.saved_tensors
+    return (gradient[..., None] * (2 * x.float())).to(x.dtype)
+
+
+_sum_of_squares = differentiable(_squares, _squares_backward, _keep_features, linear_in=())
 
 
 def _window_sum(x: Tensor, ksize: int) -> Tensor:
@@ -257,24 +284,73 @@ def _cut(image: Tensor, cell: int, rows: int, columns: int, kept: Tensor | None)
     (B, C, H, W) -> (B, rows, columns, cell**2 * C), contiguous; zeros where not `kept`, (B or 1, rows,
     columns) bool.
     """
-    batch, channels, height, width = image.shape
-    half = cell // 2
-    padded = F.pad(image, (half, columns * cell - half - width, half, rows * cell - half - height))
-    # Not pixel_unshuffle: it returns an empty batch in the wrong shape.
-    pixels = padded.view(batch, channels, rows, cell, columns, cell).permute(0, 2, 4, 3, 5, 1)
-    return _only(kept, pixels.reshape(batch, rows, columns, cell**2 * channels)).contiguous()
+    cells = image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]))
+    for pixels, place, band in _bands_of_map(image, cells, cell):
+        if kept is None:
+            place.copy_(pixels)
+        else:
+            torch.where(_per_cell(kept[:, band]), pixels, pixels.new_zeros(()), out=place)
+    return cells
 
 
 @torch.library.custom_op("contextual_attention::join", mutates_args=())
 def _join(cells: Tensor, cell: int, height: int, width: int, kept: Tensor | None) -> Tensor:
     """Inverse of `cut`: (B, rows, columns, cell**2 * C) -> (B, C, height, width), contiguous."""
-    batch, rows, columns, entries = cells.shape
-    half = cell // 2
-    channels = entries // cell**2
-    pixels = _only(kept, cells).reshape(batch, rows, columns, cell, cell, channels).permute(0, 5, 1, 3, 2, 4)
-    image = pixels.reshape(batch, channels, rows * cell, columns * cell)
-    # Not contiguous(): where a single pixel is left it would return a view of `cells`.
-    return image[:, :, half : half + height, half : half + width].clone(memory_format=torch.contiguous_format)
+    image = cells.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
+    for pixels, place, band in _bands_of_cells(cells, image, cell):
+        if kept is None:
+            place.copy_(pixels)
+        else:
+            torch.where(_per_cell(kept[:, band]), pixels, pixels.new_zeros(()), out=place)
+    return image
+
+
+# Between a map and its cells lies a map of whole cells, which reaches beyond the edges. It is made of a few rows
+# of cells at a time: as a whole it would be one copy of the map more.
+_BAND_BYTES = 16 * 2**20
+
+
+def _bands_of_map(image: Tensor, cells: Tensor, cell: int) -> Iterator[tuple[Tensor, Tensor, slice]]:
+    """For every band of rows of cells: the map's pixels, zeros beyond it; their place in `cells`; the rows.
+
+    Both (B, rows, columns, cell, cell, C).
+    """
+    height, width = image.shape[2:]
+    half, columns = cell // 2, cells.shape[2]
+    for band, inside, over in _bands(image, cells, cell):
+        pads = (half, columns * cell - half - width, *over)
+        pixels = F.pad(image[:, :, inside], pads).unflatten(3, (columns, cell)).unflatten(2, (-1, cell))
+        yield pixels.permute(0, 2, 4, 3, 5, 1), cells[:, band].unflatten(3, (cell, cell, -1)), band
+
+
+def _bands_of_cells(cells: Tensor, image: Tensor, cell: int) -> Iterator[tuple[Tensor, Tensor, slice]]:
+    """The same from cells to a map; what is written in a place is in the map when the next one is asked for."""
+    batch, channels, _, width = image.shape
+    half, columns = cell // 2, cells.shape[2]
+    for band, inside, (above, below) in _bands(image, cells, cell):
+        height = above + inside.stop - inside.start + below
+        whole = image.new_empty((batch, channels, height, columns * cell))
+        place = whole.unflatten(3, (columns, cell)).unflatten(2, (-1, cell)).permute(0, 2, 4, 3, 5, 1)
+        yield cells[:, band].unflatten(3, (cell, cell, -1)), place, band
+        image[:, :, inside] = whole[:, :, above : height - below, half : half + width]
+
+
+def _bands(image: Tensor, cells: Tensor, cell: int) -> Iterator[tuple[slice, slice, tuple[int, int]]]:
+    """Rows of cells, the rows of the map that lie in them, and how many lie above and below the map."""
+    height, rows, half = image.shape[2], cells.shape[1], cell // 2
+    row_bytes = cells[:, :1].numel() * image.element_size()
+    step = max(1, min(rows, _BAND_BYTES // max(1, row_bytes)))
+    for first in range(0, rows, step):
+        last = min(first + step, rows)
+        top, bottom = first * cell - half, last * cell - half
+        begin, end = (min(max(y, 0), height) for y in (top, bottom))
+        above = max(0, -top)
+        yield slice(first, last), slice(begin, end), (above, bottom - top - above - (end - begin))
+
+
+def _per_cell(x: Tensor) -> Tensor:
+    """(B or 1, rows, columns), beside the six dimensions of a band."""
+    return x[..., None, None, None]
 
 
 @_cut.register_fake
@@ -312,10 +388,10 @@ join = differentiable(_join, _join_backward, _keep_cells, linear_in=(0,))
 
 
 @torch.library.custom_op("contextual_attention::paste", mutates_args=())
-def _paste(
+def paste(
     cells: Tensor, weight: Tensor, foreground: Tensor, keep: bool, cell: int, height: int, width: int
 ) -> Tensor:
-    """A map of weighted cells, in the dtype of `foreground`.
+    """A map of weighted cells, in the dtype of `foreground`. Its gradient: `lift`, in ops.py.
 
     Args:
         cells: (B, rows, columns, cell**2 * C) float32.
@@ -325,18 +401,27 @@ def _paste(
     Returns:
         (B, C, height, width), contiguous.
     """
-    image = _join((cells * weight[..., None]).to(foreground.dtype), cell, height, width, None)
-    if not keep:
-        return image
-    return torch.where(_covered(weight, cell, height, width), image, foreground)
+    image = foreground.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
+    for pixels, place, band in _bands_of_cells(cells, image, cell):
+        # Rounded as it is written: there are no weighted cells in float32.
+        torch.mul(pixels, _per_cell(weight[:, band]), out=place)
+    if keep:
+        torch.where(_covered(weight, cell, height, width), image, foreground, out=image)
+    return image
 
 
 @torch.library.custom_op("contextual_attention::lift", mutates_args=())
 def _lift(
-    image: Tensor, weight: Tensor, keep: bool, cell: int, rows: int, columns: int
+    image: Tensor, weight: Tensor, keep: bool, cell: int, rows: int, columns: int, wide: bool
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of `paste` from that of its map: cells, and what is kept, or (0,) if nothing is."""
-    cells = _cut(image.float(), cell, rows, columns, None) * weight[..., None]
+    """The gradients of `paste` from that of its map: cells, and what is kept, or (0,) if nothing is.
+
+    The cells are float32 if `wide`, else of the dtype of the map.
+    """
+    dtype = torch.float32 if wide else image.dtype
+    cells = image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]), dtype=dtype)
+    for pixels, place, band in _bands_of_map(image, cells, cell):
+        torch.mul(pixels, _per_cell(weight[:, band]), out=place)
     if not keep:
         return cells, image.new_zeros((0,))
     return cells, torch.where(_covered(weight, cell, *image.shape[2:]), torch.zeros_like(image), image)
@@ -347,46 +432,19 @@ def _covered(weight: Tensor, cell: int, height: int, width: int) -> Tensor:
     return _join((weight != 0)[..., None].expand(-1, -1, -1, cell**2), cell, height, width, None)
 
 
-@_paste.register_fake
+@paste.register_fake
 def _paste_fake(cells, weight, foreground, keep, cell, height, width):
     return foreground.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
 
 
 @_lift.register_fake
-def _lift_fake(image, weight, keep, cell, rows, columns):
-    cells = image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]), dtype=torch.float32)
+def _lift_fake(image, weight, keep, cell, rows, columns, wide):
+    size = (image.shape[0], rows, columns, cell**2 * image.shape[1])
+    cells = image.new_empty(size, dtype=torch.float32 if wide else image.dtype)
     return cells, image.new_empty(image.shape if keep else (0,))
 
 
-def _keep_weights(ctx, inputs, output):
-    cells, weight, _, ctx.keep, ctx.cell, _, _ = inputs
-    ctx.size = cells.shape[1:3]
-    ctx.save_for_backward(weight)
-
-
-def _paste_backward(ctx, gradient):
-    cells, kept = lift(gradient, *ctx.saved_tensors, ctx.keep, ctx.cell, *ctx.size)
-    return cells, None, kept if ctx.keep else None, None, None, None, None
-
-
-def _keep_lifted(ctx, inputs, output):
-    image, weight, ctx.keep, ctx.cell, _, _ = inputs
-    ctx.size = output[0].shape
-    ctx.save_for_backward(weight, image)
-
-
-def _lift_backward(ctx, cells, kept):
-    weight, image = ctx.saved_tensors
-    if cells is None:
-        cells = image.new_zeros(ctx.size, dtype=torch.float32)
-    if kept is None or not ctx.keep:
-        kept = torch.zeros_like(image)
-    return paste(cells, weight, kept, ctx.keep, ctx.cell, *image.shape[2:]), None, None, None, None, None
-
-
-# Linear in cells and foreground; of the foreground that is not kept, only the dtype counts.
-paste = differentiable(_paste, _paste_backward, _keep_weights, linear_in=(0, 2))
-lift = differentiable(_lift, _lift_backward, _keep_lifted, linear_in=(0,))
+lift = differentiable(_lift, no_second_derivative, keep_nothing, linear_in=(0,))
 
 
 def value_cells(value: Tensor, m: int, kept: Tensor | None, options: Options) -> Tensor:
@@ -399,27 +457,18 @@ def value_cells(value: Tensor, m: int, kept: Tensor | None, options: Options) ->
     return cut(value, cell, rows, columns, kept)
 
 
-def assemble(cells: Tensor, foreground: Tensor, m: int, selected: Tensor | None, options: Options) -> Tensor:
-    """Put summed cells together again, each over the number of patches in its sum.
+def shares(positions: tuple[int, int], selected: Tensor | None, options: Options, like: Tensor) -> Tensor:
+    """What a patch pasted on a cell counts for, 0 where none is: one over the patches in its sum.
 
     Args:
-        cells: (B, h + 1, w + 1, K) float32, the sums of what the patches paste.
-        foreground: (B, C, H, W), kept where no patch is pasted, if `cells` hold pixels of its kind.
+        positions: h, w.
         selected: (B or 1, h, w) bool, the patches that paste; None: all.
+        like: For the device.
 
     Returns:
-        (B, Cv, m * H, m * W) in the dtype of `foreground`.
+        (B or 1, h + 1, w + 1) float32.
     """
-    cell = options.rate * m
-    height, width = m * foreground.shape[2], m * foreground.shape[3]
-    keep = selected is not None and m == 1 and cells.shape[3] == cell**2 * foreground.shape[1]
-    return paste(cells, _shares(cells, selected, options), foreground, keep, cell, height, width)
-
-
-def _shares(cells: Tensor, selected: Tensor | None, options: Options) -> Tensor:
-    """What a patch pasted on a cell counts for, 0 where none is: (B or 1, h + 1, w + 1) float32."""
-    _, rows, columns, _ = cells.shape
-    pasted = cells.new_ones((1, rows - 1, columns - 1)) if selected is None else selected.to(cells.dtype)
+    pasted = like.new_ones((1, *positions), dtype=torch.float32) if selected is None else selected.float()
     pasted = F.pad(pasted, (1, 1, 1, 1))
     count = pasted[:, :-1, :-1] + pasted[:, :-1, 1:] + pasted[:, 1:, :-1] + pasted[:, 1:, 1:]
     divisor = count if options.overlap == "mean" else torch.full_like(count, 4)

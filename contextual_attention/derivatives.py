@@ -80,6 +80,18 @@ def differentiable(
     return call
 
 
+def no_second_derivative(ctx, *_gradients):
+    """The backward of a gradient: without an error its derivative would silently be zero."""
+    raise NotImplementedError(
+        "contextual_attention: the fused kernels have no second derivative; "
+        'pass backend="reference" to differentiate twice'
+    )
+
+
+def keep_nothing(ctx, inputs, output):
+    """The second derivative is an error, whatever it is of."""
+
+
 def in_forward_mode() -> bool:
     """Whether derivatives are pushed forward, by torch.func.jvp, jacfwd or torch.autograd.forward_ad."""
     return forward_ad._current_level >= 0

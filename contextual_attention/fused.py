@@ -49,18 +49,19 @@ def contextual_attention(
         if background is not foreground or asked is not read:
             keys = cells.downscale(background, read, options)
         pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
-        summed, offsets = _attend(
+        return _attend(
             queries,
             keys,
             valid,
             selected,
             pasted,
+            foreground,
+            m,
             options,
             backend,
             workspace,
             return_offsets,
         )
-        return cells.assemble(summed, foreground, m, selected, options), offsets
 
 
 def _attend(
@@ -69,11 +70,14 @@ def _attend(
     valid: Tensor,
     selected: Tensor | None,
     value: Tensor,
+    around: Tensor,
+    m: int,
     options: Options,
     backend: str,
     workspace: int | None,
     return_offsets: bool,
 ) -> tuple[Tensor, Tensor]:
+    """Of what cells.py has made of the maps; `around` is the foreground, kept where no patch is pasted."""
     # A compiled graph must not depend on the bound: there the kernels' own check speaks.
     if workspace is not None and not torch.compiler.is_compiling():
         learns = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
@@ -84,7 +88,10 @@ def _attend(
     alpha = None
     if options.normalize == "both":
         alpha = beta if foreground is background else cells.reciprocal_norms(foreground, options)
-    summed, offsets, _ = _OPERATORS[backend](
+    cell = options.rate * m
+    # It can only be kept if the cells hold pixels of its kind.
+    keep = selected is not None and m == 1 and value.shape[3] == cell**2 * around.shape[1]
+    output, offsets, _ = _OPERATORS[backend](
         foreground,
         background,
         alpha,
@@ -92,11 +99,17 @@ def _attend(
         valid,
         selected,
         value,
+        cells.shares(foreground.shape[1:3], selected, options, foreground),
+        around,
         *schema_options(options),
         return_offsets,
         0 if workspace is None else workspace,
+        keep,
+        cell,
+        m * around.shape[2],
+        m * around.shape[3],
     )
-    return summed, offsets
+    return output, offsets
 
 
 def schema_options(options: Options) -> tuple[float, int, int, int, int, int]:

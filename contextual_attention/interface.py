@@ -44,10 +44,17 @@ _OPTIONS = "float softmax_scale, int ksize, int stride, int fuse_k, int propagat
 # valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
 # -> cells (B, h+1, w+1, K) float32; offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
 ATTEND = f"({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
+# grad_cells: that of the cells, float32 or in the dtype of value
 # -> gradients of foreground, background, alpha, beta, value; one that `needs` does not ask for is (0,)
 ATTEND_BACKWARD = (
     f"(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs,"
     " SymInt workspace) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+# The cells weighted and joined, as cells.paste does: it has the other arguments.
+# -> map (B, Cv, height, width) in the dtype of kept; offsets; statistics
+ATTEND_MAP = (
+    f"({_OPERANDS}, Tensor weight, Tensor kept, {_OPTIONS}, bool return_offsets, SymInt workspace,"
+    " bool keep, int cell, SymInt height, SymInt width) -> (Tensor, Tensor, Tensor)"
 )
 
 

@@ -243,8 +243,7 @@ struct Weights {
 };
 
 Weights weights_of(const Tensor& weight, const Tensor& cells) {
-  STD_TORCH_CHECK(weight.scalar_type() == ScalarType::Float && cells.scalar_type() == ScalarType::Float,
-                  "contextual_attention: cells and their weights must be float32");
+  STD_TORCH_CHECK(weight.scalar_type() == ScalarType::Float, "contextual_attention: weights must be float32");
   const int64_t count = cells.size(1) * cells.size(2);
   const int64_t samples = weight.size(0);
   STD_TORCH_CHECK((samples == 1 || samples == cells.size(0)) && weight.numel() == samples * count,
@@ -304,14 +303,14 @@ void paste_rows(const Maps& maps, const Weights& weights, const Cells& cells, co
   });
 }
 
-template <class T>
+template <class T, class Cell>
 void lift_rows(const Maps& maps, const Weights& weights, const Cells& cells, T* kept) {
   for_rows(maps.batch, maps.height, [&](int64_t sample, int64_t y) {
     const RowMap map = covered_pixels(cells, weights.first + sample * weights.sample, y);
     const int64_t at = sample * maps.channels * maps.plane() + y * maps.width;
     T* planes = static_cast<T*>(maps.planes) + at;
     move_row<Direction::to_pixels>(
-        planes, maps.plane(), static_cast<float*>(maps.pixels) + sample * maps.sample, maps.channels, map);
+        planes, maps.plane(), static_cast<Cell*>(maps.pixels) + sample * maps.sample, maps.channels, map);
     if (!kept) return;
     fill_row(kept + at, planes, maps, map, false);
     fill_row<T>(kept + at, nullptr, maps, map, true);
@@ -337,6 +336,7 @@ Tensor paste_cpu(Tensor cells, Tensor weight, Tensor foreground, bool keep, int6
                  int64_t width) {
   check_cells(cell, cells.size(1), cells.size(2), height, width);
   const Tensor packed = torch::stable::contiguous(cells), weights = torch::stable::contiguous(weight);
+  STD_TORCH_CHECK(cells.scalar_type() == ScalarType::Float, "contextual_attention: cells must be float32");
   const Tensor kept = torch::stable::contiguous(foreground);
   const int64_t channels = cells.size(3) / (cell * cell);
   STD_TORCH_CHECK(!keep || (kept.size(1) == channels && kept.size(2) == height && kept.size(3) == width),
@@ -351,17 +351,24 @@ Tensor paste_cpu(Tensor cells, Tensor weight, Tensor foreground, bool keep, int6
 }
 
 std::tuple<Tensor, Tensor> lift_cpu(Tensor image, Tensor weight, bool keep, int64_t cell, int64_t rows,
-                                    int64_t columns) {
+                                    int64_t columns, bool wide) {
   check_cells(cell, rows, columns, image.size(2), image.size(3));
   const Tensor planes = torch::stable::contiguous(image), weights = torch::stable::contiguous(weight);
   const int64_t channels = image.size(1);
   const Tensor cells = torch::stable::new_zeros(
-      image, {{image.size(0), rows, columns, cell * cell * channels}}, ScalarType::Float);
+      image, {{image.size(0), rows, columns, cell * cell * channels}},
+      wide ? ScalarType::Float : image.scalar_type());
   const Tensor kept = keep ? torch::stable::empty_like(planes) : zeros(planes, {0});
   for_floating(image.scalar_type(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    lift_rows<T>(maps_of(planes, cells), weights_of(weights, cells), {cell, columns, channels, image.size(3)},
-                 keep ? static_cast<T*>(kept.data_ptr()) : nullptr);
+    const Maps maps = maps_of(planes, cells);
+    const Weights shares = weights_of(weights, cells);
+    const Cells grid{cell, columns, channels, image.size(3)};
+    T* const left = keep ? static_cast<T*>(kept.data_ptr()) : nullptr;
+    if (wide)
+      lift_rows<T, float>(maps, shares, grid, left);
+    else
+      lift_rows<T, T>(maps, shares, grid, left);
   });
   return {cells, kept};
 }

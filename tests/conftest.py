@@ -102,3 +102,10 @@ def cuda_on_host(cuda_module, monkeypatch):
     cuda_module.run_by(cuda_module.Way.loops)
     emulated.stand_in(monkeypatch, cuda_module)
     return cuda_module
+
+
+@pytest.fixture
+def generic_maps():
+    """The tensor code around the kernels, on CPU tensors, as it runs on a GPU."""
+    with emulated.generic_maps():
+        yield

@@ -6,6 +6,7 @@ them by itself (tests/cuda_emulator). What a shipped build needs of csrc/cuda is
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import json
@@ -13,14 +14,17 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import ModuleType
 
+import torch
 from filelock import FileLock
 
-from contextual_attention import backends, fused, ops
+from contextual_attention import backends, cells, fused, ops
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
@@ -164,6 +168,20 @@ def branches_of_planner(module: ModuleType) -> dict[str, list[int]]:
         for line in lines
         for number in [line["line_number"]]
     }
+
+
+@contextlib.contextmanager
+def generic_maps() -> Iterator[None]:
+    """Within, the operators of cells.py that have kernels for the CPU run as they do on every other device."""
+    library = torch.library.Library(ops.NAMESPACE, "IMPL")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a kernel takes the place of another: so it is meant
+            for each in (cells._pick, cells._place, cells._cut, cells._join, cells.paste, cells._lift):
+                library.impl(each._opoverload, each._init_fn, "CPU")
+        yield
+    finally:
+        library._destroy()
 
 
 def stand_in(monkeypatch, module: ModuleType) -> None:

@@ -4,6 +4,19 @@ import torch
 from contextual_attention import cells
 from contextual_attention.options import Options
 
+# Those of the CPU, and the tensor code that every other device runs, in several bands of rows and in one.
+ROADS = ("kernels", "generic", "generic, banded")
+EACH_ROAD = pytest.mark.parametrize("road", ROADS, indirect=True)
+
+
+@pytest.fixture
+def road(request, monkeypatch):
+    if request.param != ROADS[0]:
+        request.getfixturevalue("generic_maps")
+    if request.param == ROADS[2]:
+        monkeypatch.setattr(cells, "_BAND_BYTES", 1)
+
+
 LINE = torch.arange(6.0).reshape(1, 1, 1, 6)
 
 
@@ -98,9 +111,10 @@ def test_norms_of_zero_patches_have_zero_gradient(eps_mode):
     assert torch.equal(gradient, torch.zeros_like(x))
 
 
+@EACH_ROAD
 @pytest.mark.parametrize("samples", [None, 1, 2])
 @pytest.mark.parametrize(("cell", "rows", "columns"), [(1, 4, 6), (2, 3, 4), (3, 2, 3), (4, 2, 3)])
-def test_cut_and_join_are_adjoint_operators(cell, rows, columns, samples):
+def test_cut_and_join_are_adjoint_operators(road, cell, rows, columns, samples):
     kept = None if samples is None else torch.rand(samples, rows, columns) < 0.6
     image = torch.randn(2, 3, 3, 5, dtype=torch.float64, requires_grad=True)
     pieces = torch.randn(2, rows, columns, 3 * cell**2, dtype=torch.float64, requires_grad=True)
@@ -114,8 +128,9 @@ def test_cut_and_join_are_adjoint_operators(cell, rows, columns, samples):
     torch.library.opcheck(cells._join, (pieces, cell, 3, 5, kept))
 
 
+@EACH_ROAD
 @pytest.mark.parametrize("samples", [None, 1, 2])
-def test_pick_and_place_are_adjoint_operators(samples):
+def test_pick_and_place_are_adjoint_operators(road, samples):
     kept = None if samples is None else torch.rand(samples, 2, 3) < 0.6
     rows, columns = torch.tensor([0, 2]), torch.tensor([1, 3, 4])
     image = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
@@ -132,15 +147,17 @@ def test_pick_and_place_are_adjoint_operators(samples):
     torch.library.opcheck(cells._place, (pixels, rows, columns, 4, 5, kept))
 
 
-def test_joining_a_single_pixel_copies_it():
+@EACH_ROAD
+def test_joining_a_single_pixel_copies_it(road):
     pieces = torch.ones(1, 2, 2, 1)
     cells.join(pieces, 1, 1, 1, None).zero_()
     assert torch.equal(pieces, torch.ones(1, 2, 2, 1))
 
 
+@EACH_ROAD
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("cell", "keep"), [(1, True), (2, True), (2, False), (3, True)])
-def test_paste_weighs_each_cell_and_keeps_the_rest(cell, keep, dtype):
+def test_paste_weighs_each_cell_and_keeps_the_rest(road, cell, keep, dtype):
     """Pixel by pixel; sizes beyond the blocks of the copies, and a width that is none of their multiples."""
     channels, height, width = 11, 5, 37
     rows, columns = (cells.ceil_div(n, cell) + 1 for n in (height, width))
@@ -159,19 +176,37 @@ def test_paste_weighs_each_cell_and_keeps_the_rest(cell, keep, dtype):
     assert torch.equal(found, expected)
 
 
+@EACH_ROAD
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("samples", [1, 2])
-def test_the_gradients_of_paste(keep, samples):
-    pieces = torch.randn(2, 4, 5, 2**2 * 3, requires_grad=True)
+def test_lift_is_the_adjoint_of_paste(road, samples, keep, wide):
+    pieces, slope = torch.randn(2, 4, 5, 2**2 * 3), torch.randn(2, 3, 5, 7)
     weight = torch.rand(samples, 4, 5) * (torch.rand(samples, 4, 5) < 0.6)
-    foreground = torch.randn(2, 3, 5, 7, requires_grad=keep)
+    foreground = torch.randn(2, 3, 5, 7)
     arguments = (pieces, weight, foreground, keep, 2, 5, 7)
-    torch.library.opcheck(cells._paste, arguments)
-    torch.library.opcheck(cells._lift, (torch.randn(2, 3, 5, 7), weight, keep, 2, 4, 5))
-    # paste is linear: its adjoint moves between the two sides of a scalar product.
-    slope = torch.randn(2, 3, 5, 7)
-    (cells.paste(*arguments) * slope).sum().backward()
-    found = (pieces.grad * pieces).sum()
+    torch.library.opcheck(cells.paste, arguments)
+    torch.library.opcheck(cells._lift, (slope, weight, keep, 2, 4, 5, wide))
+    lifted, kept = cells.lift(slope, weight, keep, 2, 4, 5, wide)
+    found = (lifted * pieces).sum()
     if keep:
-        found = found + (foreground.grad * foreground).sum()
+        found = found + (kept * foreground).sum()
     torch.testing.assert_close(found, (cells.paste(*arguments) * slope).sum())
+
+
+@EACH_ROAD
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_lifted_cells_are_rounded_once(road, dtype):
+    image, weight = torch.randn(2, 11, 5, 37).to(dtype), torch.rand(1, 3, 19)
+    wide, _ = cells.lift(image, weight, False, 2, 3, 19, True)
+    half, _ = cells.lift(image, weight, False, 2, 3, 19, False)
+    expected = cells.cut(image.float(), 2, 3, 19, None) * weight[..., None]
+    assert torch.equal(wide, expected)
+    assert torch.equal(half, expected.to(dtype))
+
+
+@EACH_ROAD
+def test_maps_without_samples(road):
+    none = torch.zeros(0, 3, 5, 7)
+    assert cells.cut(none, 2, 4, 5, None).shape == (0, 4, 5, 12)
+    assert cells.join(torch.zeros(0, 4, 5, 12), 2, 5, 7, None).shape == none.shape

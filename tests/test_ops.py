@@ -6,11 +6,12 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from contextual_attention import ContextualAttention, contextual_attention
+from contextual_attention import ContextualAttention, cells, contextual_attention
 from contextual_attention.interface import Masking, Propagation
 from contextual_attention.options import Options
 
 ATTEND = torch.ops.contextual_attention.attend.default
+ATTEND_MAP = torch.ops.contextual_attention.attend_map.default
 BACKWARD = torch.ops.contextual_attention.attend_backward.default
 WORKSPACE = 2**22
 
@@ -47,10 +48,34 @@ VARIANTS = [
 ]
 
 
+def arguments_of_map(inputs, options, return_offsets, keep, batch=2):
+    """Those of attend_map: a map of 6 x 7 pixels from cells of 2 x 2."""
+    arguments = operands(**inputs, batch=batch)
+    kept = torch.randn(batch, 2, 6, 7).to(arguments[0].dtype)
+    arguments = differentiable([*arguments, torch.rand(1, 4, 5), kept])
+    arguments[7].requires_grad_(False)  # the shares, which depend on masks alone
+    return (*arguments, *options, return_offsets, WORKSPACE, keep, 2, 6, 7)
+
+
 @pytest.mark.parametrize("return_offsets", [False, True])
 @pytest.mark.parametrize(("inputs", "options"), VARIANTS)
 def test_attend_is_registered_properly(inputs, options, return_offsets):
-    torch.library.opcheck(ATTEND, (*differentiable(operands(**inputs)), *options, return_offsets, WORKSPACE))
+    torch.library.opcheck(ATTEND, (*operands(**inputs), *options, return_offsets, WORKSPACE))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(("inputs", "options"), VARIANTS)
+def test_attend_map_is_registered_properly(inputs, options, keep):
+    torch.library.opcheck(ATTEND_MAP, arguments_of_map(inputs, options, True, keep))
+
+
+def test_its_map_is_that_of_its_cells():
+    arguments = arguments_of_map(*VARIANTS[2], return_offsets=True, keep=True)
+    *inputs, weight, kept = arguments[:9]
+    image, offsets, statistics = ATTEND_MAP(*arguments)
+    summed, *others = ATTEND(*inputs, *arguments[9:-4])
+    assert torch.equal(image, cells.paste(summed, weight, kept, *arguments[-4:]))
+    assert all(map(torch.equal, (offsets, statistics), others))
 
 
 @pytest.mark.parametrize("needs", [0b11111, 0b10010, 0])

@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 
 import coverage
+import footprint
 import pytest
 import torch
 from compare import ROUNDED_OTHERWISE, assert_saturated, assert_solved, gradients, in_dtype, solve
@@ -16,10 +17,10 @@ from hypothesis import strategies as st
 from perturbed import ROUNDINGS, perturbed_products
 from test_any_workspace import cases
 
-from contextual_attention import available_backends, contextual_attention, fused
+from contextual_attention import available_backends, backends, cells, contextual_attention, fused
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import CASES, Case, make_inputs
-from contextual_attention.triton import launch, operator, plan, problem
+from contextual_attention.triton import backward, launch, operator, plan, problem, strips
 
 WHOLE = [
     *("preset paper", "preset yu2018", "ksize 1", "fuse_k 1", "fuse False, masking multiply"),
@@ -236,8 +237,37 @@ def test_a_second_derivative_names_the_way_out():
 
 
 def test_the_operator_is_registered_properly():
-    from test_ops import VARIANTS, differentiable, operands
+    from test_ops import VARIANTS, arguments_of_map
 
-    inputs, options = VARIANTS[2]
-    attend = torch.ops.contextual_attention.attend_triton.default
-    torch.library.opcheck(attend, (*differentiable(operands(**inputs, batch=1)), *options, True, 2**22))
+    attend = torch.ops.contextual_attention.attend_triton_map.default
+    torch.library.opcheck(attend, arguments_of_map(*VARIANTS[2], return_offsets=True, keep=True, batch=1))
+
+
+class Idle:
+    """Kernels that do nothing, at once: the interpreter would keep what it is given until Python looks for cycles."""
+
+    def __getattr__(self, name):
+        return self
+
+    def __getitem__(self, grid):
+        return lambda *arguments, **options: None
+
+
+@pytest.mark.usefixtures("generic_maps")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("learns", [False, True])
+def test_nothing_is_held_that_need_not_be(learns, dtype, cut, monkeypatch):
+    """Numbers are no matter, so there are neither kernels nor products, which a CPU lacks in half precision."""
+    for module in ("kernels", "kernels_backward", "kernels_reductions"):
+        monkeypatch.setattr(launch, module, Idle())
+    for module in (strips, backward):
+        monkeypatch.setattr(module, "multiply", lambda a, b, out: out.zero_())
+    takes_half = replace(backends._BACKENDS["triton"], dtypes=(dtype,))
+    monkeypatch.setitem(backends._BACKENDS, "triton", takes_half)
+    monkeypatch.setattr(cells, "_BAND_BYTES", 2**15)
+    x = torch.randn(2, 128, 48, 48).to(dtype).requires_grad_(learns)
+    pieces = (6, 8, 4)
+    cut(*pieces)
+    sizes = problem.Problem(128, 512, 24, 24, 24, 24, *fused.schema_options(Options()))
+    found = plan.cut(sizes, learns, 1, *pieces)
+    footprint.assert_nothing_more_is_held(x, found.scratch + footprint.strip_bytes(x, found), backend="triton")

@@ -37,8 +37,10 @@ def attend(
     statistics = Statistics(*(operands.beta.new_zeros((samples, problem.h * problem.w)) for _ in range(3)))
     with torch.cuda.device_of(foreground):
         for first, last, plan in _turns(problem, samples, workspace, False):
-            strips = Forward(problem, plan, operands.samples(first, last), statistics.samples(first, last))
-            strips.run(cells[first:last], offsets[first:last] if return_offsets else None)
+            # Not kept by a name: the scratch of one turn is gone when the next one takes its own.
+            Forward(problem, plan, operands.samples(first, last), statistics.samples(first, last)).run(
+                cells[first:last], offsets[first:last] if return_offsets else None
+            )
     return cells, offsets, torch.stack(list(vars(statistics).values()), 1).view(samples, 3, *size)
 
 
@@ -56,24 +58,37 @@ def attend_backward(
 ) -> tuple[Tensor, ...]:
     """Gradients of foreground, background, alpha, beta and value; see interface.py."""
     *options, needs, workspace = arguments
-    problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
-    samples = foreground.shape[0]
     inputs = (foreground, background, alpha, beta, value)
-    results = [_zeros(x, foreground) if needs >> i & 1 else None for i, x in enumerate(inputs)]
-    gradients = Gradients(*results[:2], *(_flat(x) for x in results[2:4]), results[4])
-    # Copies: the backward makes its own in their place.
+    sums = [_zeros(x, foreground) if needs >> i & 1 else None for i, x in enumerate(inputs)]
+    problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
+    # Copies of the statistics: the backward makes its own in their place.
     rows = Statistics(*(x.flatten(1).clone() for x in statistics.unbind(1)))
-    output = grad_cells.to(value.dtype).contiguous()
-    with torch.cuda.device_of(foreground):
-        for first, last, plan in _turns(problem, samples if needs else 0, workspace, True):
-            parts = (each.samples(first, last) for each in (operands, rows))
-            Backward(problem, plan, *parts, output[first:last], gradients.samples(first, last)).run()
+    _add_gradients(problem, operands, rows, grad_cells.to(value.dtype).contiguous(), sums, workspace)
+    del operands, rows
+    # The value's comes last, the largest: by then those in float32 of the others are gone, one after the other.
     return tuple(
         foreground.new_empty((0,), dtype=foreground.dtype if x is None else x.dtype)
-        if result is None
+        if (result := sums.pop(0)) is None
         else result.to(x.dtype)
-        for x, result in zip(inputs, results, strict=True)
+        for x in inputs
     )
+
+
+def _add_gradients(
+    problem: Problem,
+    operands: Operands,
+    statistics: Statistics,
+    upstream: Tensor,
+    sums: list[Tensor | None],
+    workspace: int,
+) -> None:
+    """To zeros in float32, those that are asked for; `upstream` is the gradient of the cells."""
+    gradients = Gradients(*sums[:2], *(None if x is None else x.flatten(1) for x in sums[2:4]), sums[4])
+    samples = 0 if all(x is None for x in sums) else upstream.shape[0]
+    with torch.cuda.device_of(upstream):
+        for first, last, plan in _turns(problem, samples, workspace, True):
+            parts = (each.samples(first, last) for each in (operands, statistics))
+            Backward(problem, plan, *parts, upstream[first:last], gradients.samples(first, last)).run()
 
 
 def _prepare(
@@ -122,7 +137,3 @@ def _zeros(x: Tensor | None, foreground: Tensor) -> Tensor:
     if x is None:
         raise RuntimeError("contextual_attention: the gradient of alpha was asked for, but there is no alpha")
     return torch.zeros(x.shape, dtype=torch.float32, device=foreground.device)
-
-
-def _flat(x: Tensor | None) -> Tensor | None:
-    return None if x is None else x.flatten(1)

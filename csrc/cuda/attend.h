@@ -18,14 +18,15 @@ void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, ch
 
 // Gradients, float32, those that are asked for; zeros unless the plan is whole, those of the norms always.
 struct Gradients {
-  torch::stable::Tensor cells;  // of the output, in the dtype of the value
   std::optional<torch::stable::Tensor> foreground, background, alpha, beta, value;
 
   bool scores() const { return foreground || background || alpha || beta; }
 };
 
+// upstream: the gradient of the cells, in the dtype of the value.
 void attend_backward(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
-                     torch::stable::Tensor& statistics, Gradients& gradients);
+                     torch::stable::Tensor& statistics, const torch::stable::Tensor& upstream,
+                     Gradients& gradients);
 
 }  // namespace gpu
 }  // namespace contextual_attention

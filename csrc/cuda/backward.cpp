@@ -29,8 +29,9 @@ using torch::stable::Tensor;
 class Backward : public Pipeline {
  public:
   Backward(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
-           char* scratch, Tensor& statistics, Gradients& gradients)
+           char* scratch, Tensor& statistics, const Tensor& upstream, Gradients& gradients)
       : Pipeline(inputs, executor, plan, group, {kGram, kSpare, kTurns, kWeights}, true, statistics, scratch),
+        upstream_(upstream),
         gradients_(gradients),
         wide_(storage_of(inputs.foreground.scalar_type()) == Storage::bfloat16 ? ScalarType::BFloat16
                                                                                : ScalarType::Float),
@@ -103,14 +104,14 @@ class Backward : public Pipeline {
   void value_gradient(const OperandMap& weights, const Region& cells, bool first) {
     const OperandMap summed = sum_cells(weights, false, cells, kTurns);
     add_product(map_of(*gradients_.value), cells.v, cells.u, first, matrix(summed).transposed(),
-                rows_of(map_of(gradients_.cells), cells.y, cells.x));
+                rows_of(map_of(upstream_), cells.y, cells.x));
   }
 
   // dE = dO V^T.
   ScoreMap make_cell_gradient(const Stages& stages) {
     const Region& region = stages.cell_gradient;
     const ScoreMap cells = scores(kTurns, region);
-    multiply(executor_, samples_, matrix(cells), rows_of(map_of(gradients_.cells), region.y, region.x),
+    multiply(executor_, samples_, matrix(cells), rows_of(map_of(upstream_), region.y, region.x),
              columns_of(map_of(inputs_.value), region.v, region.u).transposed());
     return cells;
   }
@@ -206,6 +207,7 @@ class Backward : public Pipeline {
                   rows_of(map_of(foreground_), own.y, own.x));
   }
 
+  const Tensor& upstream_;
   Gradients& gradients_;
   // Gradients of scores do not fit into float16's range: those are taken with features in float32.
   const ScalarType wide_;
@@ -217,7 +219,7 @@ class Backward : public Pipeline {
 }  // namespace
 
 void attend_backward(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
-                     Tensor& statistics, Gradients& gradients) {
+                     Tensor& statistics, const Tensor& upstream, Gradients& gradients) {
   const int64_t batch = inputs.problem.batch;
   // The gradient of the value alone asks for no pass over the rows before its own.
   const bool makes_statistics =
@@ -225,7 +227,8 @@ void attend_backward(const Inputs& inputs, const Executor& executor, const Plan&
   Tensor rows = makes_statistics ? torch::stable::new_empty(statistics, statistics.sizes(), ScalarType::Float)
                                  : statistics;
   for (int64_t first = 0; first < batch; first += plan.samples)
-    Backward(inputs, executor, plan, {first, std::min(plan.samples, batch - first)}, scratch, rows, gradients)
+    Backward(inputs, executor, plan, {first, std::min(plan.samples, batch - first)}, scratch, rows, upstream,
+             gradients)
         .run();
 }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "../arguments.h"
 #include "attend.h"
@@ -89,6 +90,32 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Argum
   return {results.cells, results.offsets ? *results.offsets : none, results.statistics};
 }
 
+Gradients make_gradients(const Executor& executor, const Arguments& arguments, const Problem& p,
+                         const Tensor& grad_cells, const Tensor& statistics, int64_t needs,
+                         int64_t workspace) {
+  const Inputs inputs = inputs_of(arguments, p);
+  const Plan plan = plan_for(p, executor, workspace, true);
+  Tensor scratch = new_scratch(inputs, plan);
+  Tensor rows = as_float(statistics);
+  const ScalarType dtype = inputs.value.scalar_type();
+  const Tensor upstream = torch::stable::contiguous(
+      grad_cells.scalar_type() == dtype ? grad_cells : torch::stable::to(grad_cells, dtype));
+  Gradients gradients{};
+  const auto add = [&](int i, std::optional<Tensor>& gradient, const Tensor& operand, bool is_norm) {
+    if (!(needs >> i & 1)) return;
+    gradient = is_norm ? torch::stable::new_zeros(operand, operand.sizes(), ScalarType::Float)
+                       : new_result(operand, plan, p, operand.sizes());
+  };
+  add(0, gradients.foreground, inputs.foreground, false);
+  add(1, gradients.background, inputs.background, false);
+  if (inputs.alpha) add(2, gradients.alpha, *inputs.alpha, true);
+  add(3, gradients.beta, inputs.beta, true);
+  add(4, gradients.value, inputs.value, false);
+  attend_backward(inputs, executor, plan, static_cast<char*>(scratch.mutable_data_ptr()), rows, upstream,
+                  gradients);
+  return gradients;
+}
+
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& executor,
                                                             const Arguments& arguments, const Problem& p,
                                                             const Tensor& grad_cells,
@@ -96,36 +123,21 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& exec
                                                             int64_t workspace) {
   check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
   check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});
-  const Inputs inputs = inputs_of(arguments, p);
-  const Plan plan = plan_for(p, executor, workspace, true);
-  Tensor scratch = new_scratch(inputs, plan);
-  Tensor rows = as_float(statistics);
-  Gradients gradients{torch::stable::contiguous(torch::stable::to(grad_cells, inputs.value.scalar_type())),
-                      {},
-                      {},
-                      {},
-                      {},
-                      {}};
-  const Tensor* operands[] = {&inputs.foreground, &inputs.background, inputs.alpha ? &*inputs.alpha : nullptr,
-                              &inputs.beta, &inputs.value};
-  std::optional<Tensor>* wanted[] = {&gradients.foreground, &gradients.background, &gradients.alpha,
-                                     &gradients.beta, &gradients.value};
-  for (int i = 0; i < 5; ++i) {
-    if (!(needs >> i & 1)) continue;
-    STD_TORCH_CHECK(operands[i],
-                    "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
-    const bool is_norm = i == 2 || i == 3;
-    *wanted[i] = is_norm ? torch::stable::new_zeros(*operands[i], operands[i]->sizes(), ScalarType::Float)
-                         : new_result(*operands[i], plan, p, operands[i]->sizes());
-  }
-  attend_backward(inputs, executor, plan, static_cast<char*>(scratch.mutable_data_ptr()), rows, gradients);
-  const Tensor* originals[] = {&arguments.foreground, &arguments.background,
-                               arguments.alpha ? &*arguments.alpha : nullptr, &arguments.beta,
-                               &arguments.value};
+  const Tensor* operands[] = {&arguments.foreground, &arguments.background,
+                              arguments.alpha ? &*arguments.alpha : nullptr, &arguments.beta,
+                              &arguments.value};
+  STD_TORCH_CHECK(arguments.alpha || !(needs >> 2 & 1),
+                  "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
+  // With everything that it is worked out with gone at the end.
+  Gradients gradients = make_gradients(executor, arguments, p, grad_cells, statistics, needs, workspace);
+  std::optional<Tensor>* sums[] = {&gradients.foreground, &gradients.background, &gradients.alpha,
+                                   &gradients.beta, &gradients.value};
+  // The value's comes last, the largest: by then those in float32 of the others are gone, one after the other.
   const auto result = [&](int i) {
-    const ScalarType dtype = originals[i] ? originals[i]->scalar_type() : inputs.foreground.scalar_type();
-    if (!*wanted[i]) return torch::stable::new_empty(inputs.foreground, {0}, dtype);
-    return dtype == ScalarType::Float ? **wanted[i] : torch::stable::to(**wanted[i], dtype);
+    const ScalarType dtype = (operands[i] ? operands[i] : operands[0])->scalar_type();
+    if (!*sums[i]) return torch::stable::new_empty(arguments.foreground, {0}, dtype);
+    const Tensor sum = *std::exchange(*sums[i], std::nullopt);
+    return dtype == ScalarType::Float ? sum : torch::stable::to(sum, dtype);
   };
   return {result(0), result(1), result(2), result(3), result(4)};
 }

@@ -1,0 +1,112 @@
+"""What a fused backend on a GPU must hold at its peak, derived, and what a process has held, counted.
+
+One map x (B, C, H, W) is foreground, background and value, at rate 2, and there is no mask. Bytes are those
+beyond x itself, the output and the gradient included. At 2 bytes an entry, with X those of x and V = X (1 + 1 / h)
+(1 + 1 / w) those of its cells, of which there are a row and a column more:
+
+forward                                    | with its backward
+-------------------------------------------|--------------------------------------------------------------------
+                                           | X    output: the caller's
+                                           | X    its gradient: the caller's
+X / 4  downscaled x: queries and keys      | X / 4  the same, kept for the backward
+V      cells of the value                  | V    the same, kept for the backward
+2 V    cells of the output, float32:       | V    gradient of the output's cells
+       several tiles add to each           | X    gradients of queries and keys, float32: tiles add to them
+                                           | 2 V  gradient of the value's cells, float32: so do they
+workspace, or later X, the output, and two | workspace, or later V, the value's gradient in half precision
+       bands of cells on their way to it   |
+numbers of each position                   | numbers of each position
+-------------------------------------------|--------------------------------------------------------------------
+X / 4 + 3 V + max(workspace, X)            | 3.25 X + 4 V + max(workspace, V - X / 2)
+
+Nothing else is as large as a part of the map: a float32 copy of it would be 2 X, of the downscaled one X / 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from contextual_attention import cells, contextual_attention
+from contextual_attention.triton.plan import Plan
+
+Result = TypeVar("Result")
+
+# Numbers of a position: nine float64 sums, of the taps of the propagation, once forward and three times
+# backward; and float32 norms, statistics and centres, their gradients, and flags, not 12 in all.
+_FORWARD, _BACKWARD = 9 * 8 + 12 * 4, 3 * 9 * 8 + 12 * 4
+
+
+def forward_bytes(x: Tensor, workspace: int) -> int:
+    """Of the forward without a backward to come."""
+    positions, entries = _sizes(x)
+    own, wide = x.element_size(), 4
+    held = x.nbytes // 4 + entries * (own + wide) + positions * _FORWARD
+    # A band is a row of cells at least.
+    bands = 2 * max(cells._BAND_BYTES, entries * own // (x.shape[2] // 2 + 1))
+    return held + max(workspace, x.nbytes + bands)
+
+
+def backward_bytes(x: Tensor, workspace: int) -> int:
+    """Of the backward with its forward, as highest: that of the backward."""
+    positions, entries = _sizes(x)
+    own, wide = x.element_size(), 4
+    held = 2 * x.nbytes + x.nbytes // 4 + 2 * entries * own + positions * _BACKWARD
+    sums = 2 * (x.numel() // 4) * wide + entries * wide
+    # In half precision those of queries and keys have become smaller by then.
+    converted = entries * own - 2 * (x.numel() // 4) * (wide - own) if own < wide else 0
+    return held + sums + max(workspace, converted)
+
+
+def strip_bytes(x: Tensor, found: Plan) -> int:
+    """What Triton's backend holds of a strip's pixels beside its scores: operands and products of their cells."""
+    own, wide, depth = x.element_size(), 4, 4 * x.shape[1]
+    p, q = (found.rows + 1) * (found.columns + 1), (found.block_rows + 1) * (x.shape[3] // 2 + 1)
+    return found.samples * depth * (p * own + max(p, q if x.requires_grad else 0) * wide)
+
+
+def _sizes(x: Tensor) -> tuple[int, int]:
+    """Positions, and entries of the cells."""
+    batch, channels, height, width = x.shape
+    h, w = height // 2, width // 2
+    return batch * h * w, batch * (h + 1) * (w + 1) * 4 * channels
+
+
+def counted(function: Callable[[], Result]) -> tuple[Result, int]:
+    """What it returns, and the most bytes of tensors on the CPU that it held at once, whoever made them.
+
+    The profiler is told of everything that torch's allocator gives and takes back, within operators and for C++ too.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        result = function()
+    held = most = 0
+    for _, size in sorted(_allocations(profiled.profiler.kineto_results.experimental_event_tree())):
+        held += size
+        most = max(most, held)
+    return result, most
+
+
+def assert_nothing_more_is_held(x: Tensor, workspace: int, copied: int = 0, **given) -> None:
+    """Forward, and backward if x learns, within the bytes of above and `copied`, and not half of x below."""
+    bound = (backward_bytes if x.requires_grad else forward_bytes)(x, workspace)
+    _, held = counted(lambda: solve(x, **given))
+    print("HELD", held / x.nbytes, bound / x.nbytes)
+    assert bound - x.nbytes // 2 <= held <= bound + copied
+
+
+def solve(x: Tensor, **given) -> Tensor:
+    """The gradient of x if it learns, else the output."""
+    output = contextual_attention(x, x, **given)
+    return torch.autograd.grad(output, x, torch.ones_like(output))[0] if x.requires_grad else output
+
+
+def _allocations(events: list) -> Iterator[tuple[int, int]]:
+    """When, and how many bytes, negative where they were given back."""
+    for event in events:
+        if event.tag.name == "Allocation":
+            yield event.start_time_ns, event.extra_fields.alloc_size
+        yield from _allocations(event.children)
