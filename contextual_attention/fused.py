@@ -10,6 +10,8 @@ Shape legend: as in functional.py; cells are those of cells.py.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -39,64 +41,59 @@ def contextual_attention(
 ) -> tuple[Tensor, Tensor]:
     """Output (B, Cv, m * H, m * W) and offsets (B, 2, h, w), or (0,) if not asked for; arguments checked."""
     with without_autocast(foreground.device.type):
-        selected = cells.selection(foreground_mask, foreground, options)
-        m = cells.resolution(value, background)
-        valid = cells.validity(mask, background, options)
-        candidates = None if mask is None and options.stride == 1 else valid  # None: every position
-        asked, read = cells.read_by(selected, options), cells.read_by(candidates, options)
-        queries = cells.downscale(foreground, asked, options)
-        keys = queries
-        if background is not foreground or asked is not read:
-            keys = cells.downscale(background, read, options)
-        pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
-        summed, offsets = _attend(
-            queries,
-            keys,
-            valid,
-            selected,
-            pasted,
-            options,
-            backend,
-            workspace,
-            return_offsets,
+        given = operands(
+            foreground, background, mask=mask, value=value, foreground_mask=foreground_mask, options=options
         )
-        return cells.assemble(summed, foreground, m, selected, options), offsets
+        # A compiled graph must not depend on the bound: there the kernels' own check speaks.
+        if workspace is not None and not torch.compiler.is_compiling():
+            least = least_workspace(backend, given, options)
+            if workspace < least:
+                raise ValueError(
+                    f"workspace: expected at least {least} bytes for this problem, got {workspace}"
+                )
+        bound = 0 if workspace is None else workspace
+        summed, offsets, _ = _OPERATORS[backend](*given, *schema_options(options), return_offsets, bound)
+        m = cells.resolution(value, background)
+        return cells.assemble(summed, foreground, m, given.selected, options), offsets
 
 
-def _attend(
+class Operands(NamedTuple):
+    """The tensors of the operator, as its schema has them (interface.py)."""
+
+    foreground: Tensor
+    background: Tensor
+    alpha: Tensor | None
+    beta: Tensor
+    valid: Tensor
+    selected: Tensor | None
+    value: Tensor
+
+
+def operands(
     foreground: Tensor,
     background: Tensor,
-    valid: Tensor,
-    selected: Tensor | None,
+    *,
+    mask: Tensor | None,
     value: Tensor,
+    foreground_mask: Tensor | None,
     options: Options,
-    backend: str,
-    workspace: int | None,
-    return_offsets: bool,
-) -> tuple[Tensor, Tensor]:
-    # A compiled graph must not depend on the bound: there the kernels' own check speaks.
-    if workspace is not None and not torch.compiler.is_compiling():
-        learns = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
-        least = _least_workspace(backend, foreground, background, value, learns, options)
-        if workspace < least:
-            raise ValueError(f"workspace: expected at least {least} bytes for this problem, got {workspace}")
-    beta = cells.reciprocal_norms(background, options)
+) -> Operands:
+    """What the operator takes of the layer's arguments, which are checked."""
+    selected = cells.selection(foreground_mask, foreground, options)
+    valid = cells.validity(mask, background, options)
+    candidates = None if mask is None and options.stride == 1 else valid  # None: every position
+    asked, read = cells.read_by(selected, options), cells.read_by(candidates, options)
+    queries = cells.downscale(foreground, asked, options)
+    keys = queries
+    if background is not foreground or asked is not read:
+        keys = cells.downscale(background, read, options)
+    m = cells.resolution(value, background)
+    pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
+    beta = cells.reciprocal_norms(keys, options)
     alpha = None
     if options.normalize == "both":
-        alpha = beta if foreground is background else cells.reciprocal_norms(foreground, options)
-    summed, offsets, _ = _OPERATORS[backend](
-        foreground,
-        background,
-        alpha,
-        beta,
-        valid,
-        selected,
-        value,
-        *schema_options(options),
-        return_offsets,
-        0 if workspace is None else workspace,
-    )
-    return summed, offsets
+        alpha = beta if queries is keys else cells.reciprocal_norms(queries, options)
+    return Operands(queries, keys, alpha, beta, valid, selected, pasted)
 
 
 def schema_options(options: Options) -> tuple[float, int, int, int, int, int]:
@@ -112,10 +109,10 @@ def schema_options(options: Options) -> tuple[float, int, int, int, int, int]:
     )
 
 
-def _least_workspace(
-    backend: str, foreground: Tensor, background: Tensor, value: Tensor, learns: bool, options: Options
-) -> int:
-    """The smallest bound under which the kernels can work, for the backward too if it `learns`."""
+def least_workspace(backend: str, given: Operands, options: Options) -> int:
+    """The smallest bound under which the kernels can work, for the backward too if there will be one."""
+    foreground, background, value = given.foreground, given.background, given.value
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
     sizes = (*foreground.shape[1:3], *background.shape[1:3])
     if backend == "triton":
         from .triton import plan, problem
