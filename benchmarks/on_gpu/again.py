@@ -63,7 +63,7 @@ def run_again(runs: Runs, trials: Sequence[Trial], memcheck_log: Path | None) ->
             for i, trial in enumerate(trials):
                 started.append(_start(runs, trial, _BLOCKING, Path(folder) / f"blocking {i}", []))
                 if sanitizer is not None:
-                    under = [sanitizer, "--tool", "memcheck", "--launch-timeout", "0"]
+                    under = [sanitizer, "--tool", "memcheck", "--launch-timeout", "60"]
                     started.append(_start(runs, trial, _MEMCHECK, Path(folder) / f"memcheck {i}", under))
             for each in started:
                 with contextlib.suppress(subprocess.TimeoutExpired):
