@@ -18,7 +18,7 @@ from on_gpu.records import Records, last_states, read
 from on_gpu.trial_runs import LINE, Runs, run_here
 from on_gpu.trials import TRIALS, Trial
 
-from contextual_attention import fused
+from contextual_attention import available_backends, fused
 from contextual_attention.options import Options
 from contextual_attention.testing import Case, make_inputs
 
@@ -94,19 +94,24 @@ def test_what_ends_a_process_ends_its_own_trial_alone(runs, capfd):
     assert all(len(line) <= LINE for line in lines)
 
 
-def test_no_trial_begins_when_no_time_is_left(runs):
+def test_no_trial_begins_when_no_time_is_left(runs, capfd):
     late = Runs(runs.records, "cpu", "cpu", end=time.monotonic())
     assert late.run([Planted("right")]) == {"right": "left out"}
     assert told(late)["cpu right"]["why"] == "no time was left"
+    assert capfd.readouterr().out == "cpu left out 1 cases: no time was left\n"
 
 
-def test_a_backend_that_does_not_exist_here_is_said_once(runs):
-    gone = Runs(runs.records, "cuda", "cuda", runs.end)
-    trials = [Planted("right"), Planted("last")]
-    assert set(gone.run(trials).values()) == {"left out"}
+def test_a_backend_that_does_not_exist_here_is_said_once(runs, capfd):
+    gone = Runs(runs.records, "triton", "cuda", runs.end)
+    assert set(gone.run([Planted("right"), Planted("last")]).values()) == {"left out"}
     failed = [record for record in told(gone).values() if record["state"] == "failed"]
-    assert len(failed) == 1
-    assert "built without CUDA" in failed[0]["why"] or "CUDA" in failed[0]["why"]
+    assert [record["why"].split(" [")[0] for record in failed] == [
+        f"RuntimeError: triton: {available_backends()['triton']}"
+    ]
+    out, error = capfd.readouterr()
+    assert out.startswith("triton left out 2 cases: RuntimeError: triton: there is no")
+    assert len(out.splitlines()) == 1
+    assert "Traceback" not in error
 
 
 SMALL = Case("small", (2, 3, 14, 12), mask="hole", options=Options())

@@ -13,17 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contextual_attention import reference
+from contextual_attention import fused, reference
 from contextual_attention.interface import Masking, Propagation
 from contextual_attention.options import Options
 
-_OPERANDS = 7
+# The operands that have gradients, in the order of attend_backward.
+DIFFERENTIABLE = ("foreground", "background", "alpha", "beta", "value")
+_OPERANDS = len(fused.Operands._fields)
 
 
 def attend(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """cells and statistics, float64; no offsets."""
     operands, schema = arguments[:_OPERANDS], arguments[_OPERANDS:-2]
-    cells, statistics = _attend(*_wide(operands), options_of(schema))
+    cells, statistics = _attend(_wide(operands), options_of(schema))
     return cells, torch.empty(0, dtype=torch.int64), statistics
 
 
@@ -31,15 +33,10 @@ def attend_backward(grad_cells: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     """By autograd; the statistics given are not needed."""
     operands, schema, needs = arguments[:_OPERANDS], arguments[_OPERANDS + 1 : -2], arguments[-2]
     wide = _wide(operands)
-    foreground, background, alpha, beta, _, _, value = wide
-    wanted = [needs >> i & 1 for i in range(5)]
-    leaves = [
-        x.requires_grad_()
-        for x, want in zip((foreground, background, alpha, beta, value), wanted, strict=True)
-        if want
-    ]
+    wanted = [needs >> i & 1 for i in range(len(DIFFERENTIABLE))]
+    leaves = [getattr(wide, DIFFERENTIABLE[i]).requires_grad_() for i, want in enumerate(wanted) if want]
     with torch.enable_grad():
-        cells, _ = _attend(*wide, options_of(schema))
+        cells, _ = _attend(wide, options_of(schema))
         found = iter(torch.autograd.grad(cells, leaves, grad_cells.double()) if leaves else ())
     return tuple(next(found) if want else torch.empty(0) for want in wanted)
 
@@ -60,27 +57,19 @@ def options_of(schema: tuple[Any, ...]) -> Options:
     )
 
 
-def _wide(operands: tuple[Any, ...]) -> list[Tensor | None]:
-    return [x.detach().double() if x is not None and x.is_floating_point() else x for x in operands]
+def _wide(operands: tuple[Any, ...]) -> fused.Operands:
+    wide = (x.detach().double() if x is not None and x.is_floating_point() else x for x in operands)
+    return fused.Operands(*wide)
 
 
-def _attend(
-    foreground: Tensor,
-    background: Tensor,
-    alpha: Tensor | None,
-    beta: Tensor,
-    valid: Tensor,
-    selected: Tensor | None,
-    value: Tensor,
-    options: Options,
-) -> tuple[Tensor, Tensor]:
+def _attend(given: fused.Operands, options: Options) -> tuple[Tensor, Tensor]:
     grid = (..., slice(None, None, options.stride), slice(None, None, options.stride))
-    queries = reference.foreground_patches(foreground.permute(0, 3, 1, 2), options)
-    keys = reference.background_patches(background.permute(0, 3, 1, 2), options)
-    scores = torch.einsum("bxyk,bijk->bxyij", queries, keys) * beta[grid][:, None, None]
-    if alpha is not None:
-        scores = scores * alpha[..., None, None]
-    candidates = valid[grid]
+    queries = reference.foreground_patches(given.foreground.permute(0, 3, 1, 2), options)
+    keys = reference.background_patches(given.background.permute(0, 3, 1, 2), options)
+    scores = torch.einsum("bxyk,bijk->bxyij", queries, keys) * given.beta[grid][:, None, None]
+    if given.alpha is not None:
+        scores = scores * given.alpha[..., None, None]
+    candidates, selected = given.valid[grid], given.selected
     if options.fuse and options.propagation == "before":
         scores = reference.propagate(scores, options)
     weights = reference.keep_selected(reference.attend(scores, candidates, options), selected)
@@ -93,10 +82,10 @@ def _attend(
         chosen = reference.keep_selected(total[..., None, None], selected)[..., 0, 0]
         inverse_total = torch.where(chosen > 0, 1 / chosen, 0)
         weights = reference.keep_selected(reference.rescale(weights, candidates), selected)
-    everywhere = weights.new_zeros(*weights.shape[:3], *background.shape[1:3])
+    everywhere = weights.new_zeros(*weights.shape[:3], *given.background.shape[1:3])
     everywhere[grid] = weights
     statistics = torch.stack((offset, torch.where(has_weights, inverse_sum, 0), inverse_total), 1)
-    return torch.einsum("bxyij,bijk->bxyk", _cell_weights(everywhere), value), statistics.detach()
+    return torch.einsum("bxyij,bijk->bxyk", _cell_weights(everywhere), given.value), statistics.detach()
 
 
 def _softmax_sums(scores: Tensor, valid: Tensor, options: Options) -> tuple[Tensor, Tensor]:

@@ -21,18 +21,12 @@ from torch import Tensor
 from contextual_attention import cells, fused
 from contextual_attention.options import Options
 from on_gpu import dense_operator
+from on_gpu.dense_operator import DIFFERENTIABLE
 from on_gpu.differences import Wrong, compared, largest
 
 _ROWS = ("sample", "row", "column")
 _PIXELS = (*_ROWS, "channel")
-# The operands that have gradients, in the order of attend_backward, and the axes of each.
-_DIFFERENTIABLE = {
-    "foreground": _PIXELS,
-    "background": _PIXELS,
-    "alpha": _ROWS,
-    "beta": _ROWS,
-    "value": _PIXELS,
-}
+_MAPS = ("sample", "channel", "row", "column")
 
 
 @dataclass(frozen=True)
@@ -142,20 +136,20 @@ class _Stages:
         output, grad_cells = self._assembled(self._examined.problem, given.selected, summed)
         its_output, its_grad = self._assembled(there, found.selected, summed)
         self._wait()
-        axes = ("sample", "channel", "row", "column")
-        yield from self._near("assembly", its_output, output, axes)
+        yield from self._near("assembly", its_output, output, _MAPS)
         if not self._examined.learns:
             return
         yield from self._near("backward of the assembly", its_grad, grad_cells, _PIXELS)
         self.doing = "the operator's backward"
-        needs = sum(1 << i for i, name in enumerate(_DIFFERENTIABLE) if getattr(given, name) is not None)
+        needs = sum(1 << i for i, name in enumerate(DIFFERENTIABLE) if getattr(given, name) is not None)
         slopes = self._back(self._judge.backward, grad_cells, given, statistics, needs)
         rows = with_offsets_of(statistics, its_statistics.cpu()).to(found.beta)
         its_slopes = self._back(self._examined.operator.backward, grad_cells, found, rows, needs)
         self._wait()
-        for i, (name, axes) in enumerate(_DIFFERENTIABLE.items()):
+        for i, name in enumerate(DIFFERENTIABLE):
             if needs >> i & 1:
-                yield from self._near(f"gradient of {name} by the operator", its_slopes[i], slopes[i], axes)
+                stage = f"gradient of {name} by the operator"
+                yield from self._near(stage, its_slopes[i], slopes[i], _axes(slopes[i]))
         self.doing = "backward of the operands"
         yield from self._operands_backward(there, slopes, needs)
 
@@ -165,8 +159,7 @@ class _Stages:
                 continue
             # All but the norms are copies; these are sums of a hundred squares or so.
             bound = 2**-19 * largest(y) if name in ("alpha", "beta") else 0.0
-            axes = _PIXELS if y.dim() == 4 else _ROWS
-            yield from compared(f"operand {name}", x, y, bound, axes)
+            yield from compared(f"operand {name}", x, y, bound, _axes(y))
 
     def _statistics(self, found: Tensor, exact: Tensor) -> Iterator[Wrong]:
         """What does not depend on the offset that a kernel has chosen."""
@@ -195,16 +188,15 @@ class _Stages:
     ) -> Iterator[Wrong]:
         def gradients(problem: dict[str, Any]) -> list[Tensor]:
             made = operands_of(problem, self._options)
-            chosen = [i for i in range(len(_DIFFERENTIABLE)) if needs >> i & 1]
-            outputs = [getattr(made, list(_DIFFERENTIABLE)[i]) for i in chosen]
+            chosen = [i for i in range(len(DIFFERENTIABLE)) if needs >> i & 1]
+            outputs = [getattr(made, DIFFERENTIABLE[i]) for i in chosen]
             upstreams = [slopes[i].to(x) for i, x in zip(chosen, outputs, strict=True)]
             return list(torch.autograd.grad(outputs, list(_leaves(problem).values()), upstreams))
 
         leaves = _leaves(self._examined.problem)
         exact, found = gradients(self._examined.problem), gradients(there)
-        axes = ("sample", "channel", "row", "column")
         for name, x, y in zip(leaves, found, exact, strict=True):
-            yield from self._near(f"gradient of {name} through the operands", x, y, axes)
+            yield from self._near(f"gradient of {name} through the operands", x, y, _MAPS)
 
     def _call(self, forward: Callable, given: fused.Operands) -> tuple[Tensor, Tensor, Tensor]:
         with torch.no_grad():
@@ -265,6 +257,11 @@ def _value(problem: dict[str, Any]) -> Tensor:
 
 def _leaves(problem: dict[str, Any]) -> dict[str, Tensor]:
     return {name: x for name, x in problem.items() if isinstance(x, Tensor) and x.requires_grad}
+
+
+def _axes(x: Tensor) -> tuple[str, ...]:
+    """Of an operand, or of its gradient."""
+    return _PIXELS if x.dim() == 4 else _ROWS
 
 
 def _logarithms(statistics: Tensor) -> Tensor:

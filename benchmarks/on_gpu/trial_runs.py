@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import torch
 
@@ -30,6 +30,8 @@ _PROCESSES = {"triton": 8}
 _LIMIT = 8.0
 # For the start of a process, and for the end of one that has ended itself.
 _MARGIN = 5.0
+# As the digest of a session knows it.
+_OUT_OF_TIME = "no time was left"
 # How the last words of a process begin: faulthandler's, and its own.
 _HUNG = "Timeout ("
 _RAISED = "raised "
@@ -91,7 +93,12 @@ class Runs:
             thread.start()
         for thread in threads:
             thread.join()
-        return {each.name: self._state(each) for each in trials}
+        states = {each.name: self._state(each) for each in trials}
+        left_out = [each for each in trials if states[each.name] == "left out"]
+        if left_out:
+            why = self._record(left_out[0])["why"]
+            print(f"{self.backend} left out {len(left_out)} cases: {why}"[:LINE], flush=True)
+        return states
 
     def failed(self, trial: Trial, why: str) -> None:
         self.tell(trial, "FAILED", why)
@@ -101,7 +108,7 @@ class Runs:
         """A line, at once."""
         line = f"{self.backend} {state} {trial.name:<22} {text}"
         # In one write: lines of two processes do not mix.
-        print(" ".join(line.split("\n"))[:LINE] + "\n", end="", flush=True)
+        print(line.replace("\n", " ")[:LINE] + "\n", end="", flush=True)
 
     def _share(self, trials: list[Trial], processes: int) -> None:
         """In one process, and where that is lost the others in a new one."""
@@ -112,10 +119,14 @@ class Runs:
             if begun is not None:
                 self.failed(begun, why or "its process ended in it")
             now_left = [each for each in left if self._state(each) is None]
-            if len(now_left) == len(left) or time.monotonic() > self.end:
-                self._leave_out(now_left, why)
-                return
+            if now_left and len(now_left) == len(left) and why is not None:
+                # Not one was begun: the fault is in none of them.
+                self.records.add(f"{self.backend}, every case", "failed", why)
+                return self._leave_out(now_left, why)
+            if time.monotonic() > self.end:
+                return self._leave_out(now_left, _OUT_OF_TIME)
             left = now_left
+        return None
 
     def _in_child(self, trials: list[Trial], processes: int) -> str | None:
         """Why it ended before they did, with what it said last."""
@@ -132,19 +143,15 @@ class Runs:
             return said.removeprefix(_RAISED)
         return f"{why}{_place(said)}"
 
-    def _leave_out(self, trials: list[Trial], why: str | None) -> None:
-        reason = why or "no time was left"
+    def _leave_out(self, trials: list[Trial], why: str) -> None:
         for trial in trials:
-            self.records.add(self.what(trial), "left out", reason)
-        if why is not None:
-            self.records.add(f"{self.backend}, all that is left", "failed", why)
-        if trials:
-            print(f"{self.backend} left out {len(trials)} cases: {reason}"[:LINE], flush=True)
+            self.records.add(self.what(trial), "left out", why)
 
     def _state(self, trial: Trial) -> str | None:
-        states = last_states(read(self.records.path))
-        record = states.get((self.records.step, self.what(trial)))
-        return None if record is None else record["state"]
+        return self._record(trial).get("state")
+
+    def _record(self, trial: Trial) -> dict[str, Any]:
+        return last_states(read(self.records.path)).get((self.records.step, self.what(trial)), {})
 
 
 def run_here(runs: Runs, trial: Trial, words: IO[str]) -> bool:
@@ -185,8 +192,10 @@ def _run_trials(runs: Runs, trials: list[Trial], words: Path, processes: int) ->
                 if not run_here(runs, trial, file) and isolation.context_is_lost():
                     os._exit(isolation.LOST)
         except Exception as error:
+            # Not raised: its traceback would be printed by each of the processes.
             file.write(f"{_RAISED}{told(error)}")
-            raise
+            file.flush()
+            os._exit(1)
 
 
 def told(error: Exception) -> str:
