@@ -10,6 +10,8 @@ Shape legend: as in functional.py; cells are those of cells.py.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -39,77 +41,73 @@ def contextual_attention(
 ) -> tuple[Tensor, Tensor]:
     """Output (B, Cv, m * H, m * W) and offsets (B, 2, h, w), or (0,) if not asked for; arguments checked."""
     with without_autocast(foreground.device.type):
-        selected = cells.selection(foreground_mask, foreground, options)
-        m = cells.resolution(value, background)
-        valid = cells.validity(mask, background, options)
-        candidates = None if mask is None and options.stride == 1 else valid  # None: every position
-        asked, read = cells.read_by(selected, options), cells.read_by(candidates, options)
-        queries = cells.downscale(foreground, asked, options)
-        keys = queries
-        if background is not foreground or asked is not read:
-            keys = cells.downscale(background, read, options)
-        pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
-        return _attend(
-            queries,
-            keys,
-            valid,
-            selected,
-            pasted,
-            foreground,
-            m,
-            options,
-            backend,
-            workspace,
-            return_offsets,
+        given = operands(
+            foreground, background, mask=mask, value=value, foreground_mask=foreground_mask, options=options
         )
+        # A compiled graph must not depend on the bound: there the kernels' own check speaks.
+        if workspace is not None and not torch.compiler.is_compiling():
+            least = least_workspace(backend, given, options)
+            if workspace < least:
+                raise ValueError(
+                    f"workspace: expected at least {least} bytes for this problem, got {workspace}"
+                )
+        m = cells.resolution(value, background)
+        weight, kept, *joined = joining(given, foreground, m, options)
+        bound = 0 if workspace is None else workspace
+        output, offsets, _ = _OPERATORS[backend](
+            *given, weight, kept, *schema_options(options), return_offsets, bound, *joined
+        )
+        return output, offsets
 
 
-def _attend(
+class Operands(NamedTuple):
+    """The tensors of the operator, as its schema has them (interface.py)."""
+
+    foreground: Tensor
+    background: Tensor
+    alpha: Tensor | None
+    beta: Tensor
+    valid: Tensor
+    selected: Tensor | None
+    value: Tensor
+
+
+def operands(
     foreground: Tensor,
     background: Tensor,
-    valid: Tensor,
-    selected: Tensor | None,
+    *,
+    mask: Tensor | None,
     value: Tensor,
-    around: Tensor,
-    m: int,
+    foreground_mask: Tensor | None,
     options: Options,
-    backend: str,
-    workspace: int | None,
-    return_offsets: bool,
-) -> tuple[Tensor, Tensor]:
-    """Of what cells.py has made of the maps; `around` is the foreground, kept where no patch is pasted."""
-    # A compiled graph must not depend on the bound: there the kernels' own check speaks.
-    if workspace is not None and not torch.compiler.is_compiling():
-        learns = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
-        least = _least_workspace(backend, foreground, background, value, learns, options)
-        if workspace < least:
-            raise ValueError(f"workspace: expected at least {least} bytes for this problem, got {workspace}")
-    beta = cells.reciprocal_norms(background, options)
+) -> Operands:
+    """What the operator takes of the layer's arguments, which are checked."""
+    selected = cells.selection(foreground_mask, foreground, options)
+    valid = cells.validity(mask, background, options)
+    candidates = None if mask is None and options.stride == 1 else valid  # None: every position
+    asked, read = cells.read_by(selected, options), cells.read_by(candidates, options)
+    queries = cells.downscale(foreground, asked, options)
+    keys = queries
+    if background is not foreground or asked is not read:
+        keys = cells.downscale(background, read, options)
+    m = cells.resolution(value, background)
+    pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
+    beta = cells.reciprocal_norms(keys, options)
     alpha = None
     if options.normalize == "both":
-        alpha = beta if foreground is background else cells.reciprocal_norms(foreground, options)
+        alpha = beta if queries is keys else cells.reciprocal_norms(queries, options)
+    return Operands(queries, keys, alpha, beta, valid, selected, pasted)
+
+
+def joining(
+    given: Operands, foreground: Tensor, m: int, options: Options
+) -> tuple[Tensor, Tensor, bool, int, int, int]:
+    """What cells.paste takes beside the cells that were summed, to put them together; m: cells.resolution."""
     cell = options.rate * m
-    # It can only be kept if the cells hold pixels of its kind.
-    keep = selected is not None and m == 1 and value.shape[3] == cell**2 * around.shape[1]
-    output, offsets, _ = _OPERATORS[backend](
-        foreground,
-        background,
-        alpha,
-        beta,
-        valid,
-        selected,
-        value,
-        cells.shares(foreground.shape[1:3], selected, options, foreground),
-        around,
-        *schema_options(options),
-        return_offsets,
-        0 if workspace is None else workspace,
-        keep,
-        cell,
-        m * around.shape[2],
-        m * around.shape[3],
-    )
-    return output, offsets
+    # A pixel can only be kept if the cells hold pixels of its kind.
+    keep = given.selected is not None and m == 1 and given.value.shape[3] == cell**2 * foreground.shape[1]
+    weight = cells.shares(given.foreground.shape[1:3], given.selected, options, foreground)
+    return weight, foreground, keep, cell, m * foreground.shape[2], m * foreground.shape[3]
 
 
 def schema_options(options: Options) -> tuple[float, int, int, int, int, int]:
@@ -125,10 +123,10 @@ def schema_options(options: Options) -> tuple[float, int, int, int, int, int]:
     )
 
 
-def _least_workspace(
-    backend: str, foreground: Tensor, background: Tensor, value: Tensor, learns: bool, options: Options
-) -> int:
-    """The smallest bound under which the kernels can work, for the backward too if it `learns`."""
+def least_workspace(backend: str, given: Operands, options: Options) -> int:
+    """The smallest bound under which the kernels can work, for the backward too if there will be one."""
+    foreground, background, value = given.foreground, given.background, given.value
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
     sizes = (*foreground.shape[1:3], *background.shape[1:3])
     if backend == "triton":
         from .triton import plan, problem

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -89,32 +91,76 @@ def assert_near(name: str, x: Tensor, exact: Tensor, relative: float, absolute: 
     assert error <= allowed, f"{name}: error {error:.2e} of norm {norm:.2e}, allowed {allowed:.2e}"
 
 
+class Bound(NamedTuple):
+    """How far from an exact result y another one may be: ||x - y|| <= relative ||y|| + absolute."""
+
+    relative: float
+    absolute: float = 0.0
+
+    def of(self, exact: Tensor) -> float:
+        return self.relative * exact.double().norm().item() + self.absolute
+
+
+def output_bound(problem: Problem, rounding: float = 0.0) -> Bound:
+    """`rounding`: ROUNDED_OTHERWISE on a road where products are perturbed."""
+    steep = steepness(problem)
+    # The product, both norms and the scale round a logit; in a map of a few pixels nothing averages that out.
+    steeper = 4 * 2**-24 * 30 * steep if steep > 1 else FORWARD
+    return Bound(steeper + steep * rounding)
+
+
+def gradient_bounds(problem: Problem, names: Iterable[str], rounding: float = 0.0) -> dict[str, Bound]:
+    """`rounding`: as for the output."""
+    steep = steepness(problem)
+    # Two passes then make the same dA, and its weights, differently.
+    share = SHARE + steep * rounding / 30
+    return {name: Bound(steep * (GRADIENT + rounding), share * cancelled(problem, name)) for name in names}
+
+
+def saturated_bounds(
+    problem: Problem, names: Iterable[str], roundings: int = 1
+) -> tuple[Bound, dict[str, Bound]]:
+    """Of output and gradients where most rows have a single weight, products being so many roundings off.
+
+    Gradients of such rows cancel but for the roundings of dA, however large the logits are. The output of a
+    forward in several blocks is off by those of the logits: the weights of one pass over the sums of another.
+    """
+    steep = steepness(problem)
+    slopes = {name: Bound(steep * GRADIENT, roundings * SHARE * cancelled(problem, name)) for name in names}
+    return Bound(roundings * steep * FORWARD), slopes
+
+
+def half_bound(dtype: torch.dtype, eager: Tensor, exact: Tensor) -> Bound:
+    """No worse than twice the dense formula computed in that dtype, or than rounding the result to it."""
+    rounding = torch.finfo(dtype).eps / 2
+    error = distance(eager, exact)
+    # Where eager half precision overflows, a few roundings of the result.
+    return Bound(rounding, 2 * error if error < float("inf") else 4 * rounding * exact.norm().item())
+
+
+def solve_eagerly(problem: Problem) -> Solution:
+    """By the dense formula with every step in the problem's dtype."""
+    with mock.patch.object(reference, "widen", lambda x: x):
+        return solve(problem, "reference")
+
+
 def assert_gradients_near(
     problem: Problem,
     found: dict[str, Tensor],
     exact: dict[str, Tensor],
     rounding: float = 0.0,
 ) -> None:
-    """`rounding`: ROUNDED_OTHERWISE on a road where products are perturbed."""
-    assert found.keys() == exact.keys()
-    steep = steepness(problem)
-    # Two passes then make the same dA, and its weights, differently.
-    share = SHARE + steep * rounding / 30
-    for name, gradient in exact.items():
-        absolute = share * cancelled(problem, name)
-        assert_near(f"gradient of {name}", found[name], gradient, steep * (GRADIENT + rounding), absolute)
+    """`rounding`: as for the bounds."""
+    _assert_gradients_within(gradient_bounds(problem, exact, rounding), found, exact)
 
 
 def assert_output_near(problem: Problem, output: Tensor, exact: Tensor, rounding: float = 0.0) -> None:
-    """`rounding`: as for the gradients."""
-    steep = steepness(problem)
-    # The product, both norms and the scale round a logit; in a map of a few pixels nothing averages that out.
-    steeper = 4 * 2**-24 * 30 * steep if steep > 1 else FORWARD
-    assert_near("output", output, exact, steeper + steep * rounding)
+    """`rounding`: as for the bounds."""
+    assert_near("output", output, exact, *output_bound(problem, rounding))
 
 
 def assert_solved(problem: Problem, found: Solution, exact: Solution, rounding: float = 0.0) -> None:
-    """All that `solve` gives; `rounding`: as for the gradients."""
+    """All that `solve` gives; `rounding`: as for the bounds."""
     output, offsets, slopes = found
     assert_output_near(problem, output, exact[0], rounding)
     assert_gradients_near(problem, slopes, exact[2], rounding)
@@ -122,16 +168,18 @@ def assert_solved(problem: Problem, found: Solution, exact: Solution, rounding: 
 
 
 def assert_saturated(problem: Problem, found: Solution, exact: Solution, roundings: int = 1) -> None:
-    """As `assert_solved`, where most rows have a single weight, and products are off by so many roundings.
+    """As `assert_solved`, by `saturated_bounds`."""
+    output, slopes = saturated_bounds(problem, exact[2], roundings)
+    assert_near("output", found[0], exact[0], *output)
+    _assert_gradients_within(slopes, found[2], exact[2])
 
-    Gradients of such rows cancel but for the roundings of dA, however large the logits are. The output of a
-    forward in several blocks is off by those of the logits: the weights of one pass over the sums of another.
-    """
-    steep = steepness(problem)
-    assert_near("output", found[0], exact[0], roundings * steep * FORWARD)
-    for name, gradient in exact[2].items():
-        absolute = roundings * SHARE * cancelled(problem, name)
-        assert_near(f"gradient of {name}", found[2][name], gradient, steep * GRADIENT, absolute)
+
+def _assert_gradients_within(
+    bounds: dict[str, Bound], found: dict[str, Tensor], exact: dict[str, Tensor]
+) -> None:
+    assert found.keys() == exact.keys()
+    for name, gradient in exact.items():
+        assert_near(f"gradient of {name}", found[name], gradient, *bounds[name])
 
 
 def steepness(problem: Problem) -> float:

@@ -11,10 +11,19 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from compare import FORWARD, SHARE, assert_near, cancelled, gradients, in_dtype, solve, steepness
+from compare import (
+    FORWARD,
+    SHARE,
+    assert_near,
+    cancelled,
+    gradients,
+    half_bound,
+    in_dtype,
+    solve,
+    steepness,
+)
 from test_backends_agree import (
     HALF_CASES,
-    allowance,
     assert_exact,
     assert_offsets_reach_the_top,
     dense_in,
@@ -91,20 +100,19 @@ def test_float32(name):
 @pytest.mark.parametrize("name", HALF_CASES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision(name, dtype):
-    """No worse than twice the dense formula computed in that dtype, or than rounding the result to it."""
     case = BY_NAME[name]
     problem = make_inputs(case, dtype, requires_grad=True)
     output, offsets, slopes = solve(problem, "cuda")
     expected, _, expected_slopes = exact(case, dtype)
     eager, _, eager_slopes = dense_in(case, dtype)
-    rounding = torch.finfo(dtype).eps / 2
     assert output.dtype == dtype
-    assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
+    assert_near("output", output, expected, *half_bound(dtype, eager, expected))
     for each, gradient in expected_slopes.items():
         assert slopes[each].dtype == dtype
         # As in float32: what is left where dA - sum A dA cancels, and eager half precision happens on a zero.
-        allowed = allowance(eager_slopes[each], gradient, rounding) + SHARE * cancelled(problem, each)
-        assert_near(f"gradient of {each}", slopes[each], gradient, rounding, allowed)
+        relative, absolute = half_bound(dtype, eager_slopes[each], gradient)
+        left = SHARE * cancelled(problem, each)
+        assert_near(f"gradient of {each}", slopes[each], gradient, relative, absolute + left)
     assert_offsets_reach_the_top(in_dtype(problem, torch.float64), offsets)
 
 
@@ -157,9 +165,8 @@ def test_forward_alone_in_any_workspace(name, times, dtype):
     if dtype == torch.float32:
         assert_near("output", output, expected, steepness(problem) * FORWARD)
     else:
-        rounding = torch.finfo(dtype).eps / 2
         eager = dense_in(case, dtype)[0]
-        assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
+        assert_near("output", output, expected, *half_bound(dtype, eager, expected))
 
 
 @pytest.mark.parametrize("name", FORWARD_CUT)

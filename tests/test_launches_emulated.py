@@ -305,7 +305,7 @@ def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
             for workspace in (None, least, 2 * least, 4 * least):
                 assert_solved(problem, solve(problem, "cuda", workspace=workspace), expected(case, learns))
             with monkeypatch.context() as patch:
-                patch.setattr(fused, "_least_workspace", lambda *_: 0)  # the kernels' own check speaks
+                patch.setattr(fused, "least_workspace", lambda *_: 0)  # the kernels' own check speaks
                 with pytest.raises(RuntimeError, match="expected at least"):
                     solve(problem, "cuda", workspace=1)
     branches = branches_of_planner(cuda_on_host)

@@ -18,7 +18,8 @@ from typing import Any
 
 # The exit status of a process whose CUDA context is lost.
 LOST = 70
-_PRELOADED = ["torch", "triton", "contextual_attention"]
+# torch._dynamo is what the first call of a custom operator imports, for seconds.
+_PRELOADED = ["torch", "torch._dynamo", "triton", "contextual_attention"]
 # From the interrupt, which lets Python say where it was, to the kill.
 _GRACE = 3.0
 

@@ -3,6 +3,8 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <typeinfo>
+
 #include "launch.h"
 #include "launches.h"
 
@@ -26,8 +28,10 @@ class Executor {
   void run(const Body& body) const {
     count_launch();
     if constexpr (kBuiltForCuda) {
+      // It may be the error of an earlier kernel, unless CUDA_LAUNCH_BLOCKING is set: then it is this one's.
       const char* error = launch(body, stream_);
-      STD_TORCH_CHECK(error == nullptr, "contextual_attention: CUDA cannot start a kernel: ", error);
+      STD_TORCH_CHECK(error == nullptr, "contextual_attention: CUDA cannot run ", typeid(Body).name(), ": ",
+                      error);
     } else {
       loop(body);
     }

@@ -7,16 +7,18 @@ from compare import (
     assert_near,
     assert_offsets_reach_the_top,
     assert_saturated,
+    half_bound,
     in_dtype,
     solve,
+    solve_eagerly,
     steepness,
 )
 from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
-from test_backends_agree import HALF_CASES, allowance
+from test_backends_agree import HALF_CASES
 from test_cuda_on_host import WIDE
 from test_perturbed_products import SATURATED
 
-from contextual_attention import contextual_attention, reference
+from contextual_attention import contextual_attention
 from contextual_attention.options import Options
 from contextual_attention.testing import Case
 
@@ -41,20 +43,17 @@ def test_every_case(backend, name):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("name", HALF_CASES[::3])
-def test_half_precision(backend, name, dtype, monkeypatch):
-    """No worse than twice the dense formula computed in that dtype, or than rounding the result to it."""
+def test_half_precision(backend, name, dtype):
     problem = on_gpu(BY_NAME[name], dtype)
     output, _, slopes = solve(problem, backend)
     expected, _, expected_slopes = solve(in_dtype(problem, torch.float64), "reference")
-    monkeypatch.setattr(reference, "widen", lambda x: x)
-    eager, _, eager_slopes = solve(problem, "reference")
-    rounding = torch.finfo(dtype).eps / 2
+    eager, _, eager_slopes = solve_eagerly(problem)
     assert output.dtype == dtype
-    assert_near("output", output, expected, rounding, allowance(eager, expected, rounding))
+    assert_near("output", output, expected, *half_bound(dtype, eager, expected))
     for each, gradient in expected_slopes.items():
-        allowed = allowance(eager_slopes[each], gradient, rounding)
         assert slopes[each].dtype == dtype
-        assert_near(f"gradient of {each}", slopes[each], gradient, rounding, allowed)
+        bound = half_bound(dtype, eager_slopes[each], gradient)
+        assert_near(f"gradient of {each}", slopes[each], gradient, *bound)
 
 
 @pytest.mark.parametrize("mib", [0.5, 2, 16])

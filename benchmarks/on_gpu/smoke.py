@@ -1,0 +1,62 @@
+"""The smoke step: small cases of one backend, a line each at once; of a wrong one, the stage that is wrong.
+
+    python benchmarks/on_gpu/smoke.py --records FILE --backend cuda [--device cuda] [--memcheck-log FILE]
+    python benchmarks/on_gpu/smoke.py --records FILE --backend cuda --only "paper float32"
+
+Cases run in other processes (isolation.py), so that a lost context, a crash or a hang takes its own case
+alone. The first two bad ones run again by themselves: with CUDA_LAUNCH_BLOCKING=1, so that an error is met at
+the launch that made it, and under compute-sanitizer's memcheck. `--only` runs one case, in this process.
+
+Ends with status 1 if a case was not right, or was not reached within the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+# The suite's problems and bounds; the package as it lies in the checkout.
+sys.path.extend(str(Path(__file__).resolve().parents[2] / each) for each in ("", "benchmarks", "tests"))
+
+from on_gpu.again import run_again
+from on_gpu.records import Records
+from on_gpu.trial_runs import Runs, run_here
+from on_gpu.trials import TRIALS
+
+# From here on, for all cases; those that have not begun by then are left out.
+_SECONDS = 20.0
+# For one by itself: under the sanitizer everything takes longer.
+_ALONE = 25.0
+_RUN_AGAIN = 2
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    records, end = Records(arguments.records, "smoke"), time.monotonic() + _SECONDS
+    runs = Runs(records, arguments.backend, arguments.device, end)
+    if arguments.only is not None:
+        (trial,) = (each for each in TRIALS if each.name == arguments.only)
+        return 0 if run_here(replace(runs, limit=_ALONE), trial, sys.stderr) else 1
+    states = runs.run(TRIALS)
+    bad = [each for each in TRIALS if states[each.name] == "failed"]
+    run_again(runs, bad[:_RUN_AGAIN], arguments.memcheck_log)
+    return 0 if set(states.values()) == {"passed"} else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--records", type=Path, required=True, help="file that lines are appended to")
+    parser.add_argument("--backend", choices=("cuda", "triton", "cpu"), required=True)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
+    parser.add_argument("--memcheck-log", type=Path, help="what memcheck says of bad cases is appended to it")
+    parser.add_argument("--only", choices=[each.name for each in TRIALS], metavar="CASE", help="one case")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,369 @@
+"""The smoke step of a session on a GPU, with faults planted: none is lost, each is named with its stage.
+
+Children find the trials below by this module.
+"""
+
+import functools
+import itertools
+import os
+import stat
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from on_gpu import again, dense_operator, isolation, stages
+from on_gpu.records import Records, last_states, read
+from on_gpu.trial_runs import LINE, Runs, run_here
+from on_gpu.trials import TRIALS, Trial
+
+from contextual_attention import available_backends, fused
+from contextual_attention.options import Options
+from contextual_attention.testing import Case, make_inputs
+
+BY_NAME = {trial.name: trial for trial in TRIALS}
+DENSE = stages.Operator("dense", dense_operator.attend, dense_operator.attend_backward)
+
+
+def lose_the_context():
+    isolation.context_is_lost = lambda: True
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def fail():
+    raise ValueError("two\nlines")
+
+
+@dataclass
+class Told:
+    is_good: bool = True
+
+    def why(self):
+        return "off by much"
+
+    def summary(self):
+        return "as it should be"
+
+    def data(self):
+        return {"found": 1.5}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A trial in which something happens."""
+
+    name: str
+
+    def run(self, backend, device):
+        deeds = {
+            "crash": os.abort,
+            "hang": functools.partial(time.sleep, 60),
+            "lost context": lose_the_context,
+            "raise": fail,
+        }
+        deeds.get(self.name, lambda: None)()
+        return Told(is_good=self.name != "wrong")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return Runs(Records(tmp_path / "records.jsonl", "smoke"), "cpu", "cpu", time.monotonic() + 60, limit=2)
+
+
+def told(runs):
+    return {what: record for (_, what), record in last_states(read(runs.records.path)).items()}
+
+
+def test_what_ends_a_process_ends_its_own_trial_alone(runs, capfd):
+    names = ["right", "wrong", "crash", "raise", "lost context", "hang", "last"]
+    states = runs.run([Planted(name) for name in names])
+    assert [name for name in names if states[name] == "passed"] == ["right", "last"]
+    assert [name for name in names if states[name] == "failed"] == names[1:-1]
+    found = told(runs)
+    assert found["cpu wrong"]["why"] == "off by much"
+    assert found["cpu wrong"]["found"] == found["cpu right"]["found"] == 1.5
+    assert found["cpu crash"]["why"].startswith("killed by SIGABRT, in run [test_smoke.py:")
+    assert found["cpu raise"]["why"].startswith("ValueError: two lines [test_smoke.py:")
+    assert "an illegal memory access" in found["cpu lost context"]["why"]
+    assert found["cpu hang"]["why"].startswith("hung for 2 s, in run [test_smoke.py:")
+    lines = capfd.readouterr().out.splitlines()
+    assert [line[:22].split()[1] for line in lines] == [
+        *("passed", "FAILED", "FAILED", "FAILED", "FAILED", "FAILED", "passed")
+    ]
+    assert all(len(line) <= LINE for line in lines)
+
+
+def test_no_trial_begins_when_no_time_is_left(runs, capfd):
+    late = Runs(runs.records, "cpu", "cpu", end=time.monotonic())
+    assert late.run([Planted("right")]) == {"right": "left out"}
+    assert told(late)["cpu right"]["why"] == "no time was left"
+    assert capfd.readouterr().out == "cpu left out 1 cases: no time was left\n"
+
+
+def test_a_backend_that_does_not_exist_here_is_said_once(runs, capfd):
+    gone = Runs(runs.records, "triton", "cuda", runs.end)
+    assert set(gone.run([Planted("right"), Planted("last")]).values()) == {"left out"}
+    failed = [record for record in told(gone).values() if record["state"] == "failed"]
+    assert [record["why"].split(" [")[0] for record in failed] == [
+        f"RuntimeError: triton: {available_backends()['triton']}"
+    ]
+    out, error = capfd.readouterr()
+    assert out.startswith("triton left out 2 cases: RuntimeError: triton: there is no")
+    assert len(out.splitlines()) == 1
+    assert "Traceback" not in error
+
+
+SMALL = Case("small", (2, 3, 14, 12), mask="hole", options=Options())
+HOST = "attend_cuda_on_host"
+
+
+def faulty(operator, forward=None, backward=None):
+    """The operator, with something done to what it returns."""
+
+    def change(function, fault):
+        def changed(*arguments):
+            results = tuple(x.clone() for x in function(*arguments))
+            fault(*results)
+            return results
+
+        return function if fault is None else changed
+
+    return stages.Operator("faulty", change(operator.forward, forward), change(operator.backward, backward))
+
+
+def wrong_stages(case, operator, judge, dtype=torch.float32, **keywords):
+    problem = make_inputs(case, dtype, requires_grad=True)
+    return [str(each) for each in stages.Examined(problem, "cpu", operator, **keywords).wrong(judge)]
+
+
+@pytest.fixture(params=["host loops", "dense"])
+def judge(request, cuda_on_host):
+    return stages.registered(HOST) if request.param == "host loops" else DENSE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("paper bfloat16", "tiles float32", "tiles, wrap bfloat16", "stride 2 float32"),
+        *("value at 2x float32", "rebuild float32", "daa233 float32"),
+    ],
+)
+def test_nothing_is_wrong_of_a_right_backend(judge, name):
+    """The CPU's rows have other offsets than the CUDA pipeline's; and the judges agree with each other."""
+    trial = BY_NAME[name]
+    offsets = trial.dtype == torch.float32  # without them half precision stores weights in another way
+    for operator in (stages.registered("attend"), stages.registered(HOST)):
+        assert wrong_stages(trial.case, operator, judge, trial.dtype, return_offsets=offsets) == []
+
+
+def shift_rows(cells, offsets, statistics):
+    statistics[1, 1, 2:4, 3] *= 1.01
+
+
+def spoil_totals(cells, offsets, statistics):
+    statistics[:, 2, ::2] *= 1.01
+
+
+def spoil_cells(cells, offsets, statistics):
+    cells[0, 5, 6, 1::4] = torch.nan
+
+
+def spoil_alpha(foreground, background, alpha, beta, value):
+    alpha[1, 6] *= 1.01
+
+
+def lose_value(foreground, background, alpha, beta, value):
+    value.zero_()
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "stage", "place"),
+    [
+        (shift_rows, None, "row sums", "2.4% wrong, sample 1 of 2, row 2,3 of 7, column 3 of 6,"),
+        (spoil_totals, None, "sums of propagated weights", "57% wrong, row 0..6 step 2 of 7,"),
+        (spoil_cells, None, "cells", "sample 0 of 2, row 5 of 8, column 6 of 7, channel 1,5,9 of 12,"),
+        (spoil_cells, None, "cells", "at (0, 5, 6, 1), 3 NaN or inf"),
+        (None, spoil_alpha, "gradient of alpha by the operator", "sample 1 of 2, row 6 of 7,"),
+        (None, lose_value, "gradient of value by the operator", "0 for"),
+    ],
+)
+def test_a_fault_of_the_operator_is_named_with_its_place(judge, forward, backward, stage, place):
+    operator = faulty(stages.registered(HOST), forward, backward)
+    (found,) = wrong_stages(SMALL, operator, judge)
+    assert found.startswith(stage)
+    assert place in found
+
+
+def test_a_wrong_forward_hides_no_wrong_backward(judge):
+    operator = faulty(stages.registered(HOST), shift_rows, spoil_alpha)
+    found = wrong_stages(SMALL, operator, judge)
+    assert [each.split(" ")[0] for each in found] == ["row", "gradient"]
+
+
+def test_wrong_operands_come_first(judge, monkeypatch):
+    """Everything after them is judged by the operands that the device has."""
+    moved = stages.moved
+
+    def spoiled(problem, device):
+        there = moved(problem, device)
+        background = there["background"].detach().clone()
+        background[0, :, 10, 8] += 1
+        return {**there, "background": background.requires_grad_()}
+
+    monkeypatch.setattr(stages, "moved", spoiled)
+    found = wrong_stages(SMALL, stages.registered(HOST), judge, learns=False)
+    assert [each.split(":")[0] for each in found] == ["operand background", "operand beta", "operand value"]
+    assert "sample 0 of 2, row 5 of 7, column 4 of 6," in found[0]
+
+
+def test_a_stage_that_raises_is_named(judge):
+    def broken(*arguments):
+        raise RuntimeError("no kernel image")
+
+    operator = stages.registered(HOST)
+    (found,) = wrong_stages(SMALL, stages.Operator("broken", operator.forward, broken), judge)
+    assert found == "the operator's backward: RuntimeError: no kernel image"
+
+
+def test_columns_of_a_lane_are_told():
+    options = Options(rate=1)
+    case = Case("wide", (1, 2, 3, 4), (2, 135), value=(1, 1), mask=None, options=options)
+
+    def spoil(foreground, background, alpha, beta, value):
+        beta[:, 0, 5::32] += 1
+        beta[:, 0, 37] -= 1
+        beta[:, 0, 38] += 1
+
+    (found,) = wrong_stages(case, faulty(stages.registered("attend"), backward=spoil), DENSE)
+    assert "row 0 of 2, column 5 in 5..133 (5,6 mod 32) of 135" in found
+
+
+@pytest.fixture
+def backend(cuda_on_host, monkeypatch):
+    """Makes the backend "cuda" one of a fault, judged by the host loops."""
+    monkeypatch.setattr(stages, "judge", lambda: stages.registered(HOST))
+
+    def plant(forward=None):
+        monkeypatch.setitem(fused._OPERATORS, "cuda", faulty(stages.registered(HOST), forward).forward)
+        monkeypatch.setattr(stages, "operator_of", lambda backend: faulty(stages.registered(HOST), forward))
+
+    return plant
+
+
+@pytest.mark.parametrize("name", ["tiles float32", "tiles, wrap bfloat16", "saturated float32"])
+def test_a_right_backend_passes(backend, name):
+    backend()
+    outcome = BY_NAME[name].run("cuda", "cpu")
+    assert outcome.is_good, outcome.why()
+    assert outcome.same_bits
+    assert outcome.not_finite == 0
+    assert all(error <= bound for error, bound in outcome.errors.values())
+    assert {"output", "gradient of foreground", "output of the forward alone"} <= outcome.errors.keys()
+
+
+def test_a_wrong_result_names_the_stage_first(backend, runs, capfd):
+    backend(spoil_cells)
+    cuda = Runs(runs.records, "cuda", "cpu", runs.end, limit=60)
+    assert not run_here(cuda, Trial(replace(SMALL, mask=None)), sys.stderr)
+    record = told(cuda)["cuda small float32"]
+    assert record["state"] == "failed"
+    assert record["why"].startswith("cells (cell sums or second product): ")
+    assert "output inf, allowed" in record["why"]
+    assert record["judge"] == HOST
+    assert record["not_finite"] > 0
+    (line,) = capfd.readouterr().out.splitlines()
+    assert line.startswith("cuda FAILED small float32          cells (cell sums")
+    assert len(line) <= LINE
+
+
+def test_other_bits_the_second_time_are_a_fault(backend):
+    counted = itertools.count(1)
+
+    def drift(cells, offsets, statistics):
+        cells *= 1 + 2**-23 * next(counted)
+
+    backend(drift)
+    outcome = Trial(SMALL).run("cuda", "cpu")
+    assert "other bits the second time" in outcome.complaints
+    assert not outcome.same_bits
+
+
+def test_an_error_is_told_with_what_was_being_done(backend):
+    def fail(*results):
+        raise RuntimeError("an illegal memory access was encountered")
+
+    backend(fail)
+    outcome = Trial(SMALL).run("cuda", "cpu")
+    assert outcome.complaints[0].startswith("forward and backward: RuntimeError: an illegal memory access")
+    assert outcome.stages == ["the operator: RuntimeError: an illegal memory access was encountered"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_slight_fault_is_beyond_the_bounds(backend, dtype):
+    """A third of the weights of one cell are lost."""
+
+    def lessen(cells, offsets, statistics):
+        cells[0, 3, 3] *= 0.67
+
+    backend(lessen)
+    outcome = Trial(SMALL, dtype).run("cuda", "cpu")
+    assert outcome.complaints[0].startswith("output ")
+    assert outcome.stages[0].startswith("cells ")
+
+
+def test_without_host_loops_float64_stands_in(monkeypatch):
+    monkeypatch.setattr(stages.emulated, "load_ready_made", lambda: None, raising=False)
+    assert stages.judge().name == "float64, there being no host loops"
+
+    def refuse():
+        raise ImportError("it was built from another state")
+
+    monkeypatch.setattr(stages.emulated, "load_ready_made", refuse, raising=False)
+    assert stages.judge().name == "float64, for it was built from another state"
+
+
+# As compute-sanitizer 2025.3 writes it.
+SANITIZED = """\
+========= COMPUTE-SANITIZER
+a line of the program
+========= Invalid __global__ read of size 4 bytes
+=========     at void walk_paths<DiagonalSum<3>>(T1)+0x5b0 in kernels.cu:41
+=========     by thread (3,0,0) in block (7,0,0)
+=========     Access to 0x7f2ad1c00004 is out of bounds
+=========     and is 5 bytes after the nearest allocation at 0x7f2ad1c00000 of size 4 bytes
+=========     Saved host backtrace up to driver entry point at kernel launch time
+=========         Host Frame: main [0x1234] in python3
+=========
+========= Program hit cudaErrorLaunchFailure (error 719) due to "unspecified launch failure"
+=========     Saved host backtrace up to driver entry point at error
+========= ERROR SUMMARY: 2 errors
+"""
+
+
+def test_the_first_error_of_memcheck_has_kernel_and_place():
+    assert again.first_error(SANITIZED) == (
+        "Invalid __global__ read of size 4 bytes, at void walk_paths<DiagonalSum<3>>(T1)+0x5b0 in "
+        "kernels.cu:41, by thread (3,0,0) in block (7,0,0), Access to 0x7f2ad1c00004 is out of bounds, and "
+        "is 5 bytes after the nearest allocation at 0x7f2ad1c00000 of size 4 bytes"
+    )
+    assert again.first_error("========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors\n") is None
+
+
+def test_bad_trials_run_again_alone_and_under_memcheck(runs, tmp_path, monkeypatch, capfd):
+    """Where there is no GPU a fresh process says so, and a stand-in for the sanitizer what it would."""
+    sanitizer = tmp_path / "compute-sanitizer"
+    sanitizer.write_text(f"#!/bin/sh\ncat <<'END'\n{SANITIZED}END\nenv | grep -c CACHING\nexit 1\n")
+    sanitizer.chmod(sanitizer.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    cuda, log = Runs(runs.records, "cuda", "cuda", runs.end), tmp_path / "memcheck.log"
+    log.write_text("earlier\n")
+    again.run_again(cuda, [BY_NAME["tiles float32"]], log)
+    found = told(cuda)
+    assert found["cuda tiles float32, memcheck"]["why"].startswith("Invalid __global__ read of size 4 bytes")
+    alone = found["cuda tiles float32, launch blocking"]
+    assert alone["state"] == "failed"
+    assert "CUDA" in alone["why"]
+    assert log.read_text().startswith("earlier\n===== cuda tiles float32\n========= COMPUTE-SANITIZER")
+    assert "\n1\n" in log.read_text()
+    assert len(capfd.readouterr().out.splitlines()) == 2
