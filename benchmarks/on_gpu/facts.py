@@ -127,7 +127,7 @@ def _device(device: str) -> Fact:
         "multiprocessors": about.multi_processor_count,
         "l2_bytes": about.L2_cache_size,
         "bytes": total,
-        "line": f"{about.name}, sm_{about.major}{about.minor}, {about.multi_processor_count} multiprocessors, "
+        "line": f"{about.name}, sm_{about.major}{about.minor}, {about.multi_processor_count} processors, "
         f"L2 {about.L2_cache_size / 2**20:.0f} MiB, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, "
         f"its context took {seconds:.1f} s",
     }
@@ -135,6 +135,7 @@ def _device(device: str) -> Fact:
 
 def _copy_rate(device: str) -> Fact:
     import torch
+
     from on_gpu.clock import milliseconds
 
     source = torch.empty(_COPIED[device] // 4, dtype=torch.int32, device=device).random_()
@@ -149,6 +150,7 @@ def _copy_rate(device: str) -> Fact:
 
 def _product_rate(device: str) -> Fact:
     import torch
+
     from on_gpu.clock import milliseconds
 
     side = _SIDE[device]

@@ -80,12 +80,11 @@ def summarised(events: Iterable[Event]) -> Profile:
 
 def table(title: str, profile: Profile, calls: int) -> str:
     """All kernels of a profile of some calls: of one call, with their full names."""
-    lines = [f"== {title}: {profile.milliseconds / calls:.3f} ms, {profile.launches / calls:g} launches a call"]
+    mean, launches = profile.milliseconds / calls, profile.launches / calls
+    lines = [f"== {title}: {mean:.3f} ms, {launches:g} launches a call"]
     for kernel in profile.kernels:
-        share = kernel.milliseconds / profile.milliseconds if profile.milliseconds else 0
-        lines.append(
-            f"{kernel.milliseconds / calls:9.4f} ms {100 * share:5.1f} % {kernel.calls / calls:8g} x  {kernel.name}"
-        )
+        one, share = kernel.milliseconds / calls, kernel.milliseconds / max(profile.milliseconds, 1e-9)
+        lines.append(f"{one:9.4f} ms {100 * share:5.1f} % {kernel.calls / calls:8g} x  {kernel.name}")
     return "\n".join(lines) + "\n"
 
 
@@ -95,7 +94,7 @@ def short_name(name: str) -> str:
     Demanglers differ: that of the profiler writes "(anonymous namespace)" and "3", Nsight Compute's
     "<unnamed>" and "(int)3".
     """
-    name = name.removeprefix("void ").replace("(anonymous namespace)", "unnamed").replace("<unnamed>", "unnamed")
+    name = re.sub(r"\(anonymous namespace\)|<unnamed>", "unnamed", name.removeprefix("void "))
     name = re.sub(r"\(([\w: ]+)\)(-?\d+)", _constant, name)
     name = _without_parameters(name).strip()
     if name.startswith("at::native::"):

@@ -211,7 +211,9 @@ def kernel_lines(name: str, told: dict[str, Any]) -> list[str]:
     top = told.get("top", ())[:3]
     if not top:
         return []
-    return [f"{name}: " + ", ".join(f"{each['ms']:g} {each['calls']:g}x {each['kernel'][:36]}" for each in top)]
+    return [
+        f"{name}: " + ", ".join(f"{each['ms']:g} {each['calls']:g}x {each['kernel'][:36]}" for each in top)
+    ]
 
 
 if __name__ == "__main__":

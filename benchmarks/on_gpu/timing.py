@@ -19,13 +19,13 @@ from cases import Problem, find_case
 from checking import Judge
 from devices import device_of, synchronize
 from measure import Run, working_bytes
+from variants import WORKSPACE, Variant
+
+from contextual_attention import backends, fused
 from on_gpu import profiles
 from on_gpu.clock import calls_within, issue_milliseconds, milliseconds, rounded, summary
 from on_gpu.isolation import context_is_lost
 from on_gpu.records import Records, State
-from variants import WORKSPACE, Variant
-
-from contextual_attention import backends, fused
 
 CHANNELS = 128
 # Inputs that the cache could hold are taken in turns, so many that it cannot.
@@ -161,7 +161,7 @@ class Work:
         self._is_slow = False
         self._inputs = problem.inputs(requires_grad=learns)
         self._upstream = problem.upstream() if learns else None
-        self._runs = [
+        self.runs = [
             Run(problem, self._variant, job.direction, inputs, self._upstream)
             for inputs in self._sets(learns)
         ]
@@ -187,7 +187,7 @@ class Work:
 
     def check(self) -> Report:
         """The error of the result, by exact values: all of them or, of large problems, some cells."""
-        run = self._runs[0]
+        run = self.runs[0]
         judge = Judge(self._problem, self.job.direction, self._inputs, self._upstream)
         verdict = judge.verdict(self._variant, self._problem, run.once())
         errors = [rounded(error) if math.isfinite(error) else str(error) for error in verdict.errors]
@@ -216,7 +216,7 @@ class Work:
 
     def memory(self) -> Report:
         """The most that is held beyond inputs, output and gradients; of a backward, with its forward."""
-        return {"working_bytes": working_bytes(self._runs[0])}
+        return {"working_bytes": working_bytes(self.runs[0])}
 
     def replayed(self) -> Report:
         """Time of a CUDA graph; of a backward, what it takes longer with it than without."""
@@ -239,11 +239,11 @@ class Work:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(1 if self._is_slow else 2):
-                act(self._runs[0])
+                act(self.runs[0])
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.synchronize()
         graphs: list[torch.cuda.CUDAGraph] = []
-        for run in self._runs:
+        for run in self.runs:
             graph = torch.cuda.CUDAGraph()
             # They run one after the other, and can use the same memory.
             with torch.cuda.graph(graph, pool=graphs[0].pool() if graphs else None):
@@ -288,7 +288,7 @@ class Work:
 
     def _prepare(self, i: int) -> tuple[Run, torch.Tensor | None]:
         """What comes before the time of the call number i."""
-        run = self._runs[i % len(self._runs)]
+        run = self.runs[i % len(self.runs)]
         return run, None if self.job.direction == "forward" else run.forward()
 
     def _act(self, prepared: tuple[Run, torch.Tensor | None]) -> None:

@@ -1,0 +1,59 @@
+"""Programs beside Python: where they are, and their output within a limit of time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def find(name: str, places: Sequence[str]) -> str | None:
+    """The path of a program: on PATH, or in one of the folders (patterns), of several the last."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    inside = [path for place in places for path in Path("/").glob(f"{place.lstrip('/')}/{name}")]
+    return str(max(inside)) if inside else None
+
+
+def output(
+    command: Sequence[str],
+    limit: float,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[str, str | None]:
+    """What a program prints; and why it ended badly, None if it did not.
+
+    At the limit it is ended with all that it has started: else these would hold the output open.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        printed, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        printed, _ = process.communicate()
+        return printed, f"ended after {limit:.0f} s"
+    except KeyboardInterrupt:
+        _end(process)
+        raise
+    if process.returncode < 0:
+        return printed, f"killed by {signal.Signals(-process.returncode).name}"
+    return printed, f"status {process.returncode}" if process.returncode else None
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
