@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from checking import Judge, Verdict
-from on_gpu import clock, counters, facts, memcheck, profiles, times, timing, tools
+from on_gpu import clock, counters, facts, forms, memcheck, profiles, times, timing, tools
 from on_gpu.profiles import Event, short_name
 from on_gpu.records import Records, last_states, read
 from on_gpu.timing import Job, Work
@@ -36,22 +36,24 @@ def job(name="paper", direction="forward", backend="cpu"):
     return Job(backend, name, TINY, direction, budget=0.01)
 
 
-class TestNames:
-    PREFIX = "contextual_attention::gpu::"
+PREFIX = "contextual_attention::gpu::"
+UNNAMED = f"{PREFIX}(anonymous namespace)::"
 
+
+class TestNames:
     def test_every_body_of_the_pipeline_is_recognised(self):
         """As they stand in the source, under both demanglers' spellings."""
         kinds = ["plain", "valid_only", "logits", "weights"]
         bodies = re.findall(r"^  X\((.+)\)", (ROOT / "csrc/cuda/launch.h").read_text(), re.MULTILINE)
         assert bodies
         for body in bodies:
-            qualified = re.sub(r"\b(?=[A-Z]\w*\b(?!::))", self.PREFIX, body)
+            qualified = re.sub(r"\b(?=[A-Z]\w*\b(?!::))", PREFIX, body)
             for i, kind in enumerate(kinds):
-                qualified = qualified.replace(f"ScoreKind::{kind}", f"({self.PREFIX}ScoreKind){i}")
+                qualified = qualified.replace(f"ScoreKind::{kind}", f"({PREFIX}ScoreKind){i}")
             expected = body.replace("ScoreKind::", "").replace(" ", "")
             for unnamed, columns in (("(anonymous namespace)", "4"), ("<unnamed>", "(int)4")):
-                arguments = f"({qualified}, {self.PREFIX}{unnamed}::Strips)"
-                name = f"void {self.PREFIX}{unnamed}::walk_paths<{qualified}, {columns}>{arguments}"
+                arguments = f"({qualified}, {PREFIX}{unnamed}::Strips)"
+                name = f"void {PREFIX}{unnamed}::walk_paths<{qualified}, {columns}>{arguments}"
                 assert short_name(name) == f"walk_paths<{expected},4>"
 
     @pytest.mark.parametrize(
@@ -59,14 +61,12 @@ class TestNames:
         [
             # From a module built for sm_90, by c++filt.
             (
-                "void contextual_attention::gpu::(anonymous namespace)::reduce_rows<contextual_attention::gpu::"
-                "RowStatistics<contextual_attention::gpu::Bfloat16> >(contextual_attention::gpu::RowStatistics"
-                "<contextual_attention::gpu::Bfloat16>)",
+                f"void {UNNAMED}reduce_rows<{PREFIX}RowStatistics<{PREFIX}Bfloat16> >"
+                f"({PREFIX}RowStatistics<{PREFIX}Bfloat16>)",
                 "reduce_rows<RowStatistics<Bfloat16>>",
             ),
             (
-                "void contextual_attention::gpu::(anonymous namespace)::visit_points<contextual_attention::gpu::"
-                "Pack<unsigned short> >(contextual_attention::gpu::Pack<unsigned short>)",
+                f"void {UNNAMED}visit_points<{PREFIX}Pack<unsigned short> >({PREFIX}Pack<unsigned short>)",
                 "visit_points<Pack<unsigned short>>",
             ),
             ("nvjet_tst_128x256_64x4_1x2_h_bz_coopA_NNT", "nvjet_tst_128x256_64x4_1x2_h_bz_coopA_NNT"),
@@ -385,28 +385,15 @@ class TestFacts:
         assert found["good"]["state"] == "measured"
 
 
+COLUMNS = """ID,Process ID,Process Name,Host Name,Kernel Name,Context,Stream,Block Size,Grid Size,Device,CC,\
+Section Name,Metric Name,Metric Unit,Metric Value"""
+
+
 def ncu_csv(*launches):
     """As Nsight Compute writes it: its own lines first, thousands with a comma, a line for each metric."""
-    columns = [
-        "ID",
-        "Process ID",
-        "Process Name",
-        "Host Name",
-        "Kernel Name",
-        "Context",
-        "Stream",
-        "Block Size",
-        "Grid Size",
-        "Device",
-        "CC",
-        "Section Name",
-        "Metric Name",
-        "Metric Unit",
-        "Metric Value",
-    ]
     text = io.StringIO()
     write = csv.writer(text, quoting=csv.QUOTE_ALL)
-    write.writerow(columns)
+    write.writerow(COLUMNS.split(","))
     for i, (kernel, metrics) in enumerate(launches):
         for name, (unit, value) in metrics.items():
             about = [
@@ -560,15 +547,12 @@ class TestMemcheck:
 
     def test_every_kernel_is_checked(self):
         source = (ROOT / "csrc/cuda/kernels.cu").read_text()
-        assert set(memcheck.KERNELS["cuda"]) == set(
-            re.findall(r"__launch_bounds__\([^)]*\)\s+(\w+)\(", source)
-        )
-        triton = "".join(
-            path.read_text() for path in (ROOT / "contextual_attention/triton").glob("kernels*.py")
-        )
-        launched = set(re.findall(r"^@triton\.jit\(.*\n(?:def )(\w+)\(", triton, re.MULTILINE))
-        assert launched
-        assert set(memcheck.KERNELS["triton"]) == launched
+        launched = set(re.findall(r"__launch_bounds__\([^)]*\)\s+(\w+)\(", source))
+        assert launched == set(memcheck.KERNELS["cuda"])
+        files = (ROOT / "contextual_attention/triton").glob("kernels*.py")
+        source = "".join(path.read_text() for path in files)
+        launched = set(re.findall(r"^@triton\.jit\(.*\n(?:def )(\w+)\(", source, re.MULTILINE))
+        assert launched == set(memcheck.KERNELS["triton"])
 
     @pytest.mark.parametrize(
         ("said", "status", "state", "why"),
@@ -608,3 +592,35 @@ class TestTools:
     def test_how_it_ended(self):
         assert tools.output(["sh", "-c", "echo a; exit 3"], 10) == ("a\n", "status 3")
         assert tools.output(["sh", "-c", "kill -SEGV $$"], 10)[1] == "killed by SIGSEGV"
+
+
+class TestForms:
+    @pytest.fixture
+    def run(self, tmp_path, monkeypatch):
+        """The step on a small problem; what it recorded."""
+
+        def run(*backends):
+            path, records = tmp_path / "forms.json", tmp_path / "records.jsonl"
+            command = ["forms.py", "--records", str(records), "--json", str(path), "--quick", "--backend"]
+            monkeypatch.setattr(sys, "argv", [*command, *backends])
+            return forms.main(), {what: each for (_, what), each in last_states(read(records)).items()}
+
+        return run
+
+    def test_the_step(self, run):
+        status, found = run("cpu")
+        assert status == 0
+        assert found["1x64x64 float32 textbook"]["state"] == "measured"
+        told = found["1x64x64 float32 textbook forward"]["line"]
+        assert re.fullmatch(r"1x64x64 float32 forward, ms: textbook \S+, cpu \S+", told)
+
+    def test_a_backend_that_is_not_there(self, run):
+        status, found = run("cuda")
+        assert status == 1
+        why = found["1x64x64 float32 textbook"]["why"]
+        assert why.startswith("status 1; --backend: cuda does not work here")
+
+    def test_line(self):
+        row = {"shape": "1x512x680", "dtype": "bfloat16", "direction": "both"}
+        rows = [{**row, "label": "dense", "median": None}, {**row, "label": "cuda", "median": 0.00123456}]
+        assert forms.line(rows) == "1x512x680 bfloat16 both, ms: dense -, cuda 1.23"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ def measure_case(job: Job, records: Records, profile: Path) -> None:
         profile: File to which the table of all its kernels is added.
     """
     told = _Told(job, records)
+    told.take(lambda: sizes(job.problem, job.direction))
     work = told.take(lambda: Work(job))
     if work is not None:
         for phase in (work.plan, work.check, work.eager, work.memory, work.replayed):
@@ -82,7 +84,13 @@ class _Told:
 
     def __init__(self, job: Job, records: Records) -> None:
         self._job, self._records = job, records
-        self._report = about(job)
+        self._report: Report = {
+            "backend": job.backend,
+            "preset": job.preset,
+            "shape": job.shape,
+            "direction": job.direction,
+            "dtype": str(job.dtype).removeprefix("torch."),
+        }
         self._troubles: list[str] = []
 
     def take(self, phase: Callable[[], Any]) -> Any:
@@ -113,18 +121,9 @@ class _Told:
         self._records.add(self._job.name, state, "; ".join(self._troubles) or None, **self._report)
 
 
-def about(job: Job) -> Report:
-    """What a record says of its case before anything is measured."""
-    problem = job.problem
-    return {
-        "backend": job.backend,
-        "preset": job.preset,
-        "shape": job.shape,
-        "direction": job.direction,
-        "dtype": str(job.dtype).removeprefix("torch."),
-        "pairs": problem.pairs(),
-        "flop": problem.flop(job.direction),
-    }
+def sizes(problem: Problem, direction: str) -> Report:
+    """What rates are made of."""
+    return {"pairs": problem.pairs(), "flop": problem.flop(direction)}
 
 
 def cuda_plan(problem: Problem, backward: bool) -> dict[str, Any]:
@@ -277,7 +276,8 @@ class Work:
         activity = torch.profiler.ProfilerActivity
         kind = activity.CUDA if self.device == "cuda" else activity.CPU
         synchronize(self.device)
-        with torch.profiler.profile(activities=[kind]) as profiler:
+        with warnings.catch_warnings(), torch.profiler.profile(activities=[kind]) as profiler:
+            warnings.filterwarnings("ignore", message=".*Profiler clears events")
             for each in prepared:
                 self._act(each)
             synchronize(self.device)
