@@ -615,10 +615,21 @@ class TestForms:
         assert re.fullmatch(r"1x64x64 float32 forward, ms: textbook \S+, cpu \S+", told)
 
     def test_a_backend_that_is_not_there(self, run):
-        status, found = run("cuda")
+        status, found = run("nonsense", "cpu")
+        assert status == 1
+        assert found["backend nonsense"]["why"] == "unknown"
+        assert found["1x64x64 float32 textbook"]["state"] == "measured"
+
+    def test_a_wrong_result(self, run, monkeypatch):
+        """What the benchmark says of its rows is why the table has failed."""
+        row = {"shape": "a", "dtype": "b", "direction": "forward", "label": "cpu", "median": None}
+        rows = [[], [{**row, "wrong": True, "note": "RuntimeError: CUDA error"}]]
+        monkeypatch.setattr(forms, "_rows", lambda path: rows.pop(0))
+        monkeypatch.setattr(tools, "output", lambda *_: ("", "status 1"))
+        status, found = run("cpu")
         assert status == 1
         why = found["1x64x64 float32 textbook"]["why"]
-        assert why.startswith("status 1; --backend: cuda does not work here")
+        assert why == "status 1; cpu forward: RuntimeError: CUDA error"
 
     def test_line(self):
         row = {"shape": "1x512x680", "dtype": "bfloat16", "direction": "both"}

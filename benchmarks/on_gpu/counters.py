@@ -67,7 +67,8 @@ _UNITS = {
     "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0,
     "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9,
 }  # fmt: skip
-_LEAST = 8.0
+# Seconds of a run, and the fewest that are worth starting one for.
+_MOST, _LEAST = 24.0, 8.0
 
 
 @dataclass
@@ -103,7 +104,7 @@ def count(ncu: str, preset: str, records: Records, path: Path, end: float) -> bo
     metrics = list(METRICS)
     while end - time.monotonic() > _LEAST:
         records.add(what, "started")
-        said, why, tile_scores = _profile(ncu, preset, metrics, end - time.monotonic())
+        said, why, tile_scores = _profile(ncu, preset, metrics, min(_MOST, end - time.monotonic()))
         _append(path, f"# {what}\n{said}")
         launches = list(parse(said.splitlines()))
         longest = sorted(launches, key=lambda launch: -launch.metrics.get(_TIME, 0))[:_SHOWN]

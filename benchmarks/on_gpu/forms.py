@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contextual_attention import available_backends
 from on_gpu import tools
 from on_gpu.records import Records
 
@@ -67,9 +68,18 @@ def main() -> int:
     arguments = parser.parse_args()
     end = time.monotonic() + arguments.limit
     records = Records(arguments.records, STEP)
+    reasons = available_backends()
+    missing = {
+        name: reasons.get(name, "unknown") for name in arguments.backend if reasons.get(name, "unknown")
+    }
+    for name, reason in missing.items():
+        records.add(f"backend {name}", "failed", reason)
+    usable = [name for name in arguments.backend if name not in missing]
+    if not usable:
+        return 1
     tables = _QUICK if arguments.quick else TABLES
-    good = [measure(each, arguments.backend, records, arguments.json, end) for each in tables]
-    return 0 if all(good) else 1
+    good = [measure(each, usable, records, arguments.json, end) for each in tables]
+    return 0 if all(good) and not missing else 1
 
 
 def measure(table: Table, backends: Sequence[str], records: Records, path: Path, end: float) -> bool:

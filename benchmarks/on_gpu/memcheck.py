@@ -87,9 +87,12 @@ def check(sanitizer: str, backend: str, records: Records, log: Path, limit: floa
 
 def sanitized(sanitizer: str, backend: str) -> list[str]:
     """The command that checks the memory accesses of a backend's kernels in the command behind it."""
-    kernels = ",".join(f"kernel_substring={name}" for name in KERNELS[backend])
+    # An option for each: that a kernel must match one is said of options, not of what stands in one.
+    kernels = [f"--kernel-name=kernel_substring={name}" for name in KERNELS[backend]]
     return [
-        *(sanitizer, "--tool", "memcheck", "--kernel-name", kernels, "--error-exitcode", "9"),
+        *(sanitizer, "--tool", "memcheck", *kernels, "--error-exitcode", "9"),
+        # Not the compilers that Triton starts.
+        *("--target-processes", "application-only"),
         # torch asks CUDA some things only to see whether they are refused.
         *("--report-api-errors", "no", "--show-backtrace", "no", "--print-limit", "20"),
         # An import on a cold disk takes longer than the ten seconds that are waited for it.
