@@ -32,6 +32,31 @@ def last(records):
     return {what: record for (_, what), record in last_states(read(records.path)).items()}
 
 
+@pytest.fixture
+def take(tmp_path, monkeypatch):
+    """Run the program of a step: its status and its records."""
+
+    def take(step, *options):
+        records = Records(tmp_path / "records.jsonl", step.__name__)
+        monkeypatch.setattr(sys, "argv", [step.__name__, "--records", str(records.path), *options])
+        return step.main(), last(records)
+
+    return take
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A Python script that is found in place of one of the machine's programs, of which no other is."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def make(name, script):
+        path = tmp_path / name
+        path.write_text(f"#!{sys.executable}\n{script}")
+        path.chmod(0o755)
+
+    return make
+
+
 def job(name="paper", direction="forward", backend="cpu"):
     return Job(backend, name, TINY, direction, budget=0.01)
 
@@ -327,6 +352,7 @@ class TestNumbers:
             "flop": 10 * 128 * 2**28,
             "eager_ms": {"median": 4.0},
             "graph_ms": {"median": 2.0},
+            "host_ms": 3.9,
         }
         found = times.derived(told, card=790)
         # 2 ms for 2.7e8 scores of 1,280 operations each.
@@ -334,7 +360,9 @@ class TestNumbers:
         assert found["ps_a_score"] == 7.45
         assert found["tflops"] == 172
         assert found["share_of_card"] == 0.218
-        assert times.line(told | found) == "graph 2 (aim 1.3), eager 4 (aim 1.3), 7.45 ps 22 %"
+        numbers = "graph 2 aim 1.3, eager 4 aim 1.3, host-bound 3.9 ms, 7.45 ps 22 %"
+        assert times.line(told | found) == numbers
+        assert not times.derived(told | {"host_ms": 2.0}, card=None)["host_bound"]
         assert times.aim(told | {"direction": "backward", "shape": "1x512x680"}) == (0.6, 0.75)
         assert times.aim(told | {"shape": "1x64x64"}) is None
 
@@ -347,7 +375,8 @@ class TestNumbers:
             "device_ms": 0.2212,
             "launches": 44.0,
             "gap_ms": 0.2123,
-            "host_ms": 0.4123,
+            "host_ms": 0.4623,
+            "host_bound": True,
             "ps_a_score": 14.9,
             "share_of_card": 0.114,
             "working_bytes": 256 * 2**20,
@@ -362,27 +391,23 @@ class TestNumbers:
 
 
 class TestFacts:
-    def test_on_the_cpu(self, tmp_path, monkeypatch):
-        records = tmp_path / "records.jsonl"
-        monkeypatch.setattr(sys, "argv", ["facts.py", "--records", str(records), "--device", "cpu"])
-        assert facts.main() == 0
-        found = {what: each for (_, what), each in last_states(read(records)).items()}
+    def test_on_the_cpu(self, take):
+        status, found = take(facts, "--device", "cpu")
+        assert status == 0
         assert set(found) == {"import torch", "software", facts.PRODUCT, facts.COPY}
         assert all(each["state"] == "measured" and each["line"] for each in found.values())
         assert found[facts.COPY]["gb_per_s"] > 0
         assert torch.__version__.split("+")[0] in found["software"]["line"]
 
-    def test_a_fact_that_cannot_be_found_out_stops_none_after_it(self, tmp_path, monkeypatch):
-        def fail(device):
-            raise FileNotFoundError("nvidia-smi")
-
-        monkeypatch.setattr(facts, "_FACTS", {"bad": fail, "good": lambda device: {"line": "good"}})
-        records = tmp_path / "records.jsonl"
-        monkeypatch.setattr(sys, "argv", ["facts.py", "--records", str(records)])
-        assert facts.main() == 1
-        found = {what: each for (_, what), each in last_states(read(records)).items()}
-        assert found["bad"]["why"] == "FileNotFoundError: nvidia-smi"
-        assert found["good"]["state"] == "measured"
+    def test_a_fact_that_cannot_be_found_out_stops_none_after_it(self, take, program):
+        """Without a GPU most cannot."""
+        program("nvidia-smi", "raise SystemExit('no devices were found')")
+        program("nvcc", "print('Cuda compilation tools, release 13.0, V13.0.88')")
+        status, found = take(facts)
+        assert status == 1
+        assert found["GPU"]["why"] == "RuntimeError: nvidia-smi: status 1: no devices were found"
+        assert found["compiler"]["line"].startswith("nvcc release 13.0, V13.0.88, ")
+        assert "started" not in {each["state"] for each in found.values()}
 
 
 COLUMNS = """ID,Process ID,Process Name,Host Name,Kernel Name,Context,Stream,Block Size,Grid Size,Device,CC,\
@@ -461,20 +486,13 @@ class TestCounters:
         assert list(counters.parse(text[: len(text) // 2].splitlines()))
 
     @pytest.fixture
-    def run(self, tmp_path, monkeypatch):
+    def run(self, tmp_path, take, program):
         """The step with another program as Nsight Compute."""
 
         def run(script):
-            ncu = tmp_path / "ncu"
-            ncu.write_text(f"#!{sys.executable}\n{script}")
-            ncu.chmod(0o755)
-            monkeypatch.setenv("PATH", str(tmp_path))
-            records, path = tmp_path / "records.jsonl", tmp_path / "counters.csv"
-            command = ["counters.py", "--records", str(records), "--csv", str(path), "--limit", "60"]
-            monkeypatch.setattr(sys, "argv", command)
-            status = counters.main()
-            found = {what: each for (_, what), each in last_states(read(records)).items()}
-            return status, found, path.read_text()
+            program("ncu", script)
+            path = tmp_path / "counters.csv"
+            return *take(counters, "--csv", str(path), "--limit", "60"), path.read_text()
 
         return run
 
@@ -503,13 +521,12 @@ class TestCounters:
         assert status == 1
         assert all(each["state"] == "failed" and "ERR_NVGPUCTRPERM" in each["why"] for each in found.values())
 
-    def test_there_is_none(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("PATH", str(tmp_path))
+    @pytest.mark.usefixtures("program")
+    def test_there_is_none(self, tmp_path, take, monkeypatch):
         monkeypatch.setattr(counters, "_PLACES", (str(tmp_path),))
-        records = tmp_path / "records.jsonl"
-        monkeypatch.setattr(sys, "argv", ["x", "--records", str(records), "--csv", str(tmp_path / "c")])
-        assert counters.main() == 1
-        assert "there is no ncu on PATH" in next(read(records))["why"]
+        status, found = take(counters, "--csv", str(tmp_path / "counters.csv"))
+        assert status == 1
+        assert "there is no ncu on PATH" in found["Nsight Compute"]["why"]
 
 
 CLEAN = """========= COMPUTE-SANITIZER
@@ -564,18 +581,13 @@ class TestMemcheck:
         ],
         ids=["clean", "bad", "cut", "wrong result"],
     )
-    def test_the_step(self, tmp_path, monkeypatch, said, status, state, why):
-        sanitizer = tmp_path / "compute-sanitizer"
-        sanitizer.write_text(f"#!{sys.executable}\nprint({said!r})\nraise SystemExit({status})\n")
-        sanitizer.chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path))
-        records, log = tmp_path / "records.jsonl", tmp_path / "memcheck.log"
-        command = ["memcheck.py", "--records", str(records), "--log", str(log), "--backend", "cuda"]
-        monkeypatch.setattr(sys, "argv", command)
-        assert memcheck.main() == (0 if state == "passed" else 1)
-        record = last_states(read(records))[memcheck.STEP, "cuda"]
-        assert record["state"] == state
-        assert (why is None and "why" not in record) or why in record["why"]
+    def test_the_step(self, tmp_path, take, program, said, status, state, why):
+        program("compute-sanitizer", f"print({said!r})\nraise SystemExit({status})\n")
+        log = tmp_path / "memcheck.log"
+        ended, found = take(memcheck, "--log", str(log), "--backend", "cuda")
+        assert ended == (0 if state == "passed" else 1)
+        assert found["cuda"]["state"] == state
+        assert (why is None and "why" not in found["cuda"]) or why in found["cuda"]["why"]
         assert "COMPUTE-SANITIZER" in log.read_text()
 
 
@@ -596,29 +608,19 @@ class TestTools:
 
 class TestForms:
     @pytest.fixture
-    def run(self, tmp_path, monkeypatch):
-        """The step on a small problem; what it recorded."""
+    def run(self, tmp_path, take):
+        """The step on a small problem."""
+        return lambda *backends: take(
+            forms, "--json", str(tmp_path / "forms.json"), "--quick", "--backend", *backends
+        )
 
-        def run(*backends):
-            path, records = tmp_path / "forms.json", tmp_path / "records.jsonl"
-            command = ["forms.py", "--records", str(records), "--json", str(path), "--quick", "--backend"]
-            monkeypatch.setattr(sys, "argv", [*command, *backends])
-            return forms.main(), {what: each for (_, what), each in last_states(read(records)).items()}
-
-        return run
-
-    def test_the_step(self, run):
-        status, found = run("cpu")
-        assert status == 0
-        assert found["1x64x64 float32 textbook"]["state"] == "measured"
-        told = found["1x64x64 float32 textbook forward"]["line"]
-        assert re.fullmatch(r"1x64x64 float32 forward, ms: textbook \S+, cpu \S+", told)
-
-    def test_a_backend_that_is_not_there(self, run):
+    def test_a_backend_that_is_not_there_stops_no_other(self, run):
         status, found = run("nonsense", "cpu")
         assert status == 1
         assert found["backend nonsense"]["why"] == "unknown"
         assert found["1x64x64 float32 textbook"]["state"] == "measured"
+        told = found["1x64x64 float32 textbook forward"]["line"]
+        assert re.fullmatch(r"1x64x64 float32 forward, ms: textbook \S+, cpu \S+", told)
 
     def test_a_wrong_result(self, run, monkeypatch):
         """What the benchmark says of its rows is why the table has failed."""

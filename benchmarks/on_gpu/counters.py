@@ -8,7 +8,6 @@ Each is a record of its own; all that Nsight Compute has said is in the file of 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import re
@@ -80,11 +79,8 @@ class Launch:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tools.parser(__doc__)
     add = parser.add_argument
-    add("--records", type=Path, required=True, help="file to add to")
     add("--csv", type=Path, required=True, help="file for all that Nsight Compute says")
     add("--limit", type=float, default=43.0, metavar="SECONDS", help="for everything; default: 43")
     arguments = parser.parse_args()

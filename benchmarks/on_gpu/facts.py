@@ -7,20 +7,18 @@ A record for each fact as soon as it is known; one that cannot be found out stop
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
+from on_gpu import tools
 from on_gpu.records import Records
 
 # What the other steps look for.
@@ -39,10 +37,7 @@ Fact = dict[str, Any]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--records", type=Path, required=True, help="file to add to")
+    parser = tools.parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
     arguments = parser.parse_args()
     records, device = Records(arguments.records, "facts"), arguments.device
@@ -93,12 +88,10 @@ def _compiler(device: str) -> Fact:
 
 
 def _output(command: list[str]) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{command[0]}: status {done.returncode}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
+    printed, why = tools.output(command, _SECONDS)
+    if why is not None:
+        raise RuntimeError(f"{command[0]}: {why}: {printed.strip()}")
+    return printed
 
 
 def _import(device: str) -> Fact:

@@ -8,7 +8,6 @@ results, which report.py makes the table of docs/speed.md of.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -52,15 +51,14 @@ TABLES = (
     Table("1x1024x1024", "float32"),
     Table("1x512x680", "bfloat16", (*_PLAIN, "compiled"), 100.0),
 )
-_QUICK = (Table("1x64x64", "float32", ("textbook",), options=("--quick", "--pass", "forward")),)
+_QUICK = (
+    Table("1x64x64", "float32", ("textbook",), options=("--quick", "--budget", "0.05", "--pass", "forward")),
+)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tools.parser(__doc__)
     add = parser.add_argument
-    add("--records", type=Path, required=True, help="file to add to")
     add("--json", type=Path, required=True, help="file of results, to write or to add to")
     add("--backend", nargs="+", default=["cuda", "triton"], metavar="NAME", help="default: cuda triton")
     add("--limit", type=float, default=240.0, metavar="SECONDS", help="for everything; default: 240")
@@ -69,11 +67,9 @@ def main() -> int:
     end = time.monotonic() + arguments.limit
     records = Records(arguments.records, STEP)
     reasons = available_backends()
-    missing = {
-        name: reasons.get(name, "unknown") for name in arguments.backend if reasons.get(name, "unknown")
-    }
-    for name, reason in missing.items():
-        records.add(f"backend {name}", "failed", reason)
+    missing = [name for name in arguments.backend if reasons.get(name, "unknown") is not None]
+    for name in missing:
+        records.add(f"backend {name}", "failed", reasons.get(name, "unknown"))
     usable = [name for name in arguments.backend if name not in missing]
     if not usable:
         return 1

@@ -8,7 +8,6 @@ racecheck and no synccheck: no kernel uses shared memory. No initcheck: rows are
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -39,11 +38,8 @@ class Findings:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tools.parser(__doc__)
     add = parser.add_argument
-    add("--records", type=Path, required=True, help="file to add to")
     add("--log", type=Path, required=True, help="file for all that compute-sanitizer says, to add to")
     add("--backend", nargs="+", choices=KERNELS, default=list(KERNELS), help="default: cuda triton")
     add("--limit", type=float, default=38.0, metavar="SECONDS", help="for everything; default: 38")

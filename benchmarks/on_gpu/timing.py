@@ -215,7 +215,10 @@ class Work:
 
     def memory(self) -> Report:
         """The most that is held beyond inputs, output and gradients; of a backward, with its forward."""
-        return {"working_bytes": working_bytes(self.runs[0])}
+        return {
+            "working_bytes": working_bytes(self.runs[0]),
+            "workspace_bytes": WORKSPACE[self._problem.device],
+        }
 
     def replayed(self) -> Report:
         """Time of a CUDA graph; of a backward, what it takes longer with it than without."""

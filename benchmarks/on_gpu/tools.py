@@ -1,7 +1,8 @@
-"""Programs beside Python: where they are, and their output within a limit of time."""
+"""What the programs of steps share: their options, and other programs, within a limit of time."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -9,6 +10,15 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Of a program of a step: what it does, and where it records what it finds out."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--records", type=Path, required=True, help="file to add to")
+    return made
 
 
 def find(name: str, places: Sequence[str]) -> str | None:
