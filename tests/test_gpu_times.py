@@ -307,6 +307,7 @@ class TestProcesses:
         ]
         # What it knew before is not lost with it.
         assert [record["host_ms"] for record in found] == 4 * [3.0]
+        assert [record["line"] for record in found] == [f"{each.name}: host 3 ms" for each in jobs]
 
     def test_a_backend_that_hangs_leaves_time_for_the_others(self, records, tmp_path):
         jobs = [Job("cuda", "hangs", f"{i}x32x32", "forward") for i in (1, 2, 3)]

@@ -130,15 +130,10 @@ def _finish(job: Job, records: Records, why: str | None) -> None:
         reasons.append("its process ended well, but it was not measured")
     told |= derived(told, _card_rate(records))
     text = line(told)
-    records.add(
-        job.name,
-        "failed" if reasons else "measured",
-        "; ".join(reasons) or None,
-        **told,
-        line=f"{job.name}: {text}",
-        kernels=kernel_lines(job.name, told),
-    )
-    print(f"{job.name}: {text}{''.join('; ' + each for each in reasons)}", flush=True)
+    if text:
+        told |= {"line": f"{job.name}: {text}", "kernels": kernel_lines(job.name, told)}
+    records.add(job.name, "failed" if reasons else "measured", "; ".join(reasons) or None, **told)
+    print(f"{job.name}: {'; '.join(filter(None, [text, *reasons]))}", flush=True)
 
 
 def _last(records: Records) -> dict[str, dict[str, Any]]:
@@ -204,7 +199,7 @@ def line(told: dict[str, Any]) -> str:
         parts.append(f"{told['working_bytes'] / 2**20:.0f} MiB")
     if "errors" in told:
         parts.append(f"err {max(map(float, told['errors'])):.1e}".replace("e-0", "e-"))
-    return ", ".join(parts) or "nothing was measured"
+    return ", ".join(parts)
 
 
 def kernel_lines(name: str, told: dict[str, Any]) -> list[str]:

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from cases import Problem, find_case
 from checking import Judge
-from devices import device_of, synchronize
+from devices import default_workspace, device_of, synchronize
 from measure import Run, working_bytes
-from variants import WORKSPACE, Variant
+from variants import Variant
 
 from contextual_attention import backends, fused
 from on_gpu import profiles
@@ -143,7 +143,7 @@ def cuda_plan(problem: Problem, backward: bool) -> dict[str, Any]:
         stride=stride,
         fuse_k=fuse_k,
         propagation=propagation,
-        workspace=WORKSPACE["cuda"],
+        workspace=default_workspace("cuda"),
         cache=torch.cuda.get_device_properties(0).L2_cache_size,
         backward=backward,
     )
@@ -186,9 +186,9 @@ class Work:
 
     def check(self) -> Report:
         """The error of the result, by exact values: all of them or, of large problems, some cells."""
-        run = self.runs[0]
+        result = self.runs[0].once()
         judge = Judge(self._problem, self.job.direction, self._inputs, self._upstream)
-        verdict = judge.verdict(self._variant, self._problem, run.once())
+        verdict = judge.verdict(self._variant, self._problem, result)
         errors = [rounded(error) if math.isfinite(error) else str(error) for error in verdict.errors]
         return {"errors": errors, "wrong": verdict.wrong, "verdict": str(verdict), "judge": verdict.judge}
 
@@ -217,7 +217,7 @@ class Work:
         """The most that is held beyond inputs, output and gradients; of a backward, with its forward."""
         return {
             "working_bytes": working_bytes(self.runs[0]),
-            "workspace_bytes": WORKSPACE[self._problem.device],
+            "workspace_bytes": default_workspace(self._problem.device),
         }
 
     def replayed(self) -> Report:
@@ -257,6 +257,8 @@ class Work:
 
     def profiled(self, path: Path) -> Report:
         """Time on the device by kernel, over some calls, without that of a backward's forward."""
+        # Capturing has given back what torch keeps of memory: a first call asks for it anew.
+        self._act(self._prepare(0))
         calls = 1 if self._is_slow else 3
         prepared = [self._prepare(i) for i in range(calls)]
         profile = profiles.summarised(self._trace(prepared))
