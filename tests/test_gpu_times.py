@@ -5,6 +5,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -590,6 +591,28 @@ class TestMemcheck:
         assert found["cuda"]["state"] == state
         assert (why is None and "why" not in found["cuda"]) or why in found["cuda"]["why"]
         assert "COMPUTE-SANITIZER" in log.read_text()
+
+
+class TestPrograms:
+    def test_they_start(self):
+        """As a session starts them, from a checkout that is not installed."""
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+        environment = {**os.environ, "PYTHONPATH": paths}
+        programs = ("facts", "times", "counters", "one_call", "memcheck", "forms")
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", f"on_gpu.{name}", "--help"],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for name in programs
+        ]
+        for name, process in zip(programs, started, strict=True):
+            output, _ = process.communicate(timeout=120)
+            assert process.returncode == 0
+            assert f"python -m on_gpu.{name}" in output
 
 
 class TestTools:

@@ -1,6 +1,6 @@
 """What the heaviest kernels wait for, by the hardware's counters: Nsight Compute on one call at 1024 x 1024.
 
-    python benchmarks/on_gpu/counters.py --records FILE --csv FILE [--limit 45]
+    python -m on_gpu.counters --records FILE --csv FILE [--limit 45]
 
 Of the CUDA backend, forward, with both presets: the kernels of the first tile, matrix products among them.
 Each is a record of its own; all that Nsight Compute has said is in the file of the counters.
@@ -26,7 +26,6 @@ from on_gpu.records import Records
 STEP = "counters"
 _SHAPE = "1x1024x1024"
 _PRESETS = ("paper", "yu2018")
-_PROGRAM = Path(__file__).with_name("one_call.py")
 _PLACES = ("/usr/local/cuda/bin", "/opt/nvidia/nsight-compute/*")
 # Ours and the matrix products of cuBLAS, by the names of functions, without templates.
 _KERNELS = "regex:walk_paths|reduce_rows|visit_points|nvjet|gemm|cutlass"
@@ -135,7 +134,7 @@ def _profile(
             *(ncu, "--clock-control", "none", "--profile-from-start", "off", "--kernel-name", _KERNELS),
             *("--launch-count", str(_COUNT), "--csv", "--print-units", "base", "--log-file", str(log)),
             *("--metrics", ",".join(metrics)),
-            *(sys.executable, str(_PROGRAM), "--preset", preset, "--shape", _SHAPE),
+            *(sys.executable, "-m", "on_gpu.one_call", "--preset", preset, "--shape", _SHAPE),
         ]
         program, why = tools.output(command, limit)
         said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

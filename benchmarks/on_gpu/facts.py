@@ -1,6 +1,6 @@
 """The machine: its GPU and software, and its rates, which are the floor of all times there.
 
-python benchmarks/on_gpu/facts.py --records FILE [--device cpu]
+python -m on_gpu.facts --records FILE [--device cpu]
 
 A record for each fact as soon as it is known; one that cannot be found out stops none after it.
 """

@@ -1,6 +1,6 @@
 """The textbook, the dense and the compiled form beside the backends, by bench_attention.py: for the README.
 
-    python benchmarks/on_gpu/forms.py --records FILE --json FILE [--backend cuda triton] [--limit 240]
+    python -m on_gpu.forms --records FILE --json FILE [--backend cuda triton] [--limit 240]
 
 A process for each line of the table: an error in one costs none of the others. All add to the one file of
 results, which report.py makes the table of docs/speed.md of.
@@ -39,7 +39,7 @@ class Table:
 
     @property
     def name(self) -> str:
-        return f"{self.shape} {self.dtype} {'+'.join(self.forms)}"
+        return f"{self.shape} {self.dtype} {'+'.join(self.forms) or 'alone'}"
 
 
 # In the order of their worth; what is compiled needs minutes.
@@ -49,6 +49,7 @@ TABLES = (
     Table("16x256x256", "bfloat16"),
     Table("1x512x680", "float32"),
     Table("1x1024x1024", "float32"),
+    Table("1x2048x2048", "bfloat16", ()),
     Table("1x512x680", "bfloat16", (*_PLAIN, "compiled"), 100.0),
 )
 _QUICK = (

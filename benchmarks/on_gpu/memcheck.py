@@ -1,6 +1,6 @@
 """Reads and writes beside the memory: compute-sanitizer on small problems of every kind (test_memcheck).
 
-    python benchmarks/on_gpu/memcheck.py --records FILE --log FILE [--backend cuda triton] [--limit 38]
+    python -m on_gpu.memcheck --records FILE --log FILE [--backend cuda triton] [--limit 38]
 
 A run for each backend, side by side; of its kernels alone, for those of the libraries would take minutes. No
 racecheck and no synccheck: no kernel uses shared memory. No initcheck: rows are padded, and read to the end.

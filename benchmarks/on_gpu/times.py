@@ -1,6 +1,6 @@
 """How long the backends take, beside the aims: eager, replayed from a CUDA graph, on the device.
 
-    python benchmarks/on_gpu/times.py --records FILE --profile FILE [--backend cuda triton] [--limit 85]
+    python -m on_gpu.times --records FILE --profile FILE [--backend cuda triton] [--limit 85]
 
 A process for each backend, preset, shape and pass, in the order of their worth: what is lost in one is
 recorded, and costs none of the others. bfloat16, C = 128, inputs and shapes of bench_attention.py.

@@ -1,4 +1,8 @@
-"""What the programs of steps share: their options, and other programs, within a limit of time."""
+"""What the programs of steps share: their options, and other programs, within a limit of time.
+
+They are started as modules (python -m on_gpu.times, with benchmarks/ on PYTHONPATH): one that is started as a
+file finds its own folder before all others, whose files then hide those of the same name in benchmarks/.
+"""
 
 from __future__ import annotations
 
