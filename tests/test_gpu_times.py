@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -471,10 +472,13 @@ class TestCounters:
     def test_line(self):
         """64 thread instructions a score: 2**21 of 32 lanes for 2**20 scores."""
         (launch,) = counters.parse(ncu_csv((F1, METRICS)).splitlines())
-        assert counters.line(launch, 2**20) == (
-            "walk_paths<DiagonalSum3<Plain,ScoreSink<weights>>,4>: 50 µs, 64 instr a score, 2000 GB/s dram, "
-            "5000 GB/s L2, 71 % issuing, 31 % warps, long_scoreboard 4.2, wait 1.1"
+        text = counters.line(launch, 2**20)
+        assert text == (
+            "walk_paths<DiagonalSum3<Plain,ScoreSink<weights>>,4>: 50 µs, 64 inst/score, dram 2000, "
+            "L2 5000 GB/s, issue 71 %, warps 31 %, long_scoreboard 4.2, wait 1.1"
         )
+        # What the digest shows of a line.
+        assert len(f"yu2018 {text}") <= 160
 
     @pytest.mark.parametrize(
         "said",
@@ -624,6 +628,15 @@ class TestTools:
         assert said == "here\n"
         assert why == "ended after 2 s"
         assert time.monotonic() - start < 30
+
+    def test_all_can_be_ended_from_another_thread(self):
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(tools.output, ["sh", "-c", "echo here; sleep 60"], 60)
+            while not tools._running:
+                time.sleep(0.01)
+            tools.end_all()
+            assert waiting.result(timeout=30)[1] == "killed by SIGKILL"
+        assert not tools._running
 
     def test_how_it_ended(self):
         assert tools.output(["sh", "-c", "echo a; exit 3"], 10) == ("a\n", "status 3")

@@ -163,7 +163,7 @@ def parse(lines: Iterable[str]) -> Iterator[Launch]:
 
 
 def _told(launch: Launch, tile_scores: int | None) -> dict[str, Any]:
-    """What a record says of a launch: its metrics as they are, and what is derived of them."""
+    """What a record says of a launch: its metrics, what is derived of them, and what warps wait for most."""
     told: dict[str, Any] = {"kernel": launch.kernel, "metrics": launch.metrics}
     metrics = launch.metrics
     if _TIME in metrics:
@@ -182,17 +182,18 @@ def _told(launch: Launch, tile_scores: int | None) -> dict[str, Any]:
 def line(launch: Launch, tile_scores: int | None) -> str:
     """A launch for the digest."""
     told = _told(launch, tile_scores)
-    parts = [f"{told['us']:g} µs"] if "us" in told else []
-    for key, unit in (
-        ("instructions_a_score", "instr a score"),
-        ("dram_gb_per_s", "GB/s dram"),
-        ("l2_gb_per_s", "GB/s L2"),
+    parts = []
+    for key, text in (
+        ("us", "{:g} µs"),
+        ("instructions_a_score", "{:g} inst/score"),
+        ("dram_gb_per_s", "dram {:.0f}"),
+        ("l2_gb_per_s", "L2 {:.0f} GB/s"),
     ):
         if key in told:
-            parts.append(f"{told[key]:g} {unit}")
-    for name, title in ((_ISSUING, "issuing"), (_WARPS, "warps")):
+            parts.append(text.format(told[key]))
+    for name, title in ((_ISSUING, "issue"), (_WARPS, "warps")):
         if name in launch.metrics:
-            parts.append(f"{launch.metrics[name]:.0f} % {title}")
+            parts.append(f"{title} {launch.metrics[name]:.0f} %")
     parts += [f"{name} {waiting:.1f}" for name, waiting in list(told["stalls"].items())[:2]]
     return f"{launch.kernel}: {', '.join(parts) or 'no metrics'}"
 

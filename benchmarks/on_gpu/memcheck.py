@@ -55,7 +55,11 @@ def main() -> int:
             lambda backend: check(sanitizer, backend, records, arguments.log, arguments.limit),
             arguments.backend,
         )
-        return 0 if all(list(found)) else 1
+        try:
+            return 0 if all(list(found)) else 1
+        except KeyboardInterrupt:
+            tools.end_all()  # or the threads would go on waiting for them
+            raise
 
 
 def check(sanitizer: str, backend: str, records: Records, log: Path, limit: float) -> bool:

@@ -15,6 +15,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+_running: list[subprocess.Popen[str]] = []
+
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Of a program of a step: what it does, and where it records what it finds out."""
@@ -54,6 +56,7 @@ def output(
         errors="replace",
         start_new_session=True,
     )
+    _running.append(process)
     try:
         printed, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -63,9 +66,17 @@ def output(
     except KeyboardInterrupt:
         _end(process)
         raise
+    finally:
+        _running.remove(process)
     if process.returncode < 0:
         return printed, f"killed by {signal.Signals(-process.returncode).name}"
     return printed, f"status {process.returncode}" if process.returncode else None
+
+
+def end_all() -> None:
+    """End what other threads of this process wait for."""
+    for process in list(_running):
+        _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
