@@ -475,7 +475,7 @@ class TestCounters:
         text = counters.line(launch, 2**20)
         assert text == (
             "walk_paths<DiagonalSum3<Plain,ScoreSink<weights>>,4>: 50 µs, 64 inst/score, dram 2000, "
-            "L2 5000 GB/s, issue 71 %, warps 31 %, long_scoreboard 4.2, wait 1.1"
+            "L2 5000 GB/s, issue 71 %, warps 31 %, long_scoreboard 4.2"
         )
         # What the digest shows of a line.
         assert len(f"yu2018 {text}") <= 160

@@ -194,7 +194,7 @@ def line(launch: Launch, tile_scores: int | None) -> str:
     for name, title in ((_ISSUING, "issue"), (_WARPS, "warps")):
         if name in launch.metrics:
             parts.append(f"{title} {launch.metrics[name]:.0f} %")
-    parts += [f"{name} {waiting:.1f}" for name, waiting in list(told["stalls"].items())[:2]]
+    parts += [f"{name} {waiting:.1f}" for name, waiting in list(told["stalls"].items())[:1]]
     return f"{launch.kernel}: {', '.join(parts) or 'no metrics'}"
 
 
