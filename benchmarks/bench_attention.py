@@ -9,7 +9,7 @@ Every backend that works here runs against the textbook form (convolutions with 
 published layers do it), a dense form (unfold and matrix products) and that form under torch.compile. Results
 are checked before anything is timed; how time and memory are taken stands in measure.py.
 
-Ends with status 1 if a result is wrong, whatever the times are.
+Ends with status 1 if a result is wrong or a backend fails, whatever the times are; the others go on.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import devices
 import torch
 import torch.nn.functional as F
 from cases import Problem
@@ -16,8 +18,10 @@ from variants import Variant
 
 from contextual_attention import attention_weights, reference
 
-# The reference judges in float64 where that takes no more than this.
+# The reference judges in float64 where that takes no more than this on a CPU, or this share of a GPU's memory
+# that is free: the estimate is off by a factor of two.
 _CHEAP = 3 * 2**30
+_CHEAP_SHARE = 1 / 3
 _SAMPLES = 8
 
 # Relative errors ||x - y|| / ||y|| that are allowed, of output and gradients: two to ten times those found.
@@ -67,20 +71,35 @@ class Judge:
 
     Too large for that, every output is checked at a few cells, whose weights the reference computes row by
     row, and then all results against the first float32 result that is not a fused backend's, if any fits.
+
+    Args:
+        problem: The one that is solved.
+        direction: One of PASSES.
+        inputs: Its inputs, in any dtype, in place of making them.
+        upstream: Its gradient of the output, likewise.
     """
 
-    def __init__(self, problem: Problem, direction: str) -> None:
-        inputs = problem.inputs(computed_in=torch.float64)
-        self._operands = [inputs[name] for name in ("foreground", "background")]
+    def __init__(
+        self,
+        problem: Problem,
+        direction: str,
+        inputs: dict[str, Any] | None = None,
+        upstream: Tensor | None = None,
+    ) -> None:
+        inputs = problem.inputs() if inputs is None else inputs
+        if direction == "forward":
+            upstream = None
+        else:
+            upstream = (problem.upstream() if upstream is None else upstream).double()
+        self._operands = [inputs[name].detach().double() for name in ("foreground", "background")]
         self._masks = [inputs[name] for name in ("mask", "foreground_mask")]
         self._options = problem.options
         # What output and gradient are where nothing is rebuilt, which is no measure of an error elsewhere.
-        upstream = None if direction == "forward" else problem.upstream(torch.float64)
         self._kept = (self._operands[0], upstream, None) if problem.case.inside else (None,) * 3
         self._expected: Result | None = None
         self._cells: tuple[Tensor, Tensor] | None = None
         needed = reference.dense_bytes(*self._operands, self._operands[1], self._options)
-        if needed * (1 if upstream is None else 1.5) <= _CHEAP:
+        if needed * (1 if upstream is None else 1.5) <= _cheap_bytes(problem.device):
             self._expected, self._name = self._solve(upstream), "float64 reference"
         else:
             self._cells = self._sample_cells()
@@ -154,6 +173,10 @@ class Judge:
         rate = self._options.rate
         starts = (corners * rate - rate // 2).tolist()
         return torch.stack([output[:, :, y : y + rate, x : x + rate] for y, x in starts], 1)
+
+
+def _cheap_bytes(device: str) -> float:
+    return _CHEAP if device == "cpu" else _CHEAP_SHARE * devices.free_bytes(device)
 
 
 def _pasted(weights: Tensor, value: Tensor, quarter: tuple[int, int], rate: int) -> Tensor:

@@ -44,6 +44,11 @@ def gemm_side(device: str, quick: bool) -> int:
 # Memory
 
 
+def default_workspace(device: str) -> int:
+    """The fused backends' own bound on the scores."""
+    return (256 if device == "cuda" else 32) * 2**20
+
+
 def free_bytes(device: str) -> int:
     """What a variant may take: the memory that is available now, within the limit of this container."""
     if device == "cuda":

@@ -41,21 +41,37 @@ _SAMPLES_OF_SLOW = 3
 
 
 class Run:
-    """One pass of one variant over one problem, ready to be run again and again."""
+    """One pass of one variant over one problem, ready to be run again and again.
 
-    def __init__(self, problem: Problem, variant: Variant, direction: str) -> None:
+    Args:
+        problem: As it is asked for.
+        variant: What solves it.
+        direction: One of PASSES.
+        inputs: Those of the variant's problem, with what requires gradients, in place of making them.
+        upstream: Its gradient of the output, likewise.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        variant: Variant,
+        direction: str,
+        inputs: dict[str, Any] | None = None,
+        upstream: Tensor | None = None,
+    ) -> None:
         problem = variant.problem(problem)
         self.device = problem.device
         self._direction = direction
-        self._inputs = problem.inputs(direction != "forward", variant.dtype)
+        learns = direction != "forward"
+        self._inputs = problem.inputs(learns, variant.dtype) if inputs is None else inputs
         self._leaves = (self._inputs["foreground"], self._inputs["background"])
         self._function = variant.function(problem.options)
-        self._upstream = None if direction == "forward" else problem.upstream(variant.dtype)
+        self._upstream = problem.upstream(variant.dtype) if learns and upstream is None else upstream
 
     def once(self) -> Result:
         """The whole pass; "backward" has its forward too."""
-        output = self._forward()
-        return Result(output.detach(), self._backward(output))
+        output = self.forward()
+        return Result(output.detach(), self.backward(output))
 
     def seconds(self, calls: int = 1) -> float:
         """Of one call, the mean of `calls`."""
@@ -64,23 +80,25 @@ class Run:
         devices.synchronize(self.device)
         start = time.perf_counter()
         for _ in range(calls):
-            self._backward(self._forward())
+            self.backward(self.forward())
         devices.synchronize(self.device)
         return (time.perf_counter() - start) / calls
 
     def _seconds_of_backward(self) -> float:
-        output = self._forward()
+        output = self.forward()
         devices.synchronize(self.device)
         start = time.perf_counter()
-        self._backward(output)
+        self.backward(output)
         devices.synchronize(self.device)
         return time.perf_counter() - start
 
-    def _forward(self) -> Tensor:
+    def forward(self) -> Tensor:
+        """The output, with what a backward needs unless the pass is forward alone."""
         with torch.set_grad_enabled(self._direction != "forward"):
             return self._function(self._inputs)
 
-    def _backward(self, output: Tensor) -> tuple[Tensor, ...]:
+    def backward(self, output: Tensor) -> tuple[Tensor, ...]:
+        """The gradients of foreground and background; none if the pass is forward alone."""
         if self._direction == "forward":
             return ()
         return torch.autograd.grad(output, self._leaves, self._upstream)
@@ -150,7 +168,7 @@ def working_memory(problem: Problem, variant: Variant, direction: str, threads: 
     "backward" is measured with its forward: what one keeps for the other must be there.
     """
     if problem.device == "cuda":
-        return _working_bytes(Run(problem, variant, direction))
+        return working_bytes(Run(problem, variant, direction))
     return in_fresh_process(_growth_in_this_process, problem, variant, direction, threads)
 
 
@@ -186,10 +204,11 @@ def _growth_in_this_process(problem: Problem, variant: Variant, direction: str, 
     _start_threads(problem)
     # A compiled form is compiled for these very sizes; the others only load libraries and start threads.
     Run(problem if variant.name == "compiled" else _tiny(problem), variant, direction).once()
-    return _working_bytes(Run(problem, variant, direction))
+    return working_bytes(Run(problem, variant, direction))
 
 
-def _working_bytes(run: Run) -> int:
+def working_bytes(run: Run) -> int:
+    """By how much the memory of this process grows in one pass, less its results."""
     results: list[Result] = []
     grown = devices.growth(run.device, lambda: results.append(run.once()))
     return max(0, grown - sum(x.nbytes for x in results[0].tensors()))

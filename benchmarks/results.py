@@ -190,4 +190,7 @@ def save(path: Path, about: dict[str, Any], rows: Sequence[AnyRow], kind: type[A
     # A line for a row: that is what one wants to see of a change.
     lines = ",\n".join(json.dumps(asdict(row)) for row in merged.values())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{{"machine": {json.dumps(about)},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")
+    # Whole or not at all: the process may be ended at any time.
+    part = path.with_name(path.name + ".part")
+    part.write_text(f'{{"machine": {json.dumps(about)},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")
+    part.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,11 +48,14 @@ class Entry:
         """Whether ratios are made of it: then a single slow sample is not enough."""
         return self.variant.name == "textbook" or self.variant.is_fused
 
+    def fail(self, error: Exception) -> None:
+        self.row.note, self.row.wrong, self.run = _in_a_line(error), self.variant.is_backend, None
+
 
 def measure(problem: Problem, direction: str, plan: Plan, tell: Callable[[str], None]) -> list[Row]:
     """A row for every variant; `tell` is told what is being done.
 
-    An error of the package is raised. One of another form, or of torch.compile, is the note of its row.
+    An error is the note of its row, which is wrong if it is the package's; the others go on.
     """
     # Else a new size would count as a change of the last one, and soon be run without compiling.
     torch.compiler.reset()
@@ -62,7 +66,7 @@ def measure(problem: Problem, direction: str, plan: Plan, tell: Callable[[str], 
     _check(entries, problem, direction, plan, lambda what: tell(f"{about}: checking {what}"))
     right = [entry for entry in entries if entry.run is not None]
     _time(right, problem, plan, lambda what: tell(f"{about}: timing {what}"))
-    for entry in right:
+    for entry in (each for each in right if each.run is not None):
         tell(f"{about}: memory of {entry.row.label}")
         entry.run = None
         _weigh(entry, problem, direction, plan.threads)
@@ -108,14 +112,12 @@ def _check(
         if row.note is not None:
             continue
         solved = variant.problem(problem)
-        if solved not in judges:
-            judges[solved] = Judge(solved, direction)
         try:
+            if solved not in judges:
+                judges[solved] = Judge(solved, direction)
             run, entry.first, verdict = checked(variant, problem, direction, judges[solved])
         except Exception as error:
-            if variant.is_backend:
-                raise
-            row.note = _in_a_line(error)
+            entry.fail(error)
             continue
         row.judge, row.errors, row.wrong = verdict.judge, verdict.errors, verdict.wrong
         row.note = f"WRONG: {verdict}" if verdict.wrong else None
@@ -128,22 +130,43 @@ def _time(entries: list[Entry], problem: Problem, plan: Plan, tell: Callable[[st
     if not entries:
         return
     side = devices.gemm_side(problem.device, plan.quick)
-    product = gemm(problem, side)
-    runs = {entry.row.label: entry.run.seconds for entry in entries} | {_GEMM: product}
-    first = {entry.row.label: entry.first for entry in entries} | {_GEMM: product(1)}
-    once = {entry.row.label for entry in entries if not entry.is_quoted}
-    samples = interleave(runs, first, once, plan.budget, 3 if plan.quick else 5, tell)
+    try:
+        product = gemm(problem, side)
+        runs = {entry.row.label: _guarded(entry) for entry in entries} | {_GEMM: product}
+        first = {entry.row.label: entry.first for entry in entries} | {_GEMM: product(1)}
+        once = {entry.row.label for entry in entries if not entry.is_quoted}
+        samples = interleave(runs, first, once, plan.budget, 3 if plan.quick else 5, tell)
+    except Exception as error:  # the product's, as when one of them has lost the CUDA context
+        for entry in entries:
+            if entry.run is not None:
+                entry.fail(error)
+        return
     for entry in entries:
-        entry.row.take(samples[entry.row.label], samples[_GEMM], side)
+        if entry.run is not None:
+            entry.row.take(samples[entry.row.label], samples[_GEMM], side)
+
+
+def _guarded(entry: Entry) -> Callable[[int], float]:
+    """The run's seconds; infinitely many from its first error on, which are not taken."""
+
+    def seconds(calls: int) -> float:
+        if entry.run is None:
+            return math.inf
+        try:
+            return entry.run.seconds(calls)
+        except Exception as error:
+            entry.fail(error)
+            return math.inf
+
+    return seconds
 
 
 def _weigh(entry: Entry, problem: Problem, direction: str, threads: int) -> None:
     try:
         grown = working_memory(problem, entry.variant, direction, threads)
     except Exception as error:
-        if entry.variant.is_backend:
-            raise
         grown = _in_a_line(error)
+        entry.row.wrong = entry.variant.is_backend
     if isinstance(grown, str):
         entry.row.note = f"memory: {grown}"
     else:

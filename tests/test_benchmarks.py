@@ -3,18 +3,20 @@
 import json
 from dataclasses import replace
 
+import bench_attention
 import devices
 import measure
 import pytest
 import report
 import results
+import session
 import torch
 import wording
 from cases import CASES, Case, Problem, find_case
 from checking import Judge, Result
 from dense import dense
 from measure import Run, interleave
-from session import obstacle
+from session import Plan, obstacle
 from textbook import textbook
 from variants import FORMS, Variant, variants_for
 
@@ -164,6 +166,79 @@ class TestMeasuring:
         huge = problem(CASES["1x2048x2048"], channels=128)
         assert obstacle(Variant("dense"), huge, "forward").startswith("would need ")
         assert obstacle(Variant("dense"), problem(), "forward") is None
+
+
+class TestErrors:
+    """One backend's costs the others nothing, and is told."""
+
+    PLAN = Plan(("cpu", "reference"), ("dense",), 1, 0.01, 30.0, True)
+
+    @staticmethod
+    def fail_from(monkeypatch, name, call):
+        """The calls of a variant, from this one on, raise."""
+        function, calls = Variant.function, []
+
+        def broken(self, options):
+            solve = function(self, options)
+
+            def solved(inputs):
+                calls.append(self.name)
+                if self.name == name and calls.count(name) >= call:
+                    raise RuntimeError("an illegal memory access\nwas encountered")
+                return solve(inputs)
+
+            return solved
+
+        monkeypatch.setattr(Variant, "function", broken)
+
+    @pytest.mark.parametrize("call", [1, 3], ids=["checked", "timed"])
+    @pytest.mark.parametrize(("name", "wrong"), [("cpu", True), ("dense", False)])
+    def test_the_others_go_on(self, monkeypatch, name, wrong, call):
+        self.fail_from(monkeypatch, name, call)
+        monkeypatch.setattr(devices, "gemm_side", lambda *_: 64)
+        rows = {
+            row.variant: row for row in session.measure(problem(), "forward", self.PLAN, lambda what: None)
+        }
+        failed = rows.pop(name)
+        assert failed.note == "RuntimeError: an illegal memory access"
+        assert failed.median is None
+        assert failed.wrong == wrong
+        assert all(row.median > 0 and not row.wrong for row in rows.values())
+
+    def test_a_product_that_fails(self, monkeypatch):
+        """As in a process whose CUDA context is lost: no times, and rows that say why."""
+
+        def fail(*_):
+            raise RuntimeError("the context is lost")
+
+        monkeypatch.setattr(session, "gemm", fail)
+        rows = session.measure(problem(), "forward", self.PLAN, lambda what: None)
+        assert [row.note for row in rows] == 3 * ["RuntimeError: the context is lost"]
+
+    def test_status(self, monkeypatch, tmp_path, capsys):
+        self.fail_from(monkeypatch, "reference", 1)
+        monkeypatch.setattr(devices, "gemm_side", lambda *_: 64)
+        few = [
+            "--shape",
+            "1x32x32",
+            "1x32x48",
+            "--channels",
+            "6",
+            "--pass",
+            "forward",
+            "--quick",
+            "--against",
+        ]
+        file = tmp_path / "results.json"
+        options = ["--backend", "cpu", "reference", "--threads", "1", "--json", str(file)]
+        monkeypatch.setattr("sys.argv", ["bench_attention.py", *few, *options])
+        assert bench_attention.main() == 1
+        rows = json.loads(file.read_text())["rows"]
+        assert [(row["variant"], row["median"] is None) for row in rows] == 2 * [
+            ("reference", True),
+            ("cpu", False),
+        ]
+        assert "wrong: reference at 1x32x32" in " ".join(capsys.readouterr().out.split())
 
 
 class TestReport:

@@ -1,0 +1,46 @@
+"""One call of a backend between the marks that Nsight Compute profiles from and to (`counters`).
+
+python -m on_gpu.one_call --preset paper --shape 1x1024x1024 [--backend cuda]
+
+Prints, as a line of JSON, how many scores each tile of the call has of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import torch
+
+from on_gpu.timing import Job, Work, cuda_plan
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in (("preset", "paper"), ("shape", "1x1024x1024"), ("backend", "cuda")):
+        parser.add_argument(f"--{name}", default=default, help=f"default: {default}")
+    arguments = parser.parse_args()
+    job = Job(arguments.backend, arguments.preset, arguments.shape, "forward")
+    run = Work(job).runs[0]
+    run.forward()
+    torch.cuda.synchronize()
+    torch.cuda.profiler.start()
+    run.forward()
+    torch.cuda.synchronize()
+    torch.cuda.profiler.stop()
+    print(json.dumps({"tile_scores": tile_scores(job) if job.backend == "cuda" else None}), flush=True)
+    return 0
+
+
+def tile_scores(job: Job) -> int:
+    """Those that a whole tile answers for, halos not counted."""
+    plan = cuda_plan(job.problem, backward=False)
+    (y, x), (v, u) = plan["foreground"], plan["background"]
+    return plan["samples"] * y * x * v * u
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What the programs of steps share: their options, and other programs, within a limit of time.
+
+They are started as modules (python -m on_gpu.times, with benchmarks/ on PYTHONPATH): one that is started as a
+file finds its own folder before all others, whose files then hide those of the same name in benchmarks/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_running: list[subprocess.Popen[str]] = []
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Of a program of a step: what it does, and where it records what it finds out."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--records", type=Path, required=True, help="file to add to")
+    return made
+
+
+def find(name: str, places: Sequence[str]) -> str | None:
+    """The path of a program: on PATH, or in one of the folders (patterns), of several the last."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    inside = [path for place in places for path in Path("/").glob(f"{place.lstrip('/')}/{name}")]
+    return str(max(inside)) if inside else None
+
+
+def output(
+    command: Sequence[str],
+    limit: float,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[str, str | None]:
+    """What a program prints; and why it ended badly, None if it did not.
+
+    At the limit it is ended with all that it has started: else these would hold the output open.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    _running.append(process)
+    try:
+        printed, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        printed, _ = process.communicate()
+        return printed, f"ended after {limit:.0f} s"
+    except KeyboardInterrupt:
+        _end(process)
+        raise
+    finally:
+        _running.remove(process)
+    if process.returncode < 0:
+        return printed, f"killed by {signal.Signals(-process.returncode).name}"
+    return printed, f"status {process.returncode}" if process.returncode else None
+
+
+def end_all() -> None:
+    """End what other threads of this process wait for."""
+    for process in list(_running):
+        _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
