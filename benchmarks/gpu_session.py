@@ -30,16 +30,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from on_gpu import digest, running, steps
 from on_gpu.records import Records
-from on_gpu.running import Log, Step
+from on_gpu.running import Log
 from on_gpu.steps import Files
-
-# Of the times, where smoke or tests have failed.
-_SHORT = 30.0
 
 
 def main() -> int:
@@ -95,29 +91,30 @@ def _take(name: str, arguments: argparse.Namespace, files: Files, end: float, lo
     refusal = _refusal(name, arguments, files)
     if refusal is not None:
         return records.add(name, "left out", refusal)
-    for step in steps.make(name, arguments, files):
-        left = end - time.monotonic()
-        if left < running.LEAST:
-            records.add(step.name, "left out", digest.OUT_OF_TIME)
-            continue
-        records.add(step.name, "started")
-        outcome = running.run(_shortened(step, arguments, files), left, log)
-        state = "passed" if outcome.why is None else "failed"
-        records.add(step.name, state, outcome.why, seconds=round(outcome.seconds, 1))
+    step = steps.make(name, arguments, files, _is_short(arguments, files))
+    if step is None:
+        return records.add(name, "left out", "there is nothing to do")
+    left = end - time.monotonic()
+    if left < running.LEAST:
+        return records.add(name, "left out", digest.OUT_OF_TIME)
+    records.add(name, "started")
+    outcome = running.run(step, left, log)
+    state = "passed" if outcome.why is None else "failed"
+    records.add(name, state, outcome.why, seconds=round(outcome.seconds, 1))
 
 
 def _refusal(name: str, arguments: argparse.Namespace, files: Files) -> str | None:
     """Why a step is not taken; None: it is."""
     if arguments.device == "cpu" and name in steps.OF_A_GPU:
         return "it needs a GPU"
-    if arguments.only is None and name in steps.AFTER_SUCCESS and digest.has_failed(files.records):
+    if name in steps.AFTER_SUCCESS and _is_short(arguments, files):
         return "smoke or tests have failed; --only takes it all the same"
     return None
 
 
-def _shortened(step: Step, arguments: argparse.Namespace, files: Files) -> Step:
-    is_short = arguments.only is None and step.name == "times" and digest.has_failed(files.records)
-    return replace(step, limit=_SHORT) if is_short else step
+def _is_short(arguments: argparse.Namespace, files: Files) -> bool:
+    """Whether what is wrong comes before how long it takes."""
+    return arguments.only is None and digest.has_failed(files.records)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ _LINES = {
     "kernels": 10,
     "counters": 8,
     "memcheck": 4,
+    "forms": 8,
     "facts": 8,
 }
 
@@ -60,6 +61,7 @@ def digest(records: Sequence[Record]) -> str:
         "kernels": [line for each in last for line in each.get("kernels", ())],
         "counters": _told(last, "counters"),
         "memcheck": _told(last, "memcheck"),
+        "forms": _told(last, "forms"),
         "facts": _told(last, "facts"),
     }
     text = "\n".join(_section(name, lines[name]) for name in _LINES if lines[name])

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from on_gpu.records import is_bad, last_states, read
-from on_gpu.running import ROOT, Command, Step
+from on_gpu.running import Command, Step
 
 NAMES = ("facts", "load", "smoke", "tests", "times", "counters", "memcheck", "rest", "forms")
 # Those that there is nothing for on a CPU, and those that say little of what is wrong.
@@ -20,6 +20,8 @@ SUITE = Path("tests/gpu")
 # Torch.compile and the largest maps need minutes: a step of their own.
 _LONG = "long"
 TEST_LIMIT = 40
+# Of times, in seconds; and where smoke or tests have failed.
+_TIMES, _SHORT = 90, 30
 PROCESSES = 8
 _QUICK_TESTS = "test_exact_pixels or test_memcheck"
 
@@ -60,10 +62,15 @@ class Files:
         return self.folder / "memcheck.log"
 
 
-def make(name: str, arguments: argparse.Namespace, files: Files) -> list[Step]:
-    """What is to be done by this name, for the session's arguments, one after the other."""
-    made = _MAKERS[name](arguments, files)
-    return [made] if isinstance(made, Step) else made
+def make(name: str, arguments: argparse.Namespace, files: Files, is_short: bool = False) -> Step | None:
+    """The step of this name, for the session's arguments; None: there is nothing to do.
+
+    Args:
+        is_short: Of times the first alone.
+    """
+    if name == "times":
+        return _times(arguments, files, _SHORT if is_short else _TIMES)
+    return _MAKERS[name](arguments, files)
 
 
 def _facts(arguments: argparse.Namespace, files: Files) -> Step:
@@ -88,11 +95,11 @@ def _smoke(arguments: argparse.Namespace, files: Files) -> Step:
     )
 
 
-def _tests(arguments: argparse.Namespace, files: Files) -> Step | list[Step]:
+def _tests(arguments: argparse.Namespace, files: Files) -> Step | None:
     if arguments.failed is not None:
         selection = failed_tests(arguments.failed)
         if not selection:
-            return []
+            return None
     elif arguments.quick:
         selection = [str(SUITE), "-k", _QUICK_TESTS]
     else:
@@ -100,10 +107,11 @@ def _tests(arguments: argparse.Namespace, files: Files) -> Step | list[Step]:
     return Step("tests", (pytest_command(files, selection, PROCESSES, TEST_LIMIT),), 90)
 
 
-def _times(arguments: argparse.Namespace, files: Files) -> Step:
+def _times(arguments: argparse.Namespace, files: Files, limit: float) -> Step:
     options = ["--device", arguments.device, "--profile", str(files.profile)]
-    options += ["--quick"] if arguments.quick else []
-    return Step("times", (_program("times", files, "--backend", *arguments.backend, *options),), 90)
+    # It ends by itself, and says what it has not come to.
+    options += ["--limit", str(limit - 4), *(["--quick"] if arguments.quick else [])]
+    return Step("times", (_program("times", files, "--backend", *arguments.backend, *options),), limit)
 
 
 def _counters(arguments: argparse.Namespace, files: Files) -> Step:
@@ -120,18 +128,10 @@ def _rest(arguments: argparse.Namespace, files: Files) -> Step:
     return Step("rest", (pytest_command(files, [str(SUITE), "-m", _LONG], 1, 100),), 150)
 
 
-def _forms(arguments: argparse.Namespace, files: Files) -> list[Step]:
-    """A process for each shape: an error that ends one loses nothing of the others."""
-    shared = ["--backend", *arguments.backend, "--channels", "128", "--json", str(files.forms)]
-    if arguments.quick:
-        quick = ["--shape", "1x64x64", "--quick", "--pass", "forward", "--against", "textbook"]
-        return [Step("forms 1x64x64", (_benchmark(*quick, *shared),), 60)]
-    return [
-        Step(
-            f"forms {shape} {dtype}", (_benchmark("--shape", shape, "--dtype", dtype, *options, *shared),), 60
-        )
-        for shape, dtype, options in _FORMS
-    ]
+def _forms(arguments: argparse.Namespace, files: Files) -> Step:
+    options = ["--backend", *arguments.backend, "--json", str(files.forms)]
+    options += ["--quick"] if arguments.quick else []
+    return Step("forms", (_program("forms", files, *options),), 245)
 
 
 _MAKERS = {
@@ -139,23 +139,11 @@ _MAKERS = {
     "load": _load,
     "smoke": _smoke,
     "tests": _tests,
-    "times": _times,
     "counters": _counters,
     "memcheck": _memcheck,
     "rest": _rest,
     "forms": _forms,
 }
-
-
-# torch.compile needs half a minute a shape: for one of them.
-_PLAIN = ("--budget", "0.5", "--against", "textbook", "dense")
-_FORMS = (
-    ("1x1024x1024", "bfloat16", _PLAIN),
-    ("16x256x256", "bfloat16", _PLAIN),
-    ("1x512x680", "bfloat16", ("--budget", "0.5")),
-    ("1x512x680", "float32", _PLAIN),
-    ("1x2048x2048", "bfloat16", ("--budget", "0.5", "--against")),
-)
 
 
 def failed_tests(records: Path) -> list[str]:
@@ -179,10 +167,7 @@ def pytest_command(files: Files, selection: Iterable[str], processes: int, limit
     )
 
 
-def _benchmark(*options: str) -> Command:
-    return Command([sys.executable, str(ROOT / "benchmarks" / "bench_attention.py"), *options])
-
-
 def _program(module: str, files: Files, *options: str, name: str = "") -> Command:
-    path = ROOT / "benchmarks" / "on_gpu" / f"{module}.py"
-    return Command([sys.executable, str(path), "--records", str(files.records), *options], name)
+    # As a module: started by its path, its folder would hide the modules of benchmarks/ of the same names.
+    command = [sys.executable, "-m", f"on_gpu.{module}", "--records", str(files.records), *options]
+    return Command(command, name)
