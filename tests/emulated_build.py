@@ -128,13 +128,8 @@ class Builder:
         """The pipeline as an operator, with what bind_cuda adds and `run_by`."""
         sources = [*sorted(SOURCES.glob("*.cpp")), SOURCES / "kernels.cu"]
         chosen = [self.emulated(path.name) if path.name in REWRITTEN else path for path in sources]
-        others = [
-            CSRC / "arguments.cpp",
-            CSRC / "state.cpp",
-            EMULATOR / "loops.cpp",
-            EMULATOR / "emulator.cpp",
-        ]
-        return self.library(MODULE, [*chosen, *others])
+        tests_own = [EMULATOR / "loops.cpp", EMULATOR / "emulator.cpp"]
+        return self.library(MODULE, [*chosen, CSRC / "arguments.cpp", CSRC / "state.cpp", *tests_own])
 
     def emulated(self, name: str) -> Path:
         return FOLDER / f"{Path(name).stem}.emulated.cpp"
