@@ -188,7 +188,7 @@ def check_code(module: Path) -> None:
     found = set(re.findall(r"\.sm_(\w+)\.cubin", listed.stdout))
     wanted = {name.replace(".", "") for name in ARCHITECTURES}
     if found != wanted:
-        names = (", ".join(f"sm_{name}" for name in sorted(each)) for each in (wanted, found))
+        names = (", ".join(f"sm_{name}" for name in sorted(each)) or "none" for each in (wanted, found))
         raise BundleError("{} should hold code for {}, and holds {}".format(module.name, *names))
 
 

@@ -116,12 +116,8 @@ def _why_ended(done: subprocess.CompletedProcess) -> str | None:
     if done.returncode == 0:
         return None
     if done.returncode < 0:
-        return f"importing it was {_killed_by(done.returncode)}"
+        return f"importing it ended in {signal.Signals(-done.returncode).name}"
     return (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-
-
-def _killed_by(status: int) -> str:
-    return f"killed by {signal.Signals(-status).name}"
 
 
 def architecture(capability: Sequence[int] | None) -> str | None:

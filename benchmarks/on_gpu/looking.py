@@ -34,9 +34,11 @@ def look(device: str) -> None:
         _tell(module={**about, "build": backends.extension.build_info()})
     place = torch.device("cuda", 0) if device == "cuda" else torch.device(device)
     refusals = backends.refusals(place, torch.float32)
-    if device == "cuda" and "triton" not in refusals and (reason := _does_not_import(_KERNELS)):
+    if no_device is not None:
+        refusals |= dict.fromkeys(("cuda", "triton"), no_device)
+    elif device == "cuda" and "triton" not in refusals and (reason := _does_not_import(_KERNELS)):
         refusals["triton"] = reason
-    _tell(refusals={name: no_device or reason for name, reason in refusals.items()})
+    _tell(refusals=refusals)
     _tell(host_loops=_host_loops())
 
 
