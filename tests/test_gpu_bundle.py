@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -85,11 +86,19 @@ class TestInterpreter:
 
 
 class TestBuild:
+    def test_ninja_is_this_environments(self, monkeypatch):
+        """The other interpreter would look for its program beside itself."""
+        own = shutil.which("ninja", path=sysconfig.get_path("scripts"))
+        if own is None:
+            pytest.skip("ninja is not of this environment")
+        monkeypatch.setenv("PATH", "/usr/bin")
+        assert shutil.which("ninja", path=bundle._environment()["PATH"]) == own
+
     def test_what_this_environment_lends(self, monkeypatch):
         """To an interpreter that has no packages of its own."""
         monkeypatch.setenv("LDFLAGS", "-Lsomewhere")
         environment = bundle._environment()
-        code = "import setuptools, filelock, ninja, pybind11\nfrom importlib.util import find_spec\n"
+        code = "import setuptools, filelock, pybind11\nfrom importlib.util import find_spec\n"
         code += "assert find_spec('torch')"
         subprocess.run([sys.executable, "-S", "-c", code], env=environment, cwd="/", check=True)
         assert environment["TORCH_CUDA_ARCH_LIST"] == "9.0a;9.0"

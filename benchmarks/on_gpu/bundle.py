@@ -29,8 +29,8 @@ from on_gpu import symbols
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "3.12"
 ARCHITECTURES = ("9.0a", "9.0")
-# Of this environment: programs, headers and pure Python, which serve another Python as well.
-_LENT = ("setuptools", "ninja", "pybind11", "torch", "filelock")
+# Of this environment: headers and pure Python, which serve another Python as well.
+_LENT = ("setuptools", "pybind11", "torch", "filelock")
 # What the machine with the GPU takes of files that git does not know.
 _MOST_BYTES = 64 * 2**20
 
@@ -148,13 +148,27 @@ def _environment() -> dict[str, str]:
     specs = filter(None, map(find_spec, _LENT))
     lent = {str(Path(spec.origin).parents[1]) for spec in specs if spec.origin}
     own = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [*sorted(lent), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": _joined(*sorted(lent), os.environ.get("PYTHONPATH")),
+        "PATH": _joined(_ninja_folder(), os.environ.get("PATH")),
         "CA_CUDA": "1",
         "TORCH_CUDA_ARCH_LIST": ";".join(ARCHITECTURES),
         # Without names for a debugger: half the size.
         "LDFLAGS": f"{os.environ.get('LDFLAGS', '')} -s",
     }
     return {**os.environ, **own}
+
+
+def _ninja_folder() -> str | None:
+    """The package ninja finds its program beside the interpreter that asks, which is not the other one."""
+    if find_spec("ninja") is None:
+        return None
+    from ninja import BIN_DIR
+
+    return BIN_DIR
+
+
+def _joined(*folders: str | None) -> str:
+    return os.pathsep.join(filter(None, folders))
 
 
 def check(module: Path) -> None:
@@ -197,8 +211,8 @@ def find_cuobjdump() -> str | None:
     spec = find_spec("triton")
     tritons = [str(Path(spec.origin).parent / "backends/nvidia/bin")] if spec and spec.origin else []
     home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    places = [os.environ.get("PATH", ""), str(Path(home, "bin")), *tritons]
-    return shutil.which("cuobjdump", path=os.pathsep.join(places))
+    places = _joined(os.environ.get("PATH"), str(Path(home, "bin")), *tritons)
+    return shutil.which("cuobjdump", path=places)
 
 
 def _report(files: list[Path]) -> None:

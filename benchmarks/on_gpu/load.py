@@ -74,23 +74,27 @@ def run(records: Records, device: str) -> bool:
     """Whether every backend of the device is usable, in the end."""
     found = look(device)
     fault = found.why_no_module(device)
-    _tell(records, "ready-made module", fault, **found.module)
+    _record(records, "ready-made module", fault, **found.module)
     if fault and found.can_build(device) and build(records, architecture(found.capability)):
         found = look(device)
-        _tell(records, "module built here", found.why_no_module(device), **found.module)
-    state, why = found.host_loops
-    records.add("host loops", state, why)
+        _record(records, "module built here", found.why_no_module(device), **found.module)
+    _tell(records, "host loops", *found.host_loops)
     reasons = {backend: found.why_not(backend) for backend in BACKENDS[device]}
     for backend, why in reasons.items():
-        _tell(records, backend, why)
+        _record(records, backend, why)
     return not any(reasons.values())
 
 
-def _tell(records: Records, what: str, why: str | None, **more: Any) -> None:
+def _record(records: Records, what: str, why: str | None, **more: Any) -> None:
+    """That it works, or why it does not."""
+    _tell(records, what, "failed" if why else "passed", why, **more)
+
+
+def _tell(records: Records, what: str, state: State, why: str | None, **more: Any) -> None:
     """On the terminal too, and without the folder of the checkout: that leaves room for what says most."""
     why = why and why.replace(f"{ROOT}/", "")
-    print(f"{what}: {why or 'works'}"[:_LINE], flush=True)
-    records.add(what, "failed" if why else "passed", why, **more)
+    print(f"{what}: {why or state}"[:_LINE], flush=True)
+    records.add(what, state, why, **more)
 
 
 def look(device: str, limit: float = _LIMIT) -> Look:
@@ -139,7 +143,7 @@ def build(records: Records, code_for: str | None) -> bool:
             why = None if status == 0 else lines.error() or f"status {status}"
         except KeyboardInterrupt:
             why = f"interrupted at {lines.last}"
-    _tell(records, "build", why, seconds=round(time.monotonic() - start, 1), architecture=code_for)
+    _record(records, "build", why, seconds=round(time.monotonic() - start, 1), architecture=code_for)
     return why is None
 
 
