@@ -8,6 +8,7 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import emulated
 import pytest
 from on_gpu import bundle, symbols
 from on_gpu.bundle import BundleError, Interpreter
@@ -221,8 +222,6 @@ class TestSymbols:
 
 def test_what_is_ready_made_must_be_of_these_sources(cuda_module, monkeypatch, tmp_path):
     """The host loops are found for this Python, and refused where the schemas have changed since."""
-    import emulated
-
     assert emulated.load_ready_made() is cuda_module
     monkeypatch.setattr(emulated.extension, "differs_from", lambda file: ROOT / "csrc")
     with pytest.raises(ImportError, match=r"cuda_on_host\.so was built from another state .*csrc; `make gpu"):

@@ -31,6 +31,7 @@ REFUSED = """
 extension = None
 def refusals(device, dtype): return dict.fromkeys(("cuda", "cpu"), f"{__file__} is of another state")
 """
+CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 NONE = "def load_ready_made(): return None"
 OTHER = "def load_ready_made(): raise ImportError('built from other sources')"
 
@@ -192,9 +193,7 @@ def test_an_interrupted_build_says_how_far_it_was(checkout):
 
 def test_a_crash_is_named_and_a_build_tried(checkout):
     """As where the module was built for another system: the loader or the module ends the process."""
-    checkout.write(
-        "contextual_attention/backends.py", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
-    )
+    checkout.write("contextual_attention/backends.py", CRASH)
     checkout.write("setup.py", a_build())
     assert checkout.run() == 0, checkout.output
     assert checkout.why("ready-made module") == "importing it ended in SIGSEGV"
@@ -239,6 +238,12 @@ def test_host_loops_of_other_sources_are_told(checkout):
     checkout.write("tests/emulated.py", OTHER)
     assert checkout.run() == 0
     assert checkout.why("host loops") == "built from other sources"
+
+
+def test_host_loops_that_crash(checkout):
+    checkout.write("tests/emulated.py", CRASH)
+    assert checkout.run() == 0
+    assert checkout.why("host loops") == "importing it ended in SIGSEGV"
 
 
 def test_a_hang_is_ended(checkout, monkeypatch):

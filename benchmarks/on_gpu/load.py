@@ -43,7 +43,7 @@ class Look:
     capability: list[int] | None = None  # of the card
     module: dict[str, Any] = field(default_factory=dict)  # its file, how it was built, seconds of the imports
     refusals: dict[str, str] | None = None  # the backends that do not work, and why
-    host_loops: tuple[State, str | None] = ("failed", "was not reached")
+    host_loops: tuple[State, str | None] | None = None
     ended: str | None = None  # why it did not get to the end
 
     def why_not(self, backend: str) -> str | None:
@@ -78,7 +78,7 @@ def run(records: Records, device: str) -> bool:
     if fault and found.can_build(device) and build(records, architecture(found.capability)):
         found = look(device)
         _record(records, "module built here", found.why_no_module(device), **found.module)
-    _tell(records, "host loops", *found.host_loops)
+    _tell(records, "host loops", *(found.host_loops or ("failed", found.ended)))
     reasons = {backend: found.why_not(backend) for backend in BACKENDS[device]}
     for backend, why in reasons.items():
         _record(records, backend, why)
