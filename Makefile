@@ -16,7 +16,7 @@ gpu:  ## on a machine with a GPU: build, test and measure into RESULTS=dir, offl
 	python3 benchmarks/gpu_session.py $(or $(RESULTS),$(error RESULTS=dir is missing: where results go))
 
 gpu-bundle:  ## build what travels to such a machine, for Python 3.12 and Hopper, so that nothing is compiled there
-	python benchmarks/on_gpu/bundle.py $(if $(PYTHON),--python $(PYTHON))
+	cd benchmarks && python -m on_gpu.bundle $(if $(PYTHON),--python $(PYTHON))
 
 build:  ## recompile what has changed, in place
 	python setup.py build_ext --inplace

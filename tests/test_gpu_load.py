@@ -57,7 +57,7 @@ class Checkout:
 
     def start(self, device="cuda"):
         """In a session of its own, as the whole session starts its steps."""
-        command = [sys.executable, "benchmarks/on_gpu/load.py", "--records", "records", "--device", device]
+        command = [sys.executable, "-m", "on_gpu.load", "--records", "records", "--device", device]
         paths = os.pathsep.join(map(str, (self.root, self.root / "benchmarks")))
         return subprocess.Popen(
             command,

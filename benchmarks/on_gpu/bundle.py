@@ -1,7 +1,7 @@
 """Builds here what a machine with a GPU loads ready-made, so that nothing need be compiled there.
 
     make gpu-bundle
-    python benchmarks/on_gpu/bundle.py [--python python3.12]
+    cd benchmarks && python -m on_gpu.bundle [--python python3.12]
 
 That is, for Python 3.12: the extension with code for Hopper, and the CUDA pipeline on the host, with whose
 results a GPU's are compared (tests/emulated_build.py). Needs that Python's interpreter and headers and
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from on_gpu import symbols
 
 ROOT = Path(__file__).resolve().parents[2]

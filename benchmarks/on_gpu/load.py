@@ -1,6 +1,6 @@
 """The step `load`: whether the compiled module that was brought along works here; if not, it is built.
 
-    python benchmarks/on_gpu/load.py --records FILE [--device cuda]
+    python -m on_gpu.load --records FILE [--device cpu]
 
 `make gpu-bundle` has built it on another machine. What is wrong with it is told before the build begins,
 which takes its architecture from the card. Ends with status 1 if in the end a backend of the device is not

@@ -1,7 +1,5 @@
 """What a fresh interpreter finds of the package here, as every later step begins.
 
-    python -c "from on_gpu import looking; looking.look('cuda')"
-
 The step `load` starts it, again after a build. A line of JSON tells each field of `load.Look` as soon as it
 is known, for what comes next may end the process.
 """

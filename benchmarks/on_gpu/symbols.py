@@ -1,6 +1,6 @@
 """What a compiled module asks of the machine that loads it, beside what torch 2.11 and the system there have.
 
-    python benchmarks/on_gpu/symbols.py torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl
+    cd benchmarks && python -m on_gpu.symbols torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl
 
 writes torch-2.11-symbols.txt anew from a wheel, or from an installed torch's folder: the C functions that its
 libraries export, which is all of torch that the extension may be linked to (the stable ABI), and of the
