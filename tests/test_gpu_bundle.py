@@ -75,10 +75,10 @@ class TestInterpreter:
         with pytest.raises(BundleError, match=r"--python: expected Python 3\.99, got 3\.98 \(.*mine\)"):
             bundle.find_python(named)
 
-    @pytest.mark.parametrize("named", ["missing", "."])
+    @pytest.mark.parametrize("named", ["missing", "/", "/bin/true", "/bin/echo"])
     def test_no_interpreter_that_is_named(self, machine, named):
-        with pytest.raises(BundleError, match=r"--python: .* does not run as Python"):
-            bundle.find_python(str(machine / named))
+        with pytest.raises(BundleError, match=f"--python: {named} does not run as Python"):
+            bundle.find_python(named)
 
     def test_this_one(self):
         found = Interpreter.asked(sys.executable)

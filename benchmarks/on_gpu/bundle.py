@@ -61,7 +61,8 @@ class Interpreter:
             )
         except OSError:
             return None
-        return Interpreter(program, *answer.stdout.split()) if answer.returncode == 0 else None
+        words = answer.stdout.split()
+        return Interpreter(program, *words) if answer.returncode == 0 and len(words) == 3 else None
 
     @property
     def extension(self) -> Path:

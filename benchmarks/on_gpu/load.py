@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = {"cuda": ("cuda", "triton"), "cpu": ("cpu",)}
 # For imports from a cold disk and the start of CUDA.
 _LIMIT = 60.0
-# What one of the build's lines says that tells why it failed.
+# How a line of a build says why it failed.
 _ERROR = re.compile(r"\berror\b|Error: ")
 _LINE = 300
 
