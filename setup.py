@@ -47,9 +47,8 @@ del sys.path[0]
 
 def load_interface() -> ModuleType:
     """contextual_attention/interface.py without the package around it, which needs torch."""
-    spec = importlib.util.spec_from_file_location(
-        "contextual_attention_interface", Path("contextual_attention/interface.py").resolve()
-    )
+    file = Path(__file__).resolve().parent / "contextual_attention/interface.py"
+    spec = importlib.util.spec_from_file_location("contextual_attention_interface", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up by name
     spec.loader.exec_module(module)

@@ -32,14 +32,14 @@ def load() -> ModuleType:
     if spec is None or spec.origin is None:
         raise ImportError(f"there is no module {NAME} for this Python; {_way_out()}", name=NAME)
     module = Path(spec.origin)
-    other = _differs_from(module)
+    other = differs_from(module)
     if other is not None:
         state = f"{module} was built from another state of the sources than {other}"
         raise ImportError(f"{state}; {_way_out(module)}", name=NAME)
     return import_module(NAME)
 
 
-def _differs_from(module: Path) -> Path | None:
+def differs_from(module: Path) -> Path | None:
     """Those of the sources here that a module was not built from; None: it fits."""
     built = interface.State.written_in(module.read_bytes())
     if built is None or built.operators != interface.operators_state():

@@ -4,13 +4,10 @@ import os
 # else spin through their turns, and the tests take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import emulated
 import hypothesis
 import pytest
+from emulated_build import Builder, load_build_script
 from roads import ROADS, STEADY_ROADS, Road, perturb_products
 
 # The same problems in every run: a failure is there again when it is looked into. HYPOTHESIS_PROFILE=explore
@@ -71,23 +68,13 @@ def steady_road(request):
 def build_script():
     """setup.py as a module."""
     pytest.importorskip("setuptools.errors", reason="setuptools, which setup.py imports, is not installed")
-    spec = importlib.util.spec_from_file_location(
-        "contextual_attention_setup", Path(__file__).parents[1] / "setup.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up by name.
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        del sys.modules[spec.name]
+    return load_build_script()
 
 
 @pytest.fixture(scope="session")
 def emulator(build_script):
     """Compiles the CUDA sources for the host."""
-    return emulated.Builder(build_script)
+    return Builder(build_script)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""Builds the CUDA sources for the host: the pipeline of csrc/cuda as an operator on CPU tensors.
+"""The CUDA pipeline on the host: an operator on CPU tensors, of the module that emulated_build.py compiles.
 
-Its kernels' bodies run in plain loops (csrc/cuda/host.cpp) or by kernels.cu's own launches, every thread of
-them by itself (tests/cuda_emulator). What a shipped build needs of csrc/cuda is built by setup.py instead.
+It may also lie ready-made, beside the extension that `make gpu-bundle` builds for a machine with a GPU: there
+the results of a GPU are compared with its, and nothing is compiled.
 """
 
 from __future__ import annotations
@@ -10,119 +10,21 @@ import contextlib
 import ctypes
 import importlib.util
 import json
-import re
-import shlex
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import ModuleType
 
 import torch
-from filelock import FileLock
+from emulated_build import EMULATOR, FOLDER, MODULE, PLANNER, Builder
 
-from contextual_attention import backends, cells, fused, ops
-
-ROOT = Path(__file__).resolve().parent.parent
-CSRC = ROOT / "csrc"
-SOURCES = CSRC / "cuda"
-EMULATOR = Path(__file__).resolve().parent / "cuda_emulator"
-# Kept from one run of the tests to the next: ninja compiles what has changed.
-FOLDER = ROOT / "build" / f"emulated.{sys.implementation.cache_tag}"
+from contextual_attention import backends, cells, extension, fused, ops
 
 OPERATOR = "attend_cuda_on_host"
-MODULE = "cuda_on_host"
-# What becomes of a source before it is compiled: pattern and replacement.
-REWRITTEN = {
-    # kernel<<<grid, block, shared, stream>>>(arguments);
-    "kernels.cu": (
-        r"(\w+(?:<[^<>]+>)?)<<<(.+?)>>>\((.+?)\);",
-        r'emulator::launch("\1", \2, [=] { \1(\3); });',
-    ),
-    "host.cpp": (r"\bloop\b", "plain_loop"),
-}
-# Whose branches are counted: those that are written, without those of exceptions.
-PLANNER = SOURCES / "plan.cpp"
-COUNTED = ("--coverage", "-O0", "-fno-exceptions")
-FLAGS = [
-    *("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),
-    # A shuffle is told by its address: none may be copied into several branches, nor reached by a jump.
-    *("-fno-thread-jumps", "-fno-optimize-sibling-calls"),
-    # One order of roundings for a body, whatever it is inlined into.
-    "-ffp-contract=off",
-    # The emulator's longjmp from stack to stack is what fortified C libraries take for an error.
-    *("-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=0"),
-]
-
-
-class Builder:
-    """Compiles sources into shared libraries, by the compiler, ninja and torch of setup.py."""
-
-    def __init__(self, build_script: ModuleType) -> None:
-        toolchain = build_script.Toolchain
-        self.ninja_path = build_script.ninja_path
-        self.ninja = toolchain.find_ninja()
-        self.compiler = shlex.join(toolchain.find_compiler())
-        torch_found = build_script.setup_torch.find()
-        system = (torch_found.include, toolchain.find_pybind11(), toolchain.find_python_headers())
-        self.flags = [
-            *FLAGS,
-            build_script.STABLE_ABI_FLAG,
-            *(f"-I{path}" for path in (EMULATOR, SOURCES, CSRC, FOLDER)),
-            *(f"-isystem{path}" for path in system),
-        ]
-        self.link = [
-            "-shared",
-            "--coverage",
-            f"-L{torch_found.root / 'lib'}",
-            "-Wl,--no-as-needed",
-            "-ltorch_cpu",
-        ]
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        # Tests in several processes share what is built.
-        self.lock = FileLock(FOLDER / "lock")
-        with self.lock:
-            for name in REWRITTEN:
-                self._rewrite(name)
-
-    def library(self, name: str, sources: list[Path]) -> Path:
-        objects = [f"{name}/{source.stem}.o" for source in sources]
-        lines = [
-            "rule compile",
-            f"  command = {self.compiler} {shlex.join(self.flags)} $counted -MMD -MF $out.d -c $in -o $out",
-            "  deps = gcc",
-            "  depfile = $out.d",
-            "rule link",
-            f"  command = {self.compiler} $in {shlex.join(self.link)} -o $out",
-            *(
-                f"build {target}: compile {self.ninja_path(source)}\n"
-                f"  counted = {shlex.join(COUNTED if source == PLANNER else ())}"
-                for target, source in zip(objects, sources, strict=True)
-            ),
-            f"build {name}.so: link {' '.join(objects)}",
-        ]
-        file = FOLDER / f"{name}.ninja"
-        command = [self.ninja, "-C", str(FOLDER), "-f", file.name]
-        with self.lock:
-            file.write_text("\n".join(lines) + "\n")
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stdout[-4000:]
-        return FOLDER / f"{name}.so"
-
-    def emulated(self, name: str) -> Path:
-        return FOLDER / f"{Path(name).stem}.emulated.cpp"
-
-    def _rewrite(self, name: str) -> None:
-        pattern, replacement = REWRITTEN[name]
-        text, count = re.subn(pattern, replacement, (SOURCES / name).read_text(), flags=re.DOTALL)
-        assert count > 0, f"{name}: nothing there that looks like {pattern}"
-        assert "<<<" not in text, f"{name}: a launch that {pattern} does not find"
-        target = self.emulated(name)
-        if not target.exists() or target.read_text() != text:
-            target.write_text(text)
 
 
 def build_probes(builder: Builder) -> ctypes.CDLL:
@@ -135,12 +37,30 @@ def build_probes(builder: Builder) -> ctypes.CDLL:
 
 
 def build_module(builder: Builder) -> ModuleType:
+    """What `load_module` gives, of the sources as they are."""
+    return load_module(builder.module())
+
+
+def load_ready_made() -> ModuleType | None:
+    """The module that was built before for this Python; None: there is none.
+
+    Raises:
+        ImportError: It was built from other sources, or it cannot be loaded.
+    """
+    file = FOLDER / f"{MODULE}.so"
+    if not file.exists():
+        return None
+    other = extension.differs_from(file)
+    if other is not None:
+        state = f"{file} was built from another state of the sources than {other}"
+        raise ImportError(f"{state}; `make gpu-bundle` builds it for Python 3.12", name=MODULE)
+    return load_module(file)
+
+
+@cache
+def load_module(file: Path) -> ModuleType:
     """Registers OPERATOR and its backward. The module has what bind_cuda adds, `run_by` and `attend`."""
     attend = ops._define(OPERATOR)
-    sources = [*sorted(SOURCES.glob("*.cpp")), SOURCES / "kernels.cu"]
-    chosen = [builder.emulated(path.name) if path.name in REWRITTEN else path for path in sources]
-    others = [CSRC / "arguments.cpp", EMULATOR / "loops.cpp", EMULATOR / "emulator.cpp"]
-    file = builder.library(MODULE, [*chosen, *others])
     loader = ExtensionFileLoader(MODULE, str(file))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(MODULE, loader))
     loader.exec_module(module)

@@ -31,27 +31,27 @@ def append(file, text="// Another state.\n"):
 
 
 def test_what_was_built_fits(csrc):
-    assert extension._differs_from(MODULE) is None
+    assert extension.differs_from(MODULE) is None
 
 
 @pytest.mark.parametrize("name", ["ops.cpp", "cpu/plan.h"])
 def test_a_source_that_has_changed(csrc, name):
     append(csrc / name)
-    assert extension._differs_from(MODULE) == csrc
+    assert extension.differs_from(MODULE) == csrc
 
 
 def test_a_source_more_or_less(csrc):
     (csrc / "more.cpp").touch()
-    assert extension._differs_from(MODULE) == csrc
+    assert extension.differs_from(MODULE) == csrc
     (csrc / "more.cpp").unlink()
     (csrc / "transpose.h").rename(csrc / "transposed.h")
-    assert extension._differs_from(MODULE) == csrc
+    assert extension.differs_from(MODULE) == csrc
 
 
 def test_what_is_no_source_does_not_count(csrc):
     (csrc / "cpu/plan.h~").write_text("an editor's")
     (csrc / "cpu/plan.o").write_bytes(b"a compiler's")
-    assert extension._differs_from(MODULE) is None
+    assert extension.differs_from(MODULE) is None
 
 
 @pytest.mark.parametrize("has_cuda", [False, True])
@@ -63,7 +63,7 @@ def test_sources_for_cuda_count_where_they_are_built(csrc, has_cuda):
 
 def test_an_installed_package_has_no_sources_beside_it(csrc):
     shutil.rmtree(csrc)
-    assert extension._differs_from(MODULE) is None
+    assert extension.differs_from(MODULE) is None
     assert extension._way_out() == "install contextual_attention again"
 
 
@@ -71,7 +71,7 @@ def test_sources_of_another_package_do_not_count(csrc):
     shutil.rmtree(csrc)
     csrc.mkdir()
     (csrc / "ops.cpp").touch()
-    assert extension._differs_from(MODULE) is None
+    assert extension.differs_from(MODULE) is None
 
 
 @pytest.mark.parametrize("schema", ["ATTEND", "ATTEND_BACKWARD"])
@@ -79,7 +79,7 @@ def test_a_schema_that_has_changed(csrc, monkeypatch, schema):
     shutil.rmtree(csrc)
     changed = getattr(interface, schema).replace("int masking", "int masking, int more")
     monkeypatch.setattr(interface, schema, changed)
-    assert extension._differs_from(MODULE) == Path(interface.__file__)
+    assert extension.differs_from(MODULE) == Path(interface.__file__)
 
 
 @pytest.mark.parametrize("kind", [interface.Propagation, interface.Masking])
@@ -87,12 +87,12 @@ def test_numbers_that_have_changed(csrc, monkeypatch, kind):
     shutil.rmtree(csrc)
     names = [member.name for member in kind]
     monkeypatch.setattr(interface, kind.__name__, IntEnum(kind.__name__, names[::-1], start=0))
-    assert extension._differs_from(MODULE) == Path(interface.__file__)
+    assert extension.differs_from(MODULE) == Path(interface.__file__)
 
 
 def test_a_module_that_says_nothing_of_itself(csrc, tmp_path):
     (tmp_path / "other.so").write_bytes(b"\x7fELF")
-    assert extension._differs_from(tmp_path / "other.so") == Path(interface.__file__)
+    assert extension.differs_from(tmp_path / "other.so") == Path(interface.__file__)
 
 
 def test_a_state_is_read_as_it_is_written():

@@ -36,9 +36,11 @@ CA_FOR_EACH_BODY(CA_LOOP)
 }  // namespace gpu
 }  // namespace contextual_attention
 
+#if defined(CA_COUNTS_BRANCHES)
 // Of the compiler's, which counts the branches of plan.cpp.
 extern "C" void __gcov_reset();
 extern "C" void __gcov_dump();
+#endif
 
 PYBIND11_MODULE(cuda_on_host, module) {
   using namespace contextual_attention;
@@ -56,6 +58,8 @@ PYBIND11_MODULE(cuda_on_host, module) {
       },
       pybind11::arg("way"), pybind11::arg("backwards") = false,
       "How the calls that follow run their bodies; `backwards`: the last thread of a launch first.");
+#if defined(CA_COUNTS_BRANCHES)
   module.def("start_counting_branches", [] { __gcov_reset(); }, "Of plan.cpp, from zero.");
   module.def("write_branch_counts", [] { __gcov_dump(); }, "Into the file of its counts.");
+#endif
 }
