@@ -1,5 +1,6 @@
 """The one command for a machine with a GPU, where there is none: its steps, their limits, what it tells."""
 
+import subprocess
 import sys
 import time
 from io import StringIO
@@ -8,7 +9,7 @@ import gpu_session
 import pytest
 from on_gpu import digest, isolation, running, steps
 from on_gpu.records import Records, last_states, read
-from on_gpu.running import Command, Log, Step
+from on_gpu.running import ROOT, Command, Log, Step
 
 STAND_IN = """
 import os, time
@@ -89,7 +90,7 @@ def test_a_suite_in_which_everything_goes_wrong(stand_in, tmp_path, monkeypatch,
         "test_hang: it hung: its process ended after",
         "test_crash: it crashed: its process ended after",
         "test_lost: the CUDA context was lost: CUDA error: an illegal memory access",
-        "6 passed",
+        "tests: 6 passed",
     ):
         assert said in text
     assert capsys.readouterr().out.endswith(text + "\n"), "the digest is what is printed last"
@@ -100,6 +101,22 @@ def test_a_suite_in_which_everything_goes_wrong(stand_in, tmp_path, monkeypatch,
     again = gpu_session.parse([str(folder), "--failed", str(folder / "records.jsonl")])
     step = steps.make("tests", again, steps.Files(tmp_path))
     assert step.commands[0].arguments[-5:] == steps.failed_tests(folder / "records.jsonl")
+
+
+def test_a_dry_run(tmp_path):
+    """The whole command where there is no GPU: every step that has something to do there ends well."""
+    command = [sys.executable, "benchmarks/gpu_session.py", str(tmp_path), "--device", "cpu", "--quick"]
+    done = subprocess.run([*command, "--minutes", "9"], cwd=ROOT, capture_output=True, text=True, check=False)
+    states = {what: each["state"] for (step, what), each in found(tmp_path).items() if step == "session"}
+    # On a machine with other work not all of smoke's cases are reached.
+    assert states.pop("smoke")
+    good = dict.fromkeys(("facts", "load", "tests", "times", "forms"), "passed")
+    assert states == good | dict.fromkeys(("counters", "memcheck", "rest"), "left out"), done.stdout
+    smoke = [each["state"] for (step, _), each in found(tmp_path).items() if step == "smoke"]
+    assert smoke.count("passed") >= 3
+    assert set(smoke) <= {"passed", "left out"}
+    assert done.stdout.endswith((tmp_path / "digest.txt").read_text() + "\n")
+    assert len(list(tmp_path.iterdir())) <= 7
 
 
 # Steps and their limits
@@ -255,7 +272,7 @@ def test_a_digest_fits_and_begins_with_failures(tmp_path):
     assert "200 in all" in lines[3]
     assert "200 in all" in lines[4]
     assert "more in records.jsonl" in lines[26]
-    assert "== tests" in lines
+    assert "== cases" in lines
     assert "460 failed" in text
 
 
@@ -268,8 +285,8 @@ def test_a_digest_of_success_tells_what_the_steps_say(tmp_path):
     Records(path, "times").add("b", "measured", line="yu2018 1x1024x1024: 1.2 ms")
     assert digest.digest(list(read(path))) == (
         "== steps\nok        3.2 s  facts\n\n"
-        "== times\npaper 1x1024x1024: 1.5 ms\nyu2018 1x1024x1024: 1.2 ms\n\n"
-        "== kernels\nwalk_paths 0.7 ms\n"
+        "== times, in ms\npaper 1x1024x1024: 1.5 ms\nyu2018 1x1024x1024: 1.2 ms\n\n"
+        "== kernels, in ms\nwalk_paths 0.7 ms\n"
     )
 
 

@@ -19,9 +19,9 @@ _LINE = 160
 _LINES = {
     "failures": 25,
     "steps": 12,
-    "tests": 3,
-    "times": 24,
-    "kernels": 10,
+    "cases": 5,
+    "times, in ms": 24,
+    "kernels, in ms": 10,
     "counters": 8,
     "memcheck": 4,
     "forms": 8,
@@ -55,10 +55,10 @@ def digest(records: Sequence[Record]) -> str:
     last = _last(records)
     lines = {
         "failures": _failure_lines(last),
-        "steps": [_step_line(each) for each in last if each["step"] == SESSION],
-        "tests": _test_lines(last),
-        "times": _told(last, "times"),
-        "kernels": [line for each in last for line in each.get("kernels", ())],
+        "steps": [_step_line(each) for each in _of(last, SESSION)],
+        "cases": _count_lines(last),
+        "times, in ms": _told(last, "times"),
+        "kernels, in ms": [line for each in last for line in each.get("kernels", ())],
         "counters": _told(last, "counters"),
         "memcheck": _told(last, "memcheck"),
         "forms": _told(last, "forms"),
@@ -117,17 +117,22 @@ def _step_line(record: Record) -> str:
     return f"{word:6} {seconds}  {record['what']}{why}"
 
 
-def _test_lines(last: Sequence[Record]) -> list[str]:
-    """How many of them, and where they took their time."""
-    tests = [each for each in last if each["step"] == "tests"]
-    if not tests:
-        return []
-    counts = Counter("never ended" if each["state"] == "started" else each["state"] for each in tests)
-    slowest = sorted(tests, key=lambda each: -each.get("seconds", 0))[:3]
+def _count_lines(last: Sequence[Record]) -> list[str]:
+    """How many cases and tests there were, and where the tests took their time."""
+    lines = []
+    for step in ("smoke", "tests"):
+        states = ("never ended" if each["state"] == "started" else each["state"] for each in _of(last, step))
+        counts = ", ".join(f"{count} {state}" for state, count in Counter(states).items())
+        lines += [f"{step}: {counts}"] if counts else []
+    slowest = sorted(_of(last, "tests"), key=lambda each: -each.get("seconds", 0))[:3]
     times = ", ".join(f"{each['what'].split('::')[-1]} {each.get('seconds', 0):.0f} s" for each in slowest)
-    return [", ".join(f"{count} {state}" for state, count in counts.items()), f"slowest: {times}"]
+    return [*lines, f"slowest tests: {times}"] if slowest else lines
+
+
+def _of(last: Sequence[Record], step: str) -> list[Record]:
+    return [each for each in last if each["step"] == step]
 
 
 def _told(last: Sequence[Record], step: str) -> list[str]:
     """What the records of a step have to say for themselves."""
-    return [each["line"] for each in last if each["step"] == step and "line" in each]
+    return [each["line"] for each in _of(last, step) if "line" in each]

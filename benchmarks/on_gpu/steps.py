@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -104,7 +105,8 @@ def _tests(arguments: argparse.Namespace, files: Files) -> Step | None:
         selection = [str(SUITE), "-k", _QUICK_TESTS]
     else:
         selection = [str(SUITE), "-m", f"not {_LONG}"]
-    return Step("tests", (pytest_command(files, selection, PROCESSES, TEST_LIMIT),), 90)
+    processes = min(PROCESSES, os.cpu_count() or 1)
+    return Step("tests", (pytest_command(files, selection, processes, TEST_LIMIT),), 90)
 
 
 def _times(arguments: argparse.Namespace, files: Files, limit: float) -> Step:
