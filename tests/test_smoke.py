@@ -203,7 +203,7 @@ def test_wrong_offsets_are_told_by_the_host_loops(cuda_on_host):
     host = stages.registered(HOST)
     (found,) = wrong_stages(SMALL, faulty(host, move_offsets), host)
     assert found.startswith(
-        "offsets to the largest weight: 7.1% wrong, sample 0 of 2, channel 1 of 2, row 4 of 7,"
+        "offsets to the largest weight: 3.6% wrong, sample 0 of 2, channel 1 of 2, row 4 of 7,"
     )
 
 
