@@ -169,6 +169,10 @@ def spoil_cells(cells, offsets, statistics):
     cells[0, 5, 6, 1::4] = torch.nan
 
 
+def move_offsets(cells, offsets, statistics):
+    offsets[0, 1, 4] += 1
+
+
 def spoil_alpha(foreground, background, alpha, beta, value):
     alpha[1, 6] *= 1.01
 
@@ -193,6 +197,14 @@ def test_a_fault_of_the_operator_is_named_with_its_place(judge, forward, backwar
     (found,) = wrong_stages(SMALL, operator, judge)
     assert found.startswith(stage)
     assert place in found
+
+
+def test_wrong_offsets_are_told_by_the_host_loops(cuda_on_host):
+    host = stages.registered(HOST)
+    (found,) = wrong_stages(SMALL, faulty(host, move_offsets), host)
+    assert found.startswith(
+        "offsets to the largest weight: 3.6% wrong, sample 0 of 2, channel 1 of 2, row 4 of 7,"
+    )
 
 
 def test_a_wrong_forward_hides_no_wrong_backward(judge):
@@ -221,9 +233,10 @@ def test_a_stage_that_raises_is_named(judge):
     def broken(*arguments):
         raise RuntimeError("no kernel image")
 
-    operator = stages.registered(HOST)
-    (found,) = wrong_stages(SMALL, stages.Operator("broken", operator.forward, broken), judge)
-    assert found == "the operator's backward: RuntimeError: no kernel image"
+    operator = faulty(stages.registered(HOST), spoil_cells)
+    first, last = wrong_stages(SMALL, stages.Operator("broken", operator.forward, broken), judge)
+    assert first.startswith("cells")
+    assert last == "the operator's backward: RuntimeError: no kernel image"
 
 
 def test_columns_of_a_lane_are_told():
@@ -270,7 +283,7 @@ def test_a_wrong_result_names_the_stage_first(backend, runs, capfd):
     assert record["state"] == "failed"
     assert record["why"].startswith("cells (cell sums or second product): ")
     assert "output inf, allowed" in record["why"]
-    assert record["judge"] == HOST
+    assert f"judged by {HOST}" in record["why"]
     assert record["not_finite"] > 0
     (line,) = capfd.readouterr().out.splitlines()
     assert line.startswith("cuda FAILED small float32          cells (cell sums")
@@ -296,7 +309,15 @@ def test_an_error_is_told_with_what_was_being_done(backend):
     backend(fail)
     outcome = Trial(SMALL).run("cuda", "cpu")
     assert outcome.complaints[0].startswith("forward and backward: RuntimeError: an illegal memory access")
-    assert outcome.stages == ["the operator: RuntimeError: an illegal memory access was encountered"]
+    assert outcome.stages[0] == "the operator: RuntimeError: an illegal memory access was encountered"
+
+
+def test_a_judge_that_fails_loses_nothing(backend, monkeypatch):
+    backend(spoil_cells)
+    monkeypatch.setattr(stages, "judge", fail)
+    outcome = Trial(SMALL).run("cuda", "cpu")
+    assert outcome.why().startswith("the stage was not found: ValueError: two lines [test_smoke.py:")
+    assert outcome.complaints[0].startswith("output inf, allowed")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
