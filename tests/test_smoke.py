@@ -18,7 +18,7 @@ from on_gpu.records import Records, last_states, read
 from on_gpu.trial_runs import LINE, Runs, run_here
 from on_gpu.trials import TRIALS, Trial
 
-from contextual_attention import available_backends, fused
+from contextual_attention import available_backends, cells, fused
 from contextual_attention.options import Options
 from contextual_attention.testing import Case, make_inputs
 
@@ -157,19 +157,19 @@ def test_nothing_is_wrong_of_a_right_backend(judge, name):
         assert wrong_stages(trial.case, operator, judge, trial.dtype, return_offsets=offsets) == []
 
 
-def shift_rows(cells, offsets, statistics):
+def shift_rows(summed, offsets, statistics):
     statistics[1, 1, 2:4, 3] *= 1.01
 
 
-def spoil_totals(cells, offsets, statistics):
+def spoil_totals(summed, offsets, statistics):
     statistics[:, 2, ::2] *= 1.01
 
 
-def spoil_cells(cells, offsets, statistics):
-    cells[0, 5, 6, 1::4] = torch.nan
+def spoil_cells(summed, offsets, statistics):
+    summed[0, 5, 6, 1::4] = torch.nan
 
 
-def move_offsets(cells, offsets, statistics):
+def move_offsets(summed, offsets, statistics):
     offsets[0, 1, 4] += 1
 
 
@@ -258,8 +258,19 @@ def backend(cuda_on_host, monkeypatch):
     monkeypatch.setattr(stages, "judge", lambda: stages.registered(HOST))
 
     def plant(forward=None):
-        monkeypatch.setitem(fused._OPERATORS, "cuda", faulty(stages.registered(HOST), forward).forward)
-        monkeypatch.setattr(stages, "operator_of", lambda backend: faulty(stages.registered(HOST), forward))
+        operator = faulty(stages.registered(HOST), forward)
+
+        def attend_map(*inputs):
+            """With the gradients of the right one."""
+            (*operands, weight, kept), (*schema, keep, cell, height, width) = inputs[:9], inputs[9:]
+            output, _, _ = cuda_on_host.attend(*inputs)
+            with torch.no_grad():
+                summed, offsets, statistics = operator.forward(*operands, *schema)
+                off = cells.paste(summed, weight, kept, keep, cell, height, width) - output
+            return output + off, offsets, statistics
+
+        monkeypatch.setitem(fused._OPERATORS, "cuda", attend_map)
+        monkeypatch.setattr(stages, "operator_of", lambda backend: operator)
 
     return plant
 
@@ -293,8 +304,8 @@ def test_a_wrong_result_names_the_stage_first(backend, runs, capfd):
 def test_other_bits_the_second_time_are_a_fault(backend):
     counted = itertools.count(1)
 
-    def drift(cells, offsets, statistics):
-        cells *= 1 + 2**-23 * next(counted)
+    def drift(summed, offsets, statistics):
+        summed *= 1 + 2**-23 * next(counted)
 
     backend(drift)
     outcome = Trial(SMALL).run("cuda", "cpu")
@@ -324,8 +335,8 @@ def test_a_judge_that_fails_loses_nothing(backend, monkeypatch):
 def test_a_slight_fault_is_beyond_the_bounds(backend, dtype):
     """A third of the weights of one cell are lost."""
 
-    def lessen(cells, offsets, statistics):
-        cells[0, 3, 3] *= 0.67
+    def lessen(summed, offsets, statistics):
+        summed[0, 3, 3] *= 0.67
 
     backend(lessen)
     outcome = Trial(SMALL, dtype).run("cuda", "cpu")
