@@ -18,7 +18,7 @@ from on_gpu.records import Records, last_states, read
 from on_gpu.trial_runs import LINE, Runs, run_here
 from on_gpu.trials import TRIALS, Trial
 
-from contextual_attention import available_backends, fused
+from contextual_attention import available_backends, cells, fused
 from contextual_attention.options import Options
 from contextual_attention.testing import Case, make_inputs
 
@@ -157,16 +157,20 @@ def test_nothing_is_wrong_of_a_right_backend(judge, name):
         assert wrong_stages(trial.case, operator, judge, trial.dtype, return_offsets=offsets) == []
 
 
-def shift_rows(cells, offsets, statistics):
+def shift_rows(summed, offsets, statistics):
     statistics[1, 1, 2:4, 3] *= 1.01
 
 
-def spoil_totals(cells, offsets, statistics):
+def spoil_totals(summed, offsets, statistics):
     statistics[:, 2, ::2] *= 1.01
 
 
-def spoil_cells(cells, offsets, statistics):
-    cells[0, 5, 6, 1::4] = torch.nan
+def spoil_cells(summed, offsets, statistics):
+    summed[0, 5, 6, 1::4] = torch.nan
+
+
+def move_offsets(summed, offsets, statistics):
+    offsets[0, 1, 4] += 1
 
 
 def spoil_alpha(foreground, background, alpha, beta, value):
@@ -195,6 +199,14 @@ def test_a_fault_of_the_operator_is_named_with_its_place(judge, forward, backwar
     assert place in found
 
 
+def test_wrong_offsets_are_told_by_the_host_loops(cuda_on_host):
+    host = stages.registered(HOST)
+    (found,) = wrong_stages(SMALL, faulty(host, move_offsets), host)
+    assert found.startswith(
+        "offsets to the largest weight: 3.6% wrong, sample 0 of 2, channel 1 of 2, row 4 of 7,"
+    )
+
+
 def test_a_wrong_forward_hides_no_wrong_backward(judge):
     operator = faulty(stages.registered(HOST), shift_rows, spoil_alpha)
     found = wrong_stages(SMALL, operator, judge)
@@ -221,9 +233,10 @@ def test_a_stage_that_raises_is_named(judge):
     def broken(*arguments):
         raise RuntimeError("no kernel image")
 
-    operator = stages.registered(HOST)
-    (found,) = wrong_stages(SMALL, stages.Operator("broken", operator.forward, broken), judge)
-    assert found == "the operator's backward: RuntimeError: no kernel image"
+    operator = faulty(stages.registered(HOST), spoil_cells)
+    first, last = wrong_stages(SMALL, stages.Operator("broken", operator.forward, broken), judge)
+    assert first.startswith("cells")
+    assert last == "the operator's backward: RuntimeError: no kernel image"
 
 
 def test_columns_of_a_lane_are_told():
@@ -245,8 +258,19 @@ def backend(cuda_on_host, monkeypatch):
     monkeypatch.setattr(stages, "judge", lambda: stages.registered(HOST))
 
     def plant(forward=None):
-        monkeypatch.setitem(fused._OPERATORS, "cuda", faulty(stages.registered(HOST), forward).forward)
-        monkeypatch.setattr(stages, "operator_of", lambda backend: faulty(stages.registered(HOST), forward))
+        operator = faulty(stages.registered(HOST), forward)
+
+        def attend_map(*inputs):
+            """With the gradients of the right one."""
+            (*operands, weight, kept), (*schema, keep, cell, height, width) = inputs[:9], inputs[9:]
+            output, _, _ = cuda_on_host.attend(*inputs)
+            with torch.no_grad():
+                summed, offsets, statistics = operator.forward(*operands, *schema)
+                off = cells.paste(summed, weight, kept, keep, cell, height, width) - output
+            return output + off, offsets, statistics
+
+        monkeypatch.setitem(fused._OPERATORS, "cuda", attend_map)
+        monkeypatch.setattr(stages, "operator_of", lambda backend: operator)
 
     return plant
 
@@ -270,7 +294,7 @@ def test_a_wrong_result_names_the_stage_first(backend, runs, capfd):
     assert record["state"] == "failed"
     assert record["why"].startswith("cells (cell sums or second product): ")
     assert "output inf, allowed" in record["why"]
-    assert record["judge"] == HOST
+    assert f"judged by {HOST}" in record["why"]
     assert record["not_finite"] > 0
     (line,) = capfd.readouterr().out.splitlines()
     assert line.startswith("cuda FAILED small float32          cells (cell sums")
@@ -280,8 +304,8 @@ def test_a_wrong_result_names_the_stage_first(backend, runs, capfd):
 def test_other_bits_the_second_time_are_a_fault(backend):
     counted = itertools.count(1)
 
-    def drift(cells, offsets, statistics):
-        cells *= 1 + 2**-23 * next(counted)
+    def drift(summed, offsets, statistics):
+        summed *= 1 + 2**-23 * next(counted)
 
     backend(drift)
     outcome = Trial(SMALL).run("cuda", "cpu")
@@ -296,15 +320,23 @@ def test_an_error_is_told_with_what_was_being_done(backend):
     backend(fail)
     outcome = Trial(SMALL).run("cuda", "cpu")
     assert outcome.complaints[0].startswith("forward and backward: RuntimeError: an illegal memory access")
-    assert outcome.stages == ["the operator: RuntimeError: an illegal memory access was encountered"]
+    assert outcome.stages[0] == "the operator: RuntimeError: an illegal memory access was encountered"
+
+
+def test_a_judge_that_fails_loses_nothing(backend, monkeypatch):
+    backend(spoil_cells)
+    monkeypatch.setattr(stages, "judge", fail)
+    outcome = Trial(SMALL).run("cuda", "cpu")
+    assert outcome.why().startswith("the stage was not found: ValueError: two lines [test_smoke.py:")
+    assert outcome.complaints[0].startswith("output inf, allowed")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_a_slight_fault_is_beyond_the_bounds(backend, dtype):
     """A third of the weights of one cell are lost."""
 
-    def lessen(cells, offsets, statistics):
-        cells[0, 3, 3] *= 0.67
+    def lessen(summed, offsets, statistics):
+        summed[0, 3, 3] *= 0.67
 
     backend(lessen)
     outcome = Trial(SMALL, dtype).run("cuda", "cpu")

@@ -87,7 +87,8 @@ class Examined:
         found: list[Wrong] = []
         stages = _Stages(self, judge)
         try:
-            found.extend(stages.wrong())
+            for each in stages.wrong():
+                found.append(each)  # what was found before one that raises is kept
         except Exception as error:
             found.append(Wrong(stages.doing, f"{type(error).__name__}: {error}"))
         return found
@@ -112,14 +113,17 @@ class _Stages:
         # The same for both, as the device has them.
         given = fused.Operands(*(None if x is None else x.detach().cpu() for x in found))
         self.doing = "the operator"
-        summed, _, statistics = self._call(self._judge.forward, given)
-        made, _, its_statistics = self._call(self._examined.operator.forward, found)
+        summed, offsets, statistics = self._call(self._judge.forward, given)
+        made, its_offsets, its_statistics = self._call(self._examined.operator.forward, found)
         self._wait()
         off = list(self._statistics(its_statistics, statistics))
         yield from off
         if not off:
             bound = 4 * self._share * largest(given.value)  # a cell has the weights of four patches
             yield from compared("cells (cell sums or second product)", made, summed, bound, _PIXELS)
+            if offsets.numel():
+                # Of two candidates that are nearly alike each may take another.
+                yield from compared("offsets to the largest weight", its_offsets, offsets, 0.0, _MAPS)
         yield from self._rest(there, found, given, summed, statistics, its_statistics)
 
     def _rest(

@@ -45,7 +45,6 @@ class Outcome:
     errors: dict[str, tuple[float, float]] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
-    judge: str | None = None  # of the stages
     not_finite: int = 0
     same_bits: bool = True
 
@@ -54,7 +53,7 @@ class Outcome:
         return not self.complaints
 
     def why(self) -> str:
-        """The stage first: it is what there is to repair."""
+        """The stages first: they are what there is to repair."""
         return "; ".join([*self.stages, *self.complaints])
 
     def data(self) -> dict[str, object]:
@@ -195,17 +194,19 @@ class _Run:
             self._outcome.complaints.append(told(error))
 
     def _find_stage(self, workspace: int, learns: bool) -> None:
-        """Unless nothing can be asked of the device any more."""
+        """Unless the device cannot be asked any more; should the search fail, what is known stays."""
         try:
             self._wait()
         except RuntimeError:
             return
-        judge = stages.judge()
         operator = stages.operator_of(self._backend)
         examined = stages.Examined(self._problem, self._device, operator, workspace, learns, learns)
-        self._outcome.judge = judge.name
-        found = [str(each) for each in examined.wrong(judge)]
-        self._outcome.stages = found or ["no stage is wrong by itself"]
+        try:
+            judge = stages.judge()
+            found = [str(each) for each in examined.wrong(judge)] or ["no stage is wrong by itself"]
+            self._outcome.stages = [*found, f"judged by {judge.name}"]
+        except Exception as error:
+            self._outcome.stages = [f"the stage was not found: {told(error)}"]
 
     def _wait(self) -> None:
         """For what the device has been given to do, so that its error is met here."""
