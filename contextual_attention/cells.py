@@ -305,8 +305,8 @@ def _join(cells: Tensor, cell: int, height: int, width: int, kept: Tensor | None
     return image
 
 
-# Between a map and its cells lies a map of whole cells, which reaches beyond the edges. It is made of a few rows
-# of cells at a time: as a whole it would be one copy of the map more.
+# Between a map and its cells lies a map of whole cells, which reaches beyond the edges. It is made of a few
+# rows of cells at a time: as a whole it would be one copy of the map more.
 _BAND_BYTES = 16 * 2**20
 
 
@@ -324,7 +324,7 @@ def _bands_of_map(image: Tensor, cells: Tensor, cell: int) -> Iterator[tuple[Ten
 
 
 def _bands_of_cells(cells: Tensor, image: Tensor, cell: int) -> Iterator[tuple[Tensor, Tensor, slice]]:
-    """The same from cells to a map; what is written in a place is in the map when the next one is asked for."""
+    """The same from cells to a map, which has what is written in a place when the next one is asked for."""
     batch, channels, _, width = image.shape
     half, columns = cell // 2, cells.shape[2]
     for band, inside, (above, below) in _bands(image, cells, cell):
