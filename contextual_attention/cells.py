@@ -286,10 +286,7 @@ def _cut(image: Tensor, cell: int, rows: int, columns: int, kept: Tensor | None)
     """
     cells = image.new_empty((image.shape[0], rows, columns, cell**2 * image.shape[1]))
     for pixels, place, band in _bands_of_map(image, cells, cell):
-        if kept is None:
-            place.copy_(pixels)
-        else:
-            torch.where(_per_cell(kept[:, band]), pixels, pixels.new_zeros(()), out=place)
+        _copy(pixels, place, None if kept is None else kept[:, band])
     return cells
 
 
@@ -298,15 +295,20 @@ def _join(cells: Tensor, cell: int, height: int, width: int, kept: Tensor | None
     """Inverse of `cut`: (B, rows, columns, cell**2 * C) -> (B, C, height, width), contiguous."""
     image = cells.new_empty((cells.shape[0], cells.shape[3] // cell**2, height, width))
     for pixels, place, band in _bands_of_cells(cells, image, cell):
-        if kept is None:
-            place.copy_(pixels)
-        else:
-            torch.where(_per_cell(kept[:, band]), pixels, pixels.new_zeros(()), out=place)
+        _copy(pixels, place, None if kept is None else kept[:, band])
     return image
 
 
-# Between a map and its cells lies a map of whole cells, which reaches beyond the edges. It is made of a few rows
-# of cells at a time: as a whole it would be one copy of the map more.
+def _copy(pixels: Tensor, place: Tensor, kept: Tensor | None) -> None:
+    """Of a band, zeros for the cells that are not `kept`, (B or 1, rows, columns) bool; None: all are."""
+    if kept is None:
+        place.copy_(pixels)
+    else:
+        torch.where(_per_cell(kept), pixels, pixels.new_zeros(()), out=place)
+
+
+# Between a map and its cells lies a map of whole cells, which reaches beyond the edges. It is made of a few
+# rows of cells at a time: as a whole it would be one copy of the map more.
 _BAND_BYTES = 16 * 2**20
 
 
@@ -324,7 +326,7 @@ def _bands_of_map(image: Tensor, cells: Tensor, cell: int) -> Iterator[tuple[Ten
 
 
 def _bands_of_cells(cells: Tensor, image: Tensor, cell: int) -> Iterator[tuple[Tensor, Tensor, slice]]:
-    """The same from cells to a map; what is written in a place is in the map when the next one is asked for."""
+    """The same from cells to a map, which has what is written in a place when the next one is asked for."""
     batch, channels, _, width = image.shape
     half, columns = cell // 2, cells.shape[2]
     for band, inside, (above, below) in _bands(image, cells, cell):

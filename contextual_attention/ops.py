@@ -92,7 +92,7 @@ def _differentiate(name: str, attend_backward: Callable) -> Callable[..., tuple[
 
 
 def _define(name: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """The operator of this name, its backward, name_backward, and name_map; returns that with its derivatives.
+    """The operator of this name, its name_backward, and its name_map, which is returned with its derivatives.
 
     name_map joins what the operator sums into a map, and is differentiated as one: between the two there are
     float32 cells, whose gradient would have to be float32 too, for its whole way through the backward.

@@ -355,9 +355,9 @@ std::tuple<Tensor, Tensor> lift_cpu(Tensor image, Tensor weight, bool keep, int6
   check_cells(cell, rows, columns, image.size(2), image.size(3));
   const Tensor planes = torch::stable::contiguous(image), weights = torch::stable::contiguous(weight);
   const int64_t channels = image.size(1);
-  const Tensor cells = torch::stable::new_zeros(
-      image, {{image.size(0), rows, columns, cell * cell * channels}},
-      wide ? ScalarType::Float : image.scalar_type());
+  const Tensor cells =
+      torch::stable::new_zeros(image, {{image.size(0), rows, columns, cell * cell * channels}},
+                               wide ? ScalarType::Float : image.scalar_type());
   const Tensor kept = keep ? torch::stable::empty_like(planes) : zeros(planes, {0});
   for_floating(image.scalar_type(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;

@@ -92,7 +92,7 @@ def branches_of_planner(module: ModuleType) -> dict[str, list[int]]:
 
 @contextlib.contextmanager
 def generic_maps() -> Iterator[None]:
-    """Within, the operators of cells.py that have kernels for the CPU run as they do on every other device."""
+    """Within, the operators of cells.py that have kernels for the CPU run as on every other device."""
     library = torch.library.Library(ops.NAMESPACE, "IMPL")
     try:
         with warnings.catch_warnings():

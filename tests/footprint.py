@@ -1,8 +1,8 @@
 """What a fused backend on a GPU must hold at its peak, derived, and what a process has held, counted.
 
 One map x (B, C, H, W) is foreground, background and value, at rate 2, and there is no mask. Bytes are those
-beyond x itself, the output and the gradient included. At 2 bytes an entry, with X those of x and V = X (1 + 1 / h)
-(1 + 1 / w) those of its cells, of which there are a row and a column more:
+beyond x itself, the output and the gradient included. At 2 bytes an entry, with X those of x and
+V = X (1 + 1 / h) (1 + 1 / w) those of its cells, of which there are a row and a column more:
 
 forward                                    | with its backward
 -------------------------------------------|--------------------------------------------------------------------
@@ -36,50 +36,40 @@ from contextual_attention.triton.plan import Plan
 
 Result = TypeVar("Result")
 
-# Numbers of a position: nine float64 sums, of the taps of the propagation, once forward and three times
-# backward; and float32 norms, statistics and centres, their gradients, and flags, not 12 in all.
+# Bytes of the numbers of a position: nine float64 sums, of the propagation's taps, forward once and backward
+# three times; and float32 norms, statistics and centres, their gradients, and flags, not 12 in all.
 _FORWARD, _BACKWARD = 9 * 8 + 12 * 4, 3 * 9 * 8 + 12 * 4
 
 
-def forward_bytes(x: Tensor, workspace: int) -> int:
-    """Of the forward without a backward to come."""
-    positions, entries = _sizes(x)
+def most_bytes(x: Tensor, workspace: int) -> int:
+    """By the table: with the backward if x learns."""
     own, wide = x.element_size(), 4
-    held = x.nbytes // 4 + entries * (own + wide) + positions * _FORWARD
-    # A band is a row of cells at least.
-    bands = 2 * max(cells._BAND_BYTES, entries * own // (x.shape[2] // 2 + 1))
-    return held + max(workspace, x.nbytes + bands)
-
-
-def backward_bytes(x: Tensor, workspace: int) -> int:
-    """Of the backward with its forward, as highest: that of the backward."""
-    positions, entries = _sizes(x)
-    own, wide = x.element_size(), 4
-    held = 2 * x.nbytes + x.nbytes // 4 + 2 * entries * own + positions * _BACKWARD
-    sums = 2 * (x.numel() // 4) * wide + entries * wide
-    # In half precision those of queries and keys have become smaller by then.
-    converted = entries * own - 2 * (x.numel() // 4) * (wide - own) if own < wide else 0
-    return held + sums + max(workspace, converted)
+    batch, channels, height, width = x.shape
+    positions = batch * (height // 2) * (width // 2)
+    row = (width // 2 + 1) * 4 * channels
+    entries = batch * (height // 2 + 1) * row
+    downscaled = x.numel() // 4
+    held = (downscaled + entries) * own
+    if not x.requires_grad:
+        bands = 2 * max(cells._BAND_BYTES, batch * row * own)  # of a row of cells at least
+        return held + entries * wide + positions * _FORWARD + max(workspace, x.nbytes + bands)
+    held += 2 * x.nbytes + entries * own + (2 * downscaled + entries) * wide + positions * _BACKWARD
+    # By then the gradients of queries and keys are in half precision.
+    converted = entries * own - 2 * downscaled * (wide - own) if own < wide else 0
+    return held + max(workspace, converted)
 
 
 def strip_bytes(x: Tensor, found: Plan) -> int:
-    """What Triton's backend holds of a strip's pixels beside its scores: operands and products of their cells."""
+    """What Triton's backend holds of a strip beside its scores: operands and products of its cells."""
     own, wide, depth = x.element_size(), 4, 4 * x.shape[1]
     p, q = (found.rows + 1) * (found.columns + 1), (found.block_rows + 1) * (x.shape[3] // 2 + 1)
     return found.samples * depth * (p * own + max(p, q if x.requires_grad else 0) * wide)
 
 
-def _sizes(x: Tensor) -> tuple[int, int]:
-    """Positions, and entries of the cells."""
-    batch, channels, height, width = x.shape
-    h, w = height // 2, width // 2
-    return batch * h * w, batch * (h + 1) * (w + 1) * 4 * channels
-
-
 def counted(function: Callable[[], Result]) -> tuple[Result, int]:
     """What it returns, and the most bytes of tensors on the CPU that it held at once, whoever made them.
 
-    The profiler is told of everything that torch's allocator gives and takes back, within operators and for C++ too.
+    The profiler is told of all that torch's allocator gives and takes back, within operators and for C++ too.
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         result = function()
@@ -90,11 +80,10 @@ def counted(function: Callable[[], Result]) -> tuple[Result, int]:
     return result, most
 
 
-def assert_nothing_more_is_held(x: Tensor, workspace: int, copied: int = 0, **given) -> None:
-    """Forward, and backward if x learns, within the bytes of above and `copied`, and not half of x below."""
-    bound = (backward_bytes if x.requires_grad else forward_bytes)(x, workspace)
+def assert_nothing_more_is_held(x: Tensor, scratch: int, copied: int = 0, **given) -> None:
+    """Within `most_bytes` and `copied`, and not half of x below: what the table lists is there."""
+    bound = most_bytes(x, scratch)
     _, held = counted(lambda: solve(x, **given))
-    print("HELD", held / x.nbytes, bound / x.nbytes)
     assert bound - x.nbytes // 2 <= held <= bound + copied
 
 

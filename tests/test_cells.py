@@ -111,6 +111,19 @@ def test_norms_of_zero_patches_have_zero_gradient(eps_mode):
     assert torch.equal(gradient, torch.zeros_like(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_norms_of_half_precision_are_those_of_float32(dtype):
+    """To the bit, the gradient rounded once."""
+    x = torch.randn(2, 5, 4, 3).to(dtype).requires_grad_()
+    wide = x.detach().float().requires_grad_()
+    slope = torch.randn(2, 5, 4)
+    norms, expected = (cells.reciprocal_norms(each, Options()) for each in (x, wide))
+    assert torch.equal(norms, expected)
+    found, exact = (torch.autograd.grad(y, each, slope)[0] for y, each in ((norms, x), (expected, wide)))
+    assert torch.equal(found, exact.to(dtype))
+    torch.library.opcheck(cells._squares, (x,))
+
+
 @EACH_ROAD
 @pytest.mark.parametrize("samples", [None, 1, 2])
 @pytest.mark.parametrize(("cell", "rows", "columns"), [(1, 4, 6), (2, 3, 4), (3, 2, 3), (4, 2, 3)])

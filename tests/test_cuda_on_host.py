@@ -22,6 +22,7 @@ from compare import (
     solve,
     steepness,
 )
+from emulated import generic_maps
 from test_backends_agree import (
     HALF_CASES,
     assert_exact,
@@ -114,6 +115,19 @@ def test_half_precision(name, dtype):
         left = SHARE * cancelled(problem, each)
         assert_near(f"gradient of {each}", slopes[each], gradient, relative, absolute + left)
     assert_offsets_reach_the_top(in_dtype(problem, torch.float64), offsets)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["preset yu2018", "mask: different", "value at 3x, rate 3", "rebuild holes"])
+def test_the_tensor_code_of_a_gpu_gives_the_same(name, dtype):
+    """Around the kernels there are copies and one product, rounded once: the same bits as by the CPU's."""
+    problem = make_inputs(BY_NAME[name], dtype, requires_grad=True)
+    output, offsets, slopes = solve(problem, "cuda")
+    with generic_maps():
+        found, found_offsets, found_slopes = solve(problem, "cuda")
+    assert torch.equal(found, output)
+    assert torch.equal(found_offsets, offsets)
+    assert all(torch.equal(found_slopes[each], slopes[each]) for each in slopes)
 
 
 def workspaces(problem):

@@ -1,7 +1,7 @@
 """What the backends for a GPU hold at their peak, counted where there is none, against what must be held.
 
-The tensor code around the kernels is that of a GPU (`generic_maps`), the kernels are the CUDA pipeline's in host
-loops; triton_interpreted.py does the same with Triton's. test_device.py has the same bounds on a GPU.
+The tensor code around the kernels is that of a GPU (`generic_maps`), the kernels are the CUDA pipeline's in
+host loops; triton_interpreted.py does the same with Triton's. test_device.py has the same bounds on a GPU.
 """
 
 import pytest
@@ -23,7 +23,7 @@ def narrow_bands(monkeypatch):
 def test_nothing_is_held_that_need_not_be(dtype, learns):
     x = torch.randn(1, 128, 48, 48).to(dtype).requires_grad_(learns)
     workspace = x.nbytes
-    # torch's products on a CPU do not widen half precision: there the pieces of a tile are copied, which lie in the
-    # workspace.
+    # torch's products on a CPU do not widen half precision: there the pieces of a tile are copied, which lie
+    # in the workspace.
     copied = workspace if dtype == torch.bfloat16 else 0
     assert_nothing_more_is_held(x, workspace, copied, backend="cuda", workspace=workspace)

@@ -244,7 +244,7 @@ def test_the_operator_is_registered_properly():
 
 
 class Idle:
-    """Kernels that do nothing, at once: the interpreter would keep what it is given until Python looks for cycles."""
+    """Kernels that do nothing: the interpreter keeps what it is given until Python looks for cycles."""
 
     def __getattr__(self, name):
         return self
@@ -257,7 +257,7 @@ class Idle:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("learns", [False, True])
 def test_nothing_is_held_that_need_not_be(learns, dtype, cut, monkeypatch):
-    """Numbers are no matter, so there are neither kernels nor products, which a CPU lacks in half precision."""
+    """Numbers are no matter: there are neither kernels nor products, which a CPU lacks in half precision."""
     for module in ("kernels", "kernels_backward", "kernels_reductions"):
         monkeypatch.setattr(launch, module, Idle())
     for module in (strips, backward):
@@ -270,4 +270,6 @@ def test_nothing_is_held_that_need_not_be(learns, dtype, cut, monkeypatch):
     cut(*pieces)
     sizes = problem.Problem(128, 512, 24, 24, 24, 24, *fused.schema_options(Options()))
     found = plan.cut(sizes, learns, 1, *pieces)
-    footprint.assert_nothing_more_is_held(x, found.scratch + footprint.strip_bytes(x, found), backend="triton")
+    footprint.assert_nothing_more_is_held(
+        x, found.scratch + footprint.strip_bytes(x, found), backend="triton"
+    )

@@ -65,7 +65,7 @@ def attend_backward(
     rows = Statistics(*(x.flatten(1).clone() for x in statistics.unbind(1)))
     _add_gradients(problem, operands, rows, grad_cells.to(value.dtype).contiguous(), sums, workspace)
     del operands, rows
-    # The value's comes last, the largest: by then those in float32 of the others are gone, one after the other.
+    # The value's comes last, the largest: by then the float32 ones of the others are gone, one by one.
     return tuple(
         foreground.new_empty((0,), dtype=foreground.dtype if x is None else x.dtype)
         if (result := sums.pop(0)) is None

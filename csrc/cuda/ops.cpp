@@ -132,7 +132,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& exec
   Gradients gradients = make_gradients(executor, arguments, p, grad_cells, statistics, needs, workspace);
   std::optional<Tensor>* sums[] = {&gradients.foreground, &gradients.background, &gradients.alpha,
                                    &gradients.beta, &gradients.value};
-  // The value's comes last, the largest: by then those in float32 of the others are gone, one after the other.
+  // The value's comes last, the largest: by then those in float32 of the others are gone, one after the
+  // other.
   const auto result = [&](int i) {
     const ScalarType dtype = (operands[i] ? operands[i] : operands[0])->scalar_type();
     if (!*sums[i]) return torch::stable::new_empty(arguments.foreground, {0}, dtype);
