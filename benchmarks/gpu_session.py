@@ -32,10 +32,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from on_gpu import digest, running, steps
 from on_gpu.records import Records
-from on_gpu.running import Log
-from on_gpu.steps import Files
+from on_gpu.session import digest, running, steps
+from on_gpu.session.running import Log
+from on_gpu.session.steps import Files
 
 
 def main() -> int:

@@ -7,9 +7,10 @@ from io import StringIO
 
 import gpu_session
 import pytest
-from on_gpu import digest, isolation, running, steps
+from on_gpu import isolation
 from on_gpu.records import Records, last_states, read
-from on_gpu.running import ROOT, Command, Log, Step
+from on_gpu.session import digest, running, steps
+from on_gpu.session.running import ROOT, Command, Log, Step
 
 STAND_IN = """
 import os, time

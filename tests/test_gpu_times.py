@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 from checking import Judge, Verdict
-from on_gpu import clock, counters, facts, forms, memcheck, profiles, times, timing, tools
-from on_gpu.profiles import Event, short_name
+from on_gpu import counters, facts, forms, memcheck, times, tools
 from on_gpu.records import Records, last_states, read
-from on_gpu.timing import Job, Work
+from on_gpu.timing import clock, phases, profiles
+from on_gpu.timing.phases import Job, Work
+from on_gpu.timing.profiles import Event, short_name
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "1x32x48"
@@ -249,7 +250,7 @@ class TestCase:
     def test_a_wrong_result_is_timed_all_the_same(self, records, tmp_path, monkeypatch):
         wrong = Verdict((float("nan"),), (5e-3,), "a judge")
         monkeypatch.setattr(Judge, "verdict", lambda *_: wrong)
-        timing.measure_case(job(), records, tmp_path / "profile.txt")
+        phases.measure_case(job(), records, tmp_path / "profile.txt")
         record = last(records)[job().name]
         assert record["state"] == "failed"
         assert record["why"] == f"wrong: {wrong}"
@@ -262,7 +263,7 @@ class TestCase:
             raise RuntimeError("no memory\n is known")
 
         monkeypatch.setattr(Work, "memory", fail)
-        timing.measure_case(job(), records, tmp_path / "profile.txt")
+        phases.measure_case(job(), records, tmp_path / "profile.txt")
         record = last(records)[job().name]
         assert record["why"] == "RuntimeError: no memory is known"
         assert record["device_ms"] > 0
@@ -272,9 +273,9 @@ class TestCase:
             raise RuntimeError("an illegal memory access was encountered")
 
         monkeypatch.setattr(Work, "memory", fail)
-        monkeypatch.setattr(timing, "context_is_lost", lambda: True)
+        monkeypatch.setattr(phases, "context_is_lost", lambda: True)
         with pytest.raises(RuntimeError, match="illegal memory access"):
-            timing.measure_case(job(), records, tmp_path / "profile.txt")
+            phases.measure_case(job(), records, tmp_path / "profile.txt")
         record = last(records)[job().name]
         assert record["state"] == "started"
         assert "illegal memory access" in record["why"]

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from on_gpu import again, dense_operator, isolation, stages
+from on_gpu import isolation
 from on_gpu.records import Records, last_states, read
-from on_gpu.trial_runs import LINE, Runs, run_here
-from on_gpu.trials import TRIALS, Trial
+from on_gpu.trials import again, dense_operator, stages
+from on_gpu.trials.cases import TRIALS, Trial
+from on_gpu.trials.runs import LINE, Runs, run_here
 
 from contextual_attention import available_backends, cells, fused
 from contextual_attention.options import Options

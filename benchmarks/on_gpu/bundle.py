@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from on_gpu import symbols
+from on_gpu import ROOT, symbols
 
-ROOT = Path(__file__).resolve().parents[2]
 VERSION = "3.12"
 ARCHITECTURES = ("9.0a", "9.0")
 # Of this environment: headers and pure Python, which serve another Python as well.

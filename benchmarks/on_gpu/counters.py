@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from on_gpu import tools
-from on_gpu.profiles import short_name
 from on_gpu.records import Records
+from on_gpu.timing.profiles import short_name
 
 STEP = "counters"
 _SHAPE = "1x1024x1024"
@@ -134,7 +134,7 @@ def _profile(
             *(ncu, "--clock-control", "none", "--profile-from-start", "off", "--kernel-name", _KERNELS),
             *("--launch-count", str(_COUNT), "--csv", "--print-units", "base", "--log-file", str(log)),
             *("--metrics", ",".join(metrics)),
-            *(sys.executable, "-m", "on_gpu.one_call", "--preset", preset, "--shape", _SHAPE),
+            *(sys.executable, "-m", "on_gpu.timing.one_call", "--preset", preset, "--shape", _SHAPE),
         ]
         program, why = tools.output(command, limit)
         said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

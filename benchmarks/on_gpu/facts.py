@@ -129,7 +129,7 @@ def _device(device: str) -> Fact:
 def _copy_rate(device: str) -> Fact:
     import torch
 
-    from on_gpu.clock import milliseconds
+    from on_gpu.timing.clock import milliseconds
 
     source = torch.empty(_COPIED[device] // 4, dtype=torch.int32, device=device).random_()
     target = torch.empty_like(source)
@@ -144,7 +144,7 @@ def _copy_rate(device: str) -> Fact:
 def _product_rate(device: str) -> Fact:
     import torch
 
-    from on_gpu.clock import milliseconds
+    from on_gpu.timing.clock import milliseconds
 
     side = _SIDE[device]
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from contextual_attention import available_backends
-from on_gpu import tools
+from on_gpu import ROOT, tools
 from on_gpu.records import Records
 
 STEP = "forms"
-ROOT = Path(__file__).resolve().parents[2]
 _BENCHMARK = ROOT / "benchmarks/bench_attention.py"
 _PLAIN = ("textbook", "dense")
 _LEAST = 8.0

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from on_gpu import ROOT
 from on_gpu.records import Records, State
 
-ROOT = Path(__file__).resolve().parents[2]
 # By device; the first is that of the compiled module.
 BACKENDS = {"cuda": ("cuda", "triton"), "cpu": ("cpu",)}
 # For imports from a cold disk and the start of CUDA.

@@ -15,11 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from on_gpu import tools
+from on_gpu import ROOT, tools
 from on_gpu.records import Records
 
 STEP = "memcheck"
-ROOT = Path(__file__).resolve().parents[2]
 _PLACES = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer")
 # Of their mangled names.
 KERNELS = {

@@ -1,7 +1,7 @@
 """The smoke step: small cases of one backend, a line each at once; of a wrong one, the stage that is wrong.
 
-    python benchmarks/on_gpu/smoke.py --records FILE --backend cuda [--device cuda] [--memcheck-log FILE]
-    python benchmarks/on_gpu/smoke.py --records FILE --backend cuda --only "paper float32"
+    python -m on_gpu.smoke --records FILE --backend cuda [--device cuda] [--memcheck-log FILE]
+    python -m on_gpu.smoke --records FILE --backend cuda --only "paper float32"
 
 Cases run in other processes (isolation.py), so that a lost context, a crash or a hang takes its own case
 alone. The first two bad ones run again by themselves: with CUDA_LAUNCH_BLOCKING=1, so that an error is met at
@@ -18,13 +18,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-# The suite's problems and bounds; the package as it lies in the checkout.
-sys.path.extend(str(Path(__file__).resolve().parents[2] / each) for each in ("", "benchmarks", "tests"))
+from on_gpu import ROOT
 
-from on_gpu.again import run_again
+# The suite's problems and bounds; the package as it lies in the checkout.
+sys.path.append(str(ROOT / "tests"))
+
 from on_gpu.records import Records
-from on_gpu.trial_runs import Runs, run_here
-from on_gpu.trials import TRIALS
+from on_gpu.trials.again import run_again
+from on_gpu.trials.cases import TRIALS
+from on_gpu.trials.runs import Runs, run_here
 
 # From here on, for all cases, by device; those that have not begun by then are left out. Without a GPU there
 # is no hurry, and the processors may have other work.

@@ -19,7 +19,7 @@ from typing import Any
 from on_gpu import facts, tools
 from on_gpu.isolation import in_child
 from on_gpu.records import Records, last_states, read
-from on_gpu.timing import Job, measure_case
+from on_gpu.timing.phases import Job, measure_case
 
 STEP = "times"
 PRESETS = ("paper", "yu2018")

@@ -23,10 +23,10 @@ from measure import Run, working_bytes
 from variants import Variant
 
 from contextual_attention import backends, fused
-from on_gpu import profiles
-from on_gpu.clock import calls_within, issue_milliseconds, milliseconds, rounded, summary
 from on_gpu.isolation import context_is_lost
 from on_gpu.records import Records, State
+from on_gpu.timing import profiles
+from on_gpu.timing.clock import calls_within, issue_milliseconds, milliseconds, rounded, summary
 
 CHANNELS = 128
 # Inputs that the cache could hold are taken in turns, so many that it cannot.

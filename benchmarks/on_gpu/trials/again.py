@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from on_gpu.records import last_states, read
-from on_gpu.trial_runs import LINE, Runs, Trial
+from on_gpu.trials.runs import LINE, Runs, Trial
 
 # For all of them, which run at the same time.
 _SECONDS = 30.0
@@ -81,7 +81,7 @@ def find_sanitizer() -> str | None:
 
 def _start(runs: Runs, trial: Trial, how: str, folder: Path, under: list[str]) -> _Process:
     folder.mkdir()
-    program = [sys.executable, str(Path(__file__).with_name("smoke.py"))]
+    program = [sys.executable, "-m", "on_gpu.smoke"]
     options = ["--records", str(folder / "records.jsonl"), "--backend", runs.backend, "--device", runs.device]
     environment = {"CUDA_LAUNCH_BLOCKING": "1"}
     if under:

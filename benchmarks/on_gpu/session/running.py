@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
-ROOT = Path(__file__).resolve().parents[2]
+from on_gpu import ROOT
+
 # From the interrupt, at which a program can still say where it was, to the kill.
 GRACE = 5.0
 # The least time that is worth starting a step for.

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from on_gpu.records import is_bad, last_states, read
-from on_gpu.running import Command, Step
+from on_gpu.session.running import Command, Step
 
 NAMES = ("facts", "load", "smoke", "tests", "times", "counters", "memcheck", "rest", "forms")
 # Those that there is nothing for on a CPU, and those that say little of what is wrong.
@@ -156,7 +156,14 @@ def failed_tests(records: Path) -> list[str]:
 
 def pytest_command(files: Files, selection: Iterable[str], processes: int, limit: float) -> Command:
     """Tests spread over processes with a limit each, where what that needs is installed."""
-    options = ["-p", "no:cacheprovider", "-p", "on_gpu.pytest_records", "--records", str(files.records)]
+    options = [
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "on_gpu.session.pytest_records",
+        "--records",
+        str(files.records),
+    ]
     # What lies above tests/gpu needs packages that this may not ask for.
     options += ["-q", "--tb=line", f"--confcutdir={SUITE}"]
     if find_spec("xdist"):

@@ -30,8 +30,8 @@ from torch import Tensor
 from contextual_attention import contextual_attention, fused
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import Case, make_inputs
-from on_gpu import stages
-from on_gpu.trial_runs import told
+from on_gpu.trials import stages
+from on_gpu.trials.runs import told
 
 # With the roundings of products of different shapes, C = 16 terms each.
 _ROUNDINGS = 5

@@ -1,6 +1,6 @@
 """One call of a backend between the marks that Nsight Compute profiles from and to (`counters`).
 
-python -m on_gpu.one_call --preset paper --shape 1x1024x1024 [--backend cuda]
+python -m on_gpu.timing.one_call --preset paper --shape 1x1024x1024 [--backend cuda]
 
 Prints, as a line of JSON, how many scores each tile of the call has of its own.
 """
@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from on_gpu.timing import Job, Work, cuda_plan
+from on_gpu.timing.phases import Job, Work, cuda_plan
 
 
 def main() -> int:

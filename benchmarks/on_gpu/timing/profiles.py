@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
+
+from on_gpu import ROOT
 
 # What a device does, as a trace calls it; on a CPU its operators stand in, nested ones counted twice.
 CATEGORIES = {"cuda": ("kernel", "gpu_memcpy", "gpu_memset"), "cpu": ("cpu_op",)}
 LONGEST_NAME = 60
-_SINKS = Path(__file__).resolve().parents[2] / "csrc/cuda/sinks.h"
+_SINKS = ROOT / "csrc/cuda/sinks.h"
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from typing import IO, Any, Protocol
 import torch
 
 from contextual_attention import available_backends
-from on_gpu import isolation
+from on_gpu import ROOT, isolation
 from on_gpu.records import Records, last_states, read
 
-_ROOT = str(Path(__file__).resolve().parents[2])
+_ROOT = str(ROOT)
 # Of a line that is printed.
 LINE = 150
 # How long a trial may take, and how many processes share the trials. A context takes a second, and CUDA's

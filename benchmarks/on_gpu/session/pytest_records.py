@@ -1,6 +1,6 @@
 """A pytest plugin: every test's start and end as a record at once, and a fresh process after a lost context.
 
-    pytest -p on_gpu.pytest_records --records FILE [-n 8 ...]
+    pytest -p on_gpu.session.pytest_records --records FILE [-n 8 ...]
 
 A killed run then tells all that it has found out; and a test that leaves the CUDA context lost ends its
 process, so that xdist goes on with the next test in a new one, where it would fail for the same reason.

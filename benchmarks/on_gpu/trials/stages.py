@@ -20,9 +20,9 @@ from torch import Tensor
 
 from contextual_attention import cells, fused
 from contextual_attention.options import Options
-from on_gpu import dense_operator
-from on_gpu.dense_operator import DIFFERENTIABLE
-from on_gpu.differences import Wrong, compared, largest
+from on_gpu.trials import dense_operator
+from on_gpu.trials.dense_operator import DIFFERENTIABLE
+from on_gpu.trials.differences import Wrong, compared, largest
 
 _ROWS = ("sample", "row", "column")
 _PIXELS = (*_ROWS, "channel")
