@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from checking import Judge, Verdict
-from on_gpu import counters, facts, forms, memcheck, times, tools
+from on_gpu import counters, facts, forms, memcheck, sanitizer, times, tools
 from on_gpu.records import Records, last_states, read
 from on_gpu.timing import clock, phases, profiles
 from on_gpu.timing.phases import Job, Work
@@ -560,14 +560,14 @@ CUT = "========= COMPUTE-SANITIZER\n========= Error: process didn't terminate su
 
 class TestMemcheck:
     def test_logs(self):
-        assert memcheck.parse(CLEAN.splitlines()) == memcheck.Findings(0, "")
-        found = memcheck.parse(BAD.splitlines())
+        assert sanitizer.parse(CLEAN.splitlines()) == sanitizer.Findings(0, "")
+        found = sanitizer.parse(BAD.splitlines())
         assert found.errors == 2
         assert found.first.startswith(
             "Invalid __global__ read of size 4 bytes; at void contextual_attention::gpu"
         )
         assert found.first.endswith("of size 1024 bytes")
-        assert memcheck.parse(CUT.splitlines()).errors is None
+        assert sanitizer.parse(CUT.splitlines()).errors is None
 
     def test_every_kernel_is_checked(self):
         source = (ROOT / "csrc/cuda/kernels.cu").read_text()
@@ -603,7 +603,7 @@ class TestPrograms:
         """As a session starts them, from a checkout that is not installed."""
         paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
         environment = {**os.environ, "PYTHONPATH": paths}
-        programs = ("facts", "times", "counters", "one_call", "memcheck", "forms")
+        programs = ("facts", "times", "counters", "timing.one_call", "memcheck", "forms")
         started = [
             subprocess.Popen(
                 [sys.executable, "-m", f"on_gpu.{name}", "--help"],

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from on_gpu import isolation
+from on_gpu import ROOT, isolation, sanitizer
 from on_gpu.records import Records, last_states, read
 from on_gpu.trials import again, dense_operator, stages
 from on_gpu.trials.cases import TRIALS, Trial
@@ -375,19 +375,20 @@ a line of the program
 
 
 def test_the_first_error_of_memcheck_has_kernel_and_place():
-    assert again.first_error(SANITIZED) == (
-        "Invalid __global__ read of size 4 bytes, at void walk_paths<DiagonalSum<3>>(T1)+0x5b0 in "
-        "kernels.cu:41, by thread (3,0,0) in block (7,0,0), Access to 0x7f2ad1c00004 is out of bounds, and "
+    assert sanitizer.parse(SANITIZED.splitlines()).first == (
+        "Invalid __global__ read of size 4 bytes; at void walk_paths<DiagonalSum<3>>(T1)+0x5b0 in "
+        "kernels.cu:41; by thread (3,0,0) in block (7,0,0); Access to 0x7f2ad1c00004 is out of bounds; and "
         "is 5 bytes after the nearest allocation at 0x7f2ad1c00000 of size 4 bytes"
     )
-    assert again.first_error("========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors\n") is None
+    assert sanitizer.parse(["========= COMPUTE-SANITIZER", "========= ERROR SUMMARY: 0 errors"]).first == ""
 
 
 def test_bad_trials_run_again_alone_and_under_memcheck(runs, tmp_path, monkeypatch, capfd):
     """Where there is no GPU a fresh process says so, and a stand-in for the sanitizer what it would."""
-    sanitizer = tmp_path / "compute-sanitizer"
-    sanitizer.write_text(f"#!/bin/sh\ncat <<'END'\n{SANITIZED}END\nenv | grep -c CACHING\nexit 1\n")
-    sanitizer.chmod(sanitizer.stat().st_mode | stat.S_IXUSR)
+    stand_in = tmp_path / "compute-sanitizer"
+    stand_in.write_text(f"#!/bin/sh\ncat <<'END'\n{SANITIZED}END\nenv | grep -c CACHING\nexit 1\n")
+    stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks"))))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     cuda, log = Runs(runs.records, "cuda", "cuda", runs.end), tmp_path / "memcheck.log"
     log.write_text("earlier\n")

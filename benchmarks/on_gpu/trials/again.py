@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from on_gpu import sanitizer
 from on_gpu.records import last_states, read
 from on_gpu.trials.runs import LINE, Runs, Trial
 
 # For all of them, which run at the same time.
 _SECONDS = 30.0
-_SANITIZER = Path("/usr/local/cuda/bin/compute-sanitizer")
 _BLOCKING = "launch blocking"
 _MEMCHECK = "memcheck"
 
@@ -52,8 +50,8 @@ def run_again(runs: Runs, trials: Sequence[Trial], memcheck_log: Path | None) ->
     """
     if not trials:
         return
-    sanitizer = find_sanitizer() if runs.device == "cuda" and memcheck_log is not None else None
-    if memcheck_log is not None and sanitizer is None:
+    program = sanitizer.find() if runs.device == "cuda" and memcheck_log is not None else None
+    if memcheck_log is not None and program is None:
         why = "compute-sanitizer was not found" if runs.device == "cuda" else "there is no GPU"
         runs.records.add(f"{runs.backend} {_MEMCHECK}", "left out", why)
     with tempfile.TemporaryDirectory() as folder:
@@ -62,8 +60,8 @@ def run_again(runs: Runs, trials: Sequence[Trial], memcheck_log: Path | None) ->
         try:
             for i, trial in enumerate(trials):
                 started.append(_start(runs, trial, _BLOCKING, Path(folder) / f"blocking {i}", []))
-                if sanitizer is not None:
-                    under = [sanitizer, "--tool", "memcheck", "--launch-timeout", "60"]
+                if program is not None:
+                    under = sanitizer.command(program)
                     started.append(_start(runs, trial, _MEMCHECK, Path(folder) / f"memcheck {i}", under))
             for each in started:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -75,18 +73,11 @@ def run_again(runs: Runs, trials: Sequence[Trial], memcheck_log: Path | None) ->
             _tell(runs, each, memcheck_log)
 
 
-def find_sanitizer() -> str | None:
-    return shutil.which("compute-sanitizer") or (str(_SANITIZER) if _SANITIZER.exists() else None)
-
-
 def _start(runs: Runs, trial: Trial, how: str, folder: Path, under: list[str]) -> _Process:
     folder.mkdir()
     program = [sys.executable, "-m", "on_gpu.smoke"]
     options = ["--records", str(folder / "records.jsonl"), "--backend", runs.backend, "--device", runs.device]
-    environment = {"CUDA_LAUNCH_BLOCKING": "1"}
-    if under:
-        # The allocator's own pieces of one large block would hide what is read beyond their ends.
-        environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
+    environment = {"CUDA_LAUNCH_BLOCKING": "1"} | (sanitizer.ENVIRONMENT if under else {})
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(
             [*under, *program, *options, "--only", trial.name],
@@ -112,10 +103,10 @@ def _tell(runs: Runs, each: _Process, memcheck_log: Path | None) -> None:
     if each.how == _MEMCHECK:
         with memcheck_log.open("a") as log:
             log.write(f"===== {runs.what(each.trial)}\n{output}\n")
-        error = first_error(output)
-        if error is not None:
-            good, why = False, error
-        elif "ERROR SUMMARY: 0 errors" in output:
+        found = sanitizer.parse(output.splitlines())
+        if found.first:
+            good, why = False, found.first
+        elif found.errors == 0:
             why = f"memcheck found no error; {why or 'and the result was right'}"
     what = f"{runs.what(each.trial)}, {each.how}"
     print(f"{what}: {why or 'passed'}"[:LINE], flush=True)
@@ -133,21 +124,3 @@ def _outcome(each: _Process, output: str) -> tuple[bool, str | None]:
         how = f"ended after {_SECONDS:.0f} s"
     said = [line for line in output.splitlines() if line.strip() and not line.startswith("=========")]
     return False, f"{how}: {said[-1] if said else 'it said nothing'}"
-
-
-def first_error(output: str) -> str | None:
-    """What the sanitizer found first, with the kernel and the place; None: nothing.
-
-    Its lines begin with =========; those of an error are indented after the first.
-    """
-    lines = [each.removeprefix("=========") for each in output.splitlines() if each.startswith("=========")]
-    for i, line in enumerate(lines):
-        if not re.match(r" (Invalid|Misaligned|Program hit|Fatal|Error|Internal|.*[Tt]imeout)", line):
-            continue
-        details = []
-        for each in lines[i + 1 :]:
-            if not each.startswith("     ") or "Host Frame" in each or "backtrace" in each:
-                break
-            details.append(each.strip())
-        return ", ".join([line.strip(), *details])
-    return None
