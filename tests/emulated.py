@@ -6,6 +6,7 @@ them by itself (tests/cuda_emulator). What a shipped build needs of csrc/cuda is
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import json
@@ -13,12 +14,16 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import ModuleType
 
+import torch
 from filelock import FileLock
+from torch import Tensor
 
 from contextual_attention import backends, fused, ops
 
@@ -41,7 +46,7 @@ REWRITTEN = {
     "host.cpp": (r"\bloop\b", "plain_loop"),
 }
 # Whose branches are counted: those that are written, without those of exceptions.
-PLANNER = SOURCES / "plan.cpp"
+PLANNER = [SOURCES / name for name in ("stages.cpp", "plan.cpp", "cost.cpp")]
 COUNTED = ("--coverage", "-O0", "-fno-exceptions")
 FLAGS = [
     *("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas"),
@@ -95,7 +100,7 @@ class Builder:
             f"  command = {self.compiler} $in {shlex.join(self.link)} -o $out",
             *(
                 f"build {target}: compile {self.ninja_path(source)}\n"
-                f"  counted = {shlex.join(COUNTED if source == PLANNER else ())}"
+                f"  counted = {shlex.join(COUNTED if source in PLANNER else ())}"
                 for target, source in zip(objects, sources, strict=True)
             ),
             f"build {name}.so: link {' '.join(objects)}",
@@ -145,25 +150,56 @@ def build_module(builder: Builder) -> ModuleType:
 
 
 def start_counting_branches(module: ModuleType) -> None:
-    """Of plan.cpp, from zero: what earlier processes left when they ended would be added up."""
-    (FOLDER / MODULE / f"{PLANNER.stem}.gcda").unlink(missing_ok=True)
+    """Of the planner, from zero: what earlier processes left when they ended would be added up."""
+    for source in PLANNER:
+        (FOLDER / MODULE / f"{source.stem}.gcda").unlink(missing_ok=True)
     module.start_counting_branches()
 
 
 def branches_of_planner(module: ModuleType) -> dict[str, list[int]]:
-    """How often each branch of each line of plan.cpp was taken since, by "line: text"."""
+    """How often each branch of each line of the planner was taken since, by "file:line: text"."""
     module.write_branch_counts()
-    command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", f"{PLANNER.stem}.gcda"]
-    report = subprocess.run(command, cwd=FOLDER / MODULE, capture_output=True, check=True)
-    files = json.loads(report.stdout)["files"]
-    (lines,) = (each["lines"] for each in files if Path(each["file"]).name == PLANNER.name)
-    text = PLANNER.read_text().splitlines()
-    return {
-        f"{number}: {text[number - 1].strip()}": [branch["count"] for branch in line["branches"]]
-        or [line["count"]]
-        for line in lines
-        for number in [line["line_number"]]
-    }
+    counts = (f"{source.stem}.gcda" for source in PLANNER)
+    command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", *counts]
+    reports = subprocess.run(command, cwd=FOLDER / MODULE, capture_output=True, check=True).stdout
+    found = {}
+    for report in map(json.loads, reports.splitlines()):
+        for file in report["files"]:
+            source = SOURCES / Path(file["file"]).name
+            if source not in PLANNER:
+                continue
+            text = source.read_text().splitlines()
+            for line in file["lines"]:
+                number = line["line_number"]
+                taken = [branch["count"] for branch in line["branches"]] or [line["count"]]
+                found[f"{source.name}:{number}: {text[number - 1].strip()}"] = taken
+    return found
+
+
+@contextlib.contextmanager
+def nothing_done(module: ModuleType) -> Iterator[None]:
+    """Within, OPERATOR only starts its kernels and products, which do nothing: its results are not written.
+
+    So what it starts for maps of any size can be counted; memory that nothing touches costs none.
+    """
+    library = torch.library.Library("aten", "IMPL")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # kernels take the place of torch's own: so it is meant
+            library.impl("bmm.out", lambda a, b, *, out: out, "CPU")
+            library.impl("zero_", lambda x: x, "CPU")
+            library.impl("sum.dim_IntList", _empty_sum, "CPU")
+        module.run_by(module.Way.nothing)
+        yield
+    finally:
+        module.run_by(module.Way.loops)
+        library._destroy()
+
+
+def _empty_sum(x: Tensor, axes: list[int], keepdim: bool = False, *, dtype=None) -> Tensor:
+    assert not keepdim
+    kept = [size for axis, size in enumerate(x.shape) if axis not in axes]
+    return x.new_empty(kept, dtype=dtype or (torch.int64 if x.dtype == torch.bool else x.dtype))
 
 
 def stand_in(monkeypatch, module: ModuleType) -> None:
