@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from cases import Problem
 from dense import dense
-from devices import device_of
+from devices import default_workspace, device_of
 from textbook import textbook
 from torch import Tensor
 
@@ -23,8 +23,6 @@ from contextual_attention.options import Options
 
 # The forms that the package is measured against. They know no foreground_mask: they always do the whole.
 FORMS = ("textbook", "dense", "compiled")
-# The fused backends' own default bound on the scores, by device.
-_WORKSPACE = {"cpu": 32 * 2**20, "cuda": 256 * 2**20}
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Variant:
             return reference.dense_bytes(operand, operand, operand, options)
         if self.is_backend:
             # What the package promises: three times its inputs, and the bound on the scores.
-            return 6 * features + _WORKSPACE[problem.device]
+            return 6 * features + default_workspace(problem.device)
         n = math.prod(math.ceil(side / options.rate) for side in problem.case.size)
         m = math.prod(math.ceil(side / options.rate / options.stride) for side in problem.case.size)
         patches = 2 * m * channels * (options.ksize**2 + (2 * options.rate) ** 2)
