@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from contextual_attention import backends
+from contextual_attention.triton import plan
 
 _DEVICE_OF_BACKEND = {"cuda": "cuda", "triton": "cuda"}
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -46,7 +47,9 @@ def gemm_side(device: str, quick: bool) -> int:
 
 def default_workspace(device: str) -> int:
     """The fused backends' own bound on the scores."""
-    return (256 if device == "cuda" else 32) * 2**20
+    if device == "cuda":
+        return plan.default_workspace(torch.cuda.get_device_properties().total_memory)
+    return 32 * 2**20
 
 
 def free_bytes(device: str) -> int:

@@ -161,7 +161,7 @@ def contextual_attention(
         backend: One of ``available_backends()``. Default: the fastest that can run the problem. The dense
             ``"reference"`` is the one for float64 and for second derivatives.
         workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB on a CPU; on
-            a GPU 64 to 256 MiB, by its cache.
+            a GPU a 64th of its memory, at least 256 MiB (an H100: 1,216 MiB).
         return_offsets: Whether to return the offsets too. Default False.
 
     Returns:

@@ -35,7 +35,7 @@ class ContextualAttention(nn.Module):
         propagation, boundary, masking, overlap: As in `contextual_attention`; `Options` describes each.
         backend: One of ``available_backends()``. Default: the fastest that can run the problem.
         workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB on a CPU; on
-            a GPU 64 to 256 MiB, by its cache.
+            a GPU a 64th of its memory, at least 256 MiB (an H100: 1,216 MiB).
 
     Attributes:
         options: The `Options`, immutable.

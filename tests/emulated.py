@@ -20,7 +20,8 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from emulated_build import EMULATOR, FOLDER, MODULE, PLANNER, Builder
+from emulated_build import EMULATOR, FOLDER, MODULE, PLANNER, SOURCES, Builder
+from torch import Tensor
 
 from contextual_attention import backends, cells, extension, fused, ops
 
@@ -69,25 +70,56 @@ def load_module(file: Path) -> ModuleType:
 
 
 def start_counting_branches(module: ModuleType) -> None:
-    """Of plan.cpp, from zero: what earlier processes left when they ended would be added up."""
-    (FOLDER / MODULE / f"{PLANNER.stem}.gcda").unlink(missing_ok=True)
+    """Of the planner, from zero: what earlier processes left when they ended would be added up."""
+    for source in PLANNER:
+        (FOLDER / MODULE / f"{source.stem}.gcda").unlink(missing_ok=True)
     module.start_counting_branches()
 
 
 def branches_of_planner(module: ModuleType) -> dict[str, list[int]]:
-    """How often each branch of each line of plan.cpp was taken since, by "line: text"."""
+    """How often each branch of each line of the planner was taken since, by "file:line: text"."""
     module.write_branch_counts()
-    command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", f"{PLANNER.stem}.gcda"]
-    report = subprocess.run(command, cwd=FOLDER / MODULE, capture_output=True, check=True)
-    files = json.loads(report.stdout)["files"]
-    (lines,) = (each["lines"] for each in files if Path(each["file"]).name == PLANNER.name)
-    text = PLANNER.read_text().splitlines()
-    return {
-        f"{number}: {text[number - 1].strip()}": [branch["count"] for branch in line["branches"]]
-        or [line["count"]]
-        for line in lines
-        for number in [line["line_number"]]
-    }
+    counts = (f"{source.stem}.gcda" for source in PLANNER)
+    command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", *counts]
+    reports = subprocess.run(command, cwd=FOLDER / MODULE, capture_output=True, check=True).stdout
+    found = {}
+    for report in map(json.loads, reports.splitlines()):
+        for file in report["files"]:
+            source = SOURCES / Path(file["file"]).name
+            if source not in PLANNER:
+                continue
+            text = source.read_text().splitlines()
+            for line in file["lines"]:
+                number = line["line_number"]
+                taken = [branch["count"] for branch in line["branches"]] or [line["count"]]
+                found[f"{source.name}:{number}: {text[number - 1].strip()}"] = taken
+    return found
+
+
+@contextlib.contextmanager
+def nothing_done(module: ModuleType) -> Iterator[None]:
+    """Within, OPERATOR only starts its kernels and products, which do nothing: its results are not written.
+
+    So what it starts for maps of any size can be counted; memory that nothing touches costs none.
+    """
+    library = torch.library.Library("aten", "IMPL")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # kernels take the place of torch's own: so it is meant
+            library.impl("bmm.out", lambda a, b, *, out: out, "CPU")
+            library.impl("zero_", lambda x: x, "CPU")
+            library.impl("sum.dim_IntList", _empty_sum, "CPU")
+        module.run_by(module.Way.nothing)
+        yield
+    finally:
+        module.run_by(module.Way.loops)
+        library._destroy()
+
+
+def _empty_sum(x: Tensor, axes: list[int], keepdim: bool = False, *, dtype=None) -> Tensor:
+    assert not keepdim
+    kept = [size for axis, size in enumerate(x.shape) if axis not in axes]
+    return x.new_empty(kept, dtype=dtype or (torch.int64 if x.dtype == torch.bool else x.dtype))
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ REWRITTEN = {
     "host.cpp": (r"\bloop\b", "plain_loop"),
 }
 # Whose branches are counted: those that are written, without those of exceptions.
-PLANNER = SOURCES / "plan.cpp"
+PLANNER = [SOURCES / name for name in ("stages.cpp", "plan.cpp", "cost.cpp")]
 COUNTED = ("--coverage", "-O0", "-fno-exceptions")
 COUNTS = "-DCA_COUNTS_BRANCHES"
 FLAGS = [
@@ -79,7 +79,7 @@ class Builder:
         # What single sources are compiled with besides.
         self.own_flags = {CSRC / "state.cpp": [f'-DCA_STATE="{state}"']}
         if counts_branches:
-            self.own_flags |= {PLANNER: COUNTED, EMULATOR / "loops.cpp": [COUNTS]}
+            self.own_flags |= {**dict.fromkeys(PLANNER, COUNTED), EMULATOR / "loops.cpp": [COUNTS]}
         self.flags = [
             *FLAGS,
             build_script.STABLE_ABI_FLAG,

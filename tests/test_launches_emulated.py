@@ -284,6 +284,7 @@ def test_half_precision(orders, name, dtype):
 PLANNED = [
     Case("none", (1, 2, 4, 5), (3, 4), options=Options(rate=1, fuse=False)),
     Case("after, wide", (2, 2, 2, 14), (2, 15), options=RATE_1),
+    Case("none, small foreground", (1, 2, 2, 2), (12, 4), options=Options(rate=1, fuse=False)),
     Case("before", (1, 2, 5, 4), (4, 5), options=Options(rate=1, propagation="before")),
     Case("wrap", (1, 2, 9, 8), (10, 9), options=Options(**WRAP)),
     Case("wrap, wide", (1, 2, 3, 24), (3, 25), options=Options(**WRAP)),

@@ -115,7 +115,7 @@ def test_plans_keep_to_the_workspace_and_cover_everything(way, backward):
     sizes = problem(40, 30, 35, 33, **way)
     least = plan.least_workspace(sizes, backward)
     for times in (1, 1.3, 3, 10, 100):
-        found = plan.make_plan(sizes, 3, int(times * least), backward)
+        found = plan.make_plan(sizes, 3, int(times * least), backward, plan.LEAST_DEFAULT)
         assert found.scratch <= times * least
         covered = [[0] * sizes.w for _ in range(sizes.h)]
         for tile in found.tiles(sizes):
@@ -150,16 +150,16 @@ def test_default_workspace_holds_large_images():
     """4096 x 4096: features of 1024 x 1024, downscaled to 512 x 512, where one row is 537 MB of scores."""
     large = problem(512, 512, 512, 512)
     for backward in (False, True):
-        found = plan.make_plan(large, 1, 0, backward)
-        assert found.scratch <= plan.DEFAULT_WORKSPACE
-    forward = plan.make_plan(large, 1, 0, False)
+        found = plan.make_plan(large, 1, 0, backward, plan.LEAST_DEFAULT)
+        assert found.scratch <= plan.LEAST_DEFAULT
+    forward = plan.make_plan(large, 1, 0, False, plan.LEAST_DEFAULT)
     pieces = ((forward.rows, large.h), (forward.columns, large.w), (forward.block_rows, large.hb))
     # What strips read around them is less than as much again: 3 rows before and 2 after.
     assert math.prod(min(full, piece + 5) / piece for piece, full in pieces) <= 2
 
 
 def test_small_maps_are_one_strip_of_all_samples():
-    found = plan.make_plan(problem(32, 32, 32, 32), 16, 0, False)
+    found = plan.make_plan(problem(32, 32, 32, 32), 16, 0, False, plan.LEAST_DEFAULT)
     assert found.samples == 16
     assert len(list(found.strips(problem(32, 32, 32, 32)))) == 1
 

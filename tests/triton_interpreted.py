@@ -53,7 +53,7 @@ def cut(monkeypatch):
     """Sets how problems are cut: rows and columns of a tile, rows of a block of the background."""
 
     def set_pieces(rows, columns, block_rows):
-        def plan_of(sizes, samples, workspace, backward):
+        def plan_of(sizes, samples, workspace, backward, default):
             return plan.cut(sizes, backward, 1, rows, columns, block_rows)
 
         monkeypatch.setattr(operator, "make_plan", plan_of)
@@ -147,13 +147,11 @@ def test_any_workspace(case, times, learns):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_default_workspace_cuts(monkeypatch, preset):
     """Thin maps, for few pixels make many scores."""
-    monkeypatch.setattr(plan, "DEFAULT_WORKSPACE", 2**16)
-    plan.make_plan.cache_clear()
+    monkeypatch.setattr(plan, "LEAST_DEFAULT", 2**16)
     options = replace(PRESETS[preset], rate=1)
     inputs = make_inputs(Case("long", (1, 1, 1, 100), mask="holes", options=options))
-    assert len(list(plan.make_plan(sizes(inputs), 1, 0, False).strips(sizes(inputs)))) > 1
+    assert len(list(plan.make_plan(sizes(inputs), 1, 0, False, 2**16).strips(sizes(inputs)))) > 1
     assert_exact(inputs, solve(inputs, "triton"))
-    plan.make_plan.cache_clear()
 
 
 # For every branch of the planner a problem that takes it. As small as they can be: in the least workspace
@@ -178,9 +176,8 @@ def test_each_branch_of_the_planner_is_executed(monkeypatch, tmp_path):
             for workspace in (least,) if learns else (None, least):
                 assert_exact(inputs, solve(inputs, "triton", workspace=workspace))
         with pytest.raises(ValueError, match="expected at least"):
-            plan.make_plan(sizes(inputs), 1, 1, False)
-        monkeypatch.setattr(plan, "DEFAULT_WORKSPACE", 1)
-        plan.make_plan.cache_clear()
+            plan.make_plan(sizes(inputs), 1, 1, False, 1)
+        monkeypatch.setattr(plan, "LEAST_DEFAULT", 1)
         assert_exact(inputs, solve(inputs, "triton"))
     counted.json_report(outfile=str(tmp_path / "report.json"))
     (report,) = json.loads((tmp_path / "report.json").read_text())["files"].values()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .backward import Backward, Gradients
 from .forward import Forward
-from .plan import Plan, make_plan
+from .plan import Plan, default_workspace, make_plan
 from .problem import Problem
 from .strips import Operands, Statistics
 
@@ -36,7 +36,7 @@ def attend(
     offsets = value.new_zeros((samples, 2, *size) if return_offsets else (0,), dtype=torch.int64)
     statistics = Statistics(*(operands.beta.new_zeros((samples, problem.h * problem.w)) for _ in range(3)))
     with torch.cuda.device_of(foreground):
-        for first, last, plan in _turns(problem, samples, workspace, False):
+        for first, last, plan in _turns(problem, samples, workspace, False, foreground.device):
             # Not kept by a name: the scratch of one turn is gone when the next one takes its own.
             Forward(problem, plan, operands.samples(first, last), statistics.samples(first, last)).run(
                 cells[first:last], offsets[first:last] if return_offsets else None
@@ -86,7 +86,7 @@ def _add_gradients(
     gradients = Gradients(*sums[:2], *(None if x is None else x.flatten(1) for x in sums[2:4]), sums[4])
     samples = 0 if all(x is None for x in sums) else upstream.shape[0]
     with torch.cuda.device_of(upstream):
-        for first, last, plan in _turns(problem, samples, workspace, True):
+        for first, last, plan in _turns(problem, samples, workspace, True, upstream.device):
             parts = (each.samples(first, last) for each in (operands, statistics))
             Backward(problem, plan, *parts, upstream[first:last], gradients.samples(first, last)).run()
 
@@ -124,13 +124,20 @@ def _expand(x: Tensor, samples: int) -> Tensor:
     return x.flatten(1).float().expand(samples, -1).contiguous()
 
 
-def _turns(problem: Problem, samples: int, workspace: int, backward: bool) -> Iterator[tuple[int, int, Plan]]:
+def _turns(
+    problem: Problem, samples: int, workspace: int, backward: bool, device: torch.device
+) -> Iterator[tuple[int, int, Plan]]:
     """(first, last, plan) of the samples that are worked on at once."""
     if samples == 0:
         return
-    plan = make_plan(problem, samples, workspace, backward)
+    plan = make_plan(problem, samples, workspace, backward, default_workspace(_memory(device)))
     for first in range(0, samples, plan.samples):
         yield first, min(first + plan.samples, samples), plan
+
+
+def _memory(device: torch.device) -> int:
+    """Of a GPU, in bytes; the interpreter has tensors on the CPU."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
 def _zeros(x: Tensor | None, foreground: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from .problem import Area, Problem, Window
 
-# Score scratch where the caller sets no bound. A problem that cannot do with it takes the least it needs.
-DEFAULT_WORKSPACE = 256 * 2**20
+# Score scratch where the caller sets no bound, at least, and in these steps.
+LEAST_DEFAULT, _DEFAULT_STEP = 256 * 2**20, 64 * 2**20
 # What a strip costs beyond its scores, in scores: a dozen launches.
 _STRIP_COST = 4_000_000
 _GEMM_ROWS = 128
@@ -182,14 +182,19 @@ def cut(problem: Problem, backward: bool, samples: int, rows: int, columns: int,
     return Plan(samples, rows, columns, block_rows, tuple(slots), several)
 
 
+def default_workspace(memory: int) -> int:
+    """The bound on the scratch where the caller sets none, on a device of so many bytes: a 64th of them."""
+    return max(LEAST_DEFAULT, memory // 64 // _DEFAULT_STEP * _DEFAULT_STEP)
+
+
 @lru_cache(maxsize=256)
-def make_plan(problem: Problem, samples: int, workspace: int, backward: bool) -> Plan:
+def make_plan(problem: Problem, samples: int, workspace: int, backward: bool, default: int) -> Plan:
     """The cheapest plan within `workspace` bytes, 0: within the default, or the least possible.
 
     Raises:
         ValueError: No cut fits.
     """
-    bound = workspace or DEFAULT_WORKSPACE
+    bound = workspace or default
     whole = cut(problem, backward, 1, problem.h, problem.w, problem.hb)
     if whole.scratch <= bound:
         # As many in every turn.

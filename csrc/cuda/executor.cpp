@@ -2,8 +2,11 @@
 
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <atomic>
+#include <map>
+#include <mutex>
+
+#include "plan.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -26,6 +29,16 @@ Stream current_stream(int32_t device) {
   return stream;
 }
 
+// Asked once of each device: it may take milliseconds to say.
+int64_t memory_of(int32_t device) {
+  static std::mutex mutex;
+  static std::map<int32_t, int64_t> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto [found, is_new] = known.try_emplace(device);
+  if (is_new) found->second = memory_bytes(device);
+  return found->second;
+}
+
 }  // namespace
 
 int64_t take_launch_count() { return launches.exchange(0); }
@@ -42,8 +55,7 @@ Executor Executor::on_device(int32_t device) {
 
 int64_t Executor::default_workspace() const {
   constexpr int64_t kMib = 1 << 20;
-  if (is_host()) return 4 * kMib;
-  return std::clamp<int64_t>(8 * cache_, 64 * kMib, 256 * kMib);
+  return is_host() ? 4 * kMib : gpu::default_workspace(memory_of(device_));
 }
 
 }  // namespace gpu

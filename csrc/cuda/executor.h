@@ -41,8 +41,7 @@ class Executor {
   int32_t device() const { return device_; }
   // The level 2 cache in bytes.
   int64_t cache() const { return cache_; }
-  // The bound on the score scratch where the caller sets none: enough for efficient matrix products and few
-  // launches, less on a small device.
+  // The bound on the score scratch where the caller sets none.
   int64_t default_workspace() const;
 
  private:

@@ -136,6 +136,12 @@ int64_t cache_bytes(int32_t device) {
   return error == cudaSuccess ? bytes : 0;
 }
 
+int64_t memory_bytes(int32_t device) {
+  cudaDeviceProp properties;
+  const cudaError_t error = cudaGetDeviceProperties(&properties, device);
+  return error == cudaSuccess ? int64_t(properties.totalGlobalMem) : 0;
+}
+
 #define CA_LAUNCH(...) template const char* launch(const __VA_ARGS__&, Stream);
 CA_FOR_EACH_BODY(CA_LAUNCH)
 #undef CA_LAUNCH

@@ -66,12 +66,9 @@ Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& p
   const auto take = [&](int64_t bytes) {
     char* begin = scratch;
     scratch += plan.samples * ((bytes + 255) / 256 * 256);
-    return begin;
+    return Buffer{begin, bytes};
   };
-  for (int i = 0; i < Buffers::kScores; ++i) {
-    sizes_[i] = buffers.scores[i];
-    buffers_[i] = take(buffers.scores[i]);
-  }
+  for (int i = 0; i < Buffers::kScores; ++i) buffers_[i] = take(buffers.scores[i]);
   rows_ = take(buffers.rows);
   columns_ = take(buffers.columns);
   product_ = take(buffers.product);
@@ -115,12 +112,16 @@ void Pipeline::multiply_features(const Stages& stages, const ScoreMap& gram) {
   multiply(executor_, samples_, matrix(gram), rows, columns.transposed());
 }
 
+char* Pipeline::Buffer::holding(int64_t needed) const {
+  STD_TORCH_CHECK(needed <= bytes, "contextual_attention: internal error: a tile exceeds its buffer");
+  return begin;
+}
+
 ScoreMap Pipeline::scores(int buffer, const Region& region) const {
   const int64_t pitch = pitch_of(region), sample = region.rows() * pitch;
-  STD_TORCH_CHECK(sample * int64_t(sizeof(float)) <= sizes_[buffer],
-                  "contextual_attention: internal error: a tile exceeds its buffer");
+  char* data = buffers_[buffer].holding(sample * int64_t(sizeof(float)));
   const int64_t down = region.x.count * pitch + region.u.count;
-  return {reinterpret_cast<float*>(buffers_[buffer]), region, pitch, sample, down};
+  return {reinterpret_cast<float*>(data), region, pitch, sample, down};
 }
 
 OperandMap Pipeline::operand(int buffer, const Region& region, Storage storage) const {
@@ -144,7 +145,7 @@ Matrix Pipeline::columns_of(const Map& map, const Axis& down, const Axis& right)
   return packed(map, down, right, columns_);
 }
 
-Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, char* buffer) {
+Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, const Buffer& buffer) {
   const int64_t rows = int64_t(down.count) * right.count, bytes = entry_bytes(map.dtype);
   const int64_t sample = int64_t(down.size) * right.size * map.depth;
   if (lie_together(down, right)) {
@@ -152,17 +153,20 @@ Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, cha
     first += int64_t(down.first) * right.size * map.depth * bytes;
     return {first, map.dtype, rows, map.depth, map.depth, 1, sample};
   }
-  pack(map, down, right, buffer, rows);
-  return {buffer, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
+  char* data = buffer.holding(rows * map.depth * bytes);
+  pack(map, down, right, data, rows);
+  return {data, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
 }
 
-Matrix Pipeline::packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, char* buffer) {
+Matrix Pipeline::packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces,
+                        const Buffer& buffer) {
   if (pieces.distinct == 1) return packed(map, {0, down, down}, {0, right, right}, buffer);
   const int64_t rows = pieces.count;
   const int64_t row_bytes = map.depth * entry_bytes(map.dtype);
+  char* data = buffer.holding(rows * row_bytes);
   for (const Piece& piece : pieces.pieces)
-    if (piece.rows.count > 0) pack(map, piece.rows, piece.columns, buffer + piece.begin * row_bytes, rows);
-  return {buffer, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
+    if (piece.rows.count > 0) pack(map, piece.rows, piece.columns, data + piece.begin * row_bytes, rows);
+  return {data, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
 }
 
 void Pipeline::pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t rows) {
@@ -189,9 +193,10 @@ void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, 
         first + int64_t(down.first) * right.size * depth, ScalarType::Float, rows, depth, depth, 1, sample};
     return multiply(executor_, samples_, out, a, b);
   }
-  multiply(executor_, samples_, {product_, ScalarType::Float, rows, depth, depth, 1, rows * depth}, a, b);
-  executor_.run(AddToMap{
-      reinterpret_cast<const float*>(product_), first, down, right, int32_t(depth), samples_, sample, {}});
+  const auto* product =
+      reinterpret_cast<const float*>(product_.holding(rows * depth * int64_t(sizeof(float))));
+  multiply(executor_, samples_, {product, ScalarType::Float, rows, depth, depth, 1, rows * depth}, a, b);
+  executor_.run(AddToMap{product, first, down, right, int32_t(depth), samples_, sample, {}});
 }
 
 ScoreSink<ScoreKind::plain> Pipeline::plain(const ScoreMap& out) const {

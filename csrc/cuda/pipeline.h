@@ -144,19 +144,25 @@ class Pipeline {
   void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
   template <class T>
   void sum_cells(const Scores<T>& weights, const OperandMap& out);
-  Matrix packed(const Map& map, const Axis& down, const Axis& right, char* buffer);
+  // A part of the scratch, so many bytes for each sample.
+  struct Buffer {
+    char* begin;
+    int64_t bytes;
+
+    // Where a tile puts so much of each sample.
+    char* holding(int64_t needed) const;
+  };
+  Matrix packed(const Map& map, const Axis& down, const Axis& right, const Buffer& buffer);
   // Of a map of down x right pixels.
-  Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, char* buffer);
-  // Copies a rectangle of each sample to a buffer that takes `rows` pixels of each.
+  Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, const Buffer& buffer);
+  // Copies a rectangle of each sample to where `rows` pixels of each belong.
   void pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t rows);
   std::optional<torch::stable::Tensor> count_valid() const;
 
   torch::stable::Tensor& statistics_;
   torch::stable::Tensor sums_;
   std::optional<torch::stable::Tensor> valid_count_, bits_;
-  char* buffers_[Buffers::kScores];
-  int64_t sizes_[Buffers::kScores];
-  char *rows_, *columns_, *product_;
+  Buffer buffers_[Buffers::kScores], rows_, columns_, product_;
 };
 
 template <class Source, class Sink>

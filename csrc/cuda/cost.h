@@ -1,0 +1,16 @@
+// What a plan takes, estimated: nothing here was measured on a device.
+#pragma once
+
+#include "plan.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+// Seconds for one sample, forward or backward, on a device with so much level 2 cache.
+double estimated_seconds(const Problem& problem, const Plan& plan, int64_t cache, bool backward);
+
+// Those of them that the host takes for its launches.
+double host_seconds(const Problem& problem, const TileSize& tile, bool backward);
+
+}  // namespace gpu
+}  // namespace contextual_attention

@@ -1,0 +1,200 @@
+#include "stages.h"
+
+#include <algorithm>
+
+namespace contextual_attention {
+namespace gpu {
+namespace {
+
+Axis dilated(const Axis& axis, int64_t radius, bool ring) {
+  const int64_t first = axis.first - radius, end = int64_t(axis.first) + axis.count + radius;
+  if (ring && end - first < axis.size)
+    return {int32_t(floor_mod(first, axis.size)), int32_t(end - first), axis.size};
+  const int64_t low = ring ? 0 : std::max<int64_t>(0, first);
+  const int64_t high = ring ? axis.size : std::min<int64_t>(axis.size, end);
+  return {int32_t(low), int32_t(high - low), axis.size};
+}
+
+Region dilated(const Problem& p, const Region& region, int64_t radius) {
+  if (radius == 0) return region;
+  if (p.wrap())  // as wide as the maps already
+    return {dilated(region.y, radius, true), region.x, dilated(region.v, radius, true), region.u};
+  return {dilated(region.y, radius, false), dilated(region.x, radius, false),
+          dilated(region.v, radius, false), dilated(region.u, radius, false)};
+}
+
+// The rows that the left-right pass reads where it runs over row ends.
+Region crossed(const Problem& p, const Region& region) {
+  if (!p.wrap()) return region;
+  return {dilated(region.y, ceil_div(p.fuse_radius(), p.w), true), region.x,
+          dilated(region.v, ceil_div(p.fuse_radius(), p.wb), true), region.u};
+}
+
+// The cells that a tile answers for.
+Axis owned_cells(const Axis& pixels) {
+  const int32_t last = pixels.first + pixels.count == pixels.size ? 1 : 0;
+  return {pixels.first, pixels.count + last, pixels.size + 1};
+}
+
+// The cells that pixels cover; a line that runs over its end covers one more.
+Axis covered_cells(const Axis& pixels) {
+  const int32_t over = pixels.first + pixels.count > pixels.size ? 1 : 0;
+  const int32_t count = pixels.count + 1 + over, size = pixels.size + 1;
+  return count < size ? Axis{pixels.first, count, size} : Axis{0, size, size};
+}
+
+// The pixels that paste into the owned cells.
+Axis pasting(const Axis& pixels) {
+  const int32_t before = pixels.first > 0 ? 1 : 0;
+  return {pixels.first - before, pixels.count + before, pixels.size};
+}
+
+bool is_whole(const Axis& down, const Axis& right) {
+  return down.count == down.size && right.count == right.size;
+}
+
+// Pixels that lie together as one piece, found by taps that run over no end.
+Pieces one_piece(const Axis& down, const Axis& right) {
+  Pieces pieces{};
+  for (Piece& piece : pieces.pieces) piece = {down, right, 0};
+  pieces.count = int64_t(down.count) * right.count;
+  pieces.distinct = 1;
+  return pieces;
+}
+
+// [first, end) of a line, within it.
+struct Span {
+  int32_t first, end;
+
+  bool empty() const { return first >= end; }
+  Span grown(int32_t size) const { return {std::max(first - 1, 0), std::min(end + 1, size)}; }
+  Span moved(int32_t by, int32_t size) const { return {std::max(first + by, 0), std::min(end + by, size)}; }
+};
+
+// From the positions of one pass of the propagation to those that its next pass finds over an end, or over
+// none: `line` becomes the last or first of its size, `rest` moves on by one.
+void run_over(int32_t over, Span& line, int32_t line_size, Span& rest, int32_t rest_size) {
+  const bool reaches = over == 0 || (over < 0 ? line.first == 0 : line.end == line_size);
+  if (!reaches || line.empty()) {
+    line = rest = {0, 0};
+  } else if (over == 0) {
+    line = line.grown(line_size);
+  } else {
+    line = over < 0 ? Span{line_size - 1, line_size} : Span{0, 1};
+    rest = rest.moved(over, rest_size);
+  }
+}
+
+// The pixels of the patches that a wrapped propagation into these reaches: top-down, left-right, patches.
+Pieces reached(const Axis& down, const Axis& right) {
+  Pieces pieces{};
+  pieces.distinct = 9;
+  for (int32_t i = 0; i < 9; ++i) {
+    Span rows{down.first, down.first + down.count}, columns{right.first, right.first + right.count};
+    run_over(i / 3 - 1, rows, down.size, columns, right.size);
+    run_over(i % 3 - 1, columns, right.size, rows, down.size);
+    if (rows.empty()) continue;  // and then the columns
+    rows = rows.grown(down.size), columns = columns.grown(right.size);
+    const Axis down_axis{rows.first, rows.end - rows.first, down.size};
+    const Axis right_axis{columns.first, columns.end - columns.first, right.size};
+    pieces.pieces[i] = {down_axis, right_axis, pieces.count};
+    pieces.count += int64_t(down_axis.count) * right_axis.count;
+  }
+  return pieces;
+}
+
+// At most so many pixels lie behind a tile: what an edge cuts off comes back from its other end, but three
+// rows of two pixels at each corner.
+int64_t most_reached(int64_t height, int64_t width) { return (height + 5) * (width + 5) + 24; }
+
+Axis line_of(int64_t count) { return {0, int32_t(count), int32_t(count)}; }
+
+template <class Make>
+Region each_axis(const Region& r, Make make) {
+  return {make(r.y), make(r.x), make(r.v), make(r.u)};
+}
+
+void add_backward_stages(const Problem& p, Pass pass, bool whole_background, Stages& stages) {
+  const int64_t fuse = p.fuse_radius(), after = p.after() ? fuse : 0;
+  if (pass == Pass::centres) {
+    stages.attention = dilated(p, stages.own, after);
+    stages.weights = stages.own;
+  } else {
+    stages.product = dilated(p, stages.own, p.patch_radius());
+    stages.columnwise = crossed(p, stages.product);
+    stages.logit = dilated(p, stages.columnwise, p.before() ? fuse : 0);
+    stages.attention = dilated(p, stages.logit, after);
+    // The sums behind the centres of `attention` read one window further; E the pixels before the own ones.
+    const bool sums = whole_background && p.after();
+    const Region pasted = dilated(p, stages.own, 1 + after);
+    const Region read = sums ? dilated(p, stages.attention, fuse) : stages.logit;
+    stages.weights = {
+        read.y.count > pasted.y.count ? read.y : pasted.y, read.x.count > pasted.x.count ? read.x : pasted.x,
+        read.v.count > pasted.v.count ? read.v : pasted.v, read.u.count > pasted.u.count ? read.u : pasted.u};
+  }
+  stages.cell_gradient = each_axis(stages.attention, covered_cells);
+}
+
+}  // namespace
+
+bool wraps_at_once(const Problem& p) { return p.wrap() && p.ksize == 3 && p.fuse_k == 3; }
+
+Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_background) {
+  Stages stages{};
+  stages.own = own;
+  stages.cells = each_axis(own, owned_cells);
+  if (pass == Pass::centres || pass == Pass::backward)
+    add_backward_stages(p, pass, whole_background, stages);
+  else if (pass == Pass::statistics)
+    stages.weights = own;
+  else
+    stages.weights = dilated(p, each_axis(own, pasting), p.after() ? p.fuse_radius() : 0);
+  stages.in_pieces = wraps_at_once(p) && (pass == Pass::statistics || pass == Pass::forward);
+  if (stages.in_pieces) {
+    const Region& w = stages.weights;
+    stages.foreground = is_whole(own.y, own.x) ? one_piece(own.y, own.x) : reached(w.y, w.x);
+    stages.background = is_whole(own.v, own.u) ? one_piece(own.v, own.u) : reached(w.v, w.u);
+    stages.gram = {line_of(1), line_of(stages.foreground.count), line_of(1),
+                   line_of(stages.background.count)};
+    stages.similarity = stages.gram;
+    return stages;
+  }
+  stages.rowwise = dilated(p, stages.weights, p.wrap() ? p.fuse_radius() : 0);
+  stages.similarity =
+      p.wrap() ? crossed(p, stages.rowwise) : dilated(p, stages.weights, p.before() ? p.fuse_radius() : 0);
+  stages.gram = dilated(p, stages.similarity, p.patch_radius());
+  stages.foreground = one_piece(stages.similarity.y, stages.similarity.x);
+  stages.background = one_piece(stages.similarity.v, stages.similarity.u);
+  return stages;
+}
+
+Stages largest_stages(const Problem& p, const TileSize& t, Pass pass) {
+  constexpr int32_t kAway = 1 << 20;
+  const auto axis = [](int64_t count, int64_t size) {
+    return Axis{kAway, int32_t(count), int32_t(size) + 2 * kAway};
+  };
+  Stages s = make_stages(p, {axis(t.y, p.h), axis(t.x, p.w), axis(t.v, p.hb), axis(t.u, p.wb)}, pass,
+                         t.whole_background(p));
+  const auto cut = [&](Region& r, int32_t more) {
+    const auto cut_axis = [more](Axis& a, int64_t size) {
+      a.count = std::min(a.count, int32_t(size) + more);
+    };
+    cut_axis(r.y, p.h), cut_axis(r.x, p.w), cut_axis(r.v, p.hb), cut_axis(r.u, p.wb);
+  };
+  for (Region* r :
+       {&s.gram, &s.similarity, &s.rowwise, &s.weights, &s.attention, &s.logit, &s.columnwise, &s.product})
+    cut(*r, 0);
+  if (s.in_pieces) {
+    s.gram = {line_of(1), line_of(t.whole_foreground(p) ? p.h * p.w : most_reached(t.y, t.x)), line_of(1),
+              line_of(t.whole_background(p) ? p.hb * p.wb : most_reached(t.v, t.u))};
+    s.similarity = s.gram;
+  }
+  // A line that runs over its end covers one cell more.
+  if (p.wrap()) ++s.cell_gradient.y.count, ++s.cell_gradient.v.count;
+  s.cells = each_axis(s.own, [](const Axis& a) { return Axis{a.first, a.count + 1, a.size + 1}; });
+  cut(s.cell_gradient, 1);
+  return s;
+}
+
+}  // namespace gpu
+}  // namespace contextual_attention
