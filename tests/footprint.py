@@ -37,8 +37,8 @@ from contextual_attention.triton.plan import Plan
 Result = TypeVar("Result")
 
 # Bytes of the numbers of a position: nine float64 sums, of the propagation's taps, forward once and backward
-# three times; and float32 norms, statistics and centres, their gradients, and flags, not 12 in all.
-_FORWARD, _BACKWARD = 9 * 8 + 12 * 4, 3 * 9 * 8 + 12 * 4
+# three times; and float32 norms, statistics and centres, their gradients, and flags, not 16 in all.
+_FORWARD, _BACKWARD = 9 * 8 + 16 * 4, 3 * 9 * 8 + 16 * 4
 
 
 def most_bytes(x: Tensor, workspace: int) -> int:
