@@ -185,6 +185,13 @@ def test_the_terminal_shows_how_a_step_begins_and_the_log_everything(capsys):
     assert "the rest is in session.log" in shown
 
 
+def test_a_log_that_grows_without_end_stops(monkeypatch):
+    monkeypatch.setattr(running, "_LONGEST_LOG", 5000)
+    outcome, log = take("for i in range(10000): print('line', i)")
+    assert outcome.why is None
+    assert 4000 < len(log) <= 5000
+
+
 @pytest.mark.parametrize("has_failed", [False, True])
 def test_steps_after_a_failure(tmp_path, monkeypatch, has_failed):
     """Then only times follow, and those shortly; --only takes what it names."""

@@ -21,6 +21,8 @@ LEAST = 5.0
 # What of a step's output the terminal shows: what it found out is in the digest.
 _SHOWN_LINES = 20
 _LONGEST_LINE = 2000
+# Of the log, in characters: what is larger does not come back from the machine.
+_LONGEST_LOG = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Log:
         self._file = file
         self._lock = threading.Lock()
         self._left = _SHOWN_LINES
+        self._length = 0
 
     def begin(self, title: str) -> None:
         """A new step: the terminal shows its first lines."""
@@ -69,7 +72,9 @@ class Log:
                 print("... the rest is in session.log", flush=True)
 
     def _write(self, text: str, shown: bool) -> None:
-        print(text, file=self._file, flush=True)
+        self._length += len(text) + 1
+        if self._length <= _LONGEST_LOG:
+            print(text, file=self._file, flush=True)
         if shown:
             print(text, flush=True)
 
