@@ -1,5 +1,6 @@
 """The one command for a machine with a GPU, where there is none: its steps, their limits, what it tells."""
 
+import os
 import subprocess
 import sys
 import time
@@ -91,7 +92,8 @@ def test_a_suite_in_which_everything_goes_wrong(stand_in, tmp_path, monkeypatch,
         "test_hang: it hung: its process ended after",
         "test_crash: it crashed: its process ended after",
         "test_lost: the CUDA context was lost: CUDA error: an illegal memory access",
-        "tests: 6 passed",
+        "6 passed",
+        "5 failed",
     ):
         assert said in text
     assert capsys.readouterr().out.endswith(text + "\n"), "the digest is what is printed last"
@@ -318,8 +320,6 @@ def fails():
 
 
 def crashes():
-    import os
-
     os.abort()
 
 
@@ -344,3 +344,18 @@ def loses_its_context():
 )
 def test_how_a_child_ends_is_told(work, limit, told):
     assert isolation.in_child(work, limit=limit) == told
+
+
+def test_a_child_prints_where_its_parent_does(capfd, tmp_path):
+    """Wherever that was when the first of them was started."""
+    with (tmp_path / "elsewhere").open("w") as file:
+        terminal = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            isolation.in_child(works, limit=60)
+        finally:
+            os.dup2(terminal, 1)
+            os.close(terminal)
+    isolation.in_child(works, limit=60)
+    assert (tmp_path / "elsewhere").read_text() == "worked\n"
+    assert capfd.readouterr().out == "worked\n"

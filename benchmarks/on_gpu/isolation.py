@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing import reduction
 from typing import Any
 
 # The exit status of a process whose CUDA context is lost.
@@ -37,7 +38,7 @@ def in_child(function: Callable[..., None], *arguments: Any, limit: float) -> st
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_work, args=(function, arguments))
+    process = context.Process(target=_work, args=(_Output(), function, arguments))
     start = time.monotonic()
     process.start()
     process.join(limit)
@@ -61,7 +62,19 @@ def _end(process: multiprocessing.process.BaseProcess) -> None:
         process.join()
 
 
-def _work(function: Callable[..., None], arguments: tuple) -> None:
+class _Output:
+    """Where this process prints, on its way to a child: the server may have been started elsewhere."""
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple]:
+        return _print_there, (reduction.DupFd(1), reduction.DupFd(2))
+
+
+def _print_there(*files: Any) -> None:
+    for place, file in enumerate(files, 1):
+        os.dup2(file.detach(), place)
+
+
+def _work(_output: None, function: Callable[..., None], arguments: tuple) -> None:
     try:
         function(*arguments)
     except BaseException:
