@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cells import resolution
 from .options import Options, checked_integer
+from .positions import resolution
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _MOST_WORKSPACE = 2**48

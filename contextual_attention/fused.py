@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import backends, cells, ops
+from . import backends, cells, ops, positions
 from .interface import Masking, Propagation
 from .options import Options
 from .tracing import without_autocast
@@ -51,7 +51,7 @@ def contextual_attention(
                 raise ValueError(
                     f"workspace: expected at least {least} bytes for this problem, got {workspace}"
                 )
-        m = cells.resolution(value, background)
+        m = positions.resolution(value, background)
         weight, kept, *joined = joining(given, foreground, m, options)
         bound = 0 if workspace is None else workspace
         output, offsets, _ = _OPERATORS[backend](
@@ -82,27 +82,27 @@ def operands(
     options: Options,
 ) -> Operands:
     """What the operator takes of the layer's arguments, which are checked."""
-    selected = cells.selection(foreground_mask, foreground, options)
-    valid = cells.validity(mask, background, options)
+    selected = positions.selection(foreground_mask, foreground, options)
+    valid = positions.validity(mask, background, options)
     candidates = None if mask is None and options.stride == 1 else valid  # None: every position
-    asked, read = cells.read_by(selected, options), cells.read_by(candidates, options)
-    queries = cells.downscale(foreground, asked, options)
+    asked, read = positions.read_by(selected, options), positions.read_by(candidates, options)
+    queries = positions.downscale(foreground, asked, options)
     keys = queries
     if background is not foreground or asked is not read:
-        keys = cells.downscale(background, read, options)
-    m = cells.resolution(value, background)
+        keys = positions.downscale(background, read, options)
+    m = positions.resolution(value, background)
     pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
-    beta = cells.reciprocal_norms(keys, options)
+    beta = positions.reciprocal_norms(keys, options)
     alpha = None
     if options.normalize == "both":
-        alpha = beta if queries is keys else cells.reciprocal_norms(queries, options)
+        alpha = beta if queries is keys else positions.reciprocal_norms(queries, options)
     return Operands(queries, keys, alpha, beta, valid, selected, pasted)
 
 
 def joining(
     given: Operands, foreground: Tensor, m: int, options: Options
 ) -> tuple[Tensor, Tensor, bool, int, int, int]:
-    """What cells.paste takes beside the cells that were summed, to put them together; m: cells.resolution."""
+    """What cells.paste takes beside the summed cells, to put them together; m: positions.resolution."""
     cell = options.rate * m
     # A pixel can only be kept if the cells hold pixels of its kind.
     keep = given.selected is not None and m == 1 and given.value.shape[3] == cell**2 * foreground.shape[1]

@@ -1,5 +1,5 @@
 // Between maps of planes (B, C, H, W) and maps of pixels or cells, whose channels lie together: the CPU
-// kernels of the operators of contextual_attention/cells.py, one transposing copy each.
+// kernels of the operators of positions.py and cells.py, one transposing copy each.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>

@@ -10,6 +10,8 @@ import pytest
 from emulated_build import Builder, load_build_script
 from roads import ROADS, STEADY_ROADS, Road, perturb_products
 
+from contextual_attention import cells
+
 # The same problems in every run: a failure is there again when it is looked into. HYPOTHESIS_PROFILE=explore
 # draws new ones.
 hypothesis.settings.register_profile(
@@ -96,3 +98,12 @@ def generic_maps():
     """The tensor code around the kernels, on CPU tensors, as it runs on a GPU."""
     with emulated.generic_maps():
         yield
+
+
+@pytest.fixture(params=("kernels", "generic", "generic, banded"))
+def map_road(request, monkeypatch):
+    """The CPU's kernels of maps, and the tensor code of other devices: in one band of rows, in several."""
+    if request.param != "kernels":
+        request.getfixturevalue("generic_maps")
+    if request.param == "generic, banded":
+        monkeypatch.setattr(cells, "_BAND_BYTES", 1)

@@ -23,7 +23,7 @@ import torch
 from emulated_build import EMULATOR, FOLDER, MODULE, PLANNER, SOURCES, Builder
 from torch import Tensor
 
-from contextual_attention import backends, cells, extension, fused, ops
+from contextual_attention import backends, cells, extension, fused, ops, positions
 
 OPERATOR = "attend_cuda_on_host"
 
@@ -124,12 +124,19 @@ def _empty_sum(x: Tensor, axes: list[int], keepdim: bool = False, *, dtype=None)
 
 @contextlib.contextmanager
 def generic_maps() -> Iterator[None]:
-    """Within, the operators of cells.py that have kernels for the CPU run as on every other device."""
+    """Within, the operators of maps that have kernels for the CPU run as on every other device."""
     library = torch.library.Library(ops.NAMESPACE, "IMPL")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a kernel takes the place of another: so it is meant
-            for each in (cells._pick, cells._place, cells._cut, cells._join, cells.paste, cells._lift):
+            for each in (
+                positions._pick,
+                positions._place,
+                cells._cut,
+                cells._join,
+                cells.paste,
+                cells._lift,
+            ):
                 library.impl(each._opoverload, each._init_fn, "CPU")
         yield
     finally:

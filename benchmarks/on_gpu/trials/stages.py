@@ -18,7 +18,7 @@ import torch
 from compare import GRADIENT, options_of, steepness, upstream
 from torch import Tensor
 
-from contextual_attention import cells, fused
+from contextual_attention import cells, fused, positions
 from contextual_attention.options import Options
 from on_gpu.trials import dense_operator
 from on_gpu.trials.dense_operator import DIFFERENTIABLE
@@ -180,7 +180,7 @@ class _Stages:
     ) -> tuple[Tensor, Tensor]:
         """The output of the layer for these cells, and their gradient."""
         foreground, background = problem["foreground"].detach(), problem["background"]
-        m = cells.resolution(_value(problem), background)
+        m = positions.resolution(_value(problem), background)
         joined = fused.joining(given, foreground, m, self._options)
         with torch.no_grad():
             output = cells.paste(summed.to(foreground.device, torch.float32), *joined)
