@@ -1,7 +1,7 @@
 """The positions of the downscaled maps: their features and norms, which are candidates, which are read.
 
-Tensor code of O(N + M), before the operator (ops.py). No shape depends on what a tensor holds: it compiles and
-exports with dynamic sizes.
+Tensor code of O(N + M), before the operator (ops.py). No shape depends on what a tensor holds: it compiles
+and exports with dynamic sizes.
 
 Shape legend: B samples; C feature channels; H, W a map; h = ceil(H / rate), w likewise, the downscaled map;
 j the resolution of a mask over the features'.
