@@ -32,7 +32,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from on_gpu.records import Records
+from on_gpu.records import Records, last_states, read
 from on_gpu.session import digest, running, steps
 from on_gpu.session.running import Log
 from on_gpu.session.steps import Files
@@ -43,7 +43,8 @@ def main() -> int:
     files = Files(arguments.results.resolve())
     files.folder.mkdir(parents=True, exist_ok=True)
     # What an earlier session has left there would be taken for this one's.
-    files.records.unlink(missing_ok=True)
+    for file in files.all():
+        file.unlink(missing_ok=True)
     end = time.monotonic() + 60 * arguments.minutes
     with files.log.open("w", encoding="utf-8") as file:
         log = Log(file)
@@ -72,6 +73,8 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(given)
     if arguments.failed is not None and not arguments.failed.is_file():
         parser.error(f"--failed: there is no file {arguments.failed}; expected records.jsonl of a session")
+    if arguments.failed is not None and arguments.failed.resolve().parent == arguments.results.resolve():
+        parser.error(f"--failed: {arguments.failed} would be written anew; choose another folder for results")
     if arguments.backend is None:
         arguments.backend = ["cpu"] if arguments.device == "cpu" else ["cuda", "triton"]
     return arguments
@@ -99,8 +102,18 @@ def _take(name: str, arguments: argparse.Namespace, files: Files, end: float, lo
         return records.add(name, "left out", digest.OUT_OF_TIME)
     records.add(name, "started")
     outcome = running.run(step, left, log)
-    state = "passed" if outcome.why is None else "failed"
-    records.add(name, state, outcome.why, seconds=round(outcome.seconds, 1))
+    why = outcome.why or _nothing_ran(name, arguments, files)
+    records.add(name, "failed" if why else "passed", why, seconds=round(outcome.seconds, 1))
+
+
+def _nothing_ran(name: str, arguments: argparse.Namespace, files: Files) -> str | None:
+    """Why no test did, of a step that is of tests on a GPU; None: some did, or there are none."""
+    tests = [each for each in last_states(read(files.records)).values() if each["step"] == name]
+    reasons = [each["why"] for each in tests if each["state"] == "left out" and "why" in each]
+    if name not in ("tests", "rest") or arguments.device == "cpu" or not reasons:
+        return None
+    ran = any(each["state"] in ("passed", "failed") for each in tests)
+    return None if ran else f"no test ran: {reasons[0]}"
 
 
 def _refusal(name: str, arguments: argparse.Namespace, files: Files) -> str | None:

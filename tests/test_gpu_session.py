@@ -5,11 +5,12 @@ import subprocess
 import sys
 import time
 from io import StringIO
+from pathlib import Path
 
 import gpu_session
 import pytest
-from on_gpu import isolation
-from on_gpu.records import Records, last_states, read
+from on_gpu import isolation, tools
+from on_gpu.records import COLLECTED, Records, last_states, read, unfinished
 from on_gpu.session import digest, running, steps
 from on_gpu.session.running import ROOT, Command, Log, Step
 
@@ -79,6 +80,7 @@ def test_a_suite_in_which_everything_goes_wrong(stand_in, tmp_path, monkeypatch,
     states = {
         what.split("::")[-1]: each["state"] for (step, what), each in records.items() if step == "tests"
     }
+    assert states.pop(COLLECTED) == "measured"
     good = {f"test_good[{case}-{backend}]": "passed" for case in range(3) for backend in ("cuda", "triton")}
     wrong = {f"test_wrong[{backend}]": "failed" for backend in ("cuda", "triton")}
     ended = dict.fromkeys(("test_hang", "test_crash", "test_lost"), "failed")
@@ -98,12 +100,78 @@ def test_a_suite_in_which_everything_goes_wrong(stand_in, tmp_path, monkeypatch,
         assert said in text
     assert capsys.readouterr().out.endswith(text + "\n"), "the digest is what is printed last"
 
-    # The next session takes those alone.
-    names = [name.split("::")[-1] for name in steps.failed_tests(folder / "records.jsonl")]
-    assert sorted(names) == sorted([*wrong, "test_hang", "test_crash", "test_lost"])
-    again = gpu_session.parse([str(folder), "--failed", str(folder / "records.jsonl")])
-    step = steps.make("tests", again, steps.Files(tmp_path))
-    assert step.commands[0].arguments[-5:] == steps.failed_tests(folder / "records.jsonl")
+    assert "it never ended" not in text
+
+
+def test_the_next_session_takes_what_is_unfinished(stand_in, tmp_path, monkeypatch):
+    """What failed, never ended or was not reached; and what there is no more is told."""
+    earlier, folder = tmp_path / "records.jsonl", tmp_path / "results"
+    name = "test_stand_in.py::{}".format
+    records = Records(earlier, "tests")
+    collected = [
+        "test_good[0-cuda]",
+        "test_good[1-cuda]",
+        "test_good[2-cuda]",
+        "test_wrong[cuda]",
+        "test_gone",
+    ]
+    records.add(COLLECTED, "measured", tests=[name(each) for each in collected])
+    records.add(name("test_good[0-cuda]"), "passed")
+    records.add(name("test_good[1-cuda]"), "started")
+    records.add(name("test_wrong[cuda]"), "failed", "of old")
+    records.add(name("test_gone"), "failed", "of old")
+    Records(earlier, "rest").add(name("test_hang"), "failed", "of old")
+
+    assert session(monkeypatch, folder, "--only", "tests", "--failed", str(earlier)) == 1
+    states = {what: each["state"] for (step, what), each in found(folder).items() if step == "tests"}
+    del states[COLLECTED]
+    assert states == {
+        name("test_good[1-cuda]"): "passed",
+        name("test_good[2-cuda]"): "passed",
+        name("test_wrong[cuda]"): "failed",
+        name("test_gone"): "failed",
+    }
+    assert "test_gone: there is no such test any more" in (folder / "digest.txt").read_text()
+    # Those of another step are that step's.
+    again = gpu_session.parse([str(folder), "--failed", str(earlier)])
+    (command,) = steps.make("rest", again, steps.Files(folder)).commands
+    assert f"--again={earlier}" in command.arguments
+    records = Records(earlier, "rest")
+    records.add(name("test_hang"), "passed")
+    assert steps.make("rest", again, steps.Files(folder)) is None
+
+
+def test_what_was_not_reached_is_counted(stand_in, tmp_path, monkeypatch):
+    (stand_in / "test_stand_in.py").write_text(
+        "import time\ndef test_slow(): time.sleep(60)\ndef test_b(): pass\n"
+    )
+    monkeypatch.setattr(steps, "PROCESSES", 1)
+    monkeypatch.setattr(steps, "TEST_LIMIT", 60)
+    folder = tmp_path / "results"
+    assert session(monkeypatch, folder, "--only", "tests", "--minutes", "0.15") == 1
+    text = (folder / "digest.txt").read_text()
+    assert "tests: ended after 9 s" in text
+    assert "test_slow: it never ended" in text
+    assert "1 never ended, 1 not reached" in text
+    assert len(unfinished(folder / "records.jsonl", "tests")) == 2
+
+
+@pytest.mark.parametrize("file", ["test_broken.py", "conftest.py"])
+def test_what_cannot_be_imported_is_told(stand_in, tmp_path, monkeypatch, file):
+    (stand_in / "test_stand_in.py").write_text("def test_b(): pass\n")
+    (stand_in / file).write_text("import nothere\n")
+    folder = tmp_path / "results"
+    assert session(monkeypatch, folder, "--only", "tests") == 1
+    assert "No module named 'nothere'" in (folder / "digest.txt").read_text()
+
+
+def test_a_suite_that_is_skipped_has_not_passed(stand_in, tmp_path, monkeypatch):
+    (stand_in / "test_stand_in.py").write_text(
+        "import pytest\ndef test_b(): pytest.skip('there is no device')\n"
+    )
+    folder = tmp_path / "results"
+    assert session(monkeypatch, folder, "--only", "tests") == 1
+    assert "tests: no test ran: there is no device" in (folder / "digest.txt").read_text()
 
 
 def test_a_dry_run(tmp_path):
@@ -134,8 +202,8 @@ def take(command, limit=30.0, left=60.0, lines=None):
 
 def test_how_a_program_ends_is_told():
     assert take("print('hello')")[0].why is None
-    assert take("raise SystemExit(3)")[0].why == "status 3"
-    assert take("import os; os.abort()")[0].why == "killed by SIGABRT"
+    assert take("print('for a reason'); raise SystemExit(3)")[0].why == "status 3: for a reason"
+    assert take("import os; os.abort()")[0].why == "killed by SIGABRT: "
 
 
 def test_what_exceeds_its_limit_may_say_where_it_was():
@@ -157,6 +225,28 @@ def test_children_that_outlive_their_program_hold_nothing_up():
     outcome, _ = take("import subprocess; subprocess.Popen(['sleep', '60'])")
     assert outcome.why is None
     assert time.monotonic() - start < 10
+
+
+def test_what_holds_an_output_open_is_not_waited_for(monkeypatch):
+    """As a process does that hangs within the driver: here one in a session of its own."""
+    holding = (
+        "import subprocess, time; subprocess.Popen(['sleep', '20'], start_new_session=True); time.sleep(60)"
+    )
+    start = time.monotonic()
+    assert take(holding, 2)[0].why == "ended after 2 s"
+    assert (
+        tools.output([sys.executable, "-c", holding], 2)[1] == "ended after 2 s, and its output is held open"
+    )
+    assert time.monotonic() - start < 18
+
+
+def test_what_cannot_be_ended_is_given_up(monkeypatch):
+    monkeypatch.setattr(running, "GRACE", 0.5)
+    monkeypatch.setattr(running, "_GIVEN_UP", 0.5)
+    monkeypatch.setattr(running._Running, "_end", lambda self, how: None)
+    start = time.monotonic()
+    assert take("import time; time.sleep(10)", 1)[0].why == "could not be ended after 1 s"
+    assert time.monotonic() - start < 8
 
 
 def test_what_is_left_limits_a_step():
@@ -233,8 +323,10 @@ def test_a_step_that_no_time_is_left_for(tmp_path, monkeypatch):
     assert "facts: no time was left" in (tmp_path / "digest.txt").read_text()
 
 
-def test_what_a_session_leaves_is_no_more_than_comes_back():
+def test_what_a_session_leaves_is_no_more_than_comes_back(tmp_path):
+    files = steps.Files(tmp_path)
     names = [each for each in vars(steps.Files) if isinstance(vars(steps.Files)[each], property)]
+    assert {getattr(files, each) for each in names} == set(files.all())
     assert len(names) == 7
 
 
@@ -243,12 +335,13 @@ def test_what_a_session_leaves_is_no_more_than_comes_back():
     [
         (["--only", "smoke,test"], "expected names of facts, load, smoke"),
         (["--failed", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--failed", __file__, str(Path(__file__).parent)], "would be written anew"),
         (["--device", "tpu"], "invalid choice"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, said, capsys):
     with pytest.raises(SystemExit) as refusal:
-        gpu_session.parse(["results", *options])
+        gpu_session.parse(options if len(options) == 3 else ["results", *options])
     assert refusal.value.code == 2
     assert said in capsys.readouterr().err
 

@@ -44,7 +44,8 @@ def in_child(function: Callable[..., None], *arguments: Any, limit: float) -> st
     process.join(limit)
     if process.is_alive():
         _end(process)
-        return f"ended after {time.monotonic() - start:.0f} s"
+        how = "could not be ended" if process.is_alive() else "ended"
+        return f"{how} after {time.monotonic() - start:.0f} s"
     if process.exitcode == 0:
         return None
     if process.exitcode == LOST:
@@ -59,7 +60,7 @@ def _end(process: multiprocessing.process.BaseProcess) -> None:
     process.join(_GRACE)
     if process.is_alive():
         process.kill()
-        process.join()
+        process.join(_GRACE)  # one that hangs within the driver cannot be ended
 
 
 class _Output:

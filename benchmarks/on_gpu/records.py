@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 # "started" is followed by one of the others, unless the process ended in between.
 State = Literal["started", "passed", "failed", "measured", "left out"]
+# The record of what tests there are, of a step that runs tests.
+COLLECTED = "what tests there are"
 # The most that is told of an error: its first characters say what it is.
 _WHY = 400
 
@@ -71,3 +73,12 @@ def last_states(records: Iterator[dict[str, Any]]) -> dict[tuple[str, str], dict
 def is_bad(record: dict[str, Any]) -> bool:
     """Failed; or started, and ended by whatever was no longer told."""
     return record["state"] in ("failed", "started")
+
+
+def unfinished(path: Path, step: str) -> list[str]:
+    """Of a step's tests in an earlier session those that failed, did not end, or were not reached."""
+    last = {what: record for (each, what), record in last_states(read(path)).items() if each == step}
+    collected = last.pop(COLLECTED, {}).get("tests", [])
+    return [what for what, record in last.items() if is_bad(record)] + [
+        name for name in collected if name not in last
+    ]

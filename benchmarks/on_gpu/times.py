@@ -109,7 +109,7 @@ def measure_all(
         except KeyboardInterrupt:
             _finish(job, records, "interrupted")
             return _leave_out(chosen[i + 1 :], records, "interrupted")
-        hung[job.backend] += why is not None and why.startswith("ended after")
+        hung[job.backend] += why is not None and "ended after" in why
         _finish(job, records, why)
     last = _last(records)
     return all(last[job.name]["state"] == "measured" for job in chosen)

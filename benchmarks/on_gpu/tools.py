@@ -15,6 +15,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+# From the kill to giving a program up.
+_GIVEN_UP = 5.0
+
 _running: list[subprocess.Popen[str]] = []
 
 
@@ -59,10 +62,16 @@ def output(
     _running.append(process)
     try:
         printed, _ = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as error:
         _end(process)
-        printed, _ = process.communicate()
-        return printed, f"ended after {limit:.0f} s"
+        why = f"ended after {limit:.0f} s"
+        try:
+            return process.communicate(timeout=_GIVEN_UP)[0], why
+        except subprocess.TimeoutExpired:
+            # It hangs within the driver, or what it has started holds its output open.
+            said = error.stdout or ""
+            said = said if isinstance(said, str) else said.decode(errors="replace")
+            return said, f"{why}, and its output is held open"
     except KeyboardInterrupt:
         _end(process)
         raise

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from on_gpu.records import is_bad, last_states, read
+from on_gpu.records import COLLECTED, is_bad, last_states, read
 
 # The name of the step that records the steps themselves.
 SESSION = "session"
@@ -19,7 +19,7 @@ _LINE = 160
 _LINES = {
     "failures": 25,
     "steps": 12,
-    "cases": 5,
+    "cases": 4,
     "times, in ms": 24,
     "kernels, in ms": 10,
     "counters": 8,
@@ -41,8 +41,12 @@ def write(records: Path, path: Path) -> None:
 
 
 def has_failed(records: Path) -> bool:
-    """Whether smoke or tests have found anything wrong."""
-    return any(is_bad(each) and each["step"] in ("smoke", "tests") for each in _last(read(records)))
+    """Whether smoke or tests have found anything wrong, or ended badly themselves."""
+    decisive = ("smoke", "tests")
+    return any(
+        is_bad(each) and (each["step"] in decisive or (each["step"] == SESSION and each["what"] in decisive))
+        for each in _last(read(records))
+    )
 
 
 def is_good(records: Path) -> bool:
@@ -120,12 +124,16 @@ def _step_line(record: Record) -> str:
 def _count_lines(last: Sequence[Record]) -> list[str]:
     """How many cases and tests there were, and where the tests took their time."""
     lines = []
-    for step in ("smoke", "tests"):
-        states = ("never ended" if each["state"] == "started" else each["state"] for each in _of(last, step))
-        counts = ", ".join(f"{count} {state}" for state, count in Counter(states).items())
-        lines += [f"{step}: {counts}"] if counts else []
-    slowest = sorted(_of(last, "tests"), key=lambda each: -each.get("seconds", 0))[:3]
-    times = ", ".join(f"{each['what'].split('::')[-1]} {each.get('seconds', 0):.0f} s" for each in slowest)
+    for step in ("smoke", "tests", "rest"):
+        found = [each for each in _of(last, step) if each["what"] != COLLECTED]
+        counts = Counter("never ended" if each["state"] == "started" else each["state"] for each in found)
+        collected = [name for each in _of(last, step) for name in each.get("tests", ())]
+        counts["not reached"] = len(set(collected) - {each["what"] for each in found})
+        told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        lines += [f"{step}: {told}"] if told else []
+    tests = [each for each in (*_of(last, "tests"), *_of(last, "rest")) if "seconds" in each]
+    slowest = sorted(tests, key=lambda each: -each["seconds"])[:3]
+    times = ", ".join(f"{each['what'].split('::')[-1]} {each['seconds']:.0f} s" for each in slowest)
     return [*lines, f"slowest tests: {times}"] if slowest else lines
 
 

@@ -16,11 +16,17 @@ from on_gpu import ROOT
 
 # From the interrupt, at which a program can still say where it was, to the kill.
 GRACE = 5.0
+# From the kill to giving a program up: one that hangs within the driver cannot be ended.
+_GIVEN_UP = 5.0
+# For what was printed last, once a program has ended: what holds its output open is not waited for.
+_LAST_WORDS = 2.0
 # The least time that is worth starting a step for.
 LEAST = 5.0
 # What of a step's output the terminal shows: what it found out is in the digest.
 _SHOWN_LINES = 20
 _LONGEST_LINE = 2000
+# Of the last line of a program that ended badly: it may be all that says why.
+_TOLD = 120
 # Of the log, in characters: what is larger does not come back from the machine.
 _LONGEST_LOG = 8 * 2**20
 
@@ -112,16 +118,20 @@ class _Running:
         ]
         for timer in self._timers:
             timer.start()
-        self._reader = threading.Thread(target=self._read)
+        self._last = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def wait(self) -> str | None:
         """Why it did not end well; None: it did."""
-        status = self._process.wait()
+        try:
+            status = self._process.wait(self._limit + GRACE + _GIVEN_UP)
+        except subprocess.TimeoutExpired:
+            return f"{self._prefix()}could not be ended after {self._limit:.0f} s"
         if not self._is_over_limit:
             # Children that outlive it would hold its output open.
             self._end(signal.SIGKILL)
-        self._reader.join()
+        self._reader.join(_LAST_WORDS)
         for timer in self._timers:
             timer.cancel()
         if self._is_over_limit:
@@ -129,13 +139,14 @@ class _Running:
         if status == 0:
             return None
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        return f"{self._prefix()}{how}"
+        return f"{self._prefix()}{how}: {self._last[:_TOLD]}"
 
     def _prefix(self) -> str:
         return f"{self._command.name}: " if self._command.name else ""
 
     def _read(self) -> None:
         for line in self._process.stdout:
+            self._last = line.strip() or self._last
             self._log.line(self._prefix() + line.rstrip("\n"))
 
     def _end(self, how: signal.Signals) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from on_gpu.records import is_bad, last_states, read
+from on_gpu.records import unfinished
 from on_gpu.session.running import Command, Step
 
 NAMES = ("facts", "load", "smoke", "tests", "times", "counters", "memcheck", "rest", "forms")
@@ -62,6 +62,10 @@ class Files:
     def memcheck(self) -> Path:
         return self.folder / "memcheck.log"
 
+    def all(self) -> list[Path]:
+        logs = [self.digest, self.log, self.records, self.memcheck]
+        return [*logs, self.forms, self.profile, self.counters]
+
 
 def make(name: str, arguments: argparse.Namespace, files: Files, is_short: bool = False) -> Step | None:
     """The step of this name, for the session's arguments; None: there is nothing to do.
@@ -97,16 +101,9 @@ def _smoke(arguments: argparse.Namespace, files: Files) -> Step:
 
 
 def _tests(arguments: argparse.Namespace, files: Files) -> Step | None:
-    if arguments.failed is not None:
-        selection = failed_tests(arguments.failed)
-        if not selection:
-            return None
-    elif arguments.quick:
-        selection = [str(SUITE), "-k", _QUICK_TESTS]
-    else:
-        selection = [str(SUITE), "-m", f"not {_LONG}"]
+    selection = ["-k", _QUICK_TESTS] if arguments.quick else ["-m", f"not {_LONG}"]
     processes = min(PROCESSES, os.cpu_count() or 1)
-    return Step("tests", (pytest_command(files, selection, processes, TEST_LIMIT),), 90)
+    return _pytest("tests", selection, processes, TEST_LIMIT, 90, arguments, files)
 
 
 def _times(arguments: argparse.Namespace, files: Files, limit: float) -> Step:
@@ -125,9 +122,9 @@ def _memcheck(arguments: argparse.Namespace, files: Files) -> Step:
     return Step("memcheck", (_program("memcheck", files, *options),), 40)
 
 
-def _rest(arguments: argparse.Namespace, files: Files) -> Step:
+def _rest(arguments: argparse.Namespace, files: Files) -> Step | None:
     """One test at a time: the largest maps want the memory, and torch.compile has processes of its own."""
-    return Step("rest", (pytest_command(files, [str(SUITE), "-m", _LONG], 1, 100),), 150)
+    return _pytest("rest", ["-m", _LONG], 1, 100, 150, arguments, files)
 
 
 def _forms(arguments: argparse.Namespace, files: Files) -> Step:
@@ -148,32 +145,31 @@ _MAKERS = {
 }
 
 
-def failed_tests(records: Path) -> list[str]:
-    """The tests that an earlier session has seen failing, or not ending."""
-    found = last_states(read(records)).values()
-    return [each["what"] for each in found if each["step"] == "tests" and is_bad(each)]
-
-
-def pytest_command(files: Files, selection: Iterable[str], processes: int, limit: float) -> Command:
-    """Tests spread over processes with a limit each, where what that needs is installed."""
-    options = [
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "on_gpu.session.pytest_records",
-        "--records",
-        str(files.records),
-    ]
+def _pytest(
+    name: str,
+    selection: Sequence[str],
+    processes: int,
+    test_limit: float,
+    limit: float,
+    arguments: argparse.Namespace,
+    files: Files,
+) -> Step | None:
+    """Tests spread over processes, each with a limit, where plugins for it are there; None: none failed."""
+    # Files behind an equals sign: pytest would else look there, too, for its configuration.
+    options = ["-p", "on_gpu.session.pytest_records", f"--records={files.records}", f"--step={name}"]
+    if arguments.failed is not None:
+        if not unfinished(arguments.failed, name):
+            return None
+        options.append(f"--again={arguments.failed.resolve()}")
     # What lies above tests/gpu needs packages that this may not ask for.
-    options += ["-q", "--tb=line", f"--confcutdir={SUITE}"]
+    options += ["-p", "no:cacheprovider", "-q", "--tb=line", f"--confcutdir={SUITE}"]
     if find_spec("xdist"):
         options += ["-n", str(processes), "--dist", "worksteal", "--max-worker-restart", "40"]
     if find_spec("pytest_timeout"):
         # By a thread: a wait for the device never comes back to Python, where a signal would be heeded.
-        options += ["--timeout", str(limit), "--timeout-method", "thread"]
-    return Command(
-        [sys.executable, "-m", "pytest", *options, *selection], environment={"OMP_NUM_THREADS": "2"}
-    )
+        options += ["--timeout", str(test_limit), "--timeout-method", "thread"]
+    command = [sys.executable, "-m", "pytest", *options, str(SUITE), *selection]
+    return Step(name, (Command(command, environment={"OMP_NUM_THREADS": "2"}),), limit)
 
 
 def _program(module: str, files: Files, *options: str, name: str = "") -> Command:
