@@ -118,7 +118,8 @@ def nothing_done(module: ModuleType) -> Iterator[None]:
 
 def _empty_sum(x: Tensor, axes: list[int], keepdim: bool = False, *, dtype=None) -> Tensor:
     assert not keepdim
-    kept = [size for axis, size in enumerate(x.shape) if axis not in axes]
+    summed = {axis % x.dim() for axis in axes}
+    kept = [size for axis, size in enumerate(x.shape) if axis not in summed]
     return x.new_empty(kept, dtype=dtype or (torch.int64 if x.dtype == torch.bool else x.dtype))
 
 

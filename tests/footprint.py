@@ -31,8 +31,10 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from contextual_attention import cells, contextual_attention
-from contextual_attention.triton.plan import Plan
+from contextual_attention import cells, contextual_attention, fused
+from contextual_attention.options import Options
+from contextual_attention.triton.plan import Plan, make_plan
+from contextual_attention.triton.problem import Problem
 
 Result = TypeVar("Result")
 
@@ -64,6 +66,15 @@ def strip_bytes(x: Tensor, found: Plan) -> int:
     own, wide, depth = x.element_size(), 4, 4 * x.shape[1]
     p, q = (found.rows + 1) * (found.columns + 1), (found.block_rows + 1) * (x.shape[3] // 2 + 1)
     return found.samples * depth * (p * own + max(p, q if x.requires_grad else 0) * wide)
+
+
+def triton_bytes(x: Tensor, workspace: int) -> int:
+    """`most_bytes` of Triton's backend, by the plan that it makes."""
+    _, channels, height, width = x.shape
+    sizes = (height // 2, width // 2) * 2
+    solved = Problem(channels, 4 * channels, *sizes, *fused.schema_options(Options()))
+    found = make_plan(solved, x.shape[0], workspace, x.requires_grad, workspace)
+    return most_bytes(x, found.scratch + strip_bytes(x, found))
 
 
 def counted(function: Callable[[], Result]) -> tuple[Result, int]:

@@ -4,20 +4,25 @@ What it takes for a device's rates is an estimate, which no test here can check;
 pipeline itself, whose kernels and products do nothing meanwhile.
 """
 
+import cut_problems
 import pytest
 import torch
+from compare import gradients
 from emulated import nothing_done
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
+from test_backends_agree import least_workspace as least_workspace_of
 
-from contextual_attention import fused
+from contextual_attention import contextual_attention, fused
 from contextual_attention.interface import Propagation
 from contextual_attention.options import PRESETS
+from contextual_attention.testing import make_inputs
 from contextual_attention.triton import plan as triton_plan
 
 MIB = 2**20
 L2 = 50 * MIB  # of an H100
 HOST_L2 = 2**16  # as csrc/cuda/executor.h has it
+HOST_DEFAULT = 4 * MIB  # as csrc/cuda/executor.cpp has it
 H100_MEMORY = 84_942_979_072  # as one reports it
 H100_DEFAULT = 1216 * MIB
 # From so many rows on, a product of 512 columns is at least 32 squares of 128 x 128: with their sums in four
@@ -62,10 +67,11 @@ def launches(cuda_module, find_plan):
 
     def count(preset, height, width, backward, workspace):
         p = image(preset, height, width)
-        # Counted by the host's plans: they are the device's.
-        cut = [find_plan(p, workspace, backward, cache) for cache in (L2, HOST_L2)]
-        assert cut[0]["foreground"] == cut[1]["foreground"]
-        assert cut[0]["background"] == cut[1]["background"]
+        if workspace:
+            # Counted by the host's plans: they are the device's.
+            cut = [find_plan(p, workspace, backward, cache) for cache in (L2, HOST_L2)]
+            assert cut[0]["foreground"] == cut[1]["foreground"]
+            assert cut[0]["background"] == cut[1]["background"]
         # Nothing reads or writes them: they take no memory.
         features, norms = torch.empty(1, p["h"], p["w"], p["channels"]), torch.empty(1, p["h"], p["w"])
         valid = torch.empty(1, p["h"], p["w"], dtype=torch.bool)
@@ -87,6 +93,48 @@ def launches(cuda_module, find_plan):
         return cuda_module.take_launch_count()
 
     return count
+
+
+def test_what_the_default_does_not_hold_takes_twice_the_least(launches, least_workspace, find_plan):
+    """In the least itself every tile is a row, and a sixteenth as large."""
+    p = image("yu2018", 1024, 1024)
+    least = least_workspace(p, True)
+    assert least > HOST_DEFAULT
+    started = launches("yu2018", 1024, 1024, True, 0)
+    assert started == launches("yu2018", 1024, 1024, True, 2 * least)
+    assert find_plan(p, 2 * least, True)["seconds"] < 0.2 * find_plan(p, least, True)["seconds"]
+
+
+# A second or so on a GPU; a session gives a test 40.
+MOST_OF_A_TEST = 150_000
+
+
+@pytest.mark.parametrize("case", cut_problems.CUT, ids=lambda case: case.name)
+def test_cut_problems_are_no_hang(cuda_on_host, case):
+    """Of the tests for a GPU, forward and backward."""
+    problem = make_inputs(case, requires_grad=True)
+    least = least_workspace_of(problem, "cuda")
+    for mib in cut_problems.MIB:
+        started = launches_of(cuda_on_host, problem, max(least, mib * MIB))
+        assert started <= MOST_OF_A_TEST
+
+
+@pytest.mark.parametrize("name", cut_problems.LITTLE)
+def test_little_workspaces_are_no_hang(cuda_on_host, name):
+    problem = make_inputs(cut_problems.LITTLE[name])
+    least = least_workspace_of(problem, "cuda")
+    started = sum(launches_of(cuda_on_host, problem, times * least) for times in cut_problems.TIMES_THE_LEAST)
+    assert started <= MOST_OF_A_TEST
+
+
+def launches_of(module, problem, workspace):
+    """Forward, and backward where the problem learns."""
+    module.take_launch_count()
+    with nothing_done(module):
+        output = contextual_attention(**problem, backend="cuda", workspace=workspace)
+        if output.requires_grad:
+            gradients(problem, output)
+    return module.take_launch_count()
 
 
 # At most, with what an H100 takes by default, and within 256 MiB. docs/performance.md names these numbers.

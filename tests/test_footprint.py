@@ -4,6 +4,7 @@ The tensor code around the kernels is that of a GPU (`generic_maps`), the kernel
 host loops; triton_interpreted.py does the same with Triton's. test_device.py has the same bounds on a GPU.
 """
 
+import footprint
 import pytest
 import torch
 from footprint import assert_nothing_more_is_held
@@ -42,3 +43,14 @@ def plan_of(module, workspace, backward):
         batch=1, h=24, w=24, hb=24, wb=24, channels=128, value_channels=512, ksize=ksize, stride=stride,
         fuse_k=fuse_k, propagation=propagation, workspace=workspace, cache=HOST_CACHE, backward=backward,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("image", [2048, 4096])
+def test_bounds_of_large_images(image, learns):
+    """Of test_device.py, which a GPU alone executes: what maps, the workspace and no copy amount to."""
+    x = torch.empty(1, 128, image // 4, image // 4, dtype=torch.bfloat16, device="meta", requires_grad=learns)
+    workspace = 256 * 2**20
+    own = footprint.most_bytes(x, workspace)
+    assert (8 if learns else 4) * x.nbytes < own <= (8 if learns else 4) * x.nbytes + workspace
+    assert abs(footprint.triton_bytes(x, workspace) - own) < 0.1 * own

@@ -57,11 +57,12 @@ Plan plan_for(const Problem& p, const Executor& executor, int64_t workspace, boo
   const int64_t bound = workspace > 0 ? workspace : executor.default_workspace();
   const Plan plan = make_plan(p, bound, executor.cache(), backward);
   if (plan.samples > 0) return plan;
-  // Only a problem that cannot do with the default takes more, the least it needs.
   const Plan least = least_plan(p, backward);
   STD_TORCH_CHECK(workspace == 0, "contextual_attention: workspace: expected at least ", least.bytes,
                   " bytes for this problem, got ", workspace);
-  return least;
+  // Only a problem that cannot do with the default takes more: twice the least it needs, for in the least
+  // itself every pixel may be a tile.
+  return make_plan(p, 2 * least.bytes, executor.cache(), backward);
 }
 
 Tensor new_scratch(const Inputs& inputs, const Plan& plan) {

@@ -13,24 +13,14 @@ from compare import (
     solve_eagerly,
     steepness,
 )
+from cut_problems import CUT, LITTLE, MIB, TIMES_THE_LEAST
 from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
 from test_backends_agree import HALF_CASES
 from test_cuda_on_host import WIDE
 from test_perturbed_products import SATURATED
 
 from contextual_attention import contextual_attention
-from contextual_attention.options import Options
 from contextual_attention.testing import Case
-
-# Large enough for several strips and blocks of the background where the workspace is small.
-CUT = [
-    Case("after", (2, 16, 88, 72), mask="holes"),
-    Case("after, long", (1, 8, 60, 72), mask="bands", options=Options(fuse_k=7, ksize=5)),
-    Case("after, rebuild", (2, 8, 64, 72), mask="different", foreground_mask="holes"),
-    Case("none", (1, 8, 88, 72), value=(3, 2), options=Options(fuse=False)),
-    Case("before, stride", (1, 8, 40, 36), options=Options(rate=1, stride=2, propagation="before")),
-    Case("wrap", (2, 8, 60, 48), options=Options(propagation="before", boundary="wrap", masking="multiply")),
-]
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -56,12 +46,12 @@ def test_half_precision(backend, name, dtype):
         assert_near(f"gradient of {each}", slopes[each], gradient, *bound)
 
 
-@pytest.mark.parametrize("mib", [0.5, 2, 16])
+@pytest.mark.parametrize("mib", MIB)
 @pytest.mark.parametrize("case", CUT, ids=lambda case: case.name)
 def test_any_workspace_gives_the_same(backend, case, mib):
     problem = on_gpu(case)
     try:
-        result = solve(problem, backend, workspace=int(mib * 2**20))
+        result = solve(problem, backend, workspace=mib * 2**20)
     except ValueError as refusal:
         assert "workspace: expected at least" in str(refusal)
         least = int(str(refusal).split("at least ")[1].split()[0])
@@ -87,16 +77,16 @@ def test_columns_side_by_side(backend, name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("case", CUT, ids=lambda case: case.name)
-def test_forward_alone_in_little_workspace(backend, case, dtype):
+@pytest.mark.parametrize("name", LITTLE)
+def test_forward_alone_in_little_workspace(backend, name, dtype):
     """Its tiles are smaller than the backward's, and without offsets it stores weights in another way."""
-    problem = on_gpu(case, dtype, requires_grad=False)
+    problem = on_gpu(LITTLE[name], dtype, requires_grad=False)
     with pytest.raises(ValueError, match="workspace: expected at least") as refusal:
         contextual_attention(**problem, backend=backend, workspace=1)
     least = int(str(refusal.value).split("at least ")[1].split()[0])
     expected = contextual_attention(**in_dtype(problem, torch.float64), backend="reference")
-    for workspace in (least, 4 * least):
-        output = contextual_attention(**problem, backend=backend, workspace=workspace)
+    for times in TIMES_THE_LEAST:
+        output = contextual_attention(**problem, backend=backend, workspace=times * least)
         if dtype == torch.float32:
             assert_near("output", output, expected, steepness(problem) * FORWARD)
         else:

@@ -6,10 +6,7 @@ import torch
 from compare import assert_near
 from problems import features, relative_error
 
-from contextual_attention import ContextualAttention, attention_weights, contextual_attention, fused
-from contextual_attention.options import Options
-from contextual_attention.triton.plan import make_plan
-from contextual_attention.triton.problem import Problem
+from contextual_attention import ContextualAttention, attention_weights, contextual_attention
 
 MIB = 2**20
 
@@ -129,13 +126,8 @@ def most_bytes(backend, x, workspace):
 
     Of blocks that are large enough for that not 14 are held at once.
     """
-    if backend == "triton":
-        _, channels, height, width = x.shape
-        sizes = (height // 2, width // 2) * 2
-        solved = Problem(channels, 4 * channels, *sizes, *fused.schema_options(Options()))
-        found = make_plan(solved, x.shape[0], workspace, x.requires_grad)
-        workspace = found.scratch + footprint.strip_bytes(x, found)
-    return footprint.most_bytes(x, workspace) + 14 * MIB
+    most = footprint.triton_bytes if backend == "triton" else footprint.most_bytes
+    return most(x, workspace) + 14 * MIB
 
 
 def warm_up(backend, x):

@@ -1,0 +1,27 @@
+"""Problems that the GPU backends cut into tiles or strips, and in how little workspace tests solve them.
+
+A launch takes the host 4 us or so, and Triton's 20: what has a million of them would look like a hang on a
+GPU. test_cuda_plans.py counts them.
+"""
+
+from test_cuda_on_host import FORWARD_CUT, WIDE, WRAP
+
+from contextual_attention.options import Options
+from contextual_attention.testing import Case
+
+# Large enough for several strips and blocks of the background where the workspace is small.
+CUT = [
+    Case("after", (2, 16, 88, 72), mask="holes"),
+    Case("after, long", (1, 8, 60, 72), mask="bands", options=Options(fuse_k=7, ksize=5)),
+    Case("after, rebuild", (2, 8, 64, 72), mask="different", foreground_mask="holes"),
+    Case("none", (1, 8, 88, 72), value=(3, 2), options=Options(fuse=False)),
+    Case("before, stride", (1, 8, 40, 36), options=Options(rate=1, stride=2, propagation="before")),
+    Case("wrap", (2, 8, 60, 48), options=Options(propagation="before", boundary="wrap", masking="multiply")),
+]
+MIB = [1, 2, 16]
+
+# So small that every pixel may be a tile of its own: in the least workspace and a few times that.
+LITTLE = {name: case for name, case in FORWARD_CUT.items() if name not in WIDE} | {
+    "wrap, square": Case("wrap, square", (1, 3, 7, 6), (6, 7), mask="holes", options=Options(**WRAP))
+}
+TIMES_THE_LEAST = [1, 2, 4]
