@@ -96,7 +96,7 @@ def launches(cuda_module, find_plan):
 
 
 def test_what_the_default_does_not_hold_takes_twice_the_least(launches, least_workspace, find_plan):
-    """In the least itself every tile is a row, and a sixteenth as large."""
+    """In the least itself every tile is a row by a row."""
     p = image("yu2018", 1024, 1024)
     least = least_workspace(p, True)
     assert least > HOST_DEFAULT
