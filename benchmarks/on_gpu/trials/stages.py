@@ -23,6 +23,7 @@ from contextual_attention.options import Options
 from on_gpu.trials import dense_operator
 from on_gpu.trials.dense_operator import DIFFERENTIABLE
 from on_gpu.trials.differences import Wrong, compared, largest
+from on_gpu.trials.runs import shortened, told
 
 _ROWS = ("sample", "row", "column")
 _PIXELS = (*_ROWS, "channel")
@@ -54,7 +55,7 @@ def judge() -> Operator:
         module = emulated.load_ready_made()
     except ImportError as error:
         # Built from other sources, or it does not load: the name says so wherever it is shown.
-        return _exact(f"float64, for {error}")
+        return _exact(f"float64, for {shortened(str(error))}")
     return _exact("float64, there being no host loops") if module is None else registered(emulated.OPERATOR)
 
 
@@ -90,7 +91,7 @@ class Examined:
             for each in stages.wrong():
                 found.append(each)  # what was found before one that raises is kept
         except Exception as error:
-            found.append(Wrong(stages.doing, f"{type(error).__name__}: {error}"))
+            found.append(Wrong(stages.doing, told(error)))
         return found
 
 
