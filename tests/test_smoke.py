@@ -7,10 +7,8 @@ import functools
 import itertools
 import math
 import os
-import signal
 import stat
 import sys
-import threading
 import time
 from dataclasses import dataclass, replace
 
@@ -423,7 +421,7 @@ def test_an_error_is_told_with_what_was_being_done(backend):
     outcome = Trial(SMALL).run("cuda", "cpu")
     assert outcome.complaints[0].startswith("forward and backward: RuntimeError: an illegal memory access")
     assert outcome.complaints[1:] == ["backward whole"]
-    assert outcome.stages[0] == "the operator: RuntimeError: an illegal memory access was encountered"
+    assert outcome.stages[0].startswith("the operator: RuntimeError: an illegal memory access was enc")
 
 
 def test_a_judge_that_fails_loses_nothing(backend, monkeypatch):
@@ -544,17 +542,29 @@ def test_each_look_is_told_as_soon_as_it_ends(runs, capfd):
 
 @pytest.mark.usefixtures("python")
 def test_an_interrupt_loses_only_the_looks_that_have_not_ended(runs, monkeypatch, tmp_path):
-    monkeypatch.setattr(again, "_PAUSE", 30)  # so that nothing is told before it
-    interrupt = threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT])
-    interrupt.start()
+    looks, start, pid = [], again._start, tmp_path / "pid"
+
+    def started(*arguments):
+        looks.append(start(*arguments))
+        return looks[-1]
+
+    def interrupt(seconds):
+        """When `right` has ended and is not told yet."""
+        looks[1].process.wait()
+        while not (pid.exists() and pid.read_text().endswith("\n")):
+            pause(0.01)
+        raise KeyboardInterrupt
+
+    pause = time.sleep
+    monkeypatch.setattr(again, "_start", started)
+    monkeypatch.setattr(again.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         again.run_again(runs, [Planted("hangs"), Planted("right")], None, seconds=60)
-    interrupt.join()
     found = told(runs)
     assert found["cpu right, launch blocking"]["state"] == "passed"
     assert found["cpu hangs, launch blocking"]["state"] == "started"
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(int(pid.read_text()), 0)
 
 
 @pytest.mark.parametrize(
