@@ -7,6 +7,7 @@ import functools
 import itertools
 import math
 import os
+import signal
 import stat
 import sys
 import time
@@ -553,6 +554,7 @@ def test_an_interrupt_loses_only_the_looks_that_have_not_ended(runs, monkeypatch
         looks[1].process.wait()
         while not (pid.exists() and pid.read_text().endswith("\n")):
             pause(0.01)
+        again.time.sleep = pause
         raise KeyboardInterrupt
 
     pause = time.sleep
@@ -565,6 +567,18 @@ def test_an_interrupt_loses_only_the_looks_that_have_not_ended(runs, monkeypatch
     assert found["cpu hangs, launch blocking"]["state"] == "started"
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.usefixtures("python")
+def test_a_look_that_cannot_be_ended_is_not_waited_for(runs, monkeypatch):
+    """A process that waits for the device within the driver outlives its kill."""
+    kill = os.killpg
+    groups = []
+    monkeypatch.setattr(again, "_GRACE", 0.2)
+    monkeypatch.setattr(again.os, "killpg", lambda group, how: groups.append(group))
+    again.run_again(runs, [Planted("hangs")], None, seconds=0.3)
+    kill(groups[0], signal.SIGKILL)
+    assert told(runs)["cpu hangs, launch blocking"]["why"] == "could not be ended after 0 s: it said nothing"
 
 
 @pytest.mark.parametrize(

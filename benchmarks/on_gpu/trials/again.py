@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,8 +17,10 @@ from on_gpu import sanitizer
 from on_gpu.records import last_states, read
 from on_gpu.trials.runs import HUNG, LINE, Runs, Trial, place, shortened
 
-# Between two looks at what has ended.
+# Between two questions what has ended.
 _PAUSE = 0.05
+# For what was killed: a hang within the driver outlives that.
+_GRACE = 1.0
 _BLOCKING = "launch blocking"
 _MEMCHECK = "memcheck"
 
@@ -65,17 +68,20 @@ def run_again(runs: Runs, trials: Sequence[Trial], memcheck_log: Path | None, se
                     under, own = sanitizer.command(program), Path(folder) / f"memcheck {i}"
                     looks.append(_start(runs, trial, _MEMCHECK, own, under, seconds))
             while looks:
-                if time.monotonic() > end:
-                    for each in looks:
-                        _end(each)
-                _tell_ended(runs, looks, memcheck_log)
+                is_over = time.monotonic() > end
+                if is_over:
+                    _end(looks)
+                for each in list(looks):
+                    if is_over or each.process.poll() is not None:
+                        _tell(runs, each, memcheck_log)
+                        looks.remove(each)
                 time.sleep(_PAUSE)
         finally:
-            # Interrupted.
-            own_ends = [each for each in looks if each.process.poll() is not None]
+            # Interrupted, if any are left.
+            _end(looks)
             for each in looks:
-                _end(each)
-            _tell_ended(runs, own_ends, memcheck_log)
+                if each.ended_after is None:
+                    _tell(runs, each, memcheck_log)
 
 
 def _what(runs: Runs, trial: Trial, how: str) -> str:
@@ -100,20 +106,16 @@ def _start(runs: Runs, trial: Trial, how: str, folder: Path, under: list[str], s
     return _Look(trial, how, folder, process, time.monotonic())
 
 
-def _end(each: _Look) -> None:
-    """With what it has started, where it has not ended by itself."""
-    if each.process.poll() is None:
-        each.ended_after = time.monotonic() - each.start
-        os.killpg(each.process.pid, signal.SIGKILL)
-        each.process.wait()
-
-
-def _tell_ended(runs: Runs, looks: list[_Look], memcheck_log: Path | None) -> None:
-    """And takes them off the list."""
-    for each in list(looks):
-        if each.process.poll() is not None:
-            _tell(runs, each, memcheck_log)
-            looks.remove(each)
+def _end(looks: Sequence[_Look]) -> None:
+    """Those that have not ended by themselves, with what they have started."""
+    for each in looks:
+        if each.process.poll() is None:
+            each.ended_after = time.monotonic() - each.start
+            os.killpg(each.process.pid, signal.SIGKILL)
+    end = time.monotonic() + _GRACE
+    for each in looks:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            each.process.wait(max(0.0, end - time.monotonic()))
 
 
 def _tell(runs: Runs, each: _Look, memcheck_log: Path | None) -> None:
@@ -138,14 +140,19 @@ def _outcome(each: _Look, output: str) -> tuple[bool, str | None]:
     records = list(last_states(read(each.records)).values())
     if records and records[0]["state"] in ("passed", "failed"):
         return records[0]["state"] == "passed", records[0].get("why")
-    status = each.process.returncode
-    how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-    if each.ended_after is not None:
-        how = f"ended after {each.ended_after:.0f} s"
-    elif HUNG in output:
-        how = "hung"
+    how = _how(each, output)
     where = place(output)
     if where:
         return False, f"{how}{where}"
     said = [line for line in output.splitlines() if line.strip() and not line.startswith("=========")]
     return False, f"{how}: {said[-1] if said else 'it said nothing'}"
+
+
+def _how(each: _Look, output: str) -> str:
+    """How it ended, without having said what it found."""
+    status = each.process.returncode
+    if each.ended_after is not None:
+        return f"{'could not be ended' if status is None else 'ended'} after {each.ended_after:.0f} s"
+    if HUNG in output:
+        return "hung"
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -76,11 +76,11 @@ class Outcome:
 class Cut(NamedTuple):
     """A run, and how its scores are cut up.
 
-    way: "whole"; "tiles" of the foreground, each with the whole background; "two passes" over tiles of both,
-        the first of which is for what needs whole rows. With the backward it is the backward that is cut so,
-        and the forward in the same workspace, which goes further there.
-    kib: Of workspace, on every backend; None: its choice.
-    learns: Forward and backward; else the forward alone.
+    Args:
+        way: "whole"; "tiles" of the foreground, each with the whole background; "two passes" over tiles of
+            both, the first of which is for what needs whole rows.
+        kib: Of workspace, on every backend; None: its choice.
+        learns: Forward and backward, of which the backward is cut in this way; else the forward alone.
     """
 
     way: str
@@ -276,7 +276,7 @@ def _cut_trials() -> Iterator[Trial]:
         *(Cut("tiles", 1072, True), Cut("tiles", 320, False)),
     )
     yield Trial(Case("tiles", (2, 8, 44, 40), (40, 48), mask="holes"), cuts=cuts)
-    # Of wide maps, so that the backward's tiles have but a part of the background's rows, too.
+    # Of maps so wide that the backward's tiles have a part of each background row.
     wide = (Cut("two passes", 512, True), Cut("tiles", 1216, True), Cut("tiles", 384, False))
     yield Trial(Case("tiles, wide", (2, 8, 20, 80), (24, 72), mask="holes"), torch.bfloat16, wide)
     # What a wrapped tile reads runs over the ends of the maps; a backward's is as wide as they are.
