@@ -281,7 +281,7 @@ def _cut_trials() -> Iterator[Trial]:
     yield Trial(Case("tiles, wide", (2, 8, 20, 80), (24, 72), mask="holes"), torch.bfloat16, wide)
     # What a wrapped tile reads runs over the ends of the maps; a backward's is as wide as they are.
     cuts = (
-        *(Cut("two passes", 384, True), Cut("two passes", 128, False)),
+        *(Cut("two passes", 384, True), Cut("two passes", 136, False)),
         *(Cut("tiles", 640, True), Cut("tiles", 256, False)),
     )
     wrap = Options(rate=1, propagation="before", boundary="wrap", masking="multiply")
