@@ -5,7 +5,9 @@ Children find the trials below by this module.
 
 import functools
 import itertools
+import math
 import os
+import signal
 import stat
 import sys
 import time
@@ -13,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from on_gpu import ROOT, isolation, sanitizer
+from on_gpu import ROOT, isolation, sanitizer, smoke
 from on_gpu.records import Records, last_states, read
 from on_gpu.trials import again, dense_operator, stages
 from on_gpu.trials.cases import TRIALS, Trial
@@ -22,6 +24,8 @@ from on_gpu.trials.runs import LINE, Runs, run_here
 from contextual_attention import available_backends, cells, fused
 from contextual_attention.options import Options
 from contextual_attention.testing import Case, make_inputs
+from contextual_attention.triton import plan as triton_plan
+from contextual_attention.triton import problem as triton_problem
 
 BY_NAME = {trial.name: trial for trial in TRIALS}
 DENSE = stages.Operator("dense", dense_operator.attend, dense_operator.attend_backward)
@@ -33,7 +37,7 @@ def lose_the_context():
 
 
 def fail():
-    raise ValueError("two\nlines")
+    raise ValueError(f"two\nlines of {ROOT}/a.py")
 
 
 @dataclass
@@ -85,7 +89,7 @@ def test_what_ends_a_process_ends_its_own_trial_alone(runs, capfd):
     assert found["cpu wrong"]["why"] == "off by much"
     assert found["cpu wrong"]["found"] == found["cpu right"]["found"] == 1.5
     assert found["cpu crash"]["why"].startswith("killed by SIGABRT, in run [test_smoke.py:")
-    assert found["cpu raise"]["why"].startswith("ValueError: two lines [test_smoke.py:")
+    assert found["cpu raise"]["why"].startswith("ValueError: two lines of a.py [test_smoke.py:")
     assert "an illegal memory access" in found["cpu lost context"]["why"]
     assert found["cpu hang"]["why"].startswith("hung for 2 s, in run [test_smoke.py:")
     lines = capfd.readouterr().out.splitlines()
@@ -113,6 +117,100 @@ def test_a_backend_that_does_not_exist_here_is_said_once(runs, capfd):
     assert out.startswith("triton left out 2 cases: RuntimeError: triton: there is no")
     assert len(out.splitlines()) == 1
     assert "Traceback" not in error
+
+
+# Of an H100 and an H200: bytes of level 2 cache and, about, of memory.
+L2, MEMORY = 50 * 2**20, 80 * 2**30
+# Tiles that a run may have, over both passes and all samples. On CUDA one takes the host 50 to 200 us; on
+# Triton a strip takes a dozen launches of 20 us, or two with the backward.
+MOST = {"cuda": 3000, "triton": 500}
+
+
+@dataclass
+class Planned:
+    """How a run of a trial is cut by a planner: the tile, and the maps that it is cut from."""
+
+    tile: tuple[int, ...]
+    maps: tuple[int, ...]
+    samples: int
+
+    @property
+    def way(self):
+        if self.tile == self.maps:
+            return "whole"
+        return "tiles" if self.tile[2:] == self.maps[2:] else "two passes"
+
+    @property
+    def tiles(self):
+        counts = [-(-full // piece) for piece, full in zip(self.tile, self.maps, strict=True)]
+        return math.prod(counts) * self.samples * (2 if self.way == "two passes" else 1)
+
+
+def plan_of(module, backend, trial, kib, backward):
+    """As the operators ask for it."""
+    problem = make_inputs(trial.case, trial.dtype)
+    options = stages.options_of(problem)
+    given, schema = stages.operands_of(problem, options), fused.schema_options(options)
+    samples, *sizes, channels = given.foreground.shape
+    sizes += given.background.shape[1:3]
+    value_channels = given.value.shape[3]
+    bound = kib and kib * 1024
+    if backend == "triton":
+        solved = triton_problem.Problem(channels, value_channels, *sizes, *schema)
+        default = triton_plan.default_workspace(MEMORY)
+        found = triton_plan.make_plan(solved, samples, bound or 0, backward, default)
+        tile = (found.rows, found.columns, found.block_rows, solved.wb)
+        assert found.several == (found.block_rows < solved.hb)
+    else:
+        names = ("h", "w", "hb", "wb", "ksize", "stride", "fuse_k", "propagation")
+        found = module.cuda_plan(
+            **dict(zip(names, (*sizes, *schema[1:5]), strict=True)),
+            batch=samples,
+            channels=channels,
+            value_channels=value_channels,
+            workspace=bound or module.default_cuda_workspace(MEMORY),
+            cache=L2,
+            backward=backward,
+        )
+        assert found["samples"] > 0
+        tile = (*found["foreground"], *found["background"])
+    return Planned(tile, tuple(sizes), samples)
+
+
+@pytest.mark.parametrize("backend", ["cuda", "triton"])
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.name)
+def test_each_trial_is_cut_as_it_says(cuda_module, trial, backend):
+    for cut in trial.cuts:
+        own = plan_of(cuda_module, backend, trial, cut.kib, cut.learns)
+        assert own.way == cut.way, f"{cut}: {own}"
+        # Its forward, too, which takes place in the same workspace.
+        forward = plan_of(cuda_module, backend, trial, cut.kib, backward=False)
+        assert forward.tiles + (own.tiles if cut.learns else 0) <= MOST[backend], cut
+        assert (forward.way == "whole") == (cut.way == "whole"), f"{cut}: its forward {forward}"
+
+
+def test_every_way_of_cutting_has_a_trial(cuda_module):
+    """For a propagation before and after the softmax, and for logits that have no bound."""
+    ways = {(way, learns) for way in ("tiles", "two passes") for learns in (False, True)}
+    for name in ("tiles float32", "tiles, wrap bfloat16", "saturated float32"):
+        assert {(cut.way, cut.learns) for cut in BY_NAME[name].cuts} >= ways
+    assert BY_NAME["tiles float32"].case.options.propagation == "after"
+    for name in ("tiles, wrap bfloat16", "saturated float32"):
+        options = BY_NAME[name].case.options
+        # csrc/cuda/stages.h: the forward's tiles then lie in pieces.
+        assert (options.boundary, options.ksize, options.fuse_k) == ("wrap", 3, 3)
+    # Along both sides of both maps, forward and backward.
+    for learns in (False, True):
+        axes = {
+            axis
+            for trial in TRIALS
+            for cut in trial.cuts
+            if cut.learns == learns
+            for plan in [plan_of(cuda_module, "cuda", trial, cut.kib, learns)]
+            for axis, (piece, full) in enumerate(zip(plan.tile, plan.maps, strict=True))
+            if piece < full
+        }
+        assert axes == {0, 1, 2, 3}
 
 
 SMALL = Case("small", (2, 3, 14, 12), mask="hole", options=Options())
@@ -237,7 +335,7 @@ def test_a_stage_that_raises_is_named(judge):
     operator = faulty(stages.registered(HOST), spoil_cells)
     first, last = wrong_stages(SMALL, stages.Operator("broken", operator.forward, broken), judge)
     assert first.startswith("cells")
-    assert last == "the operator's backward: RuntimeError: no kernel image"
+    assert last.startswith("the operator's backward: RuntimeError: no kernel image [test_smoke.py:")
 
 
 def test_columns_of_a_lane_are_told():
@@ -276,7 +374,9 @@ def backend(cuda_on_host, monkeypatch):
     return plant
 
 
-@pytest.mark.parametrize("name", ["tiles float32", "tiles, wrap bfloat16", "saturated float32"])
+@pytest.mark.parametrize(
+    "name", ["tiles float32", "tiles, wide bfloat16", "tiles, wrap bfloat16", "saturated float32"]
+)
 def test_a_right_backend_passes(backend, name):
     backend()
     outcome = BY_NAME[name].run("cuda", "cpu")
@@ -321,14 +421,15 @@ def test_an_error_is_told_with_what_was_being_done(backend):
     backend(fail)
     outcome = Trial(SMALL).run("cuda", "cpu")
     assert outcome.complaints[0].startswith("forward and backward: RuntimeError: an illegal memory access")
-    assert outcome.stages[0] == "the operator: RuntimeError: an illegal memory access was encountered"
+    assert outcome.complaints[1:] == ["backward whole"]
+    assert outcome.stages[0].startswith("the operator: RuntimeError: an illegal memory access was enc")
 
 
 def test_a_judge_that_fails_loses_nothing(backend, monkeypatch):
     backend(spoil_cells)
     monkeypatch.setattr(stages, "judge", fail)
     outcome = Trial(SMALL).run("cuda", "cpu")
-    assert outcome.why().startswith("the stage was not found: ValueError: two lines [test_smoke.py:")
+    assert outcome.why().startswith("the stage was not found: ValueError: two lines of a.py [")
     assert outcome.complaints[0].startswith("output inf, allowed")
 
 
@@ -350,10 +451,10 @@ def test_without_host_loops_float64_stands_in(monkeypatch):
     assert stages.judge().name == "float64, there being no host loops"
 
     def refuse():
-        raise ImportError("it was built from another state")
+        raise ImportError(f"{ROOT}/build/loops.so was built from another state")
 
     monkeypatch.setattr(stages.emulated, "load_ready_made", refuse, raising=False)
-    assert stages.judge().name == "float64, for it was built from another state"
+    assert stages.judge().name == "float64, for build/loops.so was built from another state"
 
 
 # As compute-sanitizer 2025.3 writes it.
@@ -392,7 +493,7 @@ def test_bad_trials_run_again_alone_and_under_memcheck(runs, tmp_path, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     cuda, log = Runs(runs.records, "cuda", "cuda", runs.end), tmp_path / "memcheck.log"
     log.write_text("earlier\n")
-    again.run_again(cuda, [BY_NAME["tiles float32"]], log)
+    again.run_again(cuda, [BY_NAME["tiles float32"]], log, seconds=60)
     found = told(cuda)
     assert found["cuda tiles float32, memcheck"]["why"].startswith("Invalid __global__ read of size 4 bytes")
     alone = found["cuda tiles float32, launch blocking"]
@@ -401,3 +502,104 @@ def test_bad_trials_run_again_alone_and_under_memcheck(runs, tmp_path, monkeypat
     assert log.read_text().startswith("earlier\n===== cuda tiles float32\n========= COMPUTE-SANITIZER")
     assert "\n1\n" in log.read_text()
     assert len(capfd.readouterr().out.splitlines()) == 2
+
+
+# Called as `python -m on_gpu.smoke --records FILE ... --only NAME`.
+STAND_IN = f"""#!/bin/sh
+for name; do :; done
+case $name in
+right) echo '{{"step": "smoke", "what": "cpu right", "state": "passed"}}' > "$4" ;;
+hangs) echo $$ > "$PID"; exec sleep 60 ;;
+raises) echo "ImportError: {ROOT}/loops.so: no version"; exit 1 ;;
+late) printf 'Timeout (0:00:01)!\\n  File "/usr/a.py", line 2 in f\\n'
+  echo '  File "{ROOT}/b.py", line 7 in g'
+  exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def python(tmp_path, monkeypatch):
+    stand_in = tmp_path / "python"
+    stand_in.write_text(STAND_IN)
+    stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+    monkeypatch.setenv("PID", str(tmp_path / "pid"))
+
+
+@pytest.mark.usefixtures("python")
+def test_each_look_is_told_as_soon_as_it_ends(runs, capfd):
+    again.run_again(runs, [Planted(name) for name in ("hangs", "raises", "late", "right")], None, seconds=2)
+    found = {what.removesuffix(", launch blocking"): each for what, each in told(runs).items()}
+    assert found["cpu right"]["state"] == "passed"
+    assert found["cpu raises"]["why"] == "status 1: ImportError: loops.so: no version"
+    assert found["cpu late"]["why"] == "hung, in g [b.py:7]"
+    assert found["cpu hangs"]["why"] == "ended after 2 s: it said nothing"
+    assert found["cpu hangs"]["time"] - found["cpu right"]["time"] > 1
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[-1].startswith("cpu hangs, launch blocking: ended after 2 s")
+
+
+@pytest.mark.usefixtures("python")
+def test_an_interrupt_loses_only_the_looks_that_have_not_ended(runs, monkeypatch, tmp_path):
+    looks, start, pid = [], again._start, tmp_path / "pid"
+
+    def started(*arguments):
+        looks.append(start(*arguments))
+        return looks[-1]
+
+    def interrupt(seconds):
+        """When `right` has ended and is not told yet."""
+        looks[1].process.wait()
+        while not (pid.exists() and pid.read_text().endswith("\n")):
+            pause(0.01)
+        again.time.sleep = pause
+        raise KeyboardInterrupt
+
+    pause = time.sleep
+    monkeypatch.setattr(again, "_start", started)
+    monkeypatch.setattr(again.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        again.run_again(runs, [Planted("hangs"), Planted("right")], None, seconds=60)
+    found = told(runs)
+    assert found["cpu right, launch blocking"]["state"] == "passed"
+    assert found["cpu hangs, launch blocking"]["state"] == "started"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.usefixtures("python")
+def test_a_look_that_cannot_be_ended_is_not_waited_for(runs, monkeypatch):
+    """A process that waits for the device within the driver outlives its kill."""
+    kill = os.killpg
+    groups = []
+    monkeypatch.setattr(again, "_GRACE", 0.2)
+    monkeypatch.setattr(again.os, "killpg", lambda group, how: groups.append(group))
+    again.run_again(runs, [Planted("hangs")], None, seconds=0.3)
+    kill(groups[0], signal.SIGKILL)
+    assert told(runs)["cpu hangs, launch blocking"]["why"] == "could not be ended after 0 s: it said nothing"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "options", "left"), [(48, [], 18), (66, [], 5), (90, [], 5), (48, ["--limit", "100"], 50)]
+)
+def test_the_second_look_has_what_is_left_of_the_limit(monkeypatch, tmp_path, seconds, options, left):
+    given = []
+    monkeypatch.setattr(Runs, "run", lambda self, trials: {each.name: "failed" for each in trials})
+    monkeypatch.setattr(smoke, "run_again", lambda runs, bad, log, seconds: given.append(seconds))
+    monkeypatch.setattr(smoke, "START", time.monotonic() - seconds)
+    command = ["smoke", "--records", str(tmp_path / "records"), "--backend", "triton", *options]
+    monkeypatch.setattr(sys, "argv", command)
+    assert smoke.main() == 1
+    assert given == [pytest.approx(left, abs=0.5)]
+
+
+def test_one_by_itself_says_where_it_hangs_within_the_limit(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(smoke, "run_here", lambda runs, trial, words: given.append(runs.seconds) or True)
+    command = ["smoke", "--records", str(tmp_path / "records"), "--backend", "cuda"]
+    monkeypatch.setattr(sys, "argv", [*command, "--only", "tiles float32", "--limit", "12"])
+    monkeypatch.setattr(smoke, "START", time.monotonic() - 4)
+    assert smoke.main() == 0
+    assert given == [pytest.approx(6, abs=0.5)]

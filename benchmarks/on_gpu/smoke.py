@@ -1,6 +1,6 @@
 """The smoke step: small cases of one backend, a line each at once; of a wrong one, the stage that is wrong.
 
-    python -m on_gpu.smoke --records FILE --backend cuda [--device cuda] [--memcheck-log FILE]
+    python -m on_gpu.smoke --records FILE --backend cuda [--device cuda] [--memcheck-log FILE] [--limit 68]
     python -m on_gpu.smoke --records FILE --backend cuda --only "paper float32"
 
 Cases run in other processes (isolation.py), so that a lost context, a crash or a hang takes its own case
@@ -13,6 +13,7 @@ Ends with status 1 if a case was not right, or was not reached within the time.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import sys
 import time
 from dataclasses import replace
@@ -24,6 +25,7 @@ from on_gpu import ROOT
 sys.path.append(str(ROOT / "tests"))
 
 from on_gpu.records import Records
+from on_gpu.trials import START
 from on_gpu.trials.again import run_again
 from on_gpu.trials.cases import TRIALS
 from on_gpu.trials.runs import Runs, run_here
@@ -31,21 +33,26 @@ from on_gpu.trials.runs import Runs, run_here
 # From here on, for all cases, by device; those that have not begun by then are left out. Without a GPU there
 # is no hurry, and the processors may have other work.
 _SECONDS = {"cuda": 20.0, "cpu": 50.0}
-# For one by itself: under the sanitizer everything takes longer.
-_ALONE = 25.0
 _RUN_AGAIN = 2
+# What is kept of the limit for telling how it ended; and what bad ones get when nothing is left of it.
+_MARGIN, _LEAST = 2.0, 5.0
 
 
 def main() -> int:
     arguments = _parser().parse_args()
     records, end = Records(arguments.records, "smoke"), time.monotonic() + _SECONDS[arguments.device]
     runs = Runs(records, arguments.backend, arguments.device, end)
+
+    def left() -> float:
+        return START + arguments.limit - time.monotonic()
+
     if arguments.only is not None:
         (trial,) = (each for each in TRIALS if each.name == arguments.only)
-        return 0 if run_here(replace(runs, limit=_ALONE), trial, sys.stderr) else 1
+        faulthandler.enable()
+        return 0 if run_here(replace(runs, limit=max(1.0, left() - _MARGIN)), trial, sys.stderr) else 1
     states = runs.run(TRIALS)
     bad = [each for each in TRIALS if states[each.name] == "failed"]
-    run_again(runs, bad[:_RUN_AGAIN], arguments.memcheck_log)
+    run_again(runs, bad[:_RUN_AGAIN], arguments.memcheck_log, max(_LEAST, left() - _MARGIN))
     return 0 if set(states.values()) == {"passed"} else 1
 
 
@@ -57,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", choices=("cuda", "triton", "cpu"), required=True)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
     parser.add_argument("--memcheck-log", type=Path, help="what memcheck says of bad cases is appended to it")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=68.0,
+        metavar="SECONDS",
+        help="from the start of the program, until which it has ended; default: 68",
+    )
     parser.add_argument("--only", choices=[each.name for each in TRIALS], metavar="CASE", help="one case")
     return parser
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from compare import (
@@ -27,7 +27,7 @@ from compare import (
 )
 from torch import Tensor
 
-from contextual_attention import contextual_attention, fused
+from contextual_attention import contextual_attention
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import Case, make_inputs
 from on_gpu.trials import stages
@@ -73,6 +73,27 @@ class Outcome:
         return f"{self.worst('output')} {self.worst('gradient')} {self.not_finite} nan {bits}"
 
 
+class Cut(NamedTuple):
+    """A run, and how its scores are cut up.
+
+    Args:
+        way: "whole"; "tiles" of the foreground, each with the whole background; "two passes" over tiles of
+            both, the first of which is for what needs whole rows.
+        kib: Of workspace, on every backend; None: its choice.
+        learns: Forward and backward, of which the backward is cut in this way; else the forward alone.
+    """
+
+    way: str
+    kib: int | None
+    learns: bool
+
+    def __str__(self) -> str:
+        return f"{'backward' if self.learns else 'forward'} {'' if self.kib is None else 'in '}{self.way}"
+
+
+WHOLE = (Cut("whole", None, True), Cut("whole", None, False))
+
+
 @dataclass(frozen=True)
 class Trial:
     """A problem that is solved with offsets and gradients, again, and forward alone.
@@ -80,13 +101,13 @@ class Trial:
     Args:
         case: Of which float64 can judge.
         dtype: Of its operands.
-        times: The workspaces, in units of the least; None: the backend's choice.
+        cuts: The runs.
         saturated: Most rows have a single weight.
     """
 
     case: Case
     dtype: torch.dtype = torch.float32
-    times: tuple[float | None, ...] = (None,)
+    cuts: tuple[Cut, ...] = WHOLE
     saturated: bool = False
 
     @property
@@ -106,21 +127,20 @@ class _Run:
         self._there = stages.moved(self._problem, device)
         self._outcome = Outcome()
         self._bounds = dict(self._make_bounds())
-        self._doing = ""
+        self._doing, self._asks_offsets = "", False
 
     def outcome(self) -> Outcome:
-        for times in self._trial.times:
-            for learns in (True, False):
-                before = len(self._outcome.complaints)
-                workspace = None
-                try:
-                    workspace = self._workspace(times, learns)
-                    (self._learn if learns else self._forward_alone)(workspace)
-                except Exception as error:
-                    self._outcome.complaints.append(f"{self._doing}: {told(error)}")
-                if len(self._outcome.complaints) > before:
-                    self._find_stage(workspace or 0, learns)
-                    return self._outcome
+        for cut in self._trial.cuts:
+            workspace = None if cut.kib is None else cut.kib * 1024
+            self._asks_offsets = True
+            try:
+                (self._learn if cut.learns else self._forward_alone)(workspace)
+            except Exception as error:
+                self._outcome.complaints.append(f"{self._doing}: {told(error)}")
+            if self._outcome.complaints:
+                self._outcome.complaints.append(str(cut))
+                self._find_stage(workspace or 0, cut.learns)
+                break
         return self._outcome
 
     def _make_bounds(self) -> Iterator[tuple[str, Bound]]:
@@ -139,16 +159,6 @@ class _Run:
         for name, each in bounds.items():
             yield f"gradient of {name}", each
 
-    def _workspace(self, times: float | None, learns: bool) -> int | None:
-        """In bytes."""
-        self._doing = "least workspace"
-        if times is None:
-            return None
-        options = stages.options_of(self._problem)
-        with torch.set_grad_enabled(learns):
-            given = stages.operands_of(self._there, options)
-            return int(times * fused.least_workspace(self._backend, given, options))
-
     def _learn(self, workspace: int | None) -> None:
         first, second = self._solve(workspace), self._solve(workspace)
         output, offsets, slopes = first
@@ -158,8 +168,7 @@ class _Run:
         if not all(_same_bits(x, y) for x, y in zip(_tensors(first), _tensors(second), strict=True)):
             self._outcome.same_bits = False
             self._outcome.complaints.append("other bits the second time")
-        if not self._trial.saturated:
-            self._check_offsets(offsets.cpu())
+        self._check_offsets(offsets)
 
     def _solve(self, workspace: int | None) -> Solution:
         self._doing = "forward and backward"
@@ -168,11 +177,20 @@ class _Run:
         return solution
 
     def _forward_alone(self, workspace: int | None) -> None:
-        self._doing = "forward alone"
-        with torch.no_grad():
-            output = contextual_attention(**self._there, backend=self._backend, workspace=workspace)
-        self._wait()
-        self._check("output", output, self._exact[0], " of the forward alone")
+        """Without offsets, which half precision stores weights for in another way; and with them."""
+        for self._asks_offsets in (False, True):
+            of = " of the forward with offsets" if self._asks_offsets else " of the forward alone"
+            self._doing = f"output{of}"
+            keywords = {"workspace": workspace, "return_offsets": self._asks_offsets}
+            with torch.no_grad():
+                found = contextual_attention(**self._there, backend=self._backend, **keywords)
+            self._wait()
+            output, offsets = found if self._asks_offsets else (found, None)
+            self._check("output", output, self._exact[0], of)
+            if offsets is not None:
+                self._check_offsets(offsets)
+            if self._outcome.complaints:
+                return
 
     def _check(self, name: str, found: Tensor, exact: Tensor, of: str = "") -> None:
         found = found.cpu()
@@ -187,9 +205,12 @@ class _Run:
             self._outcome.complaints.append(f"{name}{of} {error:.1e}, allowed {bound:.1e}{lost_too}")
 
     def _check_offsets(self, offsets: Tensor) -> None:
+        """Unless the weights are saturated, where many are near ties."""
+        if self._trial.saturated:
+            return
         try:
             # Half precision operands are rounded before the judge sees them too.
-            assert_offsets_reach_the_top(self._wide, offsets, steepness(self._wide) * _NEAR_TIE)
+            assert_offsets_reach_the_top(self._wide, offsets.cpu(), steepness(self._wide) * _NEAR_TIE)
         except AssertionError as error:
             self._outcome.complaints.append(told(error))
 
@@ -200,7 +221,9 @@ class _Run:
         except RuntimeError:
             return
         operator = stages.operator_of(self._backend)
-        examined = stages.Examined(self._problem, self._device, operator, workspace, learns, learns)
+        examined = stages.Examined(
+            self._problem, self._device, operator, workspace, self._asks_offsets, learns
+        )
         try:
             judge = stages.judge()
             found = [str(each) for each in examined.wrong(judge)] or ["no stage is wrong by itself"]
@@ -240,14 +263,34 @@ def _trials() -> Iterator[Trial]:
     )
     # A lane takes several columns, and is idle in the last strip.
     yield Trial(Case("135 columns", (2, 8, 8, 10), (6, 135), mask="holes", options=Options(rate=1)))
-    # In the least workspace every pixel is a tile: hundreds of them.
-    cut = (1.0, 4.0)
-    yield Trial(Case("tiles", (2, 8, 14, 10), mask="holes"), times=cut)
+    yield from _cut_trials()
+
+
+def _cut_trials() -> Iterator[Trial]:
+    """Each in tiles of some pixels, hundreds of them at most: a tile takes the host a while.
+
+    The workspaces suit both planners, which tests/test_smoke.py asks.
+    """
+    cuts = (
+        *(Cut("two passes", 544, True), Cut("two passes", 128, False)),
+        *(Cut("tiles", 1072, True), Cut("tiles", 320, False)),
+    )
+    yield Trial(Case("tiles", (2, 8, 44, 40), (40, 48), mask="holes"), cuts=cuts)
+    # Of maps so wide that the backward's tiles have a part of each background row.
+    wide = (Cut("two passes", 512, True), Cut("tiles", 1216, True), Cut("tiles", 384, False))
+    yield Trial(Case("tiles, wide", (2, 8, 20, 80), (24, 72), mask="holes"), torch.bfloat16, wide)
+    # What a wrapped tile reads runs over the ends of the maps; a backward's is as wide as they are.
+    cuts = (
+        *(Cut("two passes", 384, True), Cut("two passes", 136, False)),
+        *(Cut("tiles", 640, True), Cut("tiles", 256, False)),
+    )
     wrap = Options(rate=1, propagation="before", boundary="wrap", masking="multiply")
-    yield Trial(Case("tiles, wrap", (2, 8, 5, 6), (6, 4), mask="pixel", options=wrap), torch.bfloat16, cut)
+    case = Case("tiles, wrap", (2, 8, 28, 12), (24, 10), mask="pixel", options=wrap)
+    yield Trial(case, torch.bfloat16, cuts)
+    # Logits without a bound: the sums of rows are then the backward's own.
     saturated = Options(rate=1, normalize="background", propagation="before", boundary="wrap")
-    case = Case("saturated", (1, 16, 20, 18), mask="holes", magnitude=1e3, options=saturated)
-    yield Trial(case, times=(None, 8.0), saturated=True)
+    case = Case("saturated", (1, 16, 28, 12), (24, 10), mask="holes", magnitude=1e3, options=saturated)
+    yield Trial(case, cuts=WHOLE + cuts, saturated=True)
 
 
 TRIALS = tuple(_trials())

@@ -20,7 +20,7 @@ from contextual_attention import available_backends
 from on_gpu import ROOT, isolation
 from on_gpu.records import Records, last_states, read
 
-_ROOT = str(ROOT)
+_ROOT = f"{ROOT}/"
 # Of a line that is printed.
 LINE = 150
 # How long a trial may take, and how many processes share the trials. A context takes a second, and CUDA's
@@ -33,7 +33,7 @@ _MARGIN = 5.0
 # As the digest of a session knows it.
 _OUT_OF_TIME = "no time was left"
 # How the last words of a process begin: faulthandler's, and its own.
-_HUNG = "Timeout ("
+HUNG = "Timeout ("
 _RAISED = "raised "
 
 
@@ -137,11 +137,11 @@ class Runs:
             said = words.read_text(errors="replace") if words.exists() else ""
         if why is None:
             return None
-        if said.startswith(_HUNG):
+        if said.startswith(HUNG):
             why = f"hung for {self.seconds:.0f} s"
         elif said.startswith(_RAISED):
             return said.removeprefix(_RAISED)
-        return f"{why}{_place(said)}"
+        return f"{why}{place(said)}"
 
     def _leave_out(self, trials: list[Trial], why: str) -> None:
         for trial in trials:
@@ -200,13 +200,18 @@ def _run_trials(runs: Runs, trials: list[Trial], words: Path, processes: int) ->
 
 def told(error: Exception) -> str:
     """What it says, and the last line of ours that it went through."""
-    text = " ".join(str(error).split())
+    text = shortened(" ".join(str(error).split()))
     ours = [each for each in traceback.extract_tb(error.__traceback__) if _ROOT in each.filename]
-    place = f" [{Path(ours[-1].filename).name}:{ours[-1].lineno}]" if ours else ""
-    return f"{type(error).__name__}: {text[:300]}{place}"
+    at = f" [{Path(ours[-1].filename).name}:{ours[-1].lineno}]" if ours else ""
+    return f"{type(error).__name__}: {text[:300]}{at}"
 
 
-def _place(words: str) -> str:
+def shortened(reason: str) -> str:
+    """Without the folder of the checkout: that leaves room for what says most."""
+    return reason.replace(_ROOT, "")
+
+
+def place(words: str) -> str:
     """Where faulthandler found the process, innermost first: the first line of ours."""
     for file, line, function in re.findall(r'File "(.+)", line (\d+) in (\S+)', words):
         if _ROOT in file:

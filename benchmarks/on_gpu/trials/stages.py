@@ -23,6 +23,7 @@ from contextual_attention.options import Options
 from on_gpu.trials import dense_operator
 from on_gpu.trials.dense_operator import DIFFERENTIABLE
 from on_gpu.trials.differences import Wrong, compared, largest
+from on_gpu.trials.runs import shortened, told
 
 _ROWS = ("sample", "row", "column")
 _PIXELS = (*_ROWS, "channel")
@@ -54,7 +55,7 @@ def judge() -> Operator:
         module = emulated.load_ready_made()
     except ImportError as error:
         # Built from other sources, or it does not load: the name says so wherever it is shown.
-        return _exact(f"float64, for {error}")
+        return _exact(f"float64, for {shortened(str(error))}")
     return _exact("float64, there being no host loops") if module is None else registered(emulated.OPERATOR)
 
 
@@ -70,7 +71,7 @@ class Examined:
         problem: The arguments of the layer, on the CPU; leaves that require gradients get them.
         device: Where the operator under suspicion runs.
         operator: That one.
-        workspace: 0: the backend's choice.
+        workspace: Of the operator under suspicion, 0: its choice; the judge has its own.
         return_offsets: Without them half precision stores weights in another way.
         learns: Whether its backward is looked at too.
     """
@@ -90,7 +91,7 @@ class Examined:
             for each in stages.wrong():
                 found.append(each)  # what was found before one that raises is kept
         except Exception as error:
-            found.append(Wrong(stages.doing, f"{type(error).__name__}: {error}"))
+            found.append(Wrong(stages.doing, told(error)))
         return found
 
 
@@ -113,8 +114,9 @@ class _Stages:
         # The same for both, as the device has them.
         given = fused.Operands(*(None if x is None else x.detach().cpu() for x in found))
         self.doing = "the operator"
-        summed, offsets, statistics = self._call(self._judge.forward, given)
-        made, its_offsets, its_statistics = self._call(self._examined.operator.forward, found)
+        own = self._examined
+        summed, offsets, statistics = self._call(self._judge.forward, given, 0)
+        made, its_offsets, its_statistics = self._call(own.operator.forward, found, own.workspace)
         self._wait()
         off = list(self._statistics(its_statistics, statistics))
         yield from off
@@ -146,9 +148,10 @@ class _Stages:
         yield from self._near("backward of the assembly", its_grad, grad_cells, _PIXELS)
         self.doing = "the operator's backward"
         needs = sum(1 << i for i, name in enumerate(DIFFERENTIABLE) if getattr(given, name) is not None)
-        slopes = self._back(self._judge.backward, grad_cells, given, statistics, needs)
+        own = self._examined
+        slopes = self._back(self._judge.backward, grad_cells, given, statistics, needs, 0)
         rows = with_offsets_of(statistics, its_statistics.cpu()).to(found.beta)
-        its_slopes = self._back(self._examined.operator.backward, grad_cells, found, rows, needs)
+        its_slopes = self._back(own.operator.backward, grad_cells, found, rows, needs, own.workspace)
         self._wait()
         for i, name in enumerate(DIFFERENTIABLE):
             if needs >> i & 1:
@@ -203,12 +206,20 @@ class _Stages:
         for name, x, y in zip(leaves, found, exact, strict=True):
             yield from self._near(f"gradient of {name} through the operands", x, y, _MAPS)
 
-    def _call(self, forward: Callable, given: fused.Operands) -> tuple[Tensor, Tensor, Tensor]:
+    def _call(
+        self, forward: Callable, given: fused.Operands, workspace: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         with torch.no_grad():
-            return forward(*given, *self._schema, self._examined.return_offsets, self._examined.workspace)
+            return forward(*given, *self._schema, self._examined.return_offsets, workspace)
 
     def _back(
-        self, backward: Callable, grad_cells: Tensor, given: fused.Operands, statistics: Tensor, needs: int
+        self,
+        backward: Callable,
+        grad_cells: Tensor,
+        given: fused.Operands,
+        statistics: Tensor,
+        needs: int,
+        workspace: int,
     ) -> tuple[Tensor, ...]:
         with torch.no_grad():
             return backward(
@@ -217,7 +228,7 @@ class _Stages:
                 statistics,
                 *self._schema,
                 needs,
-                self._examined.workspace,
+                workspace,
             )
 
     def _near(self, stage: str, found: Tensor, exact: Tensor, axes: tuple[str, ...]) -> Iterator[Wrong]:
