@@ -58,6 +58,7 @@ def stand_in(tmp_path, monkeypatch):
     suite.mkdir()
     (suite / "test_stand_in.py").write_text(STAND_IN)
     monkeypatch.setattr(steps, "SUITE", suite)
+    monkeypatch.setattr(steps, "TESTED", suite)
     monkeypatch.setattr(steps, "TEST_LIMIT", 5)
     monkeypatch.setattr(steps, "PROCESSES", 2)
     return suite

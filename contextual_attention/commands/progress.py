@@ -37,6 +37,8 @@ def progress(words: str) -> Iterator[Advance]:
         task = line.add_task(words, total=None)
 
         def advance(done: float | None, words: str | None = None) -> None:
-            line.update(task, total=None if done is None else 1.0, completed=done, description=words)
+            # New words at once: by itself the line is drawn anew every tenth of a second.
+            total, anew = None if done is None else 1.0, words is not None
+            line.update(task, total=total, completed=done, description=words, refresh=anew)
 
         yield advance

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from on_gpu import ROOT
 from on_gpu.records import unfinished
 from on_gpu.session.running import Command, Step
 
@@ -17,6 +18,8 @@ NAMES = ("facts", "load", "smoke", "tests", "times", "counters", "memcheck", "re
 # Those that there is nothing for on a CPU, and those that say little of what is wrong.
 OF_A_GPU = ("counters", "memcheck", "rest")
 AFTER_SUCCESS = ("counters", "memcheck", "rest", "forms")
+# What names of tests begin from.
+TESTED = ROOT
 SUITE = Path("tests/gpu")
 # Torch.compile and the largest maps need minutes: a step of their own.
 _LONG = "long"
@@ -157,6 +160,7 @@ def _pytest(
     """Tests spread over processes, each with a limit, where plugins for it are there; None: none failed."""
     # Files behind an equals sign: pytest would else look there, too, for its configuration.
     options = ["-p", "on_gpu.session.pytest_records", f"--records={files.records}", f"--step={name}"]
+    options.append(f"--rootdir={TESTED}")
     if arguments.failed is not None:
         if not unfinished(arguments.failed, name):
             return None
