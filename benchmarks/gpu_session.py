@@ -32,7 +32,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from on_gpu.records import Records, last_states, read
+from on_gpu.records import OUT_OF_TIME, Records, last_states, read
 from on_gpu.session import digest, running, steps
 from on_gpu.session.running import Log
 from on_gpu.session.steps import Files
@@ -99,7 +99,7 @@ def _take(name: str, arguments: argparse.Namespace, files: Files, end: float, lo
         return records.add(name, "left out", "there is nothing to do")
     left = end - time.monotonic()
     if left < running.LEAST:
-        return records.add(name, "left out", digest.OUT_OF_TIME)
+        return records.add(name, "left out", OUT_OF_TIME)
     records.add(name, "started")
     outcome = running.run(step, left, log)
     why = outcome.why or _nothing_ran(name, arguments, files)

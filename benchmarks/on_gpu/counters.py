@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from on_gpu import tools
-from on_gpu.records import Records
+from on_gpu.records import OUT_OF_TIME, Records
 from on_gpu.timing.profiles import short_name
 
 STEP = "counters"
@@ -100,7 +100,7 @@ def count(ncu: str, preset: str, records: Records, path: Path, end: float) -> bo
     while end - time.monotonic() > _LEAST:
         records.add(what, "started")
         said, why, tile_scores = _profile(ncu, preset, metrics, min(_MOST, end - time.monotonic()))
-        _append(path, f"# {what}\n{said}")
+        tools.append(path, f"# {what}\n{said}".rstrip("\n") + "\n")
         launches = list(parse(said.splitlines()))
         longest = sorted(launches, key=lambda launch: -launch.metrics.get(_TIME, 0))[:_SHOWN]
         for i, launch in enumerate(launches):
@@ -120,7 +120,7 @@ def count(ncu: str, preset: str, records: Records, path: Path, end: float) -> bo
             records.add(what, "failed", "; ".join([*errors, why or "it profiled no kernel"]))
             return False
         metrics = [name for name in metrics if name not in unknown]
-    records.add(what, "left out", "no time was left")
+    records.add(what, "left out", OUT_OF_TIME)
     return False
 
 
@@ -196,11 +196,6 @@ def line(launch: Launch, tile_scores: int | None) -> str:
             parts.append(f"{title} {launch.metrics[name]:.0f} %")
     parts += [f"{name} {waiting:.1f}" for name, waiting in list(told["stalls"].items())[:1]]
     return f"{launch.kernel}: {', '.join(parts) or 'no metrics'}"
-
-
-def _append(path: Path, text: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text.rstrip("\n") + "\n")
 
 
 if __name__ == "__main__":

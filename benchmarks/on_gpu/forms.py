@@ -18,7 +18,7 @@ from typing import Any
 
 from contextual_attention import available_backends
 from on_gpu import ROOT, tools
-from on_gpu.records import Records
+from on_gpu.records import OUT_OF_TIME, Records
 
 STEP = "forms"
 _BENCHMARK = ROOT / "benchmarks/bench_attention.py"
@@ -82,7 +82,7 @@ def measure(table: Table, backends: Sequence[str], records: Records, path: Path,
     """Whether a table was made, and all of it is right."""
     limit = min(table.limit, end - time.monotonic())
     if limit < _LEAST:
-        records.add(table.name, "left out", "no time was left")
+        records.add(table.name, "left out", OUT_OF_TIME)
         return False
     records.add(table.name, "started")
     before = _rows(path)

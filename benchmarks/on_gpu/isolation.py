@@ -17,6 +17,8 @@ from collections.abc import Callable
 from multiprocessing import reduction
 from typing import Any
 
+from on_gpu import tools
+
 # The exit status of a process whose CUDA context is lost.
 LOST = 70
 # torch._dynamo is what the first call of a custom operator imports, for seconds.
@@ -50,9 +52,8 @@ def in_child(function: Callable[..., None], *arguments: Any, limit: float) -> st
         return None
     if process.exitcode == LOST:
         return "the CUDA context was lost"
-    if process.exitcode < 0:
-        return f"killed by {signal.Signals(-process.exitcode).name}"
-    return f"ended with status {process.exitcode}"
+    how = tools.how_ended(process.exitcode)
+    return how if process.exitcode < 0 else f"ended with {how}"
 
 
 def _end(process: multiprocessing.process.BaseProcess) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from on_gpu import ROOT
-from on_gpu.records import Records, State
+from on_gpu.records import Records, State, shortened
 
 # By device; the first is that of the compiled module.
 BACKENDS = {"cuda": ("cuda", "triton"), "cpu": ("cpu",)}
@@ -92,7 +92,7 @@ def _record(records: Records, what: str, why: str | None, **more: Any) -> None:
 
 def _tell(records: Records, what: str, state: State, why: str | None, **more: Any) -> None:
     """On the terminal too, and without the folder of the checkout: that leaves room for what says most."""
-    why = why and why.replace(f"{ROOT}/", "")
+    why = why and shortened(why)
     print(f"{what}: {why or state}"[:_LINE], flush=True)
     records.add(what, state, why, **more)
 

@@ -54,8 +54,7 @@ def check(program: str, backend: str, records: Records, log: Path, limit: float)
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short", *test]
     checked = [*sanitizer.command(program, KERNELS[backend]), *pytest]
     said, why = tools.output(checked, limit, ROOT, sanitizer.ENVIRONMENT)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"# {backend}\n{said.rstrip()}\n")
+    tools.append(log, f"# {backend}\n{said.rstrip()}\n")
     found = sanitizer.parse(said.splitlines())
     reasons = [found.first] if found.errors else []
     if found.errors is None:

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from on_gpu import ROOT
+
 # "started" is followed by one of the others, unless the process ended in between.
 State = Literal["started", "passed", "failed", "measured", "left out"]
 # The record of what tests there are, of a step that runs tests.
 COLLECTED = "what tests there are"
+# Why something was not begun; a session then counts as not good.
+OUT_OF_TIME = "no time was left"
 # The most that is told of an error: its first characters say what it is.
 _WHY = 400
 
@@ -68,6 +72,11 @@ def last_states(records: Iterator[dict[str, Any]]) -> dict[tuple[str, str], dict
     for record in records:
         found[record["step"], record["what"]] = record
     return found
+
+
+def shortened(reason: str) -> str:
+    """Without the folder of the checkout: that leaves room for what says most."""
+    return reason.replace(f"{ROOT}/", "")
 
 
 def is_bad(record: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from on_gpu import facts, tools
 from on_gpu.isolation import in_child
-from on_gpu.records import Records, last_states, read
+from on_gpu.records import OUT_OF_TIME, Records, last_states, read
 from on_gpu.timing.phases import Job, measure_case
 
 STEP = "times"
@@ -99,7 +99,7 @@ def measure_all(
     for i, job in enumerate(chosen):
         left = end - time.monotonic()
         if left < min(_LEAST, case_limit):
-            return _leave_out(chosen[i:], records, "no time was left")
+            return _leave_out(chosen[i:], records, OUT_OF_TIME)
         if hung[job.backend] >= _MOST_HUNG:
             _leave_out([job], records, f"{_MOST_HUNG} cases of {job.backend} have hung")
             continue

@@ -77,9 +77,18 @@ def output(
         raise
     finally:
         _running.remove(process)
-    if process.returncode < 0:
-        return printed, f"killed by {signal.Signals(-process.returncode).name}"
-    return printed, f"status {process.returncode}" if process.returncode else None
+    return printed, how_ended(process.returncode) if process.returncode else None
+
+
+def how_ended(status: int) -> str:
+    """In words, of a status as subprocess and multiprocessing give it."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+
+
+def append(path: Path, text: str) -> None:
+    """To a file that several cases or programs of a step write to, one after the other."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def end_all() -> None:

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from on_gpu.records import COLLECTED, is_bad, last_states, read
+from on_gpu.records import COLLECTED, OUT_OF_TIME, is_bad, last_states, read
 
 # The name of the step that records the steps themselves.
 SESSION = "session"
-OUT_OF_TIME = "no time was left"
 LENGTH = 9000
 _LINE = 160
 # The most lines of each section; what then is too long is cut at the end, where it is missed least.

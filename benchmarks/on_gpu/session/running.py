@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO
 
-from on_gpu import ROOT
+from on_gpu import ROOT, tools
 
 # From the interrupt, at which a program can still say where it was, to the kill.
 GRACE = 5.0
@@ -138,8 +138,7 @@ class _Running:
             return f"{self._prefix()}ended after {self._limit:.0f} s"
         if status == 0:
             return None
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        return f"{self._prefix()}{how}: {self._last[:_TOLD]}"
+        return f"{self._prefix()}{tools.how_ended(status)}: {self._last[:_TOLD]}"
 
     def _prefix(self) -> str:
         return f"{self._command.name}: " if self._command.name else ""

@@ -23,6 +23,7 @@ from measure import Run, working_bytes
 from variants import Variant
 
 from contextual_attention import backends, fused
+from on_gpu import tools
 from on_gpu.isolation import context_is_lost
 from on_gpu.records import Records, State
 from on_gpu.timing import profiles
@@ -262,7 +263,7 @@ class Work:
         calls = 1 if self._is_slow else 3
         prepared = [self._prepare(i) for i in range(calls)]
         profile = profiles.summarised(self._trace(prepared))
-        _append(path, profiles.table(self.job.name, profile, calls))
+        tools.append(path, profiles.table(self.job.name, profile, calls))
         return {
             "device_ms": rounded(profile.milliseconds / calls),
             "gap_ms": rounded((profile.span - profile.busy) / calls),
@@ -302,8 +303,3 @@ class Work:
             run.forward()
         else:
             run.backward(output)
-
-
-def _append(path: Path, text: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from on_gpu import sanitizer
-from on_gpu.records import last_states, read
-from on_gpu.trials.runs import HUNG, LINE, Runs, Trial, place, shortened
+from on_gpu import sanitizer, tools
+from on_gpu.records import last_states, read, shortened
+from on_gpu.trials.runs import HUNG, LINE, Runs, Trial, place
 
 # Between two questions what has ended.
 _PAUSE = 0.05
@@ -122,8 +122,7 @@ def _tell(runs: Runs, each: _Look, memcheck_log: Path | None) -> None:
     output = each.output.read_text(errors="replace")
     good, why = _outcome(each, output)
     if each.how == _MEMCHECK:
-        with memcheck_log.open("a") as log:
-            log.write(f"===== {runs.what(each.trial)}\n{output}\n")
+        tools.append(memcheck_log, f"===== {runs.what(each.trial)}\n{output}\n")
         found = sanitizer.parse(output.splitlines())
         if found.first:
             good, why = False, found.first
@@ -155,4 +154,4 @@ def _how(each: _Look, output: str) -> str:
         return f"{'could not be ended' if status is None else 'ended'} after {each.ended_after:.0f} s"
     if HUNG in output:
         return "hung"
-    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+    return tools.how_ended(status)

@@ -18,7 +18,7 @@ import torch
 
 from contextual_attention import available_backends
 from on_gpu import ROOT, isolation
-from on_gpu.records import Records, last_states, read
+from on_gpu.records import OUT_OF_TIME, Records, last_states, read, shortened
 
 _ROOT = f"{ROOT}/"
 # Of a line that is printed.
@@ -30,8 +30,6 @@ _PROCESSES = {"triton": 8}
 _LIMIT = 8.0
 # For the start of a process, and for the end of one that has ended itself.
 _MARGIN = 5.0
-# As the digest of a session knows it.
-_OUT_OF_TIME = "no time was left"
 # How the last words of a process begin: faulthandler's, and its own.
 HUNG = "Timeout ("
 _RAISED = "raised "
@@ -124,7 +122,7 @@ class Runs:
                 self.records.add(f"{self.backend}, every case", "failed", why)
                 return self._leave_out(now_left, why)
             if time.monotonic() > self.end:
-                return self._leave_out(now_left, _OUT_OF_TIME)
+                return self._leave_out(now_left, OUT_OF_TIME)
             left = now_left
         return None
 
@@ -204,11 +202,6 @@ def told(error: Exception) -> str:
     ours = [each for each in traceback.extract_tb(error.__traceback__) if _ROOT in each.filename]
     at = f" [{Path(ours[-1].filename).name}:{ours[-1].lineno}]" if ours else ""
     return f"{type(error).__name__}: {text[:300]}{at}"
-
-
-def shortened(reason: str) -> str:
-    """Without the folder of the checkout: that leaves room for what says most."""
-    return reason.replace(_ROOT, "")
 
 
 def place(words: str) -> str:

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from contextual_attention import cells, fused, positions
 from contextual_attention.options import Options
+from on_gpu.records import shortened
 from on_gpu.trials import dense_operator
 from on_gpu.trials.dense_operator import DIFFERENTIABLE
 from on_gpu.trials.differences import Wrong, compared, largest
-from on_gpu.trials.runs import shortened, told
+from on_gpu.trials.runs import told
 
 _ROWS = ("sample", "row", "column")
 _PIXELS = (*_ROWS, "channel")
