@@ -174,6 +174,20 @@ def assert_saturated(problem: Problem, found: Solution, exact: Solution, roundin
     _assert_gradients_within(slopes, found[2], exact[2])
 
 
+def assert_half_solved(problem: Problem, found: Solution, exact: Solution, eager: Solution) -> None:
+    """Output and gradients of a problem in half precision; `eager`: of the dense formula in its dtype."""
+    dtype = problem["foreground"].dtype
+    assert found[0].dtype == dtype
+    assert_near("output", found[0], exact[0], *half_bound(dtype, eager[0], exact[0]))
+    assert found[2].keys() == exact[2].keys()
+    for name, gradient in exact[2].items():
+        assert found[2][name].dtype == dtype
+        # As in float32: what is left where dA - sum A dA cancels, and eager half precision happens on a zero.
+        relative, absolute = half_bound(dtype, eager[2][name], gradient)
+        left = SHARE * cancelled(problem, name)
+        assert_near(f"gradient of {name}", found[2][name], gradient, relative, absolute + left)
+
+
 def _assert_gradients_within(
     bounds: dict[str, Bound], found: dict[str, Tensor], exact: dict[str, Tensor]
 ) -> None:

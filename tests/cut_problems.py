@@ -1,7 +1,7 @@
 """Problems that the GPU backends cut into tiles or strips, and in how little workspace tests solve them.
 
 A launch takes the host 4 us or so, and Triton's 20: what has a million of them would look like a hang on a
-GPU. test_cuda_plans.py counts them.
+GPU. test_cuda_plans.py counts the launches, test_triton.py the strips.
 """
 
 from test_cuda_on_host import FORWARD_CUT, WIDE, WRAP
@@ -19,6 +19,14 @@ CUT = [
     Case("wrap", (2, 8, 60, 48), options=Options(propagation="before", boundary="wrap", masking="multiply")),
 ]
 MIB = [1, 2, 16]
+
+
+def workspace_of(mib: int, least: int) -> int:
+    """So much, or where it does not hold the problem twice the least: in that itself, which LITTLE is for,
+    every pixel may be a tile of its own.
+    """
+    return mib * 2**20 if mib * 2**20 >= least else 2 * least
+
 
 # So small that every pixel may be a tile of its own: in the least workspace and a few times that.
 LITTLE = {name: case for name, case in FORWARD_CUT.items() if name not in WIDE} | {

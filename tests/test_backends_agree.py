@@ -9,10 +9,10 @@ import torch
 from compare import (
     FORWARD,
     assert_gradients_near,
+    assert_half_solved,
     assert_near,
     assert_offsets_reach_the_top,
     gradients,
-    half_bound,
     in_dtype,
     solve,
     solve_eagerly,
@@ -113,18 +113,10 @@ def test_float32(road, name):
 def test_half_precision(road, name, dtype):
     case = BY_NAME[name]
     problem = make_inputs(case, dtype, requires_grad=True)
-    output, offsets, slopes = solve(problem, road.backend)
-    expected, _, expected_slopes = exact(case, dtype)
-    eager, _, eager_slopes = dense_in(case, dtype)
-
-    assert output.dtype == dtype
-    assert_near("output", output, expected, *half_bound(dtype, eager, expected))
-    for each, gradient in expected_slopes.items():
-        assert slopes[each].dtype == dtype
-        bound = half_bound(dtype, eager_slopes[each], gradient)
-        assert_near(f"gradient of {each}", slopes[each], gradient, *bound)
+    found = solve(problem, road.backend)
+    assert_half_solved(problem, found, exact(case, dtype), dense_in(case, dtype))
     # The numbers are rounded on the way in, before the reference sees them too.
-    assert_offsets_reach_the_top(in_dtype(problem, torch.float64), offsets)
+    assert_offsets_reach_the_top(in_dtype(problem, torch.float64), found[1])
 
 
 def least_workspace(problem, backend):

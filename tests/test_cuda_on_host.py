@@ -13,9 +13,8 @@ import pytest
 import torch
 from compare import (
     FORWARD,
-    SHARE,
+    assert_half_solved,
     assert_near,
-    cancelled,
     gradients,
     half_bound,
     in_dtype,
@@ -101,18 +100,9 @@ def test_float32(name):
 def test_half_precision(name, dtype):
     case = BY_NAME[name]
     problem = make_inputs(case, dtype, requires_grad=True)
-    output, offsets, slopes = solve(problem, "cuda")
-    expected, _, expected_slopes = exact(case, dtype)
-    eager, _, eager_slopes = dense_in(case, dtype)
-    assert output.dtype == dtype
-    assert_near("output", output, expected, *half_bound(dtype, eager, expected))
-    for each, gradient in expected_slopes.items():
-        assert slopes[each].dtype == dtype
-        # As in float32: what is left where dA - sum A dA cancels, and eager half precision happens on a zero.
-        relative, absolute = half_bound(dtype, eager_slopes[each], gradient)
-        left = SHARE * cancelled(problem, each)
-        assert_near(f"gradient of {each}", slopes[each], gradient, relative, absolute + left)
-    assert_offsets_reach_the_top(in_dtype(problem, torch.float64), offsets)
+    found = solve(problem, "cuda")
+    assert_half_solved(problem, found, exact(case, dtype), dense_in(case, dtype))
+    assert_offsets_reach_the_top(in_dtype(problem, torch.float64), found[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

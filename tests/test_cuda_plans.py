@@ -115,7 +115,7 @@ def test_cut_problems_are_no_hang(cuda_on_host, case):
     problem = make_inputs(case, requires_grad=True)
     least = least_workspace_of(problem, "cuda")
     for mib in cut_problems.MIB:
-        started = launches_of(cuda_on_host, problem, max(least, mib * MIB))
+        started = launches_of(cuda_on_host, problem, cut_problems.workspace_of(mib, least))
         assert started <= MOST_OF_A_TEST
 
 

@@ -8,11 +8,13 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import cut_problems
 import pytest
 import torch
 
-from contextual_attention import backends
+from contextual_attention import backends, fused
 from contextual_attention.interface import Masking, Propagation
+from contextual_attention.testing import make_inputs
 from contextual_attention.triton import plan
 from contextual_attention.triton.problem import Problem, Window
 
@@ -156,6 +158,26 @@ def test_default_workspace_holds_large_images():
     pieces = ((forward.rows, large.h), (forward.columns, large.w), (forward.block_rows, large.hb))
     # What strips read around them is less than as much again: 3 rows before and 2 after.
     assert math.prod(min(full, piece + 5) / piece for piece, full in pieces) <= 2
+
+
+# Some 5,000 took 7.5 s of an H100 that eight tests shared; a session gives a test 40.
+MOST_STRIPS_OF_A_TEST = 10_000
+
+
+@pytest.mark.parametrize("case", cut_problems.CUT, ids=lambda case: case.name)
+def test_cut_problems_are_no_hang(case):
+    """Of the tests for a GPU, forward and backward, every pass over the strips counted."""
+    x = make_inputs(case)["foreground"][:, :, :: case.options.rate, :: case.options.rate]
+    (samples, channels, h, w), options = x.shape, fused.schema_options(case.options)
+    solved = Problem(channels, channels * case.options.rate**2, h, w, h, w, *options)
+    least = max(plan.least_workspace(solved, backward) for backward in (False, True))
+    for mib in cut_problems.MIB:
+        workspace, strips = cut_problems.workspace_of(mib, least), 0
+        for backward in (False, True):
+            found = plan.make_plan(solved, samples, workspace, backward, plan.LEAST_DEFAULT)
+            turns = math.ceil(samples / found.samples) * (1 + found.several)
+            strips += turns * len(list(found.strips(solved)))
+        assert strips <= MOST_STRIPS_OF_A_TEST
 
 
 def test_small_maps_are_one_strip_of_all_samples():

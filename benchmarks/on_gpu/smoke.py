@@ -32,7 +32,7 @@ from on_gpu.trials.runs import Runs, run_here
 
 # From here on, for all cases, by device; those that have not begun by then are left out. Without a GPU there
 # is no hurry, and the processors may have other work.
-_SECONDS = {"cuda": 20.0, "cpu": 50.0}
+_SECONDS = {"cuda": 35.0, "cpu": 50.0}
 _RUN_AGAIN = 2
 # What is kept of the limit for telling how it ended; and what bad ones get when nothing is left of it.
 _MARGIN, _LEAST = 2.0, 5.0

@@ -4,18 +4,18 @@ import pytest
 import torch
 from compare import (
     FORWARD,
+    assert_half_solved,
     assert_near,
     assert_offsets_reach_the_top,
     assert_saturated,
-    half_bound,
     in_dtype,
     solve,
     solve_eagerly,
     steepness,
 )
-from cut_problems import CUT, LITTLE, MIB, TIMES_THE_LEAST
+from cut_problems import CUT, LITTLE, MIB, TIMES_THE_LEAST, workspace_of
 from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
-from test_backends_agree import HALF_CASES
+from test_backends_agree import HALF_CASES, least_workspace
 from test_cuda_on_host import WIDE
 from test_perturbed_products import SATURATED
 
@@ -35,28 +35,16 @@ def test_every_case(backend, name):
 @pytest.mark.parametrize("name", HALF_CASES[::3])
 def test_half_precision(backend, name, dtype):
     problem = on_gpu(BY_NAME[name], dtype)
-    output, _, slopes = solve(problem, backend)
-    expected, _, expected_slopes = solve(in_dtype(problem, torch.float64), "reference")
-    eager, _, eager_slopes = solve_eagerly(problem)
-    assert output.dtype == dtype
-    assert_near("output", output, expected, *half_bound(dtype, eager, expected))
-    for each, gradient in expected_slopes.items():
-        assert slopes[each].dtype == dtype
-        bound = half_bound(dtype, eager_slopes[each], gradient)
-        assert_near(f"gradient of {each}", slopes[each], gradient, *bound)
+    exact = solve(in_dtype(problem, torch.float64), "reference")
+    assert_half_solved(problem, solve(problem, backend), exact, solve_eagerly(problem))
 
 
 @pytest.mark.parametrize("mib", MIB)
 @pytest.mark.parametrize("case", CUT, ids=lambda case: case.name)
 def test_any_workspace_gives_the_same(backend, case, mib):
     problem = on_gpu(case)
-    try:
-        result = solve(problem, backend, workspace=mib * 2**20)
-    except ValueError as refusal:
-        assert "workspace: expected at least" in str(refusal)
-        least = int(str(refusal).split("at least ")[1].split()[0])
-        result = solve(problem, backend, workspace=least)
-    assert_exact(problem, result)
+    workspace = workspace_of(mib, least_workspace(problem, backend))
+    assert_exact(problem, solve(problem, backend, workspace=workspace))
 
 
 @pytest.mark.parametrize("name", SATURATED)
@@ -81,9 +69,7 @@ def test_columns_side_by_side(backend, name):
 def test_forward_alone_in_little_workspace(backend, name, dtype):
     """Its tiles are smaller than the backward's, and without offsets it stores weights in another way."""
     problem = on_gpu(LITTLE[name], dtype, requires_grad=False)
-    with pytest.raises(ValueError, match="workspace: expected at least") as refusal:
-        contextual_attention(**problem, backend=backend, workspace=1)
-    least = int(str(refusal.value).split("at least ")[1].split()[0])
+    least = least_workspace(problem, backend)
     expected = contextual_attention(**in_dtype(problem, torch.float64), backend="reference")
     for times in TIMES_THE_LEAST:
         output = contextual_attention(**problem, backend=backend, workspace=times * least)

@@ -93,7 +93,7 @@ def test_no_synchronisation(backend):
 
 def test_two_devices_are_refused(backend):
     x = features(1, 4, 8, 8)
-    with pytest.raises(ValueError, match="device"):
+    with pytest.raises(ValueError, match="background: expected to be on cuda:0 with the features, got cpu"):
         contextual_attention(x, x.cpu(), backend=backend)
 
 
