@@ -67,6 +67,21 @@ struct Bfloat16 {
 };
 CA_BOTH Bfloat16 load(const Bfloat16* at) { return {load(&at->bits)}; }
 
+// A float16, likewise.
+struct Float16 {
+  uint16_t bits;
+
+  CA_BOTH operator float() const {
+#if defined(__CUDACC__)
+    return __half2float(__ushort_as_half(bits));
+#else
+    _Float16 value;
+    memcpy(&value, &bits, 2);
+    return float(value);
+#endif
+  }
+};
+
 // A score whose weight is yet to be made: exp(logit - offset of the row).
 struct Logit {
   float value;
