@@ -76,7 +76,7 @@ struct Octets {
   int32_t x_blocks;  // blocks side by side
 
   static Octets of(const Region& region) {
-    constexpr int32_t kWarps = kThreads / kWarp;
+    constexpr int32_t kWarps = kWalkers / kWarp;
     return {line_of(region.u.count) / kOctet, (region.x.count + kWarps - 1) / kWarps};
   }
   int64_t blocks(const Region& region) const {
@@ -85,12 +85,11 @@ struct Octets {
   }
 };
 
-// Two blocks on a multiprocessor leave a thread 128 registers.
 template <class Body>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kWalkers, kBlocks)
     walk_octets(const __grid_constant__ Body body, const Octets octets) {
   const Region& region = body.region;
-  const int32_t x = blockIdx.x % octets.x_blocks * (kThreads / kWarp) + threadIdx.x / kWarp;
+  const int32_t x = blockIdx.x % octets.x_blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
   const int32_t i = blockIdx.x / octets.x_blocks * kWarp + threadIdx.x % kWarp, path = i / octets.across;
   if (x >= region.x.count || path >= Path::count(region)) return;
   body.walk(blockIdx.y, Path::of(region, path), region.x.first + x, i % octets.across * kOctet);
@@ -138,7 +137,7 @@ void start(const Body& body, cudaStream_t stream) {
     with_columns(body.region, [&](auto columns) { start_walks<columns.count>(body, stream); });
   } else if constexpr (Body::shape == Shape::octets) {
     const Octets octets = Octets::of(body.region);
-    walk_octets<<<grid(octets.blocks(body.region), body.samples), kThreads, 0, stream>>>(body, octets);
+    walk_octets<<<grid(octets.blocks(body.region), body.samples), kWalkers, 0, stream>>>(body, octets);
   } else if constexpr (Body::shape == Shape::points) {
     visit_points<<<threads_for(int64_t(body.rows()) * body.columns(), body.samples), kThreads, 0, stream>>>(
         body);

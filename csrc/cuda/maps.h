@@ -15,10 +15,12 @@
 #define CA_BOTH __host__ __device__ __forceinline__
 #define CA_UNROLL _Pragma("unroll")
 #define CA_NO_UNROLL _Pragma("unroll 1")
+#define CA_UNROLL_TWICE _Pragma("unroll 2")
 #else
 #define CA_BOTH inline
 #define CA_UNROLL
 #define CA_NO_UNROLL
+#define CA_UNROLL_TWICE
 #endif
 
 namespace contextual_attention {

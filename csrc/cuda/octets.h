@@ -102,16 +102,38 @@ struct Lines {
   Lines<const T> read_only() const { return {data, y, x, line, pitch, sample}; }
 };
 
-// Of a walk through two maps at once: which of its rows, counted from where it begins, both maps have.
-struct RowsOfBoth {
-  int32_t first, last;
-
-  CA_BOTH RowsOfBoth(int32_t y, int32_t v, int32_t height, int32_t background_height) {
-    const int32_t below = height - y, background_below = background_height - v;
-    first = y < v ? -y : -v;
-    last = below < background_below ? below : background_below;
+// The rows of a walk through scores, as far as they have them. It stops at the ends: what lies behind them is
+// read as the nearest row that exists, and counts for nothing.
+class RowsOfBoth {
+ public:
+  // From row y of the foreground and v of the background on, or from `before` rows before them.
+  CA_BOTH RowsOfBoth(const Axis& rows, int32_t y, int32_t background_rows, int32_t v, int32_t before)
+      : i_(-before) {
+    const int32_t above = y - rows.first, below = rows.count - above, background_below = background_rows - v;
+    first_ = above < v ? -above : -v;
+    last_ = (below < background_below ? below : background_below) - 1;
+    const int32_t nearest = i_ < first_ ? first_ : i_ > last_ ? last_ : i_;
+    // No row may exist at all.
+    y_ = rows.first + within(above + nearest, rows.count);
+    v_ = within(v + nearest, background_rows);
   }
-  CA_BOTH bool have(int32_t i) const { return i >= first && i < last; }
+
+  // Where the walk begins to read.
+  CA_BOTH int32_t y() const { return y_; }
+  CA_BOTH int32_t v() const { return v_; }
+  CA_BOTH bool exists() const { return i_ >= first_ && i_ <= last_; }
+  // Whether pointers to what is read move on, too.
+  CA_BOTH bool next() {
+    ++i_;
+    return i_ > first_ && i_ <= last_;
+  }
+
+ private:
+  CA_BOTH static int32_t within(int32_t i, int32_t count) { return i < 0 ? 0 : i < count ? i : count - 1; }
+
+  int32_t i_;             // counted from where the walk begins
+  int32_t first_, last_;  // that exist
+  int32_t y_, v_;
 };
 
 }  // namespace gpu
