@@ -57,7 +57,8 @@ struct Extent {
 // Pieces that a map may be cut into: strips of whole lines and, unless only those will do, about squares.
 std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines);
 
-// Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none does.
+// Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none
+// does.
 Plan whole_plan(const Problem& problem, int64_t bytes, int64_t workspace);
 
 // Plans by what they depend on: a search takes milliseconds, and shapes come again.
