@@ -21,25 +21,17 @@ struct OctetRow {
   Octet left, middle, right;
   float before, behind;  // beside the octets
   float has_left, has_right;
-  int32_t last;  // the column that `behind` is right of
 
-  CA_BOTH Octet sums() const {
+  // `last`: the column that `behind` is right of.
+  CA_BOTH Octet sums(int32_t last) const {
     Octet sums;
     CA_UNROLL
     for (int32_t k = 0; k < kOctet; ++k) {
       const float on_left = k > 0 ? left.of[k > 0 ? k - 1 : 0] : before;
-      const float on_right = k + 1 < kOctet ? right.of[k + 1 < kOctet ? k + 1 : k] : behind;
+      const float on_right = k == last || k + 1 == kOctet ? behind : right.of[k + 1 < kOctet ? k + 1 : k];
       sums[k] = middle[k] + has_left * on_left + has_right * on_right;
     }
-    if (last < kOctet - 1) end_line(sums);
     return sums;
-  }
-
- private:
-  CA_BOTH void end_line(Octet& sums) const {
-    CA_UNROLL
-    for (int32_t k = 0; k < kOctet - 1; ++k)
-      if (k == last) sums[k] = middle[k] + has_left * (k > 0 ? left.of[k > 0 ? k - 1 : 0] : before) + behind;
   }
 };
 
@@ -61,6 +53,7 @@ struct PlainOctets {
           down_(source.scores.down()),
           here_(source.scores.at(n, rows_.y(), x, rows_.v(), u)) {}
 
+    CA_BOTH static constexpr int32_t last() { return kOctet - 1; }
     CA_BOTH OctetRow next() {
       const float *left = has_left_ ? here_ - pitch_ : here_, *right = has_right_ ? here_ + pitch_ : here_;
       const OctetRow row{load_octet(left),
@@ -69,8 +62,7 @@ struct PlainOctets {
                          has_before_ ? load(left - 1) : 0.0f,
                          has_behind_ ? load(right + kOctet) : 0.0f,
                          has_left_ ? 1.0f : 0.0f,
-                         has_right_ ? 1.0f : 0.0f,
-                         kOctet - 1};
+                         has_right_ ? 1.0f : 0.0f};
       if (rows_.next()) here_ += down_;
       return row;
     }
@@ -112,6 +104,7 @@ struct WrappedOctets {
           has_before_from_(u > 0 ? 0 : 1),
           has_behind_to_(u + kOctet < region.u.size ? region.v.size : region.v.size - 1) {}
 
+    CA_BOTH int32_t last() const { return last_; }
     CA_BOTH OctetRow next() {
       const bool has_left = y_ >= has_left_from_, has_right = y_ < has_right_to_;
       const float *left = has_left ? left_.at : middle_.at, *right = has_right ? right_.at : middle_.at;
@@ -121,8 +114,7 @@ struct WrappedOctets {
                          has_left && v_ >= has_before_from_ ? load(left + before_) : 0.0f,
                          has_right && v_ < has_behind_to_ ? load(right + behind_) : 0.0f,
                          has_left ? 1.0f : 0.0f,
-                         has_right ? 1.0f : 0.0f,
-                         last_};
+                         has_right ? 1.0f : 0.0f};
       if (rows_.next()) ++y_, ++v_, left_.next(), middle_.next(), right_.next();
       return row;
     }
@@ -149,8 +141,13 @@ struct WrappedOctets {
   };
   CA_BOTH Octet beyond(const Region& region, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     Octet sums{};
-    for (int32_t k = 0; k < kOctet; ++k)
-      if (u + k < region.u.size) sums[k] = pixels.beyond(n, {y, x, 0}, {v, u + k, 0});
+    CA_NO_UNROLL
+    for (int32_t i = 0; i < kOctet && u + i < region.u.size; ++i) {
+      const float sum = pixels.beyond(n, {y, x, 0}, {v, u + i, 0});
+      // By constant indices: an octet lies in registers.
+      CA_UNROLL
+      for (int32_t k = 0; k < kOctet; ++k) sums[k] = k == i ? sum : sums[k];
+    }
     return sums;
   }
 };
@@ -169,15 +166,16 @@ struct OctetSum3 {
     const bool begins = y == 0 || v == 0;
     const bool ends = y + path.length == region.y.size || v + path.length == region.v.size;
     typename Source::Reader reader(source, region, n, y, x, v, u);
-    const OctetRow above = reader.next();
-    Octet here = reader.next().sums();
-    Octet two = sum_of(begins ? source.beyond(region, n, y - 1, x, v - 1, u) : above.sums(), here);
+    Octet two = reader.next().sums(reader.last());
+    if (begins) two = source.beyond(region, n, y - 1, x, v - 1, u);
+    Octet here = reader.next().sums(reader.last());
+    two = sum_of(two, here);
     OctetRow coming = reader.next();
     typename Sink::Walk out(sink, n, y, x, v, u);
     const int32_t inner = path.length - ends;
     CA_UNROLL_TWICE
     for (int32_t i = 0; i < inner; ++i) {
-      const Octet below = coming.sums();
+      const Octet below = coming.sums(reader.last());
       // On its way while this row is worked on.
       coming = reader.next();
       out.put(sum_of(two, below));
