@@ -139,7 +139,45 @@ struct WrappedOctets {
     int32_t y_, v_;  // of the row to read, and at which rows those aside exist
     int32_t has_left_from_, has_right_to_, has_before_from_, has_behind_to_;
   };
+  // The row of sums before the first or behind the last one of a map.
   CA_BOTH Octet beyond(const Region& region, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    // Lines without padding follow each other as a row goes on behind its end.
+    return line() == region.u.size ? octet_beyond(region, n, y, x, v, u)
+                                   : columns_beyond(region, n, y, x, v, u);
+  }
+
+ private:
+  CA_BOTH Octet octet_beyond(const Region& region, int32_t n, int32_t y, int32_t x, int32_t v,
+                             int32_t u) const {
+    Octet sums{};
+    WrappedPixels::Position p{y, x, 0};
+    if (!WrappedPixels::goes_on(p, region.y, region.x)) return sums;
+    // Over the end of a column of the background it goes on in the next one.
+    const int32_t aside = v < 0 ? -1 : v >= region.v.size ? 1 : 0, row = v - aside * region.v.size;
+    CA_UNROLL
+    for (int32_t tap = -1; tap <= 1; ++tap) {
+      const WrappedPixels::Pair pair = pixels.pair(n, p, {row, u, 0}, tap, 0);
+      if (!region.y.inside(pair.p.y)) continue;
+      // The columns u - 2 ... u + 9.
+      float columns[kOctet + 4] = {};
+      const Octet own = load_octet(pair.score);
+      CA_UNROLL
+      for (int32_t k = 0; k < kOctet; ++k) columns[k + 2] = own[k];
+      if (row > 0 || u > 0) columns[0] = load(pair.score - 2), columns[1] = load(pair.score - 1);
+      if (row + 1 < region.v.size || u + kOctet < region.u.size)
+        columns[kOctet + 2] = load(pair.score + kOctet), columns[kOctet + 3] = load(pair.score + kOctet + 1);
+      CA_UNROLL
+      for (int32_t k = 0; k < kOctet; ++k) {
+        const int32_t at = k + 2 + tap;
+        sums[k] += aside == 0 ? columns[at] : aside < 0 ? columns[at - 1] : columns[at + 1];
+      }
+    }
+    if (aside < 0 && u == 0) sums[0] = 0;
+    if (aside > 0 && u + kOctet == region.u.size) sums[kOctet - 1] = 0;
+    return sums;
+  }
+  CA_BOTH Octet columns_beyond(const Region& region, int32_t n, int32_t y, int32_t x, int32_t v,
+                               int32_t u) const {
     Octet sums{};
     CA_NO_UNROLL
     for (int32_t i = 0; i < kOctet && u + i < region.u.size; ++i) {
