@@ -234,13 +234,13 @@ void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, ch
 bool octets_suit(const Inputs& inputs, bool return_offsets) {
   const Problem& p = inputs.problem;
   const ScalarType dtype = inputs.foreground.scalar_type();
-  const bool is_half = dtype == ScalarType::BFloat16 || dtype == ScalarType::Half;
-  const bool holds_weights = is_half && logits_are_bounded(inputs) &&
-                             (dtype == ScalarType::BFloat16 || p.softmax_scale <= kLargestFloat16Logit);
-  const bool filters =
-      p.ksize == 3 && p.stride == 1 && (p.propagation == Propagation::none || (p.after() && p.fuse_k == 3));
-  return filters && holds_weights && inputs.value.scalar_type() == dtype && !return_offsets &&
-         logits_are_bounded(inputs);
+  if (dtype == ScalarType::Float || inputs.value.scalar_type() != dtype || return_offsets) return false;
+  if (p.ksize != 3 || p.stride != 1) return false;
+  if (p.propagation != Propagation::none && p.fuse_k != 3) return false;
+  // Logits wait in float32 for the largest of their row, weights in 16 bits for nothing.
+  const bool bounded = logits_are_bounded(inputs);
+  if (p.before()) return !bounded;
+  return bounded && (dtype == ScalarType::BFloat16 || p.softmax_scale <= kLargestFloat16Logit);
 }
 
 void attend_by_octets(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
