@@ -76,7 +76,7 @@ int64_t memory_bytes(int32_t device);
   X(FinishStatistics)                                       \
   X(FinishCentres)                                          \
   X(Pack<uint16_t>)                                         \
-  X(Pack<uint32_t>)                                         \
+  X(Pack<Vector>)                                           \
   X(AddToMap)
 
 }  // namespace gpu

@@ -210,6 +210,17 @@ struct OperandMap {
   Scores<T> as() const {
     return {static_cast<T*>(data), region, pitch, sample, down};
   }
+  // Zeros up to the pitch, for products that add up whole vectors of columns. Called wherever a walk begins:
+  // every row has one that begins at its first column.
+  CA_BOTH void pad(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    if (v != region.v.first || u != region.u.first) return;
+    const int64_t begin = index(n, y, x, v, u);
+    for (int64_t at = begin + region.columns(); at < begin + pitch; ++at)
+      if (storage == Storage::float32)
+        static_cast<float*>(data)[at] = 0;
+      else
+        static_cast<uint16_t*>(data)[at] = 0;
+  }
   template <int32_t kColumns>
   CA_BOTH void store(int64_t at, const Values<kColumns>& values, const Strip<kColumns>& strip) const {
     if (storage == Storage::float32)

@@ -25,12 +25,17 @@ struct Buffers {
   // them live at once.
   int64_t scores[kScores];
   int64_t rows, columns, product;  // packed operands, and a product before it is added to its map
+  int64_t value;                   // the whole of a value of half precision, with the zeros that pad it
 
   int64_t total() const;
 };
 
-// Entries of a row of scores, so padded that a matrix product may load it in vectors.
-inline int64_t pitch_of(const Region& region) { return (int64_t(region.columns()) + 7) / 8 * 8; }
+// Lines of a matrix so long, and so many beside each other, are whole vectors of 16 bytes in half precision.
+// cuBLAS has fast kernels for matrices that begin, lie apart and end in such vectors, whichever way they lie.
+inline int64_t padded(int64_t entries) { return (entries + 7) / 8 * 8; }
+
+// Entries of a row of scores.
+inline int64_t pitch_of(const Region& region) { return padded(region.columns()); }
 
 Buffers make_buffers(const Problem& problem, const TileSize& tile, bool backward);
 

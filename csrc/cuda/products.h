@@ -16,6 +16,12 @@ struct Matrix {
   int64_t rows, columns, row_stride, column_stride, sample_stride;
 
   Matrix transposed() const { return {data, dtype, columns, rows, column_stride, row_stride, sample_stride}; }
+  Matrix with_rows(int64_t count) const {
+    return {data, dtype, count, columns, row_stride, column_stride, sample_stride};
+  }
+  Matrix with_columns(int64_t count) const {
+    return {data, dtype, rows, count, row_stride, column_stride, sample_stride};
+  }
 };
 
 // out = a * b for every sample. a and b share a dtype; out has it too or is float32, as are the sums.
