@@ -112,7 +112,7 @@ class Backward : public Pipeline {
   ScoreMap make_cell_gradient(const Stages& stages) {
     const Region& region = stages.cell_gradient;
     const ScoreMap cells = scores(kTurns, region);
-    const Matrix value = columns_of_value(region.v, region.u);
+    const Matrix value = columns_of(map_of(inputs_.value), region.v, region.u);
     multiply(executor_, samples_, matrix(cells).with_columns(value.rows),
              rows_of(map_of(upstream_), region.y, region.x), value.transposed());
     return cells;

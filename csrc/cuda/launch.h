@@ -10,6 +10,7 @@
 #include "diagonals.h"
 #include "pixels.h"
 #include "statistics.h"
+#include "tails.h"
 #include "wrapped.h"
 
 namespace contextual_attention {
@@ -77,7 +78,11 @@ int64_t memory_bytes(int32_t device);
   X(FinishCentres)                                          \
   X(Pack<uint16_t>)                                         \
   X(Pack<Vector>)                                           \
-  X(AddToMap)
+  X(AddToMap)                                               \
+  X(TailTerms<Bfloat16>)                                    \
+  X(TailTerms<Float16>)                                     \
+  X(TailColumns<Bfloat16>)                                  \
+  X(TailColumns<Float16>)
 
 }  // namespace gpu
 }  // namespace contextual_attention

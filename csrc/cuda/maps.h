@@ -67,6 +67,22 @@ struct Bfloat16 {
 };
 CA_BOTH Bfloat16 load(const Bfloat16* at) { return {load(&at->bits)}; }
 
+// A float16 as an operand of a product is stored.
+struct Float16 {
+  uint16_t bits;
+
+  CA_BOTH operator float() const {
+#if defined(__CUDACC__)
+    return __half2float(__ushort_as_half(bits));
+#else
+    _Float16 value;
+    memcpy(&value, &bits, 2);
+    return float(value);
+#endif
+  }
+};
+CA_BOTH Float16 load(const Float16* at) { return {load(&at->bits)}; }
+
 // A score whose weight is yet to be made: exp(logit - offset of the row).
 struct Logit {
   float value;
@@ -199,23 +215,29 @@ struct OperandMap {
   Region region;
   int64_t pitch, sample, down;
 
+  CA_BOTH int32_t row(int32_t y, int32_t x) const {
+    return region.y.slot(y) * region.x.count + x - region.x.first;
+  }
+  CA_BOTH int32_t column(int32_t v, int32_t u) const {
+    return region.v.slot(v) * region.u.count + u - region.u.first;
+  }
   CA_BOTH int64_t index(int32_t n, int32_t row, int32_t column) const {
     return n * sample + row * pitch + column;
   }
   CA_BOTH int64_t index(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    const Region& r = region;
-    return index(n, r.y.slot(y) * r.x.count + x - r.x.first, r.v.slot(v) * r.u.count + u - r.u.first);
+    return index(n, row(y, x), column(v, u));
   }
   template <class T>
   Scores<T> as() const {
     return {static_cast<T*>(data), region, pitch, sample, down};
   }
-  // Zeros up to the pitch, for products that add up whole vectors of columns. Called wherever a walk begins:
-  // every row has one that begins at its first column.
+  // Zeros up to the pitch behind the last column of a row, for products that add up whole vectors of columns.
+  // Called wherever a walk begins: every row has one that begins at its first column.
   CA_BOTH void pad(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    if (v != region.v.first || u != region.u.first) return;
-    const int64_t begin = index(n, y, x, v, u);
-    for (int64_t at = begin + region.columns(); at < begin + pitch; ++at)
+    if (column(v, u) > 0) return;
+    const int64_t end = index(n, row(y, x), int32_t(pitch));
+    CA_NO_UNROLL
+    for (int64_t at = end - pitch + region.columns(); at < end; ++at)
       if (storage == Storage::float32)
         static_cast<float*>(data)[at] = 0;
       else

@@ -76,11 +76,10 @@ Tensor new_result(const Tensor& like, const Plan& plan, const Problem& p,
                        : torch::stable::new_zeros(like, sizes, ScalarType::Float);
 }
 
-// Of a map, (B, rows, depth). One that will be converted may have rows behind the pixels.
+// Of a map, (B, rows, depth). One that will be converted has room behind the pixels for a product's padding.
 Tensor new_gradient(const Tensor& map, const Plan& plan, const Problem& p) {
-  const int64_t pixels = map.size(1) * map.size(2);
-  const int64_t rows = map.scalar_type() == ScalarType::Float ? pixels : padded(pixels);
-  const int64_t sizes[] = {map.size(0), rows, map.size(3)};
+  const int64_t room = map.scalar_type() == ScalarType::Float ? 0 : kVector - 1;
+  const int64_t sizes[] = {map.size(0), map.size(1) * map.size(2) + room, map.size(3)};
   return new_result(map, plan, p, {sizes, 3});
 }
 

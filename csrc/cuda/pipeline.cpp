@@ -72,7 +72,6 @@ Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& p
   rows_ = take(buffers.rows);
   columns_ = take(buffers.columns);
   product_ = take(buffers.product);
-  whole_value_ = take(buffers.value);
 }
 
 // Invalid candidates take part in the softmax unless they are excluded.
@@ -144,26 +143,14 @@ Matrix Pipeline::rows_of(const Map& map, const Axis& down, const Axis& right) {
 }
 
 Matrix Pipeline::columns_of(const Map& map, const Axis& down, const Axis& right) {
-  return padded_columns(map, down, right, columns_);
-}
-
-Matrix Pipeline::columns_of_value(const Axis& down, const Axis& right) {
-  const Map map = map_of(inputs_.value);
-  if (!plan_.whole_background(problem_)) return columns_of(map, down, right);
-  if (!value_) value_ = padded_columns(map, down, right, whole_value_);
-  return *value_;
-}
-
-Matrix Pipeline::padded_columns(const Map& map, const Axis& down, const Axis& right, const Buffer& buffer) {
   const int64_t count = int64_t(down.count) * right.count;
-  const bool suffices = map.dtype == ScalarType::Float && lie_together(down, right);
-  return packed(map, down, right, suffices ? count : padded(count), buffer);
+  return packed(map, down, right, lie_together(down, right) ? count : padded(count), columns_);
 }
 
 Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, int64_t rows,
                         const Buffer& buffer) {
   const int64_t bytes = entry_bytes(map.dtype);
-  if (lie_together(down, right) && rows == int64_t(down.count) * right.count) {
+  if (lie_together(down, right)) {
     char* first = static_cast<char*>(map.data) + group_.first * map.sample() * bytes;
     first += int64_t(down.first) * right.size * map.depth * bytes;
     return {first, map.dtype, rows, map.depth, map.depth, 1, map.sample()};

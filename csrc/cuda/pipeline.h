@@ -92,10 +92,8 @@ class Pipeline {
   Matrix matrix(const OperandMap& scores) const;
   // The pixels of a tile: in place where they lie together, else packed.
   Matrix rows_of(const Map& map, const Axis& down, const Axis& right);
-  // Those that are the columns of scores, padded with zeros; but in place there are none behind float32,
-  // whose products have no need of them.
+  // Those that are the columns of scores: where they are packed, with rows of zeros up to whole vectors.
   Matrix columns_of(const Map& map, const Axis& down, const Axis& right);
-  Matrix columns_of_value(const Axis& down, const Axis& right);
   // map += a * b at the pixels of a tile; `fresh`: neither they nor those behind hold anything yet. Rows of
   // `a` beyond the pixels are padding.
   void add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
@@ -168,14 +166,12 @@ class Pipeline {
   // Copies a rectangle of each sample to the rows from `first` on, with zeros up to `end`, of `rows` of each.
   void pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t first, int64_t end,
             int64_t rows);
-  Matrix padded_columns(const Map& map, const Axis& down, const Axis& right, const Buffer& buffer);
   std::optional<torch::stable::Tensor> count_valid() const;
 
   torch::stable::Tensor& statistics_;
   torch::stable::Tensor sums_;
   std::optional<torch::stable::Tensor> valid_count_, bits_;
-  Buffer buffers_[Buffers::kScores], rows_, columns_, product_, whole_value_;
-  std::optional<Matrix> value_;  // where every tile reads the whole of it
+  Buffer buffers_[Buffers::kScores], rows_, columns_, product_;
 };
 
 template <class Source, class Sink>

@@ -92,47 +92,26 @@ Plan cheapest_cut(const Problem& p, int64_t workspace, int64_t cache, bool backw
   return best;
 }
 
-// Columns that a product reads of a map; those of half precision must be padded also where they lie together.
-void add_columns(const Problem& p, const TileSize& tile, const Stages& s, bool backward, Buffers& buffers) {
-  const int64_t features = padded(s.gram.columns()) * p.channels;
-  const int64_t cells = padded(std::max(s.cells.columns(), backward ? s.cell_gradient.columns() : 0));
-  const int64_t value = cells * p.value_channels;
-  const int64_t wide = sizeof(float), half = wide / 2;
-  if (!tile.background_lies_together(p)) {
-    buffers.columns = std::max(features, value) * wide;
-    return;
-  }
-  const bool whole = tile.whole_background(p);
-  const auto is_padded = [whole](int64_t lines, int64_t width) {
-    const int64_t unit = whole ? lines * width : width;
-    return padded(unit) == unit;
-  };
-  if (!is_padded(p.hb, p.wb)) buffers.columns = features * half;
-  if (is_padded(p.hb + 1, p.wb + 1)) return;
-  // Every tile of the foreground reads the whole value: it is copied once.
-  if (whole)
-    buffers.value = value * half;
-  else
-    buffers.columns = std::max(buffers.columns, value * half);
-}
-
 // What is not read or written where it lies; in entries of float32, the widest that a map has.
 void add_maps(const Problem& p, const TileSize& tile, const Stages& s, bool backward, Buffers& buffers) {
   const int64_t c = p.channels * int64_t(sizeof(float)), k = p.value_channels * int64_t(sizeof(float));
   const bool rows_in_place = tile.foreground_lies_together(p);
+  const bool columns_in_place = tile.background_lies_together(p);
   if (!rows_in_place) buffers.rows = std::max(s.gram.rows() * c, backward ? s.cell_gradient.rows() * k : 0);
-  add_columns(p, tile, s, backward, buffers);
+  if (!columns_in_place)
+    buffers.columns = std::max({padded(s.gram.columns()) * c, padded(s.cells.columns()) * k,
+                                backward ? padded(s.cell_gradient.columns()) * k : 0});
   // The first product at its place in a map is made there.
   if (!rows_in_place || !tile.whole_background(p))
     buffers.product = std::max(s.cells.rows() * k, backward ? s.own.rows() * c : 0);
-  if (backward && (!tile.background_lies_together(p) || !tile.whole_foreground(p)))
+  if (backward && (!columns_in_place || !tile.whole_foreground(p)))
     buffers.product = std::max({buffers.product, padded(s.cells.columns()) * k, padded(s.own.columns()) * c});
 }
 
 }  // namespace
 
 int64_t Buffers::total() const {
-  int64_t bytes = 2 * kMargin + aligned(rows) + aligned(columns) + aligned(product) + aligned(value);
+  int64_t bytes = 2 * kMargin + aligned(rows) + aligned(columns) + aligned(product);
   for (int64_t buffer : scores) bytes += aligned(buffer);
   return bytes;
 }

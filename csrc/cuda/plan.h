@@ -3,6 +3,7 @@
 #pragma once
 
 #include "stages.h"
+#include "tails.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -25,14 +26,12 @@ struct Buffers {
   // them live at once.
   int64_t scores[kScores];
   int64_t rows, columns, product;  // packed operands, and a product before it is added to its map
-  int64_t value;                   // the whole of a value of half precision, with the zeros that pad it
 
   int64_t total() const;
 };
 
-// Lines of a matrix so long, and so many beside each other, are whole vectors of 16 bytes in half precision.
-// cuBLAS has fast kernels for matrices that begin, lie apart and end in such vectors, whichever way they lie.
-inline int64_t padded(int64_t entries) { return (entries + 7) / 8 * 8; }
+// As many as whole vectors have (products.h).
+inline int64_t padded(int64_t entries) { return ceil_div(entries, kVector) * kVector; }
 
 // Entries of a row of scores.
 inline int64_t pitch_of(const Region& region) { return padded(region.columns()); }
