@@ -13,6 +13,7 @@
 #include "octet_sums.h"
 #include "pixels.h"
 #include "statistics.h"
+#include "tails.h"
 #include "wrapped.h"
 
 namespace contextual_attention {
@@ -82,7 +83,7 @@ int64_t memory_bytes(int32_t device);
   X(BackgroundColumns<Float16>)                             \
   X(TakeTapSums)                                            \
   X(PadLines<uint16_t>)                                     \
-  X(PadLines<Words>)                                        \
+  X(PadLines<Vector>)                                       \
   X(TapBits)                                                \
   X(RowStatistics<float>)                                   \
   X(RowStatistics<Bfloat16>)                                \
@@ -95,8 +96,12 @@ int64_t memory_bytes(int32_t device);
   X(FinishStatistics)                                       \
   X(FinishCentres)                                          \
   X(Pack<uint16_t>)                                         \
-  X(Pack<uint32_t>)                                         \
-  X(AddToMap)
+  X(Pack<Vector>)                                           \
+  X(AddToMap)                                               \
+  X(TailTerms<Bfloat16>)                                    \
+  X(TailTerms<Float16>)                                     \
+  X(TailColumns<Bfloat16>)                                  \
+  X(TailColumns<Float16>)
 
 }  // namespace gpu
 }  // namespace contextual_attention

@@ -31,10 +31,10 @@ class OctetForward : public Pipeline {
         gains_(take<float>(buffers.gains)),
         validity_(take<uint16_t>(buffers.validity)),
         taps_of_columns_(take<T>(buffers.taps)),
-        background_(padded(map_of(inputs.background), problem_.hb, problem_.wb, line_,
-                           take<void>(buffers.background))),
-        value_(padded(map_of(inputs.value), problem_.hb + 1, problem_.wb + 1, cell_line_,
-                      take<void>(buffers.value))) {}
+        background_(in_lines(map_of(inputs.background), problem_.hb, problem_.wb, line_,
+                             take<void>(buffers.background))),
+        value_(in_lines(map_of(inputs.value), problem_.hb + 1, problem_.wb + 1, cell_line_,
+                        take<void>(buffers.value))) {}
 
   void run() {
     const bool of_weights = !problem_.before();
@@ -98,9 +98,9 @@ class OctetForward : public Pipeline {
   Lines<float> multiply_features(const Stages& stages) {
     const auto gram = lines<float>(kFirst, stages.gram, line_, problem_.hb);
     const Map foreground = map_of(inputs_.foreground);
-    const Matrix rows = stages.in_pieces
-                            ? packed(foreground, int32_t(problem_.h), int32_t(problem_.w), stages.foreground)
-                            : rows_of(foreground, stages.gram.y, stages.gram.x);
+    const Region read = stages.in_pieces ? everything() : stages.gram;
+    const Matrix rows = stages.foreground.distinct > 1 ? rows_of(foreground, stages.foreground)
+                                                       : rows_of(foreground, read.y, read.x);
     multiply(executor_, samples_, matrix(gram, problem_.hb), rows, background_.transposed());
     return gram;
   }
@@ -184,7 +184,7 @@ class OctetForward : public Pipeline {
   }
 
   // A map as the rows of a matrix, in lines; where it lies so already, in its place.
-  Matrix padded(const Map& map, int64_t height, int64_t width, int32_t line, void* out) {
+  Matrix in_lines(const Map& map, int64_t height, int64_t width, int32_t line, void* out) {
     const int64_t rows = height * line, bytes = int64_t(sizeof(T)) * map.depth;
     char* first = static_cast<char*>(map.data) + group_.first * height * width * bytes;
     if (out == nullptr) return {first, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
@@ -195,9 +195,9 @@ class OctetForward : public Pipeline {
                                     int32_t(bytes / int64_t(sizeof(Piece))), samples_});
     };
     const bool in_words =
-        bytes % sizeof(Words) == 0 && reinterpret_cast<uintptr_t>(first) % sizeof(Words) == 0;
+        bytes % sizeof(Vector) == 0 && reinterpret_cast<uintptr_t>(first) % sizeof(Vector) == 0;
     if (in_words)
-      pad(Words{});
+      pad(Vector{});
     else
       pad(uint16_t{});
     return {out, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};

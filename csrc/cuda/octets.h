@@ -18,20 +18,6 @@ CA_BOTH int32_t line_of(int32_t columns) { return (columns + kOctet - 1) / kOcte
 
 using Octet = Values<kOctet>;
 
-// 16 bytes.
-struct alignas(16) Words {
-  uint32_t of[4];
-};
-
-CA_BOTH Words load(const Words* at) {
-#if defined(__CUDA_ARCH__)
-  const uint4 words = __ldg(reinterpret_cast<const uint4*>(at));
-  return {{words.x, words.y, words.z, words.w}};
-#else
-  return *at;
-#endif
-}
-
 // The two entries of a word, the first in its lower half.
 CA_BOTH void unpack(uint32_t word, const Bfloat16*, float& first, float& second) {
   const uint32_t low = word << 16, high = word & 0xffff0000u;
@@ -58,29 +44,29 @@ CA_BOTH uint32_t pack(float first, float second, const Float16*) {
 
 template <class T>
 CA_BOTH void store(T* at, const Octet& octet) {
-  Words words;
+  Vector vector;
   CA_UNROLL
   for (int32_t i = 0; i < 4; ++i)
-    words.of[i] = pack(octet[2 * i], octet[2 * i + 1], static_cast<const T*>(nullptr));
-  *reinterpret_cast<Words*>(at) = words;
+    vector.words[i] = pack(octet[2 * i], octet[2 * i + 1], static_cast<const T*>(nullptr));
+  *reinterpret_cast<Vector*>(at) = vector;
 }
 
 CA_BOTH void store(float* at, const Octet& octet) {
   CA_UNROLL
   for (int32_t i = 0; i < 2; ++i) {
-    Words words;
-    memcpy(words.of, octet.of + 4 * i, 16);
-    reinterpret_cast<Words*>(at)[i] = words;
+    Vector vector;
+    memcpy(vector.words, octet.of + 4 * i, 16);
+    reinterpret_cast<Vector*>(at)[i] = vector;
   }
 }
 
 CA_BOTH Octet load_octet(const float* at) {
-  const auto* words = reinterpret_cast<const Words*>(at);
+  const auto* vectors = reinterpret_cast<const Vector*>(at);
   Octet octet;
   CA_UNROLL
   for (int32_t i = 0; i < 2; ++i) {
-    const Words half = load(words + i);
-    memcpy(octet.of + 4 * i, half.of, 16);
+    const Vector half = load(vectors + i);
+    memcpy(octet.of + 4 * i, half.words, 16);
   }
   return octet;
 }
@@ -88,14 +74,14 @@ CA_BOTH Octet load_octet(const float* at) {
 // An octet, and two neighbours, as they are loaded: numbers are made of them where they are used.
 template <class T>
 struct Packed {
-  Words words;
+  Vector vector;
 
-  CA_BOTH static Packed at(const T* from) { return {load(reinterpret_cast<const Words*>(from))}; }
+  CA_BOTH static Packed at(const T* from) { return {load(reinterpret_cast<const Vector*>(from))}; }
   CA_BOTH Octet unpacked() const {
     Octet octet;
     CA_UNROLL
     for (int32_t i = 0; i < 4; ++i)
-      unpack(words.of[i], static_cast<const T*>(nullptr), octet[2 * i], octet[2 * i + 1]);
+      unpack(vector.words[i], static_cast<const T*>(nullptr), octet[2 * i], octet[2 * i + 1]);
     return octet;
   }
 };

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "stages.h"
+#include "tails.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -33,8 +34,11 @@ struct Buffers {
   int64_t total() const;
 };
 
-// Entries of a row of scores, so padded that a matrix product may load it in vectors.
-inline int64_t pitch_of(const Region& region) { return (int64_t(region.columns()) + 7) / 8 * 8; }
+// As many as whole vectors have (products.h).
+inline int64_t padded(int64_t entries) { return ceil_div(entries, kVector) * kVector; }
+
+// Entries of a row of scores.
+inline int64_t pitch_of(const Region& region) { return padded(region.columns()); }
 
 // Rounded so that every buffer begins where a vector may be loaded.
 inline int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
