@@ -61,7 +61,7 @@ def differentiable(
             saved = iter(ctx.saved_tensors)
             inputs = [next(saved) if x is _SAVED else x for x in ctx.inputs]
             for i, tangent in enumerate(tangents):
-                if i in linear_in:
+                if i in linear_in and inputs[i] is not None:
                     inputs[i] = torch.zeros_like(inputs[i]) if tangent is None else tangent
                 elif tangent is not None:
                     raise NotImplementedError(_NO_FORWARD_MODE)
@@ -129,8 +129,10 @@ def by_samples(apply: Callable, size: int, in_dims: tuple[int | None, ...], inpu
         return x.expand(-1, samples, *x.shape[2:]).flatten(0, 1)
 
     def unfold(x):
-        # (0,) stands for what was not asked for.
-        return (x, None) if x.dim() == 1 else (x.unflatten(0, (size, samples)), 0)
+        # (0,) stands for what was not asked for; what all samples share all batches share.
+        if x.dim() == 1 or x.shape[0] != size * samples:
+            return x, None
+        return x.unflatten(0, (size, samples)), 0
 
     output = apply(*map(fold, inputs, in_dims))
     if isinstance(output, Tensor):
