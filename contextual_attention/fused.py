@@ -25,8 +25,8 @@ _OPERATORS = {
     "cpu": ops.attend,
     "triton": ops.attend_triton,
 }
-# What it takes of the maps; by tensor code where there is nothing else.
-_TAKES: dict[str, features.Take] = {"cuda": features.take}
+# How what it takes is worked out, where it is not by tensor code.
+_ROADS = {"cuda": features.KERNELS}
 
 
 def contextual_attention(
@@ -90,24 +90,19 @@ def operands(
     options: Options,
     backend: str,
 ) -> tuple[Operands, Tensor]:
-    """What the operator takes of the layer's arguments, which are checked; and cells.shares for its output."""
-    selected = positions.selection(foreground_mask, foreground, options)
-    candidates = None  # every position
+    """What the operator takes of the layer's arguments, which are checked; and the weight of its cells."""
+    road = _ROADS.get(backend, features.TENSOR_CODE)
+    attending = candidates = None  # all
+    if foreground_mask is not None:
+        attending = road.flag(foreground_mask, foreground, False, options)
     if mask is not None or options.stride > 1:
-        candidates = positions.validity(mask, background, options)
-    taken = _TAKES.get(backend, features.by_tensor_code)(
-        foreground,
-        None if background is foreground else background,
-        positions.read_by(selected, options),
-        positions.read_by(candidates, options),
-        options,
-    )
+        candidates = road.flag(mask, background, True, options)
+    asked, read = (None if flags is None else flags.read for flags in (attending, candidates))
+    taken = road.take(foreground, None if background is foreground else background, asked, read, options)
     m = positions.resolution(value, background)
-    pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
-    valid = taken.valid if candidates is None else candidates
-    weight = taken.weight
-    if weight is None:
-        weight = cells.shares(taken.queries.shape[1:3], selected, options, foreground)
+    pasted = cells.value_cells(value, m, None if candidates is None else candidates.cells, options)
+    valid = taken.valid if candidates is None else candidates.chosen
+    selected, weight = (None, taken.weight) if attending is None else (attending.chosen, attending.cells)
     return Operands(taken.queries, taken.keys, taken.alpha, taken.beta, valid, selected, pasted), weight
 
 

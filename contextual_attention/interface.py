@@ -57,6 +57,17 @@ ATTEND_MAP = (
     " bool keep, int cell, SymInt height, SymInt width) -> (Tensor, Tensor, Tensor)"
 )
 
+# What a mask says of positions (features.py); height, width: of the map that it is for; taps: of a
+# propagation before the softmax.
+#
+# mask (B or 1, 1, j * height, j * width) bool or floating; all results have as many samples
+# -> chosen (B or 1, h, w) bool: the missing ones or, if it `excludes`, those without one in their window;
+# read (B or 1, h, w) bool: what chosen patches are made of; cells (B or 1, h+1, w+1): which they paste, bool,
+# if it excludes, else what each counts for there, float32
+FLAG_POSITIONS = (
+    "(Tensor mask, SymInt height, SymInt width, int rate, bool aligned, bool sampled, int ksize, int stride,"
+    " int taps, bool wrap, bool excludes, bool mean) -> (Tensor, Tensor, Tensor)"
+)
 # What features.py takes of both maps, and the gradients of both by those of the first four results.
 #
 # foreground (B, C, H, W); background (B, C, Hb, Wb), None: the foreground; asked (B or 1, h, w) and read
@@ -108,7 +119,8 @@ class State:
 def operators_state() -> str:
     """Another one where a schema has changed, or the number of an option."""
     numbers = [(kind.__name__, each.name, each.value) for kind in (Propagation, Masking) for each in kind]
-    return _digest(repr((ATTEND, ATTEND_BACKWARD, TAKE_FEATURES, TAKE_FEATURES_BACKWARD, numbers)).encode())
+    schemas = (ATTEND, ATTEND_BACKWARD, FLAG_POSITIONS, TAKE_FEATURES, TAKE_FEATURES_BACKWARD)
+    return _digest(repr((*schemas, numbers)).encode())
 
 
 def sources_state(csrc: Path, has_cuda: bool) -> str:

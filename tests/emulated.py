@@ -62,10 +62,10 @@ def load_ready_made() -> ModuleType | None:
 def load_module(file: Path) -> ModuleType:
     """Registers OPERATOR and its backward, and what is around it.
 
-    The module has what bind_cuda adds, `run_by`, `attend` and `take`.
+    The module has what bind_cuda adds, `run_by`, `attend` and `road`, of features.py.
     """
     attend = ops._define(OPERATOR)
-    take = features.define("take_features_on_host")
+    road = features.define("_on_host")
     for each in CELLS:
         schema = str(each._opoverload._schema).partition("(")
         ops._library.define(f"{on_host(each)}({schema[2]}")
@@ -73,7 +73,7 @@ def load_module(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(MODULE, loader))
     loader.exec_module(module)
     module.attend = attend
-    module.take = take
+    module.road = road
     return module
 
 
@@ -169,7 +169,7 @@ def cuda_maps() -> contextlib.AbstractContextManager:
 def stand_in(monkeypatch, module: ModuleType) -> None:
     """The backend "cuda" by this module and OPERATOR, on CPU tensors."""
     monkeypatch.setitem(fused._OPERATORS, "cuda", module.attend)
-    monkeypatch.setitem(fused._TAKES, "cuda", module.take)
+    monkeypatch.setitem(fused._ROADS, "cuda", module.road)
     monkeypatch.setattr(
         backends.extension, "least_cuda_workspace", module.least_cuda_workspace, raising=False
     )

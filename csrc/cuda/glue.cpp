@@ -4,7 +4,6 @@
 // As in ops.cpp, nothing here waits for the device, and no shape depends on what a tensor holds.
 #include "glue.h"
 
-#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -15,6 +14,7 @@
 #include <type_traits>
 
 #include "executor.h"
+#include "paste.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -26,21 +26,9 @@ using torch::stable::Tensor;
 // queries, keys, alpha, beta, valid, weight
 using Features = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// run(executor), where a tensor is.
-template <class Run>
-void run_beside(const Tensor& tensor, const Run& run) {
-  if constexpr (kBuiltForCuda) {
-    const torch::stable::accelerator::DeviceGuard guard(tensor.get_device_index());
-    run(Executor::on_device(tensor.get_device_index()));
-  } else {
-    run(Executor::on_host());
-  }
-}
-
 // Of all samples, as many at once as a grid takes.
 template <class Body>
 void run_all(const Executor& executor, Body body, int64_t samples) {
-  constexpr int64_t kMostSamples = 65535;
   for (int64_t first = 0; first < samples; first += kMostSamples) {
     body.first = int32_t(first);
     body.samples = int32_t(std::min(samples - first, kMostSamples));
@@ -167,30 +155,6 @@ Tensor join(Tensor cells, int64_t cell, int64_t height, int64_t width, std::opti
   return image;
 }
 
-Tensor paste(Tensor cells, Tensor weight, Tensor foreground, bool keep, int64_t cell, int64_t height,
-             int64_t width) {
-  const int64_t batch = cells.size(0), rows = cells.size(1), columns = cells.size(2);
-  const CellGrid grid = grid_of(cell, rows, columns, height, width);
-  const int64_t channels = cells.size(3) / (cell * cell);
-  STD_TORCH_CHECK(cells.scalar_type() == ScalarType::Float, "contextual_attention: cells must be float32");
-  STD_TORCH_CHECK(!keep || (foreground.size(0) == batch && foreground.size(1) == channels &&
-                            foreground.size(2) == height && foreground.size(3) == width),
-                  "contextual_attention: the kept map does not have the size of the output");
-  const auto shares = checked_map(weight, "weight", ScalarType::Float, batch, rows, columns);
-  const Tensor packed = torch::stable::contiguous(cells);
-  const Tensor image = empty(foreground, {batch, channels, height, width}, foreground.scalar_type());
-  run_beside(cells, [&](const Executor& executor) {
-    with_entry(foreground.scalar_type(), [&](auto entry) {
-      using T = decltype(entry);
-      run_all(executor,
-              Paste<T>{pixel_channels<const float>(packed, channels), pixel_map<const float>(shares),
-                       keep ? planes<const T>(foreground) : Planes<const T>{}, planes<T>(image), grid, 0, 0},
-              batch);
-    });
-  });
-  return image;
-}
-
 std::tuple<Tensor, Tensor> lift(Tensor image, Tensor weight, bool keep, int64_t cell, int64_t rows,
                                 int64_t columns, bool wide) {
   const int64_t batch = image.size(0), channels = image.size(1);
@@ -218,6 +182,57 @@ std::tuple<Tensor, Tensor> lift(Tensor image, Tensor weight, bool keep, int64_t 
   return {cells, below};
 }
 
+// Positions
+
+// The pixels of a line that its positions read.
+Sampling sampling(int64_t size, int64_t rate, bool aligned) {
+  const int64_t count = (size + rate - 1) / rate;
+  const float step = float(size - 1) / float(std::max<int64_t>(count - 1, 1));
+  return {int32_t(size), int32_t(count), int32_t(rate), aligned, step};
+}
+
+// chosen, read, cells
+using Flags = std::tuple<Tensor, Tensor, Tensor>;
+
+Flags flag_positions(Tensor mask, int64_t height, int64_t width, int64_t rate, bool aligned, bool sampled,
+                     int64_t ksize, int64_t stride, int64_t taps, bool wrap, bool excludes, bool mean) {
+  const Sampling down = sampling(height, rate, aligned), right = sampling(width, rate, aligned);
+  const int64_t samples = mask.size(0), scale = mask.size(2) / height, bytes = mask.element_size();
+  STD_TORCH_CHECK(mask.dim() == 4 && mask.size(2) == scale * height && mask.size(3) == scale * width &&
+                      bytes <= 8 && (mask.scalar_type() == ScalarType::Bool) == (bytes == 1),
+                  "contextual_attention: a mask must be bool or floating, at a multiple of the map's size");
+  const auto flags = [&] { return empty(mask, {samples, down.count, right.count}, ScalarType::Bool); };
+  const Tensor missing = flags(), read = flags(), chosen = excludes ? flags() : missing;
+  const Tensor cells = empty(mask, {samples, down.count + 1, right.count + 1},
+                             excludes ? ScalarType::Bool : ScalarType::Float);
+  run_beside(mask, [&](const Executor& executor) {
+    const auto run = [&](const auto& body) { run_all(executor, body, samples); };
+    run(DownscaleMask{static_cast<const char*>(mask.const_data_ptr()), int32_t(bytes), bytes * mask.stride(0),
+                      bytes * mask.stride(2), bytes * mask.stride(3), int32_t(mask.size(2)),
+                      int32_t(mask.size(3)), int32_t(scale * rate), sampled, down, right,
+                      sampling(mask.size(2), scale, aligned), sampling(mask.size(3), scale, aligned),
+                      pixel_map<bool>(missing), 0, 0});
+    if (excludes)
+      run(FindCandidates{pixel_map<const bool>(missing), pixel_map<bool>(chosen), int32_t(ksize),
+                         int32_t(stride), 0, 0});
+    // As far as a propagation reaches, which ran left-right first: so what a position sums is found down the
+    // columns first.
+    Tensor spread = chosen;
+    const auto reach = [&](bool along_columns) {
+      const Tensor next = flags();
+      run(Spread{pixel_map<const bool>(spread), pixel_map<bool>(next), int32_t(taps), int32_t(stride), wrap,
+                 along_columns, 0, 0});
+      spread = next;
+    };
+    if (taps > 1) reach(true);
+    if (taps > 1 && wrap) reach(false);
+    run(FindRead{pixel_map<const bool>(spread), pixel_map<const bool>(chosen), pixel_map<bool>(read),
+                 excludes ? pixel_map<bool>(cells) : PixelMap<bool>{},
+                 excludes ? PixelMap<float>{} : pixel_map<float>(cells), int32_t(ksize), mean, 0, 0});
+  });
+  return {chosen, read, cells};
+}
+
 // Features
 
 // How the pixels of a map are picked and its norms are made, as the schemas of interface.py have it.
@@ -228,12 +243,8 @@ struct Taking {
   double eps;
   bool adds_eps;
 
-  int64_t positions(int64_t size) const { return (size + rate - 1) / rate; }
-  Sampling sampling(int64_t size) const {
-    const int64_t count = positions(size);
-    const float step = float(size - 1) / float(std::max<int64_t>(count - 1, 1));
-    return {int32_t(size), int32_t(count), int32_t(rate), aligned, step};
-  }
+  Sampling sampling(int64_t size) const { return gpu::sampling(size, rate, aligned); }
+  int64_t positions(int64_t size) const { return sampling(size).count; }
   NormGuard guard(int64_t channels) const {
     return adds_eps ? NormGuard{float(double(ksize * ksize * channels) * eps), 0}
                     : NormGuard{0, float(eps * eps)};
@@ -397,6 +408,30 @@ std::tuple<Tensor, Tensor> take_features_backward(
 
 }  // namespace
 
+Tensor paste(Tensor cells, Tensor weight, Tensor foreground, bool keep, int64_t cell, int64_t height,
+             int64_t width) {
+  const int64_t batch = cells.size(0), rows = cells.size(1), columns = cells.size(2);
+  const CellGrid grid = grid_of(cell, rows, columns, height, width);
+  const int64_t channels = cells.size(3) / (cell * cell);
+  STD_TORCH_CHECK(cells.scalar_type() == ScalarType::Float, "contextual_attention: cells must be float32");
+  STD_TORCH_CHECK(!keep || (foreground.size(0) == batch && foreground.size(1) == channels &&
+                            foreground.size(2) == height && foreground.size(3) == width),
+                  "contextual_attention: the kept map does not have the size of the output");
+  const auto shares = checked_map(weight, "weight", ScalarType::Float, batch, rows, columns);
+  const Tensor packed = torch::stable::contiguous(cells);
+  const Tensor image = empty(foreground, {batch, channels, height, width}, foreground.scalar_type());
+  run_beside(cells, [&](const Executor& executor) {
+    with_entry(foreground.scalar_type(), [&](auto entry) {
+      using T = decltype(entry);
+      run_all(executor,
+              Paste<T>{pixel_channels<const float>(packed, channels), pixel_map<const float>(shares),
+                       keep ? planes<const T>(foreground) : Planes<const T>{}, planes<T>(image), grid, 0, 0},
+              batch);
+    });
+  });
+  return image;
+}
+
 #if defined(CA_CUDA_ARCHITECTURES)
 #define CA_PLACE ""
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CUDA, m) {
@@ -408,6 +443,7 @@ STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
   m.impl("join" CA_PLACE, TORCH_BOX(&join));
   m.impl("paste" CA_PLACE, TORCH_BOX(&paste));
   m.impl("lift" CA_PLACE, TORCH_BOX(&lift));
+  m.impl("flag_positions" CA_PLACE, TORCH_BOX(&flag_positions));
   m.impl("take_features" CA_PLACE, TORCH_BOX(&take_features));
   m.impl("take_features" CA_PLACE "_backward", TORCH_BOX(&take_features_backward));
 }

@@ -297,6 +297,135 @@ struct Sampling {
   }
 };
 
+// What a patch pasted on a cell counts for, of so many (cells.py, `shares`).
+CA_BOTH float share_of(int32_t count, bool mean) {
+  if (count == 0) return 0;
+  return mean ? 1.0f / float(count) : 0.25f;
+}
+
+// Which positions a mask says are missing: any pixel of their block, or the one that is sampled for them.
+struct DownscaleMask {
+  static constexpr Shape shape = Shape::points;
+  const char* mask;
+  int32_t entry;                // bytes of bool, or of floats
+  int64_t sample, down, right;  // bytes from an entry to the next
+  int32_t height, width, block;
+  bool sampled;
+  // Of the features' pixels by positions, of the mask's by those.
+  Sampling rows_read, columns_read, mask_rows, mask_columns;
+  PixelMap<bool> missing;
+  int32_t samples, first;
+
+  CA_BOTH int32_t rows() const { return missing.height; }
+  CA_BOTH int32_t columns() const { return missing.width; }
+  CA_BOTH void operator()(int32_t n, int32_t y, int32_t x) const {
+    n += first;
+    missing.at(n, y, x) = sampled ? is_missing(n, mask_rows.pixel(rows_read.pixel(y)),
+                                               mask_columns.pixel(columns_read.pixel(x)))
+                                  : any_missing(n, y * block, x * block);
+  }
+
+ private:
+  CA_BOTH bool any_missing(int32_t n, int32_t top, int32_t left) const {
+    for (int32_t y = top; y < top + block && y < height; ++y)
+      for (int32_t x = left; x < left + block && x < width; ++x)
+        if (is_missing(n, y, x)) return true;
+    return false;
+  }
+  // Not zero, of either sign.
+  CA_BOTH bool is_missing(int32_t n, int32_t y, int32_t x) const {
+    const char* at = mask + n * sample + y * down + x * right;
+    switch (entry) {
+      case 1:
+        return load(reinterpret_cast<const uint8_t*>(at)) != 0;
+      case 2:
+        return uint16_t(load(reinterpret_cast<const uint16_t*>(at)) << 1) != 0;
+      case 4:
+        return load(reinterpret_cast<const uint32_t*>(at)) << 1 != 0;
+      default:
+        return load(reinterpret_cast<const uint64_t*>(at)) << 1 != 0;
+    }
+  }
+};
+
+// Whether any flag of a window is set: `size` positions each way, `step` apart.
+CA_BOTH bool any_around(const PixelMap<const bool>& flags, int32_t n, int32_t y, int32_t x, int32_t size,
+                        int32_t step) {
+  const int32_t reach = size / 2 * step;
+  for (int32_t v = y - reach; v <= y + reach; v += step)
+    for (int32_t u = x - reach; u <= x + reach; u += step)
+      if (flags.inside(v, u) && flags.at(n, v, u)) return true;
+  return false;
+}
+
+// The candidates: on the grid of the stride, and without a missing position in their window.
+struct FindCandidates {
+  static constexpr Shape shape = Shape::points;
+  PixelMap<const bool> missing;
+  PixelMap<bool> valid;
+  int32_t ksize, stride, samples, first;
+
+  CA_BOTH int32_t rows() const { return valid.height; }
+  CA_BOTH int32_t columns() const { return valid.width; }
+  CA_BOTH void operator()(int32_t n, int32_t y, int32_t x) const {
+    n += first;
+    const bool on_grid = y % stride == 0 && x % stride == 0;
+    valid.at(n, y, x) = on_grid && !any_around(missing, n, y, x, ksize, 1);
+  }
+};
+
+// Positions that are set, or from which a set one is not further than a propagation reaches.
+struct Spread {
+  static constexpr Shape shape = Shape::points;
+  PixelMap<const bool> from;
+  PixelMap<bool> to;
+  int32_t taps, step;
+  bool wraps, down;  // along the flattened index, of columns if `down`
+  int32_t samples, first;
+
+  CA_BOTH int32_t rows() const { return to.height; }
+  CA_BOTH int32_t columns() const { return to.width; }
+  CA_BOTH void operator()(int32_t n, int32_t y, int32_t x) const {
+    n += first;
+    to.at(n, y, x) = wraps ? any_along(n, y, x) : any_around(from, n, y, x, taps, step);
+  }
+
+ private:
+  CA_BOTH bool any_along(int32_t n, int32_t y, int32_t x) const {
+    const int32_t line = down ? to.height : to.width, size = to.height * to.width;
+    const int32_t here = down ? x * line + y : y * line + x;
+    for (int32_t i = here - taps / 2; i <= here + taps / 2; ++i) {
+      if (i < 0 || i >= size) continue;
+      if (down ? from.at(n, i % line, i / line) : from.at(n, i / line, i % line)) return true;
+    }
+    return false;
+  }
+};
+
+// What patches at the chosen positions are made of, and the cells that they paste: which, or what each counts
+// for.
+struct FindRead {
+  static constexpr Shape shape = Shape::points;
+  PixelMap<const bool> spread, chosen;
+  PixelMap<bool> read, pasted;
+  PixelMap<float> shares;
+  int32_t ksize;
+  bool mean;
+  int32_t samples, first;
+
+  CA_BOTH int32_t rows() const { return read.height + 1; }
+  CA_BOTH int32_t columns() const { return read.width + 1; }
+  CA_BOTH void operator()(int32_t n, int32_t y, int32_t x) const {
+    n += first;
+    if (read.inside(y, x)) read.at(n, y, x) = any_around(spread, n, y, x, ksize, 1);
+    int32_t count = 0;
+    for (int32_t v = y - 1; v <= y; ++v)
+      for (int32_t u = x - 1; u <= x; ++u) count += chosen.inside(v, u) && chosen.at(n, v, u);
+    if (pasted) pasted.at(n, y, x) = count > 0;
+    if (shares) shares.at(n, y, x) = share_of(count, mean);
+  }
+};
+
 // Pixels that a warp takes at once; its lanes share out the channels of each.
 constexpr int32_t kPicked = 8;
 
@@ -402,7 +531,7 @@ struct FinishPositions {
     if (valid && valid.inside(y, x)) valid.at(0, y, x) = true;
     if (!shares || !shares.inside(y, x)) return;
     const int32_t down = (y > 0) + (y + 1 < shares.height), right = (x > 0) + (x + 1 < shares.width);
-    shares.at(0, y, x) = mean ? 1.0f / float(down * right) : 0.25f;
+    shares.at(0, y, x) = share_of(down * right, mean);
   }
 };
 

@@ -96,6 +96,10 @@ int64_t memory_bytes(int32_t device);
   X(Pick<float>)                                            \
   X(Pick<Bfloat16>)                                         \
   X(Pick<Float16>)                                          \
+  X(DownscaleMask)                                          \
+  X(FindCandidates)                                         \
+  X(Spread)                                                 \
+  X(FindRead)                                               \
   X(FinishPositions)                                        \
   X(NormSlopes)                                             \
   X(Place<float>)                                           \

@@ -63,8 +63,6 @@ std::mutex keeping;
 Plan whole_plan(const Problem& p, int64_t workspace, bool backward) {
   Plan whole = plan_of(p, {p.h, p.w, p.hb, p.wb}, backward);
   if (whole.bytes > workspace) return {};
-  // A grid of CUDA blocks has this many in its second dimension, which counts samples.
-  constexpr int64_t kMostSamples = 65535;
   const int64_t most = std::clamp<int64_t>(workspace / whole.bytes, 1, kMostSamples);
   const int64_t groups = std::max<int64_t>(1, ceil_div(p.batch, most));
   whole.samples = std::max<int64_t>(1, ceil_div(p.batch, groups));
