@@ -12,10 +12,13 @@ from emulated import generic_maps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_backends_agree import poisoned  # noqa: F401  (a fixture)
+from test_ops import EVEN, ODD, solve
+from test_ops import problem as problem_of
 from test_random_problems import problems
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from contextual_attention import cells, contextual_attention, features, positions
+from contextual_attention import ContextualAttention, cells, contextual_attention, features, positions
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import CASES, LAYOUTS, make_inputs
 
@@ -232,12 +235,12 @@ def test_vmap_goes_through(cuda_on_host):
     masks = torch.rand(3, 1, 1, 6, 8) > 0.9
     for mask, dim in ((None, None), (masks, 0), (masks[0], None)):
 
-        def solve(f, mask):
+        def solved(f, mask):
             return contextual_attention(f, b, mask, foreground_mask=mask, backend="cuda")
 
-        found = torch.func.vmap(solve, in_dims=(0, dim))(f, mask)
+        found = torch.func.vmap(solved, in_dims=(0, dim))(f, mask)
         for i in range(3):
-            torch.testing.assert_close(found[i], solve(f[i], mask if dim is None else mask[i]))
+            torch.testing.assert_close(found[i], solved(f[i], mask if dim is None else mask[i]))
 
 
 class Called(TorchDispatchMode):
@@ -272,3 +275,40 @@ def test_masks_are_few_launches(cuda_on_host):
     assert called.names == [*flags, "take_features_on_host", "cut", "attend_cuda_on_host_map"]
     # Keys and queries apart: one more; of each mask, downscaled, and what is read; the candidates.
     assert cuda_on_host.take_launch_count() == 11 + 1 + 2 * 2 + 1
+
+
+@pytest.mark.parametrize(("preset", "sizes"), [("paper", ODD), ("yu2018", EVEN)])
+def test_one_compiled_graph_serves_all_sizes(cuda_on_host, preset, sizes):
+    torch._dynamo.reset()
+    layer = ContextualAttention.from_preset(preset, backend="cuda")
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend=counter)
+    solve(compiled, problem_of(*sizes[0]))
+    graphs = counter.frame_count
+    for size in sizes[1:]:
+        arguments = problem_of(*size)
+        for got, expected in zip(solve(compiled, arguments), solve(layer, arguments), strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    assert counter.frame_count == graphs
+
+
+def test_torch_func_goes_through(cuda_on_host):
+    """Reverse mode of everything, forward mode of the value alone."""
+    f, b = torch.randn(2, 3, 6, 5), torch.randn(2, 3, 6, 5)
+    v, tangent = torch.randn(2, 2, 12, 10), torch.randn(2, 2, 12, 10)
+    mask = torch.rand(1, 1, 6, 5) > 0.8
+
+    def solved(f, b, v):
+        return contextual_attention(f, b, mask, value=v, backend="cuda")
+
+    _, slope = torch.func.jvp(lambda v: solved(f, b, v), (v,), (tangent,))
+    torch.testing.assert_close(slope, solved(f, b, tangent))
+    leaves = [x.clone().requires_grad_() for x in (f, b, v)]
+    expected = torch.autograd.grad(solved(*leaves).square().sum(), leaves)
+    found = torch.func.grad(lambda *maps: solved(*maps).square().sum(), (0, 1, 2))(f, b, v)
+    assert all(map(torch.equal, found, expected))
+    with pytest.raises(NotImplementedError, match='backend="reference"'):
+        torch.func.jvp(lambda f: solved(f, b, v), (f,), (f,))
+    once = torch.autograd.grad(solved(*leaves).square().sum(), leaves[0], create_graph=True)[0].sum()
+    with pytest.raises(NotImplementedError, match='backend="reference"'):
+        torch.autograd.grad(once, leaves[0])
