@@ -75,7 +75,13 @@ def differentiable(
             return by_samples(Differentiable.apply, info.batch_size, in_dims, inputs)
 
     def call(*inputs):
-        return (Differentiable.apply if _is_transformed() else operator)(*inputs)
+        if _is_transformed():
+            return Differentiable.apply(*inputs)
+        if torch.compiler.is_compiling() or _asks_for_gradients(inputs):
+            return operator(*inputs)
+        # The way through autograd, which would find nothing to do, takes longer than a kernel.
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*inputs)
 
     return call
 
@@ -104,6 +110,10 @@ def _is_transformed() -> bool:
         # Without fullgraph=True the compiler takes this for a part that it must run as it is.
         raise NotImplementedError(_NOT_COMPILED)
     return transformed
+
+
+def _asks_for_gradients(inputs: tuple) -> bool:
+    return torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
 
 
 _SAVED = object()
