@@ -1,14 +1,8 @@
-"""What is around the operator on a GPU, by its kernels' bodies in host loops: as the tensor code has it.
-
-Copies and flags to the bit. Norms are float32 sums of up to ksize**2 * C squares in another order: each
-addition rounds by 2**-24, and most of it averages out. A gradient is rounded once, where autograd rounds each
-of the parts that it adds.
-"""
+"""What is around the operator on a GPU, by its kernels' bodies in host loops: as the tensor code has it."""
 
 import pytest
 import torch
-from compare import options_of
-from emulated import generic_maps
+from features_alike import HALF, assert_alike, assert_cells_alike
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_backends_agree import poisoned  # noqa: F401  (a fixture)
@@ -22,70 +16,12 @@ from contextual_attention import ContextualAttention, cells, contextual_attentio
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import CASES, LAYOUTS, make_inputs
 
-NORMS = 1e-6  # relative, of each
-SLOPES = 4e-6  # of the norm of a gradient
-HALF = (torch.bfloat16, torch.float16)
 BY_NAME = {case.name: case for case in CASES}
 
 
 @pytest.fixture
 def road(cuda_on_host):
     return cuda_on_host.road
-
-
-def taken(road, problem):
-    """Flags of both maps, features, and the gradients of these by fixed slopes."""
-    chosen, foreground, background = options_of(problem), problem["foreground"], problem["background"]
-    asked = read = None
-    flags = []
-    if problem["foreground_mask"] is not None:
-        flags.append(road.flag(problem["foreground_mask"], foreground, False, chosen))
-        asked = flags[-1].read
-    if problem["mask"] is not None or chosen.stride > 1:
-        flags.append(road.flag(problem["mask"], background, True, chosen))
-        read = flags[-1].read
-    found = road.take(foreground, None if background is foreground else background, asked, read, chosen)
-    return flags, found
-
-
-def slopes(found, leaves):
-    generator = torch.Generator().manual_seed(1)
-    # alpha may be beta, and queries keys: then both slopes are its own.
-    outputs = [x for x in (found.queries, found.keys, found.alpha, found.beta) if x is not None]
-    # Of norms small, or float16 overflows.
-    scales = [1.0 if x.dim() == 4 else 1e-3 for x in outputs]
-    given = [
-        s * torch.randn(x.shape, generator=generator).to(x) for s, x in zip(scales, outputs, strict=True)
-    ]
-    return torch.autograd.grad(outputs, leaves, given)
-
-
-def assert_alike(road, problem):
-    flags, found = taken(road, problem)
-    exact_flags, exact = taken(features.TENSOR_CODE, problem)
-    for mine, expected in zip(flags, exact_flags, strict=True):
-        for x, y in zip(mine, expected, strict=True):
-            assert x.dtype == y.dtype
-            assert torch.equal(x, y)
-    for name in ("queries", "keys", "valid", "weight"):
-        x, y = getattr(found, name), getattr(exact, name)
-        assert (x is None) == (y is None)
-        assert x is None or (x.dtype == y.dtype and torch.equal(x, y)), name
-        assert x is None or x.is_contiguous()
-    for x, y in ((found.alpha, exact.alpha), (found.beta, exact.beta)):
-        assert (x is None) == (y is None)
-        if x is not None:
-            torch.testing.assert_close(x, y, rtol=NORMS, atol=0)
-    leaves = list({id(x): x for x in (problem["foreground"], problem["background"])}.values())
-    if not leaves[0].requires_grad:
-        return
-    rounding = 0 if leaves[0].dtype == torch.float32 else torch.finfo(leaves[0].dtype).eps
-    for x, y in zip(slopes(found, leaves), slopes(exact, leaves), strict=True):
-        if not y.isfinite().all():
-            assert y.dtype == torch.float16
-            continue
-        error = (x.double() - y.double()).norm()
-        assert error <= (SLOPES + rounding) * y.double().norm(), f"{error / y.double().norm():.1e}"
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -152,20 +88,7 @@ def test_groups_of_channels(cuda_on_host, channels, dtype, offset):
         problem |= {"background": problem["foreground"], **vars(Options())}
         assert_alike(cuda_on_host.road, problem)
         assert_alike(cuda_on_host.road, problem | {"foreground_mask": torch.rand(1, 1, 9, 14) > 0.9})
-        operators = torch.ops.contextual_attention
-        for name, arguments in {
-            "cut": (image, 2, 6, 8, flags),
-            "join": (pieces, 2, 9, 14, flags),
-            "paste": (pieces.float(), weight, image, True, 2, 9, 14),
-            "lift": (image, weight, True, 2, 6, 8, False),
-        }.items():
-            found = getattr(operators, f"{name}_on_host")(*arguments)
-            plain = {"cut": cells._cut, "join": cells._join, "paste": cells.paste, "lift": cells._lift}[name]
-            with generic_maps():
-                expected = plain._init_fn(*arguments)
-            if torch.is_tensor(found):
-                found, expected = (found,), (expected,)
-            assert all(map(torch.equal, found, expected)), name
+        assert_cells_alike("_on_host", image, pieces, weight, flags)
 
 
 def test_nan_that_nobody_reads_goes_nowhere(road):

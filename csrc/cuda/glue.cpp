@@ -55,6 +55,8 @@ void with_entry(ScalarType dtype, const Run& run) {
 template <class Run>
 void with_bits(int64_t bytes, const Run& run) {
   switch (bytes) {
+    case 1:
+      return run(uint8_t{});
     case 2:
       return run(uint16_t{});
     case 4:
@@ -79,8 +81,8 @@ Planes<T> planes(const Tensor& t) {
 // Of a contiguous tensor, whose pixels have so many channels.
 template <class T>
 PixelChannels<T> pixel_channels(const Tensor& t, int64_t channels) {
-  const bool aligned =
-      channels % kGroup == 0 && reinterpret_cast<uintptr_t>(t.data_ptr()) % sizeof(Quad) == 0;
+  const bool aligned = PixelChannels<T>::kQuads > 0 && channels % kGroup == 0 &&
+                       reinterpret_cast<uintptr_t>(t.data_ptr()) % sizeof(Quad) == 0;
   return {data_of<T>(t), int32_t(channels), aligned};
 }
 

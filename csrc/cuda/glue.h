@@ -83,7 +83,7 @@ struct PixelChannels {
   int32_t channels;
   bool aligned;  // every group is whole, and begins at a multiple of 16 bytes
 
-  static constexpr int32_t kQuads = kGroup * sizeof(T) / sizeof(Quad), kPerQuad = kGroup / kQuads;
+  static constexpr int32_t kQuads = kGroup * sizeof(T) / sizeof(Quad), kPerQuad = sizeof(Quad) / sizeof(T);
 
   CA_BOTH T* at(int64_t pixel, int32_t group) const { return data + pixel * channels + group * kGroup; }
   CA_BOTH int32_t count(int32_t group) const {

@@ -79,9 +79,11 @@ int64_t memory_bytes(int32_t device);
   X(Pack<uint16_t>)                                         \
   X(Pack<uint32_t>)                                         \
   X(AddToMap)                                               \
+  X(Cut<uint8_t>)                                           \
   X(Cut<uint16_t>)                                          \
   X(Cut<uint32_t>)                                          \
   X(Cut<uint64_t>)                                          \
+  X(Join<uint8_t>)                                          \
   X(Join<uint16_t>)                                         \
   X(Join<uint32_t>)                                         \
   X(Join<uint64_t>)                                         \
