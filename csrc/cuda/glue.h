@@ -13,19 +13,6 @@
 namespace contextual_attention {
 namespace gpu {
 
-struct Float16 {
-  uint16_t bits;
-
-  CA_BOTH operator float() const {
-#if defined(__CUDACC__)
-    return __half2float(__ushort_as_half(bits));
-#else
-    _Float16 value;
-    memcpy(&value, &bits, 2);
-    return value;
-#endif
-  }
-};
 CA_BOTH Float16 load(const Float16* at) { return {load(&at->bits)}; }
 
 template <class T>

@@ -9,6 +9,8 @@
 #include "centres.h"
 #include "diagonals.h"
 #include "glue.h"
+#include "octet_filters.h"
+#include "octet_maps.h"
 #include "pixels.h"
 #include "statistics.h"
 #include "wrapped.h"
@@ -65,6 +67,17 @@ int64_t memory_bytes(int32_t device);
   X(CellGradient<ValidSink>)                                \
   X(CellGradient<AttentionGradientSink>)                    \
   X(CellGradient<LogitGradientSink>)                        \
+  X(PatchWeights<Bfloat16>)                                 \
+  X(PatchWeights<Float16>)                                  \
+  X(PastedWeights<1, Bfloat16>)                             \
+  X(PastedWeights<1, Float16>)                              \
+  X(PastedWeights<3, Bfloat16>)                             \
+  X(PastedWeights<3, Float16>)                              \
+  X(BackgroundColumns<Bfloat16>)                            \
+  X(BackgroundColumns<Float16>)                             \
+  X(TakeTapSums)                                            \
+  X(PadLines<uint16_t>)                                     \
+  X(PadLines<Words>)                                        \
   X(TapBits)                                                \
   X(RowStatistics<float>)                                   \
   X(RowStatistics<Bfloat16>)                                \

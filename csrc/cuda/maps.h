@@ -15,10 +15,12 @@
 #define CA_BOTH __host__ __device__ __forceinline__
 #define CA_UNROLL _Pragma("unroll")
 #define CA_NO_UNROLL _Pragma("unroll 1")
+#define CA_UNROLL_TWICE _Pragma("unroll 2")
 #else
 #define CA_BOTH inline
 #define CA_UNROLL
 #define CA_NO_UNROLL
+#define CA_UNROLL_TWICE
 #endif
 
 namespace contextual_attention {
@@ -69,6 +71,21 @@ struct Bfloat16 {
   }
 };
 CA_BOTH Bfloat16 load(const Bfloat16* at) { return {load(&at->bits)}; }
+
+// A float16, likewise.
+struct Float16 {
+  uint16_t bits;
+
+  CA_BOTH operator float() const {
+#if defined(__CUDACC__)
+    return __half2float(__ushort_as_half(bits));
+#else
+    _Float16 value;
+    memcpy(&value, &bits, 2);
+    return float(value);
+#endif
+  }
+};
 
 // A score whose weight is yet to be made: exp(logit - offset of the row).
 struct Logit {

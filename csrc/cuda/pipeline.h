@@ -55,7 +55,18 @@ class Pipeline {
   };
 
   Pipeline(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
-           const Uses& uses, bool backward, torch::stable::Tensor& statistics, char* scratch);
+           const Uses& uses, const Buffers& buffers, torch::stable::Tensor& statistics, char* scratch);
+
+  // A part of the scratch, so many bytes for each sample.
+  struct Buffer {
+    char* begin;
+    int64_t bytes;
+
+    // Where a tile puts so much of each sample.
+    char* holding(int64_t needed) const;
+  };
+  // The next part of the scratch.
+  Buffer take(int64_t bytes);
 
   // Every pixel of both maps.
   Region everything() const;
@@ -108,6 +119,7 @@ class Pipeline {
   // Offset, inverse sum, inverse total.
   PixelMap<float> statistic(int which) const;
   TapSums tap_sums(torch::stable::Tensor& sums) const;
+  TapSums tap_sums() { return tap_sums(sums_); }
   template <class T>
   static PixelMap<const T> reading(const PixelMap<T>& map) {
     return {map.data, map.height, map.width, map.sample};
@@ -133,6 +145,7 @@ class Pipeline {
   // exp to float32's precision: the features are not of half precision.
   const bool exact_;
   const Taps taps_;
+  Buffer buffers_[Buffers::kScores];
 
  private:
   void multiply_features(const Stages& stages, const ScoreMap& gram);
@@ -144,14 +157,6 @@ class Pipeline {
   void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
   template <class T>
   void sum_cells(const Scores<T>& weights, const OperandMap& out);
-  // A part of the scratch, so many bytes for each sample.
-  struct Buffer {
-    char* begin;
-    int64_t bytes;
-
-    // Where a tile puts so much of each sample.
-    char* holding(int64_t needed) const;
-  };
   Matrix packed(const Map& map, const Axis& down, const Axis& right, const Buffer& buffer);
   // Of a map of down x right pixels.
   Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, const Buffer& buffer);
@@ -159,10 +164,11 @@ class Pipeline {
   void pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t rows);
   std::optional<torch::stable::Tensor> count_valid() const;
 
+  char* scratch_;  // what is not taken yet
   torch::stable::Tensor& statistics_;
   torch::stable::Tensor sums_;
   std::optional<torch::stable::Tensor> valid_count_, bits_;
-  Buffer buffers_[Buffers::kScores], rows_, columns_, product_;
+  Buffer rows_, columns_, product_;
 };
 
 template <class Source, class Sink>
