@@ -61,7 +61,7 @@ def differentiable(
             saved = iter(ctx.saved_tensors)
             inputs = [next(saved) if x is _SAVED else x for x in ctx.inputs]
             for i, tangent in enumerate(tangents):
-                if i in linear_in:
+                if i in linear_in and inputs[i] is not None:
                     inputs[i] = torch.zeros_like(inputs[i]) if tangent is None else tangent
                 elif tangent is not None:
                     raise NotImplementedError(_NO_FORWARD_MODE)
@@ -75,7 +75,13 @@ def differentiable(
             return by_samples(Differentiable.apply, info.batch_size, in_dims, inputs)
 
     def call(*inputs):
-        return (Differentiable.apply if _is_transformed() else operator)(*inputs)
+        if _is_transformed():
+            return Differentiable.apply(*inputs)
+        if torch.compiler.is_compiling() or _asks_for_gradients(inputs):
+            return operator(*inputs)
+        # The way through autograd, which would find nothing to do, takes longer than a kernel.
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*inputs)
 
     return call
 
@@ -106,6 +112,10 @@ def _is_transformed() -> bool:
     return transformed
 
 
+def _asks_for_gradients(inputs: tuple) -> bool:
+    return torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+
+
 _SAVED = object()
 _NO_FORWARD_MODE = (
     "contextual_attention: the fused kernels have no forward-mode derivative with respect to foreground and "
@@ -129,8 +139,10 @@ def by_samples(apply: Callable, size: int, in_dims: tuple[int | None, ...], inpu
         return x.expand(-1, samples, *x.shape[2:]).flatten(0, 1)
 
     def unfold(x):
-        # (0,) stands for what was not asked for.
-        return (x, None) if x.dim() == 1 else (x.unflatten(0, (size, samples)), 0)
+        # (0,) stands for what was not asked for; what all samples share all batches share.
+        if x.dim() == 1 or x.shape[0] != size * samples:
+            return x, None
+        return x.unflatten(0, (size, samples)), 0
 
     output = apply(*map(fold, inputs, in_dims))
     if isinstance(output, Tensor):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import backends, cells, ops, positions
+from . import backends, cells, features, ops, positions
 from .interface import Masking, Propagation
 from .options import Options
 from .tracing import without_autocast
@@ -25,6 +25,8 @@ _OPERATORS = {
     "cpu": ops.attend,
     "triton": ops.attend_triton,
 }
+# How what it takes is worked out, where it is not by tensor code.
+_ROADS = {"cuda": features.KERNELS}
 
 
 def contextual_attention(
@@ -41,8 +43,14 @@ def contextual_attention(
 ) -> tuple[Tensor, Tensor]:
     """Output (B, Cv, m * H, m * W) and offsets (B, 2, h, w), or (0,) if not asked for; arguments checked."""
     with without_autocast(foreground.device.type):
-        given = operands(
-            foreground, background, mask=mask, value=value, foreground_mask=foreground_mask, options=options
+        given, weight = operands(
+            foreground,
+            background,
+            mask=mask,
+            value=value,
+            foreground_mask=foreground_mask,
+            options=options,
+            backend=backend,
         )
         # A compiled graph must not depend on the bound: there the kernels' own check speaks.
         if workspace is not None and not torch.compiler.is_compiling():
@@ -52,10 +60,10 @@ def contextual_attention(
                     f"workspace: expected at least {least} bytes for this problem, got {workspace}"
                 )
         m = positions.resolution(value, background)
-        weight, kept, *joined = joining(given, foreground, m, options)
+        keep, *joined = joining(given, foreground, m, options)
         bound = 0 if workspace is None else workspace
         output, offsets, _ = _OPERATORS[backend](
-            *given, weight, kept, *schema_options(options), return_offsets, bound, *joined
+            *given, weight, foreground, *schema_options(options), return_offsets, bound, keep, *joined
         )
         return output, offsets
 
@@ -80,34 +88,30 @@ def operands(
     value: Tensor,
     foreground_mask: Tensor | None,
     options: Options,
-) -> Operands:
-    """What the operator takes of the layer's arguments, which are checked."""
-    selected = positions.selection(foreground_mask, foreground, options)
-    valid = positions.validity(mask, background, options)
-    candidates = None if mask is None and options.stride == 1 else valid  # None: every position
-    asked, read = positions.read_by(selected, options), positions.read_by(candidates, options)
-    queries = positions.downscale(foreground, asked, options)
-    keys = queries
-    if background is not foreground or asked is not read:
-        keys = positions.downscale(background, read, options)
+    backend: str,
+) -> tuple[Operands, Tensor]:
+    """What the operator takes of the layer's arguments, which are checked; and the weight of its cells."""
+    road = _ROADS.get(backend, features.TENSOR_CODE)
+    attending = candidates = None  # all
+    if foreground_mask is not None:
+        attending = road.flag(foreground_mask, foreground, False, options)
+    if mask is not None or options.stride > 1:
+        candidates = road.flag(mask, background, True, options)
+    asked, read = (None if flags is None else flags.read for flags in (attending, candidates))
+    taken = road.take(foreground, None if background is foreground else background, asked, read, options)
     m = positions.resolution(value, background)
-    pasted = cells.value_cells(value, m, cells.pasted_by(candidates), options)
-    beta = positions.reciprocal_norms(keys, options)
-    alpha = None
-    if options.normalize == "both":
-        alpha = beta if queries is keys else positions.reciprocal_norms(queries, options)
-    return Operands(queries, keys, alpha, beta, valid, selected, pasted)
+    pasted = cells.value_cells(value, m, None if candidates is None else candidates.cells, options)
+    valid = taken.valid if candidates is None else candidates.chosen
+    selected, weight = (None, taken.weight) if attending is None else (attending.chosen, attending.cells)
+    return Operands(taken.queries, taken.keys, taken.alpha, taken.beta, valid, selected, pasted), weight
 
 
-def joining(
-    given: Operands, foreground: Tensor, m: int, options: Options
-) -> tuple[Tensor, Tensor, bool, int, int, int]:
-    """What cells.paste takes beside the summed cells, to put them together; m: positions.resolution."""
+def joining(given: Operands, foreground: Tensor, m: int, options: Options) -> tuple[bool, int, int, int]:
+    """keep, cell, height and width of cells.paste, for the summed cells; m: positions.resolution."""
     cell = options.rate * m
     # A pixel can only be kept if the cells hold pixels of its kind.
     keep = given.selected is not None and m == 1 and given.value.shape[3] == cell**2 * foreground.shape[1]
-    weight = cells.shares(given.foreground.shape[1:3], given.selected, options, foreground)
-    return weight, foreground, keep, cell, m * foreground.shape[2], m * foreground.shape[3]
+    return keep, cell, m * foreground.shape[2], m * foreground.shape[3]
 
 
 def schema_options(options: Options) -> tuple[float, int, int, int, int, int]:

@@ -57,6 +57,38 @@ ATTEND_MAP = (
     " bool keep, int cell, SymInt height, SymInt width) -> (Tensor, Tensor, Tensor)"
 )
 
+# What a mask says of positions (features.py); height, width: of the map that it is for; taps: of a
+# propagation before the softmax.
+#
+# mask (B or 1, 1, j * height, j * width) bool or floating; all results have as many samples
+# -> chosen (B or 1, h, w) bool: the missing ones or, if it `excludes`, those without one in their window;
+# read (B or 1, h, w) bool: what chosen patches are made of; cells (B or 1, h+1, w+1): which they paste, bool,
+# if it excludes, else what each counts for there, float32
+FLAG_POSITIONS = (
+    "(Tensor mask, SymInt height, SymInt width, int rate, bool aligned, bool sampled, int ksize, int stride,"
+    " int taps, bool wrap, bool excludes, bool mean) -> (Tensor, Tensor, Tensor)"
+)
+# What features.py takes of both maps, and the gradients of both by those of the first four results.
+#
+# foreground (B, C, H, W); background (B, C, Hb, Wb), None: the foreground; asked (B or 1, h, w) and read
+# (B or 1, hb, wb) bool, None: every position
+# -> queries; keys; alpha; beta; valid (1, hb, wb) bool and weight (1, h+1, w+1) float32, for all positions.
+# (0,) where not wanted: keys and alpha that are the same as queries and beta, or alpha not `both`; valid and
+# weight where flags are given
+_TAKING = "int rate, bool aligned, int ksize, float eps, bool adds_eps"
+TAKE_FEATURES = (
+    f"(Tensor foreground, Tensor? background, Tensor? asked, Tensor? read, {_TAKING}, bool both, bool mean)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+# height to background_width: of the maps; one_map: the background is the foreground
+# -> gradients of foreground and background; one that `needs` does not ask for is (0,)
+TAKE_FEATURES_BACKWARD = (
+    "(Tensor queries, Tensor keys, Tensor alpha, Tensor beta, Tensor? asked, Tensor? read,"
+    " Tensor? grad_queries, Tensor? grad_keys, Tensor? grad_alpha, Tensor? grad_beta,"
+    f" {_TAKING}, SymInt height, SymInt width, SymInt background_height, SymInt background_width,"
+    " bool one_map, int needs) -> (Tensor, Tensor)"
+)
+
 
 @dataclass(frozen=True)
 class State:
@@ -87,7 +119,8 @@ class State:
 def operators_state() -> str:
     """Another one where a schema has changed, or the number of an option."""
     numbers = [(kind.__name__, each.name, each.value) for kind in (Propagation, Masking) for each in kind]
-    return _digest(repr((ATTEND, ATTEND_BACKWARD, numbers)).encode())
+    schemas = (ATTEND, ATTEND_BACKWARD, FLAG_POSITIONS, TAKE_FEATURES, TAKE_FEATURES_BACKWARD)
+    return _digest(repr((*schemas, numbers)).encode())
 
 
 def sources_state(csrc: Path, has_cuda: bool) -> str:

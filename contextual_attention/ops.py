@@ -108,6 +108,7 @@ def _define(name: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.
     operators = torch.ops.contextual_attention
     attend = getattr(operators, name).default
 
+    # Where kernels have not registered for the whole as well.
     def attend_map(*inputs):
         *operands, weight, kept = inputs[:9]
         *options, keep, cell, height, width = inputs[9:]

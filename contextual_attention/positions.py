@@ -140,13 +140,6 @@ def downscale_mask(mask: Tensor, features: Tensor, options: Options) -> Tensor:
     return whole.view(batch, h, block, w, block).any(4).any(2)
 
 
-def selection(foreground_mask: Tensor | None, foreground: Tensor, options: Options) -> Tensor | None:
-    """Which foreground patches attend, those centred on a missing pixel: (B or 1, h, w) bool; None: all."""
-    if foreground_mask is None:
-        return None
-    return downscale_mask(foreground_mask, foreground, options)
-
-
 # Norms and validity
 
 

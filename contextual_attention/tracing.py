@@ -28,6 +28,7 @@ def has_autocast(device: str) -> bool:
 
 def without_autocast(device: str) -> contextlib.AbstractContextManager:
     """Within, operands keep their dtypes, whatever the caller's autocast says."""
-    if not has_autocast(device):
+    # Entering one costs as much as a kernel or two.
+    if not (has_autocast(device) and torch.is_autocast_enabled(device)):
         return contextlib.nullcontext()
     return torch.autocast(device, enabled=False)

@@ -90,20 +90,23 @@ def cuda_on_host(cuda_module, monkeypatch):
     """The backend "cuda" runs on CPU tensors, in plain loops; gives the module."""
     cuda_module.run_by(cuda_module.Way.loops)
     emulated.stand_in(monkeypatch, cuda_module)
-    return cuda_module
+    with emulated.cuda_maps():
+        yield cuda_module
 
 
 @pytest.fixture
 def generic_maps():
-    """The tensor code around the kernels, on CPU tensors, as it runs on a GPU."""
+    """The tensor code around the kernels, on CPU tensors, as where they have none of their own."""
     with emulated.generic_maps():
         yield
 
 
-@pytest.fixture(params=("kernels", "generic", "generic, banded"))
+@pytest.fixture(params=("kernels", "cuda", "generic", "generic, banded"))
 def map_road(request, monkeypatch):
-    """The CPU's kernels of maps, and the tensor code of other devices: in one band of rows, in several."""
-    if request.param != "kernels":
+    """The kernels of maps, the CPU's and CUDA's, and tensor code: in one band of rows, in several."""
+    if request.param == "cuda":
+        request.getfixturevalue("cuda_on_host")
+    elif request.param != "kernels":
         request.getfixturevalue("generic_maps")
     if request.param == "generic, banded":
         monkeypatch.setattr(cells, "_BAND_BYTES", 1)

@@ -12,7 +12,7 @@ import importlib.util
 import json
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from importlib.machinery import ExtensionFileLoader
@@ -23,7 +23,7 @@ import torch
 from emulated_build import EMULATOR, FOLDER, MODULE, PLANNER, SOURCES, Builder
 from torch import Tensor
 
-from contextual_attention import backends, cells, extension, fused, ops, positions
+from contextual_attention import backends, cells, extension, features, fused, ops, positions
 
 OPERATOR = "attend_cuda_on_host"
 
@@ -67,14 +67,31 @@ def load_ready_made() -> ModuleType | None:
 
 @cache
 def load_module(file: Path) -> ModuleType:
-    """Registers OPERATOR and its backward. The module has what bind_cuda adds, `run_by` and `attend`."""
+    """Registers OPERATOR and its backward, and what is around it.
+
+    The module has what bind_cuda adds, `run_by`, `attend` and `road`, of features.py.
+    """
     _LIBRARY.impl("bmm.dtype_out", _widened_product, "CPU")
     attend = ops._define(OPERATOR)
+    road = features.define("_on_host")
+    for each in CELLS:
+        schema = str(each._opoverload._schema).partition("(")
+        ops._library.define(f"{on_host(each)}({schema[2]}")
     loader = ExtensionFileLoader(MODULE, str(file))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(MODULE, loader))
     loader.exec_module(module)
     module.attend = attend
+    module.road = road
     return module
+
+
+# The operators of cells.py, which have kernels for the CPU, for CUDA, and tensor code.
+CELLS = (cells._cut, cells._join, cells.paste, cells._lift)
+
+
+def on_host(operator) -> str:
+    """What the CUDA kernels of one of CELLS are called on the host."""
+    return f"{operator._name}_on_host"
 
 
 def start_counting_branches(module: ModuleType) -> None:
@@ -133,29 +150,35 @@ def _empty_sum(x: Tensor, axes: list[int], keepdim: bool = False, *, dtype=None)
 
 
 @contextlib.contextmanager
-def generic_maps() -> Iterator[None]:
-    """Within, the operators of maps that have kernels for the CPU run as on every other device."""
+def replaced(kernels: dict[str, Callable]) -> Iterator[None]:
+    """Within, operators of this package run by other kernels on CPU tensors."""
     library = torch.library.Library(ops.NAMESPACE, "IMPL")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a kernel takes the place of another: so it is meant
-            for each in (
-                positions._pick,
-                positions._place,
-                cells._cut,
-                cells._join,
-                cells.paste,
-                cells._lift,
-            ):
-                library.impl(each._opoverload, each._init_fn, "CPU")
+            for name, kernel in kernels.items():
+                library.impl(name, kernel, "CPU")
         yield
     finally:
         library._destroy()
 
 
+def generic_maps() -> contextlib.AbstractContextManager:
+    """Within, the operators of maps that have kernels for the CPU run as where they have none."""
+    return replaced({each._name: each._init_fn for each in (*CELLS, positions._pick, positions._place)})
+
+
+def cuda_maps() -> contextlib.AbstractContextManager:
+    """Within, those that have CUDA kernels run by these, once `load_module` has been called."""
+    return replaced(
+        {each._name: getattr(torch.ops.contextual_attention, on_host(each)).default for each in CELLS}
+    )
+
+
 def stand_in(monkeypatch, module: ModuleType) -> None:
     """The backend "cuda" by this module and OPERATOR, on CPU tensors."""
     monkeypatch.setitem(fused._OPERATORS, "cuda", module.attend)
+    monkeypatch.setitem(fused._ROADS, "cuda", module.road)
     monkeypatch.setattr(
         backends.extension, "least_cuda_workspace", module.least_cuda_workspace, raising=False
     )

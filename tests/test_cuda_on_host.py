@@ -268,16 +268,17 @@ def launches(count, batch, size=(16, 16), dtype=torch.float32, **options):
 @pytest.mark.parametrize(
     ("options", "forward", "backward"),
     [
-        # Forward: G, weights, sums of rows, statistics, cells, O. Backward: G, weights, cells, dV, dE, c1
-        # (2), dL, the gradients of both norms (5), dG, df, db.
-        ({"fuse": False}, 6, 16),
+        # Forward: the pixels, their norms, the value's cells; G, weights, sums of rows, statistics, cells, O;
+        # the map. Backward: the cells' gradient; G, weights, cells, dV, dE, c1 (2), dL, the gradients of both
+        # norms (5), dG, df, db; the slopes of the norms, the features' gradient, the value's.
+        ({"fuse": False}, 10, 20),
         # Also the shifted validity; backward that, valid dA, c2 and dX.
-        ({}, 7, 20),
+        ({}, 11, 24),
         # Also the propagation. Backward with dS, of one norm, and the row statistics of its own logits: their
         # sums, statistics, weights.
-        ({"propagation": "before", "normalize": "background"}, 7, 19),
+        ({"propagation": "before", "normalize": "background"}, 11, 23),
         # With the valid candidates counted; the way back in two passes.
-        (asdict(PRESETS["yu2018"]), 8, 21),
+        (asdict(PRESETS["yu2018"]), 12, 25),
     ],
 )
 def test_small_maps_are_few_launches(cuda_on_host, options, forward, backward):

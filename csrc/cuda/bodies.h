@@ -65,6 +65,10 @@ struct SingleLane {
   T sum(T x) const {
     return x;
   }
+  template <int32_t kApart>
+  float sum_apart(float x) const {
+    return x;
+  }
   float largest(float x) const { return x; }
   void best(float&, int32_t&) const {}
   void sync() const {}

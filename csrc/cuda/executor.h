@@ -1,7 +1,9 @@
 // Where a pipeline runs: on the current stream of a CUDA device or, in what tests build, on the host.
 #pragma once
 
+#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/tensor.h>
 
 #include <typeinfo>
 
@@ -51,6 +53,17 @@ class Executor {
   Stream stream_;
   int64_t cache_;
 };
+
+// run(executor), where a tensor is.
+template <class Run>
+auto run_beside(const torch::stable::Tensor& tensor, const Run& run) {
+  if constexpr (kBuiltForCuda) {
+    const torch::stable::accelerator::DeviceGuard guard(tensor.get_device_index());
+    return run(Executor::on_device(tensor.get_device_index()));
+  } else {
+    return run(Executor::on_host());
+  }
+}
 
 }  // namespace gpu
 }  // namespace contextual_attention

@@ -22,6 +22,13 @@ struct WarpLanes {
     for (int32_t other = kWarp / 2; other > 0; other /= 2) x += __shfl_xor_sync(kAllLanes, x, other);
     return x;
   }
+  // Of the lanes whose indices differ by multiples of kApart.
+  template <int32_t kApart>
+  __device__ float sum_apart(float x) const {
+#pragma unroll
+    for (int32_t other = kWarp / 2; other >= kApart; other /= 2) x += __shfl_xor_sync(kAllLanes, x, other);
+    return x;
+  }
   __device__ float largest(float x) const {
 #pragma unroll
     for (int32_t other = kWarp / 2; other > 0; other /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, other));

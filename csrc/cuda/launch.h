@@ -8,6 +8,7 @@
 #include "cells.h"
 #include "centres.h"
 #include "diagonals.h"
+#include "glue.h"
 #include "octet_cells.h"
 #include "octet_maps.h"
 #include "octet_sums.h"
@@ -101,7 +102,35 @@ int64_t memory_bytes(int32_t device);
   X(TailTerms<Bfloat16>)                                    \
   X(TailTerms<Float16>)                                     \
   X(TailColumns<Bfloat16>)                                  \
-  X(TailColumns<Float16>)
+  X(TailColumns<Float16>)                                   \
+  X(Cut<uint8_t>)                                           \
+  X(Cut<uint16_t>)                                          \
+  X(Cut<uint32_t>)                                          \
+  X(Cut<uint64_t>)                                          \
+  X(Join<uint8_t>)                                          \
+  X(Join<uint16_t>)                                         \
+  X(Join<uint32_t>)                                         \
+  X(Join<uint64_t>)                                         \
+  X(Paste<float>)                                           \
+  X(Paste<Bfloat16>)                                        \
+  X(Paste<Float16>)                                         \
+  X(Lift<float, float>)                                     \
+  X(Lift<Bfloat16, Bfloat16>)                               \
+  X(Lift<Bfloat16, float>)                                  \
+  X(Lift<Float16, Float16>)                                 \
+  X(Lift<Float16, float>)                                   \
+  X(Pick<float>)                                            \
+  X(Pick<Bfloat16>)                                         \
+  X(Pick<Float16>)                                          \
+  X(DownscaleMask)                                          \
+  X(FindCandidates)                                         \
+  X(Spread)                                                 \
+  X(FindRead)                                               \
+  X(FinishPositions)                                        \
+  X(NormSlopes)                                             \
+  X(Place<float>)                                           \
+  X(Place<Bfloat16>)                                        \
+  X(Place<Float16>)
 
 }  // namespace gpu
 }  // namespace contextual_attention

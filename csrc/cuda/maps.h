@@ -26,6 +26,9 @@
 namespace contextual_attention {
 namespace gpu {
 
+// A grid of CUDA blocks has this many in its second dimension, which counts samples.
+constexpr int64_t kMostSamples = 65535;
+
 // Positions first, first + 1, ... of a line of `size`, which goes on at 0 after its end: where a propagation
 // wraps, a tile at one end of the map reads the other end.
 struct Axis {

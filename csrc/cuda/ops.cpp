@@ -4,7 +4,6 @@
 //
 // Nothing here waits for the device or reads its memory, and no shape depends on what a tensor holds: a call
 // can be captured in a CUDA graph.
-#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
@@ -15,6 +14,7 @@
 #include "../arguments.h"
 #include "attend.h"
 #include "octet_plan.h"
+#include "paste.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -165,17 +165,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& exec
   return {result(0), result(1), result(2), result(3), result(4)};
 }
 
-// run(executor), where the operands are.
-template <class Run>
-auto run_beside(const Tensor& operand, const Run& run) {
-  if constexpr (kBuiltForCuda) {
-    const torch::stable::accelerator::DeviceGuard guard(operand.get_device_index());
-    return run(Executor::on_device(operand.get_device_index()));
-  } else {
-    return run(Executor::on_host());
-  }
-}
-
 std::tuple<Tensor, Tensor, Tensor> attend_cuda(Tensor foreground, Tensor background,
                                                std::optional<Tensor> alpha, Tensor beta, Tensor valid,
                                                std::optional<Tensor> selected, Tensor value,
@@ -188,6 +177,17 @@ std::tuple<Tensor, Tensor, Tensor> attend_cuda(Tensor foreground, Tensor backgro
   return run_beside(foreground, [&](const Executor& executor) {
     return forward(executor, arguments, p, return_offsets, workspace);
   });
+}
+
+std::tuple<Tensor, Tensor, Tensor> attend_map_cuda(
+    Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta, Tensor valid,
+    std::optional<Tensor> selected, Tensor value, Tensor weight, Tensor kept, double softmax_scale,
+    int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, bool return_offsets,
+    int64_t workspace, bool keep, int64_t cell, int64_t height, int64_t width) {
+  const auto [cells, offsets, statistics] =
+      attend_cuda(foreground, background, alpha, beta, valid, selected, value, softmax_scale, ksize, stride,
+                  fuse_k, propagation, masking, return_offsets, workspace);
+  return {paste(cells, weight, kept, keep, cell, height, width), offsets, statistics};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cuda(
@@ -208,11 +208,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cuda(
 #if defined(CA_CUDA_ARCHITECTURES)
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CUDA, m) {
   m.impl("attend", TORCH_BOX(&attend_cuda));
+  m.impl("attend_map", TORCH_BOX(&attend_map_cuda));
   m.impl("attend_backward", TORCH_BOX(&attend_backward_cuda));
 }
 #else
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
   m.impl("attend_cuda_on_host", TORCH_BOX(&attend_cuda));
+  m.impl("attend_cuda_on_host_map", TORCH_BOX(&attend_map_cuda));
   m.impl("attend_cuda_on_host_backward", TORCH_BOX(&attend_backward_cuda));
 }
 #endif

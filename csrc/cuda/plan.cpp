@@ -96,8 +96,6 @@ std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines) {
 
 Plan whole_plan(const Problem& p, int64_t bytes, int64_t workspace) {
   if (bytes > workspace) return {};
-  // A grid of CUDA blocks has this many in its second dimension, which counts samples.
-  constexpr int64_t kMostSamples = 65535;
   const int64_t most = std::clamp<int64_t>(workspace / bytes, 1, kMostSamples);
   const int64_t groups = std::max<int64_t>(1, ceil_div(p.batch, most));
   const int64_t samples = std::max<int64_t>(1, ceil_div(p.batch, groups));

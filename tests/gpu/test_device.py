@@ -97,8 +97,12 @@ def test_two_devices_are_refused(backend):
         contextual_attention(x, x.cpu(), backend=backend)
 
 
+# CUDA's are 11 of its own (tests/test_features.py); products may take a kernel more.
+MOST_LAUNCHES = {"cuda": 13, "triton": 60}
+
+
 def test_launches_of_a_small_map(backend, record_property):
-    """Counted, not bounded by a wish: a batch of 16 images of 256 x 256 is one strip."""
+    """A batch of 16 images of 256 x 256 is one strip."""
     layer, x = layer_and_input(backend, dtype=torch.bfloat16)
     x = features(16, 128, 64, 64, dtype=torch.bfloat16)
     layer(x, x)
@@ -108,7 +112,7 @@ def test_launches_of_a_small_map(backend, record_property):
     launches = sum(event.count for event in profile.key_averages() if event.device_time_total > 0)
     record_property("launches", launches)
     print(f"{backend}: {launches} kernels and copies, 16 x 256 x 256 forward")
-    assert launches < 60
+    assert launches <= MOST_LAUNCHES[backend]
 
 
 def held(function):

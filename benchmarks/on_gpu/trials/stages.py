@@ -105,12 +105,16 @@ class _Stages:
         dtype = examined.problem["foreground"].dtype
         # Weights and results are rounded to the dtype, and logits by a share of themselves.
         self._share = steepness(examined.problem) * (2 * torch.finfo(dtype).eps + GRADIENT)
+        # The extension's operator has kernels for its operands too.
+        own = examined.operator.name == "attend" and examined.device != "cpu"
+        self._backend = "cuda" if own else "cpu"
         self.doing = "operands"
 
     def wrong(self) -> Iterator[Wrong]:
         here = self._examined.problem
         there = moved(here, self._examined.device)
-        exact, found = operands_of(here, self._options), operands_of(there, self._options)
+        exact = operands_of(here, self._options)
+        found = operands_of(there, self._options, self._backend)
         yield from self._operands(found, exact)
         # The same for both, as the device has them.
         given = fused.Operands(*(None if x is None else x.detach().cpu() for x in found))
@@ -185,10 +189,11 @@ class _Stages:
         """The output of the layer for these cells, and their gradient."""
         foreground, background = problem["foreground"].detach(), problem["background"]
         m = positions.resolution(_value(problem), background)
-        joined = fused.joining(given, foreground, m, self._options)
+        keep, cell, *size = fused.joining(given, foreground, m, self._options)
+        weight = cells.shares(given.foreground.shape[1:3], given.selected, self._options, foreground)
         with torch.no_grad():
-            output = cells.paste(summed.to(foreground.device, torch.float32), *joined)
-            weight, _, keep, cell, _, _ = joined
+            summed = summed.to(foreground.device, torch.float32)
+            output = cells.paste(summed, weight, foreground, keep, cell, *size)
             slope, _ = cells.lift(upstream(output), weight, keep, cell, *summed.shape[1:3], False)
         return output, slope
 
@@ -249,15 +254,17 @@ def moved(problem: dict[str, Any], device: str) -> dict[str, Any]:
     }
 
 
-def operands_of(problem: dict[str, Any], options: Options) -> fused.Operands:
-    return fused.operands(
+def operands_of(problem: dict[str, Any], options: Options, backend: str = "cpu") -> fused.Operands:
+    given, _ = fused.operands(
         problem["foreground"],
         problem["background"],
         mask=problem["mask"],
         value=_value(problem),
         foreground_mask=problem["foreground_mask"],
         options=options,
+        backend=backend,
     )
+    return given
 
 
 def with_offsets_of(statistics: Tensor, others: Tensor) -> Tensor:

@@ -1,0 +1,251 @@
+"""What the operator (ops.py) takes of maps and masks: by tensor code or, where there are, by kernels.
+
+The kernels are CUDA's (csrc/cuda/glue.cpp), a few in the place of dozens: a small map takes as long on a GPU
+as its launches do.
+
+Shape legend: as in positions.py; hb, wb the downscaled background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import cells, interface, positions
+from .derivatives import by_samples, differentiable, keep_nothing, no_second_derivative
+from .ops import NAMESPACE
+from .options import Options
+
+_library = torch.library.Library(NAMESPACE, "FRAGMENT")
+
+
+class Flags(NamedTuple):
+    """What a mask says, (B or 1, ...) as the mask."""
+
+    chosen: Tensor  # (h, w) bool: the candidates among the keys, or the queries that attend
+    read: Tensor  # (h, w) bool: what their patches are made of (positions.read_by)
+    cells: Tensor  # (h + 1, w + 1): of candidates cells.pasted_by, bool; of queries cells.shares, float32
+
+
+class Features(NamedTuple):
+    """What is taken of a foreground and a background."""
+
+    queries: Tensor  # (B, h, w, C)
+    keys: Tensor  # (B, hb, wb, C)
+    alpha: Tensor | None  # (B, h, w) float32, reciprocal norms of the queries; None: the options want none
+    beta: Tensor  # (B, hb, wb) float32, those of the keys
+    valid: Tensor | None  # (1, hb, wb) bool, that every key is a candidate; None: flags were given
+    weight: Tensor | None  # (1, h + 1, w + 1) float32, cells.shares of all queries; None: flags were given
+
+
+class Road(NamedTuple):
+    """A way to work both out."""
+
+    # Of the mask of a map: those that are `excluded` from the candidates, else those that attend. Without a
+    # mask nothing is missing.
+    flag: Callable[[Tensor | None, Tensor, bool, Options], Flags]
+    # Of the foreground, of the background (None: it is the foreground), with what is read of each, (B or 1,
+    # h, w) and (B or 1, hb, wb) bool (None: all).
+    take: Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None, Options], Features]
+
+
+# By tensor code
+
+
+def _flag(mask: Tensor | None, features: Tensor, excluded: bool, options: Options) -> Flags:
+    if excluded:
+        chosen = positions.validity(mask, features, options)
+        which = cells.pasted_by(chosen)
+    else:
+        chosen = positions.downscale_mask(mask, features, options)
+        which = cells.shares(chosen.shape[1:], chosen, options, features)
+    return Flags(chosen, positions.read_by(chosen, options), which)
+
+
+def _take(
+    foreground: Tensor,
+    background: Tensor | None,
+    asked: Tensor | None,
+    read: Tensor | None,
+    options: Options,
+) -> Features:
+    source = foreground if background is None else background
+    queries = keys = positions.downscale(foreground, asked, options)
+    is_one = background is None and asked is None and read is None
+    if not is_one:
+        keys = positions.downscale(source, read, options)
+    beta = positions.reciprocal_norms(keys, options)
+    alpha = None
+    if options.normalize == "both":
+        alpha = beta if is_one else positions.reciprocal_norms(queries, options)
+    valid = positions.validity(None, source, options) if read is None else None
+    weight = cells.shares(queries.shape[1:3], None, options, foreground) if asked is None else None
+    return Features(queries, keys, alpha, beta, valid, weight)
+
+
+TENSOR_CODE = Road(_flag, _take)
+
+# By operators
+
+
+def _flag_fake(
+    mask, height, width, rate, aligned, sampled, ksize, stride, taps, wrap, excludes, mean
+):  # fmt: skip
+    h, w = (positions.ceil_div(n, rate) for n in (height, width))
+
+    def new(*size, dtype):
+        return mask.new_empty((mask.shape[0], *size), dtype=dtype)
+
+    which = torch.bool if excludes else torch.float32
+    return new(h, w, dtype=torch.bool), new(h, w, dtype=torch.bool), new(h + 1, w + 1, dtype=which)
+
+
+def _take_fake(foreground, background, asked, read, rate, aligned, ksize, eps, adds_eps, both, mean):
+    source = foreground if background is None else background
+    (batch, channels), size, source_size = foreground.shape[:2], foreground.shape[2:], source.shape[2:]
+    h, w, hb, wb = (positions.ceil_div(n, rate) for n in (*size, *source_size))
+    is_one = background is None and asked is None and read is None
+
+    def new(wanted, *shape, dtype=torch.float32):
+        return foreground.new_empty(shape if wanted else (0,), dtype=dtype)
+
+    return (
+        new(True, batch, h, w, channels, dtype=foreground.dtype),
+        new(not is_one, batch, hb, wb, channels, dtype=foreground.dtype),
+        new(both and not is_one, batch, h, w),
+        new(True, batch, hb, wb),
+        new(read is None, 1, hb, wb, dtype=torch.bool),
+        new(asked is None, 1, h + 1, w + 1),
+    )
+
+
+def _take_backward_fake(
+    queries, keys, alpha, beta, asked, read, grad_queries, grad_keys, grad_alpha, grad_beta,
+    rate, aligned, ksize, eps, adds_eps, height, width, background_height, background_width, one_map, needs,
+):  # fmt: skip
+    sizes = ((height, width), (background_height, background_width))
+    return tuple(
+        queries.new_empty((queries.shape[0], queries.shape[3], *size) if needs >> i & 1 else (0,))
+        for i, size in enumerate(sizes)
+    )
+
+
+def _setup_context(ctx, inputs, output):
+    foreground, background, asked, read, *ctx.options, _, _ = inputs
+    *taken, valid, weight = output
+    ctx.mark_non_differentiable(valid, weight)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*taken, asked, read)
+    ctx.is_one = background is None
+    ctx.sizes = (*foreground.shape[2:], *(foreground if background is None else background).shape[2:])
+
+
+def _differentiate(take_backward: Callable) -> Callable[..., tuple[Tensor | None, ...]]:
+    """The gradients of both maps, by this operator."""
+
+    def differentiate(ctx, *gradients):
+        # Bit i of `needs` asks for the i-th gradient.
+        needs = sum(1 << i for i in range(2) if ctx.needs_input_grad[i])
+        # (0,): of what was not wanted.
+        given = [None if x is None or x.dim() == 1 else x for x in gradients[:4]]
+        if not needs or all(gradient is None for gradient in given):
+            return (None,) * 11
+        found = take_backward(*ctx.saved_tensors, *given, *ctx.options, *ctx.sizes, ctx.is_one, needs)
+        return *(x if needs >> i & 1 else None for i, x in enumerate(found)), *([None] * 9)
+
+    return differentiate
+
+
+def define(suffix: str) -> Road:
+    """The operators flag_positions, take_features and take_features_backward, each with this suffix."""
+    flag_name, take_name = f"flag_positions{suffix}", f"take_features{suffix}"
+    for name, schema, fake in (
+        (flag_name, interface.FLAG_POSITIONS, _flag_fake),
+        (take_name, interface.TAKE_FEATURES, _take_fake),
+        (f"{take_name}_backward", interface.TAKE_FEATURES_BACKWARD, _take_backward_fake),
+    ):
+        _library.define(name + schema)
+        torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_library)
+    operators = torch.ops.contextual_attention
+    flag_positions = getattr(operators, flag_name).default
+
+    def flag_samples(info, in_dims, *inputs):
+        return by_samples(flag_positions, info.batch_size, in_dims, inputs)
+
+    torch.library.register_vmap(f"{NAMESPACE}::{flag_name}", flag_samples, lib=_library)
+    take_backward = differentiable(
+        getattr(operators, f"{take_name}_backward").default,
+        no_second_derivative,
+        keep_nothing,
+        linear_in=(6, 7, 8, 9),
+    )
+    take_features = differentiable(
+        getattr(operators, take_name).default, _differentiate(take_backward), _setup_context, linear_in=()
+    )
+    return Road(_flag_by(flag_positions), _take_by(take_features))
+
+
+def _flag_by(flag_positions: Callable) -> Callable:
+    def flag(mask: Tensor | None, features: Tensor, excluded: bool, options: Options) -> Flags:
+        if mask is None:
+            return _flag(mask, features, excluded, options)
+        before = options.propagates and options.propagation == "before"
+        return Flags(
+            *flag_positions(
+                mask.detach() if mask.requires_grad else mask,
+                *features.shape[2:],
+                options.rate,
+                options.downscale == "aligned",
+                options.mask_downscale == "sampled",
+                options.ksize,
+                options.stride,
+                options.fuse_k if before else 1,
+                options.boundary == "wrap",
+                excluded,
+                options.overlap == "mean",
+            )
+        )
+
+    return flag
+
+
+def _take_by(take_features: Callable) -> Callable:
+    def take(
+        foreground: Tensor,
+        background: Tensor | None,
+        asked: Tensor | None,
+        read: Tensor | None,
+        options: Options,
+    ) -> Features:
+        both = options.normalize == "both"
+        queries, keys, alpha, beta, valid, weight = take_features(
+            foreground,
+            background,
+            asked,
+            read,
+            options.rate,
+            options.downscale == "aligned",
+            options.ksize,
+            float(options.eps),
+            options.eps_mode == "sum",
+            both,
+            options.overlap == "mean",
+        )
+        if background is None and asked is None and read is None:
+            keys, alpha = queries, beta
+        return Features(
+            queries,
+            keys,
+            alpha if both else None,
+            beta,
+            valid if read is None else None,
+            weight if asked is None else None,
+        )
+
+    return take
+
+
+KERNELS = define("")
