@@ -30,7 +30,8 @@ class Backward : public Pipeline {
  public:
   Backward(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
            char* scratch, Tensor& statistics, const Tensor& upstream, Gradients& gradients)
-      : Pipeline(inputs, executor, plan, group, {kGram, kSpare, kTurns, kWeights}, true, statistics, scratch),
+      : Pipeline(inputs, executor, plan, group, {kGram, kSpare, kTurns, kWeights},
+                 make_buffers(inputs.problem, plan.tile, true), statistics, scratch),
         upstream_(upstream),
         gradients_(gradients),
         wide_(storage_of(inputs.foreground.scalar_type()) == Storage::bfloat16 ? ScalarType::BFloat16

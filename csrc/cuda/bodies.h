@@ -1,8 +1,8 @@
 // How the work of a filter is laid out, on the device (kernels.cu) and in a plain host loop (host.cpp).
 //
 // A body is a small struct of plain values with a `shape`, a number of `samples`, and a call operator for one
-// piece of the work, or for paths `walk`. Nothing here or in the bodies adds floats atomically: results do
-// not depend on the order in which the device runs its threads.
+// piece of the work, or for paths and octets `walk`. Nothing here or in the bodies adds floats atomically:
+// results do not depend on the order in which the device runs its threads.
 #pragma once
 
 #include "maps.h"
@@ -12,6 +12,7 @@ namespace gpu {
 
 enum class Shape {
   paths,   // (n, path, x, strip): walks down a diagonal of rows at fixed columns
+  octets,  // (n, path, x, u): the same at eight columns that lie side by side
   points,  // (n, row, column)
   rows,    // (n, row, lanes): a warp works on one row
   items    // (n, i)

@@ -15,7 +15,8 @@ class Forward : public Pipeline {
  public:
   Forward(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group, char* scratch,
           Results& results)
-      : Pipeline(inputs, executor, plan, group, uses_of(inputs.problem), false, results.statistics, scratch),
+      : Pipeline(inputs, executor, plan, group, uses_of(inputs.problem),
+                 make_buffers(inputs.problem, plan.tile, false), results.statistics, scratch),
         results_(results),
         storage_(rounds_weights() && !results.offsets ? Storage::bfloat16 : Storage::float32) {
     if (!results.offsets) return;

@@ -22,6 +22,12 @@ template <class Body>
 void run_sample(const Body& body, int32_t n) {
   if constexpr (Body::shape == Shape::paths) {
     with_columns(body.region, [&](auto columns) { run_paths<columns.count>(body, n); });
+  } else if constexpr (Body::shape == Shape::octets) {
+    const Region& region = body.region;
+    for (int32_t i = 0; i < Path::count(region); ++i)
+      for (int32_t x = 0; x < region.x.count; ++x)
+        for (int32_t u = 0; u < region.u.count; u += kOctet)
+          body.walk(n, Path::of(region, i), region.x.first + x, u);
   } else if constexpr (Body::shape == Shape::points) {
     for (int32_t row = 0; row < body.rows(); ++row)
       for (int32_t column = 0; column < body.columns(); ++column) body(n, row, column);

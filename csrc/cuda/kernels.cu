@@ -70,6 +70,31 @@ __global__ void __launch_bounds__(kWalkers, kBlocks)
             Strip<kColumns>{region.u.first + u, region.u.first + region.u.count});
 }
 
+// Octets of a path side by side, and of as many paths as a warp has lanes for; neighbouring x in one block.
+struct Octets {
+  int32_t across;    // of a row
+  int32_t x_blocks;  // blocks side by side
+
+  static Octets of(const Region& region) {
+    constexpr int32_t kWarps = kWalkers / kWarp;
+    return {line_of(region.u.count) / kOctet, (region.x.count + kWarps - 1) / kWarps};
+  }
+  int64_t blocks(const Region& region) const {
+    const int64_t walks = int64_t(Path::count(region)) * across;
+    return (walks + kWarp - 1) / kWarp * x_blocks;
+  }
+};
+
+template <class Body>
+__global__ void __launch_bounds__(kWalkers, kBlocks)
+    walk_octets(const __grid_constant__ Body body, const Octets octets) {
+  const Region& region = body.region;
+  const int32_t x = blockIdx.x % octets.x_blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
+  const int32_t i = blockIdx.x / octets.x_blocks * kWarp + threadIdx.x % kWarp, path = i / octets.across;
+  if (x >= region.x.count || path >= Path::count(region)) return;
+  body.walk(blockIdx.y, Path::of(region, path), region.x.first + x, i % octets.across * kOctet);
+}
+
 template <class Body>
 __global__ void __launch_bounds__(kThreads) visit_points(const __grid_constant__ Body body) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
@@ -110,6 +135,9 @@ template <class Body>
 void start(const Body& body, cudaStream_t stream) {
   if constexpr (Body::shape == Shape::paths) {
     with_columns(body.region, [&](auto columns) { start_walks<columns.count>(body, stream); });
+  } else if constexpr (Body::shape == Shape::octets) {
+    const Octets octets = Octets::of(body.region);
+    walk_octets<<<grid(octets.blocks(body.region), body.samples), kWalkers, 0, stream>>>(body, octets);
   } else if constexpr (Body::shape == Shape::points) {
     visit_points<<<threads_for(int64_t(body.rows()) * body.columns(), body.samples), kThreads, 0, stream>>>(
         body);

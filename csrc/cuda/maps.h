@@ -15,10 +15,12 @@
 #define CA_BOTH __host__ __device__ __forceinline__
 #define CA_UNROLL _Pragma("unroll")
 #define CA_NO_UNROLL _Pragma("unroll 1")
+#define CA_UNROLL_TWICE _Pragma("unroll 2")
 #else
 #define CA_BOTH inline
 #define CA_UNROLL
 #define CA_NO_UNROLL
+#define CA_UNROLL_TWICE
 #endif
 
 namespace contextual_attention {
@@ -53,6 +55,20 @@ CA_BOTH T load(const T* at) {
 
 // As a number: a bool that waits in a register is turned into a byte and back.
 CA_BOTH uint32_t load(const bool* at) { return load(reinterpret_cast<const uint8_t*>(at)); }
+
+// As much as one instruction loads or stores.
+struct alignas(16) Vector {
+  uint32_t words[4];
+};
+
+CA_BOTH Vector load(const Vector* at) {
+#if defined(__CUDA_ARCH__)
+  const uint4 words = __ldg(reinterpret_cast<const uint4*>(at));
+  return {{words.x, words.y, words.z, words.w}};
+#else
+  return *at;
+#endif
+}
 
 // A bfloat16 as a score is stored; arithmetic is float32's.
 struct Bfloat16 {

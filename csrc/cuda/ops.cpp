@@ -14,6 +14,7 @@
 
 #include "../arguments.h"
 #include "attend.h"
+#include "octet_plan.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -53,9 +54,13 @@ void check_one_device(const Arguments& a) {
                   "contextual_attention: all operands must be on the same device");
 }
 
+// On the score scratch, in bytes.
+int64_t bound_of(const Executor& executor, int64_t workspace) {
+  return workspace > 0 ? workspace : executor.default_workspace();
+}
+
 Plan plan_for(const Problem& p, const Executor& executor, int64_t workspace, bool backward) {
-  const int64_t bound = workspace > 0 ? workspace : executor.default_workspace();
-  const Plan plan = make_plan(p, bound, executor.cache(), backward);
+  const Plan plan = make_plan(p, bound_of(executor, workspace), executor.cache(), backward);
   if (plan.samples > 0) return plan;
   const Plan least = least_plan(p, backward);
   STD_TORCH_CHECK(workspace == 0, "contextual_attention: workspace: expected at least ", least.bytes,
@@ -93,7 +98,9 @@ Tensor finished(Tensor sum, const Tensor& operand) {
 std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Arguments& arguments,
                                            const Problem& p, bool return_offsets, int64_t workspace) {
   const Inputs inputs = inputs_of(arguments, p);
-  const Plan plan = plan_for(p, executor, workspace, false);
+  const Plan octets =
+      octets_suit(inputs, return_offsets) ? make_octet_plan(p, bound_of(executor, workspace)) : Plan{};
+  const Plan plan = octets.samples > 0 ? octets : plan_for(p, executor, workspace, false);
   Tensor scratch = new_scratch(inputs, plan);
   const int64_t cells[] = {p.batch, p.h + 1, p.w + 1, p.value_channels};
   Results results{new_result(inputs.beta, plan, p, {cells, 4}), std::nullopt,
@@ -101,7 +108,8 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Argum
   const Tensor none = torch::stable::new_empty(inputs.beta, {0}, ScalarType::Long);
   if (return_offsets)
     results.offsets = torch::stable::new_empty(inputs.beta, {p.batch, 2, p.h, p.w}, ScalarType::Long);
-  attend(inputs, executor, plan, static_cast<char*>(scratch.mutable_data_ptr()), results);
+  const auto run = octets.samples > 0 ? attend_by_octets : attend;
+  run(inputs, executor, plan, static_cast<char*>(scratch.mutable_data_ptr()), results);
   return {results.cells, results.offsets ? *results.offsets : none, results.statistics};
 }
 

@@ -46,7 +46,7 @@ bool logits_are_bounded(const Inputs& inputs) {
 }
 
 Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
-                   const Uses& uses, bool backward, Tensor& statistics, char* scratch)
+                   const Uses& uses, const Buffers& buffers, Tensor& statistics, char* scratch)
     : inputs_(inputs),
       problem_(inputs.problem),
       executor_(executor),
@@ -57,21 +57,21 @@ Pipeline::Pipeline(const Inputs& inputs, const Executor& executor, const Plan& p
       bounded_(logits_are_bounded(inputs)),
       exact_(storage_of(inputs.foreground.scalar_type()) == Storage::float32),
       taps_(taps_of(inputs.problem)),
+      scratch_(scratch + Buffers::kMargin),
       statistics_(statistics),
       sums_(torch::stable::new_empty(inputs.beta, {group.count, problem_.h * problem_.w * taps_.count()},
                                      ScalarType::Double)),
       valid_count_(count_valid()) {
-  const Buffers buffers = make_buffers(problem_, plan.tile, backward);
-  scratch += Buffers::kMargin;
-  const auto take = [&](int64_t bytes) {
-    char* begin = scratch;
-    scratch += plan.samples * ((bytes + 255) / 256 * 256);
-    return Buffer{begin, bytes};
-  };
   for (int i = 0; i < Buffers::kScores; ++i) buffers_[i] = take(buffers.scores[i]);
   rows_ = take(buffers.rows);
   columns_ = take(buffers.columns);
   product_ = take(buffers.product);
+}
+
+Pipeline::Buffer Pipeline::take(int64_t bytes) {
+  char* begin = scratch_;
+  scratch_ += plan_.samples * aligned(bytes);
+  return {begin, bytes};
 }
 
 // Invalid candidates take part in the softmax unless they are excluded.

@@ -61,7 +61,18 @@ class Pipeline {
   };
 
   Pipeline(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
-           const Uses& uses, bool backward, torch::stable::Tensor& statistics, char* scratch);
+           const Uses& uses, const Buffers& buffers, torch::stable::Tensor& statistics, char* scratch);
+
+  // A part of the scratch, so many bytes for each sample.
+  struct Buffer {
+    char* begin;
+    int64_t bytes;
+
+    // Where a tile puts so much of each sample.
+    char* holding(int64_t needed) const;
+  };
+  // The next part of the scratch.
+  Buffer take(int64_t bytes);
 
   // Every pixel of both maps.
   Region everything() const;
@@ -74,6 +85,8 @@ class Pipeline {
   bool leaves_logits(bool statistics_are_known) const { return !bounded_ && !statistics_are_known; }
   // Row sums over the own columns of what make_weights made before the statistics were known.
   void collect_statistics(const OperandMap& weights, const Stages& stages, bool first);
+  template <class T>
+  void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
   // From those sums, or from those that the centres are made of.
   void finish_statistics(const Region& rows) { finish_statistics(rows, sums_); }
   void finish_statistics(const Region& rows, torch::stable::Tensor& sums);
@@ -94,6 +107,8 @@ class Pipeline {
   Matrix rows_of(const Map& map, const Axis& down, const Axis& right);
   // Those that are the columns of scores: where they are packed, with rows of zeros up to whole vectors.
   Matrix columns_of(const Map& map, const Axis& down, const Axis& right);
+  // Those of a map in pieces.
+  Matrix rows_of(const Map& map, const Pieces& pieces) { return packed(map, pieces, pieces.count, rows_); }
   // map += a * b at the pixels of a tile; `fresh`: neither they nor those behind hold anything yet. Rows of
   // `a` beyond the pixels are padding.
   void add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
@@ -116,6 +131,7 @@ class Pipeline {
   // Offset, inverse sum, inverse total.
   PixelMap<float> statistic(int which) const;
   TapSums tap_sums(torch::stable::Tensor& sums) const;
+  TapSums tap_sums() { return tap_sums(sums_); }
   template <class T>
   static PixelMap<const T> reading(const PixelMap<T>& map) {
     return {map.data, map.height, map.width, map.sample};
@@ -141,6 +157,7 @@ class Pipeline {
   // exp to float32's precision: the features are not of half precision.
   const bool exact_;
   const Taps taps_;
+  Buffer buffers_[Buffers::kScores];
 
  private:
   void multiply_features(const Stages& stages, const ScoreMap& gram);
@@ -149,17 +166,7 @@ class Pipeline {
   template <ScoreKind kKind>
   void filter(const Stages& stages, const ScoreMap& gram, const ScoreSink<kKind>& logits);
   template <class T>
-  void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
-  template <class T>
   void sum_cells(const Scores<T>& weights, const OperandMap& out);
-  // A part of the scratch, so many bytes for each sample.
-  struct Buffer {
-    char* begin;
-    int64_t bytes;
-
-    // Where a tile puts so much of each sample.
-    char* holding(int64_t needed) const;
-  };
   // `rows` in all, those beyond the pixels zeros.
   Matrix packed(const Map& map, const Axis& down, const Axis& right, int64_t rows, const Buffer& buffer);
   Matrix packed(const Map& map, const Pieces& pieces, int64_t rows, const Buffer& buffer);
@@ -168,10 +175,11 @@ class Pipeline {
             int64_t rows);
   std::optional<torch::stable::Tensor> count_valid() const;
 
+  char* scratch_;  // what is not taken yet
   torch::stable::Tensor& statistics_;
   torch::stable::Tensor sums_;
   std::optional<torch::stable::Tensor> valid_count_, bits_;
-  Buffer buffers_[Buffers::kScores], rows_, columns_, product_;
+  Buffer rows_, columns_, product_;
 };
 
 template <class Source, class Sink>

@@ -125,11 +125,6 @@ struct FinishCentres {
   }
 };
 
-// As much as is copied by one instruction.
-struct alignas(16) Vector {
-  uint32_t words[4];
-};
-
 // Pixels of a tile, (rows, depth), one after the other, and zeros behind them; depth and samples in units of
 // T.
 template <class T>

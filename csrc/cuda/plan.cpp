@@ -19,14 +19,6 @@ int64_t score_bytes(const Region& region) {
   return int64_t(region.rows()) * pitch_of(region) * int64_t(sizeof(float));
 }
 
-// Rounded so that every buffer begins where a vector may be loaded.
-int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
-
-// Rows and columns of a piece of a map.
-struct Extent {
-  int64_t down, right;
-};
-
 // Of about equal pieces of a line: all up to 32 of them, then ever fewer.
 std::vector<int64_t> piece_lengths(int64_t line) {
   std::vector<int64_t> lengths;
@@ -36,40 +28,8 @@ std::vector<int64_t> piece_lengths(int64_t line) {
   return lengths;
 }
 
-// Pieces that a map may be cut into: strips of whole lines and, unless only those will do, about squares.
-std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines) {
-  std::vector<Extent> found;
-  for (int64_t down : piece_lengths(height)) found.push_back({down, width});
-  if (whole_lines) return found;
-  std::set<int64_t, std::greater<int64_t>> edges;  // the largest tiles first: they are the cheapest
-  for (int64_t line : {height, width})
-    for (int64_t length : piece_lengths(line)) edges.insert(length);
-  const auto about = [](int64_t edge, int64_t line) { return ceil_div(line, ceil_div(line, edge)); };
-  for (int64_t edge : edges) found.push_back({about(edge, height), about(edge, width)});
-  return found;
-}
-
 bool takes_whole_lines(const Problem& p, bool backward) {
   return p.wrap() && (backward || !wraps_at_once(p));
-}
-
-// Plans by what they depend on: a search takes milliseconds, and shapes come again.
-using Question = std::array<int64_t, 14>;
-constexpr size_t kMostKept = 64;
-std::map<Question, Plan> kept;
-std::mutex keeping;
-
-// Everything at once, as many samples as fit.
-Plan whole_plan(const Problem& p, int64_t workspace, bool backward) {
-  Plan whole = plan_of(p, {p.h, p.w, p.hb, p.wb}, backward);
-  if (whole.bytes > workspace) return {};
-  // A grid of CUDA blocks has this many in its second dimension, which counts samples.
-  constexpr int64_t kMostSamples = 65535;
-  const int64_t most = std::clamp<int64_t>(workspace / whole.bytes, 1, kMostSamples);
-  const int64_t groups = std::max<int64_t>(1, ceil_div(p.batch, most));
-  whole.samples = std::max<int64_t>(1, ceil_div(p.batch, groups));
-  whole.bytes *= whole.samples;
-  return whole;
 }
 
 // The cheapest of all cuts that fit.
@@ -108,7 +68,41 @@ void add_maps(const Problem& p, const TileSize& tile, const Stages& s, bool back
     buffers.product = std::max({buffers.product, padded(s.cells.columns()) * k, padded(s.own.columns()) * c});
 }
 
+std::map<Question, Plan> kept;
+std::mutex keeping;
+constexpr size_t kMostKept = 64;
+
 }  // namespace
+
+Plan kept_plan(const Question& question, const std::function<Plan()>& search) {
+  const std::lock_guard<std::mutex> lock(keeping);
+  const auto known = kept.find(question);
+  if (known != kept.end()) return known->second;
+  if (kept.size() == kMostKept) kept.clear();
+  return kept[question] = search();
+}
+
+std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines) {
+  std::vector<Extent> found;
+  for (int64_t down : piece_lengths(height)) found.push_back({down, width});
+  if (whole_lines) return found;
+  std::set<int64_t, std::greater<int64_t>> edges;  // the largest tiles first: they are the cheapest
+  for (int64_t line : {height, width})
+    for (int64_t length : piece_lengths(line)) edges.insert(length);
+  const auto about = [](int64_t edge, int64_t line) { return ceil_div(line, ceil_div(line, edge)); };
+  for (int64_t edge : edges) found.push_back({about(edge, height), about(edge, width)});
+  return found;
+}
+
+Plan whole_plan(const Problem& p, int64_t bytes, int64_t workspace) {
+  if (bytes > workspace) return {};
+  // A grid of CUDA blocks has this many in its second dimension, which counts samples.
+  constexpr int64_t kMostSamples = 65535;
+  const int64_t most = std::clamp<int64_t>(workspace / bytes, 1, kMostSamples);
+  const int64_t groups = std::max<int64_t>(1, ceil_div(p.batch, most));
+  const int64_t samples = std::max<int64_t>(1, ceil_div(p.batch, groups));
+  return {{p.h, p.w, p.hb, p.wb}, samples, samples * bytes};
+}
 
 int64_t Buffers::total() const {
   int64_t bytes = 2 * kMargin + aligned(rows) + aligned(columns) + aligned(product);
@@ -153,12 +147,11 @@ Plan make_plan(const Problem& p, int64_t workspace, int64_t cache, bool backward
   const Question question{
       p.batch,  p.channels, p.value_channels,       p.h,       p.w,   p.hb,    p.wb, p.ksize,
       p.stride, p.fuse_k,   int64_t(p.propagation), workspace, cache, backward};
-  const std::lock_guard<std::mutex> lock(keeping);
-  const auto known = kept.find(question);
-  if (known != kept.end()) return known->second;
-  if (kept.size() == kMostKept) kept.clear();
-  const Plan whole = whole_plan(p, workspace, backward);
-  return kept[question] = whole.samples > 0 ? whole : cheapest_cut(p, workspace, cache, backward);
+  return kept_plan(question, [&] {
+    const Plan one = plan_of(p, {p.h, p.w, p.hb, p.wb}, backward);
+    const Plan whole = whole_plan(p, one.bytes, workspace);
+    return whole.samples > 0 ? whole : cheapest_cut(p, workspace, cache, backward);
+  });
 }
 
 }  // namespace gpu

@@ -2,6 +2,10 @@
 // the background, each with the halo that its filters read.
 #pragma once
 
+#include <array>
+#include <functional>
+#include <vector>
+
 #include "stages.h"
 #include "tails.h"
 
@@ -36,6 +40,9 @@ inline int64_t padded(int64_t entries) { return ceil_div(entries, kVector) * kVe
 // Entries of a row of scores.
 inline int64_t pitch_of(const Region& region) { return padded(region.columns()); }
 
+// Rounded so that every buffer begins where a vector may be loaded.
+inline int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
 Buffers make_buffers(const Problem& problem, const TileSize& tile, bool backward);
 
 // The bound on the scratch where the caller sets none: a 64th of the device's memory, but at least 256 MiB.
@@ -45,6 +52,22 @@ inline int64_t default_workspace(int64_t memory) {
   const int64_t share = memory / 64 / kStep * kStep;
   return share > 256 * kMib ? share : 256 * kMib;
 }
+
+// Rows and columns of a piece of a map.
+struct Extent {
+  int64_t down, right;
+};
+
+// Pieces that a map may be cut into: strips of whole lines and, unless only those will do, about squares.
+std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines);
+
+// Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none
+// does.
+Plan whole_plan(const Problem& problem, int64_t bytes, int64_t workspace);
+
+// Plans by what they depend on: a search takes milliseconds, and shapes come again.
+using Question = std::array<int64_t, 15>;
+Plan kept_plan(const Question& question, const std::function<Plan()>& search);
 
 // One sample at a time, cut so.
 Plan plan_of(const Problem& problem, const TileSize& tile, bool backward);

@@ -55,7 +55,7 @@ int64_t whole_vectors(const Matrix& m) {
 
 // The lines of a matrix from an entry of the first one on.
 template <class T>
-Lines<T> lines_of(const Matrix& m, int64_t stride, int64_t from) {
+MatrixLines<T> lines_of(const Matrix& m, int64_t stride, int64_t from) {
   return {static_cast<T*>(const_cast<void*>(m.data)) + from, stride, m.sample_stride};
 }
 

@@ -15,17 +15,21 @@ CA_BOTH float flushed_exp(float x) {
   return weight < 1e-30f ? 0.0f : weight;
 }
 
-// The same for half precision, in two instructions: to 2^-22 and the rounding of x.
-CA_BOTH float rough_exp(float x) {
-  const float power = x * 1.4426950408889634f;
+// 2^x to 2^-22, in one instruction.
+CA_BOTH float rough_power_of_two(float x) {
 #if defined(__CUDA_ARCH__)
-  float weight;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(weight) : "f"(power));
-  return weight;
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
 #else
-  return exp2f(power);
+  return exp2f(x);
 #endif
 }
+
+constexpr float kPowersOfTwo = 1.4426950408889634f;  // exp(x) = 2^(x * kPowersOfTwo)
+
+// exp(x) for half precision: to 2^-22 and the rounding of x.
+CA_BOTH float rough_exp(float x) { return rough_power_of_two(x * kPowersOfTwo); }
 
 CA_BOTH float weight_of(float logit, bool exact) { return exact ? flushed_exp(logit) : rough_exp(logit); }
 

@@ -9,9 +9,9 @@ namespace gpu {
 // Entries of half precision in the 16 bytes that are loaded at once.
 constexpr int32_t kVector = 8;
 
-// Lines of a matrix for every sample, `apart` from each other.
+// MatrixLines of a matrix for every sample, `apart` from each other.
 template <class T>
-struct Lines {
+struct MatrixLines {
   T* data;
   int64_t apart, sample;
 
@@ -22,8 +22,8 @@ struct Lines {
 template <class T>
 struct TailTerms {
   static constexpr Shape shape = Shape::points;
-  Lines<const T> a, b;
-  Lines<float> out;
+  MatrixLines<const T> a, b;
+  MatrixLines<float> out;
   int32_t terms, lines, depth, samples;
 
   CA_BOTH int32_t rows() const { return lines; }
@@ -56,8 +56,8 @@ struct TailTerms {
 template <class T>
 struct TailColumns {
   static constexpr Shape shape = Shape::rows;
-  Lines<const T> a, b;
-  Lines<float> out;
+  MatrixLines<const T> a, b;
+  MatrixLines<float> out;
   int32_t count, lines, depth, samples;
 
   CA_BOTH int32_t rows() const { return lines; }

@@ -1,0 +1,255 @@
+// The forward by octets.
+#include <algorithm>
+
+#include "attend.h"
+#include "octet_cells.h"
+#include "octet_maps.h"
+#include "octet_plan.h"
+#include "octet_sums.h"
+
+namespace contextual_attention {
+namespace gpu {
+namespace {
+
+using torch::headeronly::ScalarType;
+
+// exp of a logit up to this is a float16.
+constexpr float kLargestFloat16Logit = 11;
+
+// With weights and operands in T.
+template <class T>
+class OctetForward : public Pipeline {
+ public:
+  OctetForward(const Inputs& inputs, const Executor& executor, const Plan& plan, const Group& group,
+               const OctetBuffers& buffers, char* scratch, Results& results)
+      : Pipeline(inputs, executor, plan, group, {0, 1, 0, 1}, buffers.tile, results.statistics, scratch),
+        results_(results),
+        dtype_(inputs.foreground.scalar_type()),
+        line_(line_of(int32_t(problem_.wb))),
+        cell_line_(line_of(int32_t(problem_.wb) + 1)),
+        sums_of_tile_(take<float>(buffers.sums)),
+        gains_(take<float>(buffers.gains)),
+        validity_(take<uint16_t>(buffers.validity)),
+        taps_of_columns_(take<T>(buffers.taps)),
+        background_(in_lines(map_of(inputs.background), problem_.hb, problem_.wb, line_,
+                             take<void>(buffers.background))),
+        value_(in_lines(map_of(inputs.value), problem_.hb + 1, problem_.wb + 1, cell_line_,
+                        take<void>(buffers.value))) {}
+
+  void run() {
+    const bool of_weights = !problem_.before();
+    executor_.run(BackgroundColumns<T>{pixels<float>(inputs_.beta), pixels<bool>(inputs_.valid),
+                                       of_weights ? problem_.softmax_scale * kPowersOfTwo : 1.0f, of_weights,
+                                       taps_, gains_, validity_, taps_of_columns_, line_, cell_line_,
+                                       samples_});
+    for_tiles([&](const Region& own, bool, bool) {
+      const Stages stages = make_stages(problem_, own, Pass::forward, true);
+      const auto cells = lines<T>(of_weights ? kFirst : kSecond, stages.cells, cell_line_, problem_.hb + 1);
+      if (of_weights)
+        paste_weights(stages, cells);
+      else
+        paste_logits(stages, cells);
+      add_product(map_of(results_.cells), stages.cells.y, stages.cells.x, true,
+                  matrix(cells, problem_.hb + 1), value_);
+    });
+  }
+
+ private:
+  // The two buffers of scores, in which the stages take turns.
+  static constexpr int kFirst = 0, kSecond = 1;
+
+  // G, W, E: logits are bounded.
+  void paste_weights(const Stages& stages, const Lines<T>& cells) {
+    const Region& region = stages.weights;
+    const auto gram = multiply_features(stages);
+    const auto weights = lines<T>(kSecond, region, line_, problem_.hb);
+    const WeightOctets<T> sink{weights, pixels<float>(inputs_.alpha), pixels<bool>(inputs_.selected), gains_,
+                               int32_t(problem_.hb)};
+    executor_.run(OctetSum3<PlainOctets, WeightOctets<T>>{{gram.read_only()}, sink, region, samples_});
+    sum_rows(weights, region);
+    finish_statistics(region);
+    if (problem_.after())
+      paste<3>(weights, cells, stages.cells);
+    else
+      paste<1>(weights, cells, stages.cells);
+  }
+
+  // G, S, logits, E.
+  void paste_logits(const Stages& stages, const Lines<T>& cells) {
+    const Region& region = stages.weights;
+    const auto logits = lines<float>(kFirst, region, line_, problem_.hb);
+    const LogitOctets sink{logits,    problem_.softmax_scale, pixels<bool>(inputs_.selected),
+                           validity_, int32_t(problem_.hb),   cell_line_ / kOctet};
+    const auto gram = multiply_features(stages), similarities = compare(stages, gram);
+    if (stages.in_pieces) {
+      executor_.run(
+          OctetSum3<WrappedOctets, LogitOctets>{wrapped(stages, similarities), sink, region, samples_});
+    } else {
+      executor_.run(OctetSum3<PlainOctets, LogitOctets>{{similarities.read_only()}, sink, region, samples_});
+    }
+    const Lines<Logit> scores{
+        reinterpret_cast<Logit*>(logits.data), logits.y, logits.x, logits.line, logits.pitch, logits.sample};
+    collect_statistics(map_of(scores), {map_of(scores).region, true});
+    finish_statistics(region);
+    paste<1>(scores, cells, stages.cells);
+  }
+
+  // G, of the pixels in pieces where a propagation wraps.
+  Lines<float> multiply_features(const Stages& stages) {
+    const auto gram = lines<float>(kFirst, stages.gram, line_, problem_.hb);
+    const Map foreground = map_of(inputs_.foreground);
+    const Region read = stages.in_pieces ? everything() : stages.gram;
+    const Matrix rows = stages.foreground.distinct > 1 ? rows_of(foreground, stages.foreground)
+                                                       : rows_of(foreground, read.y, read.x);
+    multiply(executor_, samples_, matrix(gram, problem_.hb), rows, background_.transposed());
+    return gram;
+  }
+
+  // S.
+  Lines<float> compare(const Stages& stages, const Lines<float>& gram) {
+    const auto similarities = lines<float>(kSecond, stages.similarity, line_, problem_.hb);
+    const SimilarityOctets sink{similarities, pixels<float>(inputs_.alpha), gains_, int32_t(problem_.hb)};
+    const auto run = [&](const Lines<float>& from, const SimilarityOctets& to, const Region& region) {
+      executor_.run(OctetSum3<PlainOctets, SimilarityOctets>{{from.read_only()}, to, region, samples_});
+    };
+    if (!stages.in_pieces) {
+      run(gram, sink, stages.similarity);
+      return similarities;
+    }
+    const Region all = everything();
+    for (int i = 0; i < stages.foreground.distinct; ++i) {
+      const Piece& piece = stages.foreground.pieces[i];
+      if (piece.rows.count == 0) continue;
+      auto to = sink;
+      to.out = piece_of(similarities, piece);
+      run(piece_of(gram, piece), to,
+          {within_patches(piece.rows), within_patches(piece.columns), all.v, all.u});
+    }
+    return similarities;
+  }
+
+  static Lines<float> piece_of(const Lines<float>& scores, const Piece& piece) {
+    return {scores.data + piece.begin * scores.pitch,
+            piece.rows,
+            piece.columns,
+            scores.line,
+            scores.pitch,
+            scores.sample};
+  }
+
+  WrappedOctets wrapped(const Stages& stages, const Lines<float>& similarities) const {
+    const Axis rows{0, int32_t(problem_.hb), int32_t(problem_.hb)}, columns{0, line_, line_};
+    return {{{similarities.data, stages.similarity, similarities.pitch, similarities.sample, 0},
+             stages.foreground,
+             one_piece(rows, columns),
+             stages.weights}};
+  }
+
+  // By a matrix product: it reads the weights once for all taps.
+  void sum_rows(const Lines<T>& weights, const Region& rows) {
+    const int64_t count = rows.rows(), columns = problem_.hb * line_;
+    multiply(executor_, samples_,
+             {sums_of_tile_, ScalarType::Float, count, kTapColumns, kTapColumns, 1, count * kTapColumns},
+             matrix(weights, problem_.hb),
+             {taps_of_columns_, dtype_, columns, kTapColumns, kTapColumns, 1, columns * kTapColumns});
+    executor_.run(TakeTapSums{sums_of_tile_, rows.y, rows.x, tap_sums(), samples_, count * taps_.count()});
+  }
+
+  template <int32_t kTaps, class Score>
+  void paste(const Lines<Score>& scores, const Lines<T>& cells, const Region& region) {
+    executor_.run(PastedWeights<kTaps, Score, T>{scores.read_only(), cells, reading(statistic(1)),
+                                                 reading(statistic(2)), reading(statistic(0)), validity_,
+                                                 region, samples_});
+  }
+
+  // As rows that a reduction reads, the columns behind a map's last one among them.
+  Scores<Logit> map_of(const Lines<Logit>& scores) const {
+    const Axis rows{0, int32_t(problem_.hb), int32_t(problem_.hb)}, columns{0, line_, line_};
+    return {scores.data, {scores.y, scores.x, rows, columns}, scores.pitch, scores.sample, 0};
+  }
+  using Pipeline::map_of;
+
+  template <class Entry>
+  Lines<Entry> lines(int buffer, const Region& region, int32_t line, int64_t count) const {
+    const int64_t pitch = count * line, sample = region.rows() * pitch;
+    void* data = buffers_[buffer].holding(sample * int64_t(sizeof(Entry)));
+    return {static_cast<Entry*>(data), region.y, region.x, line, pitch, sample};
+  }
+
+  template <class Entry>
+  Matrix matrix(const Lines<Entry>& scores, int64_t lines) const {
+    const ScalarType dtype = sizeof(Entry) == 4 ? ScalarType::Float : dtype_;
+    const int64_t rows = int64_t(scores.y.count) * scores.x.count;
+    return {scores.data, dtype, rows, lines * scores.line, scores.pitch, 1, scores.sample};
+  }
+
+  // A map as the rows of a matrix, in lines; where it lies so already, in its place.
+  Matrix in_lines(const Map& map, int64_t height, int64_t width, int32_t line, void* out) {
+    const int64_t rows = height * line, bytes = int64_t(sizeof(T)) * map.depth;
+    char* first = static_cast<char*>(map.data) + group_.first * height * width * bytes;
+    if (out == nullptr) return {first, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
+    const auto pad = [&](auto piece) {
+      using Piece = decltype(piece);
+      executor_.run(PadLines<Piece>{reinterpret_cast<const Piece*>(first), static_cast<Piece*>(out),
+                                    int32_t(height), int32_t(width), line,
+                                    int32_t(bytes / int64_t(sizeof(Piece))), samples_});
+    };
+    const bool in_words =
+        bytes % sizeof(Vector) == 0 && reinterpret_cast<uintptr_t>(first) % sizeof(Vector) == 0;
+    if (in_words)
+      pad(Vector{});
+    else
+      pad(uint16_t{});
+    return {out, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
+  }
+
+  // The next part of the scratch; null where nothing is needed of it.
+  template <class Entry>
+  Entry* take(int64_t bytes) {
+    return bytes == 0 ? nullptr : reinterpret_cast<Entry*>(Pipeline::take(bytes).begin);
+  }
+
+  Results& results_;
+  const ScalarType dtype_;
+  const int32_t line_, cell_line_;
+  float *const sums_of_tile_, *const gains_;
+  uint16_t* const validity_;
+  T* const taps_of_columns_;
+  const Matrix background_, value_;
+};
+
+template <class T>
+void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
+            Results& results) {
+  const OctetBuffers buffers = make_octet_buffers(inputs.problem, plan.tile);
+  const int64_t batch = inputs.problem.batch;
+  for (int64_t first = 0; first < batch; first += plan.samples) {
+    const Group group{first, std::min(plan.samples, batch - first)};
+    OctetForward<T>(inputs, executor, plan, group, buffers, scratch, results).run();
+  }
+}
+
+}  // namespace
+
+bool octets_suit(const Inputs& inputs, bool return_offsets) {
+  const Problem& p = inputs.problem;
+  const ScalarType dtype = inputs.foreground.scalar_type();
+  if (dtype == ScalarType::Float || inputs.value.scalar_type() != dtype || return_offsets) return false;
+  if (p.ksize != 3 || p.stride != 1) return false;
+  if (p.propagation != Propagation::none && p.fuse_k != 3) return false;
+  // Logits wait in float32 for the largest of their row, weights in 16 bits for nothing.
+  const bool bounded = logits_are_bounded(inputs);
+  if (p.before()) return !bounded;
+  return bounded && (dtype == ScalarType::BFloat16 || p.softmax_scale <= kLargestFloat16Logit);
+}
+
+void attend_by_octets(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
+                      Results& results) {
+  if (inputs.foreground.scalar_type() == ScalarType::BFloat16)
+    attend<Bfloat16>(inputs, executor, plan, scratch, results);
+  else
+    attend<Float16>(inputs, executor, plan, scratch, results);
+}
+
+}  // namespace gpu
+}  // namespace contextual_attention

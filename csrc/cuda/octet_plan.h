@@ -1,0 +1,26 @@
+// How a forward by octets is cut: into tiles of the foreground, each with all of the background.
+#pragma once
+
+#include "plan.h"
+
+namespace contextual_attention {
+namespace gpu {
+
+// What it takes for one sample, in bytes.
+struct OctetBuffers {
+  Buffers tile;               // scores: first the Gram matrix and the summed weights in turn, then weights
+  int64_t sums;               // of a tile's rows of weights
+  int64_t background, value;  // with padded lines; 0 where they lie as they must
+  int64_t gains, validity, taps;  // of the background's columns
+
+  int64_t total() const;
+};
+
+OctetBuffers make_octet_buffers(const Problem& problem, const TileSize& tile);
+
+// The cheapest plan within `workspace` bytes; samples is 0 where none fits, or where tiles would be so small
+// that most of the work were their halos'.
+Plan make_octet_plan(const Problem& problem, int64_t workspace);
+
+}  // namespace gpu
+}  // namespace contextual_attention
