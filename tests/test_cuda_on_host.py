@@ -297,7 +297,8 @@ def test_small_maps_are_few_launches(cuda_on_host, options, forward, backward):
     ],
 )
 def test_half_precision_starts_more_only_beside_whole_vectors(cuda_on_host, size, forward, backward):
-    found = launches(cuda_on_host.take_launch_count, 2, size, torch.bfloat16)
+    # Windows so long are not summed by octets, which pad whole maps.
+    found = launches(cuda_on_host.take_launch_count, 2, size, torch.bfloat16, fuse_k=5)
     assert found == (forward, backward)
 
 

@@ -101,25 +101,72 @@ struct ShiftedCentreSums {
       shifted[t] = gradients_of(n, y, x, first + t);
       if (shifted[t] != nullptr) held |= 1u << t;
     }
-    const uint32_t* flags = bits + n * bits_sample + group * bits_group;
-    const int32_t pitch = reduction.region.u.size;
-    float product[kTapsAtOnce] = {}, count[kTapsAtOnce] = {};
-    reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
-      const uint32_t valid = flags[int64_t(v) * pitch + u];
-      const float weight = scores[column];
-      const int32_t at =
-          (v - gradient.region.v.first) * gradient.region.u.count + u - gradient.region.u.first;
-      CA_UNROLL
-      for (int32_t t = 0; t < kTapsAtOnce; ++t) {
-        if (valid >> t & 1) count[t] += weight;
-        if ((valid & held) >> t & 1) product[t] += weight * shifted[t][at];
-      }
+    Sums sums{};
+    reduction.runs(weights, [&](int32_t v, int32_t u, int32_t column, int32_t count) {
+      const int64_t flags = n * bits_sample + group * bits_group + int64_t(v) * reduction.region.u.size + u;
+      const int32_t at = gradient.column(v, u);
+      const auto take = [&](auto columns, int32_t i) {
+        take_columns<columns.count, Lanes::count>(sums, shifted, held, scores + column + i, bits + flags + i,
+                                                  at + i);
+      };
+      constexpr int32_t kStep = kBatch * Lanes::count;
+      int32_t i = lanes.index;
+      for (; i + kStep - Lanes::count < count; i += kStep) take(Columns<kBatch>{}, i);
+      for (; i < count; i += Lanes::count) take(Columns<1>{}, i);
     });
-    add(lanes, products.at(n, y, x) + first, product, products.taps - first);
-    add(lanes, counts.at(n, y, x) + first, count, counts.taps - first);
+    CA_UNROLL
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) sums.count[t] += sums.full;
+    add(lanes, products.at(n, y, x) + first, sums.product, products.taps - first);
+    add(lanes, counts.at(n, y, x) + first, sums.count, counts.taps - first);
   }
 
  private:
+  // Columns that a lane fetches before it adds up the first.
+  static constexpr int32_t kBatch = 2;
+  static constexpr uint32_t kEvery = (1u << kTapsAtOnce) - 1;
+
+  // Of W: `full` where it counts for every tap, as most does.
+  struct Sums {
+    float full, product[kTapsAtOnce], count[kTapsAtOnce];
+  };
+
+  template <int32_t kCount, int32_t kApart>
+  CA_BOTH static void take_columns(Sums& sums, const float* const (&shifted)[kTapsAtOnce], uint32_t held,
+                                   const float* scores, const uint32_t* bits, int32_t at) {
+    float weight[kCount];
+    uint32_t valid[kCount], common = held;
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i) {
+      weight[i] = load(scores + i * kApart);
+      valid[i] = load(bits + i * kApart);
+      common &= valid[i];
+    }
+    if (common == kEvery) {
+      // No load waits for another one.
+      float gradients[kTapsAtOnce][kCount];
+      CA_UNROLL
+      for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+        CA_UNROLL
+        for (int32_t i = 0; i < kCount; ++i) gradients[t][i] = load(shifted[t] + at + i * kApart);
+      }
+      CA_UNROLL
+      for (int32_t i = 0; i < kCount; ++i) {
+        sums.full += weight[i];
+        CA_UNROLL
+        for (int32_t t = 0; t < kTapsAtOnce; ++t) sums.product[t] += weight[i] * gradients[t][i];
+      }
+      return;
+    }
+    CA_UNROLL
+    for (int32_t i = 0; i < kCount; ++i) {
+      CA_UNROLL
+      for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+        if (valid[i] >> t & 1) sums.count[t] += weight[i];
+        if ((valid[i] & held) >> t & 1) sums.product[t] += weight[i] * load(shifted[t] + at + i * kApart);
+      }
+    }
+  }
+
   CA_BOTH const float* gradients_of(int32_t n, int32_t y, int32_t x, int32_t t) const {
     const Region& r = gradient.region;
     if (t >= taps.count()) return nullptr;
