@@ -27,6 +27,13 @@ from contextual_attention import backends, cells, extension, features, fused, op
 
 OPERATOR = "attend_cuda_on_host"
 
+_LIBRARY = torch.library.Library("aten", "IMPL")
+
+
+def _widened_product(a: Tensor, b: Tensor, out_dtype: torch.dtype, *, out: Tensor) -> Tensor:
+    """Of half precision, with sums in float32: a CPU's products do not widen, a GPU's do."""
+    return torch.bmm(a.to(out_dtype), b.to(out_dtype), out=out)
+
 
 def build_probes(builder: Builder) -> ctypes.CDLL:
     """The functions of probes.cpp."""
@@ -64,6 +71,7 @@ def load_module(file: Path) -> ModuleType:
 
     The module has what bind_cuda adds, `run_by`, `attend` and `road`, of features.py.
     """
+    _LIBRARY.impl("bmm.dtype_out", _widened_product, "CPU")
     attend = ops._define(OPERATOR)
     road = features.define("_on_host")
     for each in CELLS:
@@ -124,6 +132,7 @@ def nothing_done(module: ModuleType) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # kernels take the place of torch's own: so it is meant
             library.impl("bmm.out", lambda a, b, *, out: out, "CPU")
+            library.impl("bmm.dtype_out", lambda a, b, dtype, *, out: out, "CPU")
             library.impl("zero_", lambda x: x, "CPU")
             library.impl("sum.dim_IntList", _empty_sum, "CPU")
         module.run_by(module.Way.nothing)

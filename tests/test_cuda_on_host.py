@@ -95,6 +95,7 @@ def test_float32(name):
     assert_exact(BY_NAME[name], problem, solve(problem, "cuda"))
 
 
+@pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("name", HALF_CASES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision(name, dtype):
@@ -203,6 +204,7 @@ def test_a_sum_too_small_to_rescale_by_is_no_weight():
     assert all(slope.isfinite().all() for slope in slopes.values())
 
 
+@pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @EACH_CUT
 def test_tiles_of_half_precision(name, dtype):
@@ -253,9 +255,9 @@ def test_a_sample_does_not_depend_on_its_batch():
         assert_near("output", contextual_attention(**one, backend="cuda"), together[i : i + 1], FORWARD)
 
 
-def launches(count, batch, **options):
+def launches(count, batch, size=(16, 16), dtype=torch.float32, **options):
     """How many kernels and products forward and backward start for small maps."""
-    x = torch.randn(batch, 2, 16, 16, requires_grad=True)
+    x = torch.randn(batch, 2, *size).to(dtype).requires_grad_()
     count()
     output = contextual_attention(x, x, backend="cuda", **options)
     forward = count()
@@ -283,6 +285,20 @@ def test_small_maps_are_few_launches(cuda_on_host, options, forward, backward):
     count = cuda_on_host.take_launch_count
     assert launches(count, 1, **options) == (forward, backward)
     assert launches(count, 16, **options) == (forward, backward)
+
+
+@pytest.mark.parametrize(
+    ("size", "forward", "backward"),
+    [
+        ((14, 16), 7, 20),  # 7 x 8 pixels, 8 x 9 cells: whole vectors
+        ((16, 16), 8, 21),  # the last of 81 cells, of O and of dE
+        ((14, 14), 8, 22),  # the last of 49 pixels, of G and in df; 64 cells
+        ((18, 18), 9, 23),  # of both: 81 pixels, 100 cells
+    ],
+)
+def test_half_precision_starts_more_only_beside_whole_vectors(cuda_on_host, size, forward, backward):
+    found = launches(cuda_on_host.take_launch_count, 2, size, torch.bfloat16)
+    assert found == (forward, backward)
 
 
 def test_samples_are_grouped_by_the_workspace():

@@ -28,7 +28,7 @@ _SHAPE = "1x1024x1024"
 _PRESETS = ("paper", "yu2018")
 _PLACES = ("/usr/local/cuda/bin", "/opt/nvidia/nsight-compute/*")
 # Ours and the matrix products of cuBLAS, by the names of functions, without templates.
-_KERNELS = "regex:walk_paths|reduce_rows|visit_points|nvjet|gemm|cutlass"
+_KERNELS = "regex:walk_|reduce_rows|visit_points|nvjet|gemm|cutlass"
 _COUNT = 8
 # Of these, the longest that the digest is told of.
 _SHOWN = 4

@@ -16,12 +16,13 @@ struct Results {
 void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
             Results& results);
 
-// The same by the filters of octet_filters.h, for what they suit, with a plan of octet_plan.h.
+// The same by the filters of octet_sums.h, for what they suit, with a plan of octet_plan.h.
 bool octets_suit(const Inputs& inputs, bool return_offsets);
 void attend_by_octets(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
                       Results& results);
 
-// Gradients, float32, those that are asked for; zeros unless the plan is whole, those of the norms always.
+// Gradients, float32, those that are asked for; zeros unless the plan is whole, those of the norms always. Of
+// maps: (B, rows, depth), with more rows than pixels where padding of products may be written behind those.
 struct Gradients {
   std::optional<torch::stable::Tensor> foreground, background, alpha, beta, value;
 

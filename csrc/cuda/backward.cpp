@@ -104,7 +104,8 @@ class Backward : public Pipeline {
   // dV += E^T dO.
   void value_gradient(const OperandMap& weights, const Region& cells, bool first) {
     const OperandMap summed = sum_cells(weights, false, cells, kTurns);
-    add_product(map_of(*gradients_.value), cells.v, cells.u, first, matrix(summed).transposed(),
+    add_product(map_of(*gradients_.value), cells.v, cells.u, first,
+                matrix(summed).with_columns(summed.pitch).transposed(),
                 rows_of(map_of(upstream_), cells.y, cells.x));
   }
 
@@ -112,8 +113,9 @@ class Backward : public Pipeline {
   ScoreMap make_cell_gradient(const Stages& stages) {
     const Region& region = stages.cell_gradient;
     const ScoreMap cells = scores(kTurns, region);
-    multiply(executor_, samples_, matrix(cells), rows_of(map_of(upstream_), region.y, region.x),
-             columns_of(map_of(inputs_.value), region.v, region.u).transposed());
+    const Matrix value = columns_of(map_of(inputs_.value), region.v, region.u);
+    multiply(executor_, samples_, matrix(cells).with_columns(value.rows),
+             rows_of(map_of(upstream_), region.y, region.x), value.transposed());
     return cells;
   }
 
@@ -184,7 +186,7 @@ class Backward : public Pipeline {
       const int64_t pixels = int64_t(down.size) * right.size;
       executor_.run(AddToMap{sums.const_data_ptr<float>(),
                              gradient.mutable_data_ptr<float>() + group_.first * pixels, down, right, 1,
-                             samples_, pixels, norm});
+                             samples_, pixels, int64_t(down.count) * right.count, norm});
     };
     if (gradients_.alpha)
       add(*gradients_.alpha, sum_columns(executor_, samples_, matrix(sink.out)), own.y, own.x, alpha);
@@ -200,11 +202,14 @@ class Backward : public Pipeline {
     const OperandMap gram = operand(kGram, own, storage_of(wide_));
     const Gained products{similarities, pixels<float>(inputs_.alpha), pixels<float>(inputs_.beta), {}};
     sum_diagonals(problem_.ksize, 1, products, OperandSink{gram}, own);
-    if (gradients_.foreground)
-      add_product(map_of(*gradients_.foreground), own.y, own.x, first_columns, matrix(gram),
-                  columns_of(map_of(background_), own.v, own.u));
+    if (gradients_.foreground) {
+      const Matrix background = columns_of(map_of(background_), own.v, own.u);
+      add_product(map_of(*gradients_.foreground), own.y, own.x, first_columns,
+                  matrix(gram).with_columns(background.rows), background);
+    }
     if (gradients_.background)
-      add_product(map_of(*gradients_.background), own.v, own.u, first_rows, matrix(gram).transposed(),
+      add_product(map_of(*gradients_.background), own.v, own.u, first_rows,
+                  matrix(gram).with_columns(gram.pitch).transposed(),
                   rows_of(map_of(foreground_), own.y, own.x));
   }
 

@@ -79,8 +79,9 @@ class Forward : public Pipeline {
   // O += E V.
   void deconvolve(const OperandMap& weights, bool are_logits, const Region& cells, bool first) {
     const OperandMap summed = sum_cells(weights, are_logits, cells, spare_buffer());
-    add_product(map_of(results_.cells), cells.y, cells.x, first, matrix(summed),
-                columns_of(map_of(inputs_.value), cells.v, cells.u));
+    const Matrix value = columns_of(map_of(inputs_.value), cells.v, cells.u);
+    add_product(map_of(results_.cells), cells.y, cells.x, first, matrix(summed).with_columns(value.rows),
+                value);
   }
 
   Results& results_;

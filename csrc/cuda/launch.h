@@ -9,10 +9,12 @@
 #include "centres.h"
 #include "diagonals.h"
 #include "glue.h"
-#include "octet_filters.h"
+#include "octet_cells.h"
 #include "octet_maps.h"
+#include "octet_sums.h"
 #include "pixels.h"
 #include "statistics.h"
+#include "tails.h"
 #include "wrapped.h"
 
 namespace contextual_attention {
@@ -67,17 +69,22 @@ int64_t memory_bytes(int32_t device);
   X(CellGradient<ValidSink>)                                \
   X(CellGradient<AttentionGradientSink>)                    \
   X(CellGradient<LogitGradientSink>)                        \
-  X(PatchWeights<Bfloat16>)                                 \
-  X(PatchWeights<Float16>)                                  \
-  X(PastedWeights<1, Bfloat16>)                             \
-  X(PastedWeights<1, Float16>)                              \
-  X(PastedWeights<3, Bfloat16>)                             \
-  X(PastedWeights<3, Float16>)                              \
+  X(OctetSum3<PlainOctets, SimilarityOctets>)               \
+  X(OctetSum3<PlainOctets, LogitOctets>)                    \
+  X(OctetSum3<PlainOctets, WeightOctets<Bfloat16>>)         \
+  X(OctetSum3<PlainOctets, WeightOctets<Float16>>)          \
+  X(OctetSum3<WrappedOctets, LogitOctets>)                  \
+  X(PastedWeights<1, Logit, Bfloat16>)                      \
+  X(PastedWeights<1, Logit, Float16>)                       \
+  X(PastedWeights<1, Bfloat16, Bfloat16>)                   \
+  X(PastedWeights<1, Float16, Float16>)                     \
+  X(PastedWeights<3, Bfloat16, Bfloat16>)                   \
+  X(PastedWeights<3, Float16, Float16>)                     \
   X(BackgroundColumns<Bfloat16>)                            \
   X(BackgroundColumns<Float16>)                             \
   X(TakeTapSums)                                            \
   X(PadLines<uint16_t>)                                     \
-  X(PadLines<Words>)                                        \
+  X(PadLines<Vector>)                                       \
   X(TapBits)                                                \
   X(RowStatistics<float>)                                   \
   X(RowStatistics<Bfloat16>)                                \
@@ -90,8 +97,12 @@ int64_t memory_bytes(int32_t device);
   X(FinishStatistics)                                       \
   X(FinishCentres)                                          \
   X(Pack<uint16_t>)                                         \
-  X(Pack<uint32_t>)                                         \
+  X(Pack<Vector>)                                           \
   X(AddToMap)                                               \
+  X(TailTerms<Bfloat16>)                                    \
+  X(TailTerms<Float16>)                                     \
+  X(TailColumns<Bfloat16>)                                  \
+  X(TailColumns<Float16>)                                   \
   X(Cut<uint8_t>)                                           \
   X(Cut<uint16_t>)                                          \
   X(Cut<uint32_t>)                                          \

@@ -59,6 +59,20 @@ CA_BOTH T load(const T* at) {
 // As a number: a bool that waits in a register is turned into a byte and back.
 CA_BOTH uint32_t load(const bool* at) { return load(reinterpret_cast<const uint8_t*>(at)); }
 
+// As much as one instruction loads or stores.
+struct alignas(16) Vector {
+  uint32_t words[4];
+};
+
+CA_BOTH Vector load(const Vector* at) {
+#if defined(__CUDA_ARCH__)
+  const uint4 words = __ldg(reinterpret_cast<const uint4*>(at));
+  return {{words.x, words.y, words.z, words.w}};
+#else
+  return *at;
+#endif
+}
+
 // A bfloat16 as a score is stored; arithmetic is float32's.
 struct Bfloat16 {
   uint16_t bits;
@@ -72,7 +86,7 @@ struct Bfloat16 {
 };
 CA_BOTH Bfloat16 load(const Bfloat16* at) { return {load(&at->bits)}; }
 
-// A float16, likewise.
+// A float16 as an operand of a product is stored.
 struct Float16 {
   uint16_t bits;
 
@@ -86,6 +100,7 @@ struct Float16 {
 #endif
   }
 };
+CA_BOTH Float16 load(const Float16* at) { return {load(&at->bits)}; }
 
 // A score whose weight is yet to be made: exp(logit - offset of the row).
 struct Logit {
@@ -219,16 +234,33 @@ struct OperandMap {
   Region region;
   int64_t pitch, sample, down;
 
+  CA_BOTH int32_t row(int32_t y, int32_t x) const {
+    return region.y.slot(y) * region.x.count + x - region.x.first;
+  }
+  CA_BOTH int32_t column(int32_t v, int32_t u) const {
+    return region.v.slot(v) * region.u.count + u - region.u.first;
+  }
   CA_BOTH int64_t index(int32_t n, int32_t row, int32_t column) const {
     return n * sample + row * pitch + column;
   }
   CA_BOTH int64_t index(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
-    const Region& r = region;
-    return index(n, r.y.slot(y) * r.x.count + x - r.x.first, r.v.slot(v) * r.u.count + u - r.u.first);
+    return index(n, row(y, x), column(v, u));
   }
   template <class T>
   Scores<T> as() const {
     return {static_cast<T*>(data), region, pitch, sample, down};
+  }
+  // Zeros up to the pitch behind the last column of a row, for products that add up whole vectors of columns.
+  // Called wherever a walk begins: every row has one that begins at its first column.
+  CA_BOTH void pad(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    if (column(v, u) > 0) return;
+    const int64_t end = index(n, row(y, x), int32_t(pitch));
+    CA_NO_UNROLL
+    for (int64_t at = end - pitch + region.columns(); at < end; ++at)
+      if (storage == Storage::float32)
+        static_cast<float*>(data)[at] = 0;
+      else
+        static_cast<uint16_t*>(data)[at] = 0;
   }
   template <int32_t kColumns>
   CA_BOTH void store(int64_t at, const Values<kColumns>& values, const Strip<kColumns>& strip) const {

@@ -5,6 +5,8 @@
 // multiple of eight columns; those beyond the map hold zeros.
 #pragma once
 
+#include <math.h>
+
 #include "bodies.h"
 
 namespace contextual_attention {
@@ -15,20 +17,6 @@ constexpr int32_t kOctet = 8;
 CA_BOTH int32_t line_of(int32_t columns) { return (columns + kOctet - 1) / kOctet * kOctet; }
 
 using Octet = Values<kOctet>;
-
-// 16 bytes.
-struct alignas(16) Words {
-  uint32_t of[4];
-};
-
-CA_BOTH Words load(const Words* at) {
-#if defined(__CUDA_ARCH__)
-  const uint4 words = __ldg(reinterpret_cast<const uint4*>(at));
-  return {{words.x, words.y, words.z, words.w}};
-#else
-  return *at;
-#endif
-}
 
 // The two entries of a word, the first in its lower half.
 CA_BOTH void unpack(uint32_t word, const Bfloat16*, float& first, float& second) {
@@ -55,33 +43,73 @@ CA_BOTH uint32_t pack(float first, float second, const Float16*) {
 }
 
 template <class T>
-CA_BOTH Octet unpacked(const Words& words) {
-  Octet octet;
+CA_BOTH void store(T* at, const Octet& octet) {
+  Vector vector;
   CA_UNROLL
   for (int32_t i = 0; i < 4; ++i)
-    unpack(words.of[i], static_cast<const T*>(nullptr), octet[2 * i], octet[2 * i + 1]);
-  return octet;
+    vector.words[i] = pack(octet[2 * i], octet[2 * i + 1], static_cast<const T*>(nullptr));
+  *reinterpret_cast<Vector*>(at) = vector;
 }
 
-template <class T>
-CA_BOTH void store(T* at, const Octet& octet) {
-  Words words;
+CA_BOTH void store(float* at, const Octet& octet) {
   CA_UNROLL
-  for (int32_t i = 0; i < 4; ++i)
-    words.of[i] = pack(octet[2 * i], octet[2 * i + 1], static_cast<const T*>(nullptr));
-  *reinterpret_cast<Words*>(at) = words;
+  for (int32_t i = 0; i < 2; ++i) {
+    Vector vector;
+    memcpy(vector.words, octet.of + 4 * i, 16);
+    reinterpret_cast<Vector*>(at)[i] = vector;
+  }
 }
 
 CA_BOTH Octet load_octet(const float* at) {
-  const auto* words = reinterpret_cast<const Words*>(at);
+  const auto* vectors = reinterpret_cast<const Vector*>(at);
   Octet octet;
   CA_UNROLL
   for (int32_t i = 0; i < 2; ++i) {
-    const Words half = load(words + i);
-    memcpy(octet.of + 4 * i, half.of, 16);
+    const Vector half = load(vectors + i);
+    memcpy(octet.of + 4 * i, half.words, 16);
   }
   return octet;
 }
+
+// An octet, and two neighbours, as they are loaded: numbers are made of them where they are used.
+template <class T>
+struct Packed {
+  Vector vector;
+
+  CA_BOTH static Packed at(const T* from) { return {load(reinterpret_cast<const Vector*>(from))}; }
+  CA_BOTH Octet unpacked() const {
+    Octet octet;
+    CA_UNROLL
+    for (int32_t i = 0; i < 4; ++i)
+      unpack(vector.words[i], static_cast<const T*>(nullptr), octet[2 * i], octet[2 * i + 1]);
+    return octet;
+  }
+};
+template <class T>
+struct PackedPair {
+  uint32_t word;
+
+  CA_BOTH static PackedPair at(const T* from) { return {load(reinterpret_cast<const uint32_t*>(from))}; }
+  CA_BOTH static PackedPair none() { return {0}; }
+  CA_BOTH void unpacked(float& first, float& second) const {
+    unpack(word, static_cast<const T*>(nullptr), first, second);
+  }
+};
+template <>
+struct Packed<Logit> {
+  Octet values;
+
+  CA_BOTH static Packed at(const Logit* from) { return {load_octet(&from->value)}; }
+  CA_BOTH Octet unpacked() const { return values; }
+};
+template <>
+struct PackedPair<Logit> {
+  float first_logit, second_logit;
+
+  CA_BOTH static PackedPair at(const Logit* from) { return {load(&from[0].value), load(&from[1].value)}; }
+  CA_BOTH static PackedPair none() { return {-INFINITY, -INFINITY}; }
+  CA_BOTH void unpacked(float& first, float& second) const { first = first_logit, second = second_logit; }
+};
 
 // Scores of some foreground pixels and all background pixels: a row for each p, in it a line for each row of
 // the background.

@@ -81,6 +81,20 @@ Tensor new_result(const Tensor& like, const Plan& plan, const Problem& p,
                        : torch::stable::new_zeros(like, sizes, ScalarType::Float);
 }
 
+// Of a map, (B, rows, depth). One that will be converted has room behind the pixels for a product's padding.
+Tensor new_gradient(const Tensor& map, const Plan& plan, const Problem& p) {
+  const int64_t room = map.scalar_type() == ScalarType::Float ? 0 : kVector - 1;
+  const int64_t sizes[] = {map.size(0), map.size(1) * map.size(2) + room, map.size(3)};
+  return new_result(map, plan, p, {sizes, 3});
+}
+
+// The gradient of an operand from its sum, which is no longer needed.
+Tensor finished(Tensor sum, const Tensor& operand) {
+  if (operand.dim() == 4) sum = torch::stable::narrow(sum, 1, 0, operand.size(1) * operand.size(2));
+  if (operand.scalar_type() != ScalarType::Float) sum = torch::stable::to(sum, operand.scalar_type());
+  return torch::stable::reshape(sum, operand.sizes());
+}
+
 std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Arguments& arguments,
                                            const Problem& p, bool return_offsets, int64_t workspace) {
   const Inputs inputs = inputs_of(arguments, p);
@@ -113,7 +127,7 @@ Gradients make_gradients(const Executor& executor, const Arguments& arguments, c
   const auto add = [&](int i, std::optional<Tensor>& gradient, const Tensor& operand, bool is_norm) {
     if (!(needs >> i & 1)) return;
     gradient = is_norm ? torch::stable::new_zeros(operand, operand.sizes(), ScalarType::Float)
-                       : new_result(operand, plan, p, operand.sizes());
+                       : new_gradient(operand, plan, p);
   };
   add(0, gradients.foreground, inputs.foreground, false);
   add(1, gradients.background, inputs.background, false);
@@ -144,10 +158,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& exec
   // The value's comes last, the largest: by then those in float32 of the others are gone, one after the
   // other.
   const auto result = [&](int i) {
-    const ScalarType dtype = (operands[i] ? operands[i] : operands[0])->scalar_type();
-    if (!*sums[i]) return torch::stable::new_empty(arguments.foreground, {0}, dtype);
-    const Tensor sum = *std::exchange(*sums[i], std::nullopt);
-    return dtype == ScalarType::Float ? sum : torch::stable::to(sum, dtype);
+    const Tensor& operand = operands[i] ? *operands[i] : *operands[0];
+    if (!*sums[i]) return torch::stable::new_empty(arguments.foreground, {0}, operand.scalar_type());
+    return finished(*std::exchange(*sums[i], std::nullopt), operand);
   };
   return {result(0), result(1), result(2), result(3), result(4)};
 }

@@ -102,14 +102,15 @@ void Pipeline::for_tiles(const std::function<void(const Region&, bool, bool)>& e
 }
 
 void Pipeline::multiply_features(const Stages& stages, const ScoreMap& gram) {
-  const Problem& p = problem_;
   const Map foreground = map_of(inputs_.foreground), background = map_of(inputs_.background);
   const Region& r = stages.gram;
-  const Matrix rows = stages.in_pieces ? packed(foreground, p.h, p.w, stages.foreground, rows_)
-                                       : rows_of(foreground, r.y, r.x);
-  const Matrix columns = stages.in_pieces ? packed(background, p.hb, p.wb, stages.background, columns_)
-                                          : columns_of(background, r.v, r.u);
-  multiply(executor_, samples_, matrix(gram), rows, columns.transposed());
+  const bool rows_apart = stages.foreground.distinct > 1, columns_apart = stages.background.distinct > 1;
+  const Region read = stages.in_pieces ? everything() : r;
+  const Matrix rows = rows_apart ? packed(foreground, stages.foreground, r.rows(), rows_)
+                                 : rows_of(foreground, read.y, read.x);
+  const Matrix columns = columns_apart ? packed(background, stages.background, padded(r.columns()), columns_)
+                                       : columns_of(background, read.v, read.u);
+  multiply(executor_, samples_, matrix(gram).with_columns(columns.rows), rows, columns.transposed());
 }
 
 char* Pipeline::Buffer::holding(int64_t needed) const {
@@ -138,47 +139,53 @@ Matrix Pipeline::matrix(const OperandMap& s) const {
 }
 
 Matrix Pipeline::rows_of(const Map& map, const Axis& down, const Axis& right) {
-  return packed(map, down, right, rows_);
+  return packed(map, down, right, int64_t(down.count) * right.count, rows_);
 }
 
 Matrix Pipeline::columns_of(const Map& map, const Axis& down, const Axis& right) {
-  return packed(map, down, right, columns_);
+  const int64_t count = int64_t(down.count) * right.count;
+  return packed(map, down, right, lie_together(down, right) ? count : padded(count), columns_);
 }
 
-Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, const Buffer& buffer) {
-  const int64_t rows = int64_t(down.count) * right.count, bytes = entry_bytes(map.dtype);
-  const int64_t sample = int64_t(down.size) * right.size * map.depth;
+Matrix Pipeline::packed(const Map& map, const Axis& down, const Axis& right, int64_t rows,
+                        const Buffer& buffer) {
+  const int64_t bytes = entry_bytes(map.dtype);
   if (lie_together(down, right)) {
-    char* first = static_cast<char*>(map.data) + group_.first * sample * bytes;
+    char* first = static_cast<char*>(map.data) + group_.first * map.sample() * bytes;
     first += int64_t(down.first) * right.size * map.depth * bytes;
-    return {first, map.dtype, rows, map.depth, map.depth, 1, sample};
+    return {first, map.dtype, rows, map.depth, map.depth, 1, map.sample()};
   }
   char* data = buffer.holding(rows * map.depth * bytes);
-  pack(map, down, right, data, rows);
+  pack(map, down, right, data, 0, rows, rows);
   return {data, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
 }
 
-Matrix Pipeline::packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces,
-                        const Buffer& buffer) {
-  if (pieces.distinct == 1) return packed(map, {0, down, down}, {0, right, right}, buffer);
-  const int64_t rows = pieces.count;
+Matrix Pipeline::packed(const Map& map, const Pieces& pieces, int64_t rows, const Buffer& buffer) {
+  char* data = buffer.holding(rows * map.depth * entry_bytes(map.dtype));
+  for (const Piece& piece : pieces.pieces) {
+    const int64_t count = int64_t(piece.rows.count) * piece.columns.count, end = piece.begin + count;
+    if (count > 0)
+      pack(map, piece.rows, piece.columns, data, piece.begin, end == pieces.count ? rows : end, rows);
+  }
+  return {data, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
+}
+
+void Pipeline::pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t first,
+                    int64_t end, int64_t rows) {
   const int64_t row_bytes = map.depth * entry_bytes(map.dtype);
-  char* data = buffer.holding(rows * row_bytes);
-  for (const Piece& piece : pieces.pieces)
-    if (piece.rows.count > 0) pack(map, piece.rows, piece.columns, data + piece.begin * row_bytes, rows);
-  return {data, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
-}
-
-void Pipeline::pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t rows) {
-  const int64_t bytes = entry_bytes(map.dtype), sample = int64_t(down.size) * right.size * map.depth;
-  const char* first = static_cast<const char*>(map.data) + group_.first * sample * bytes;
-  const auto run = [&](auto entry) {
-    using Entry = decltype(entry);
-    executor_.run(Pack<Entry>{reinterpret_cast<const Entry*>(first), reinterpret_cast<Entry*>(buffer), down,
-                              right, int32_t(map.depth), samples_, sample, rows * map.depth});
+  const char* from = static_cast<const char*>(map.data) + group_.first * map.rows * row_bytes;
+  char* to = buffer + first * row_bytes;
+  const auto run = [&](auto unit) {
+    using Unit = decltype(unit);
+    const int64_t depth = row_bytes / int64_t(sizeof(Unit));
+    executor_.run(Pack<Unit>{reinterpret_cast<const Unit*>(from), reinterpret_cast<Unit*>(to), down, right,
+                             int32_t(end - first), int32_t(depth), samples_, map.rows * depth, rows * depth});
   };
-  if (bytes == 4)
-    run(uint32_t{});
+  // The buffers are aligned; where a map begins is its caller's business.
+  const bool in_vectors =
+      row_bytes % sizeof(Vector) == 0 && reinterpret_cast<uintptr_t>(from) % sizeof(Vector) == 0;
+  if (in_vectors)
+    run(Vector{});
   else
     run(uint16_t{});
 }
@@ -186,17 +193,18 @@ void Pipeline::pack(const Map& map, const Axis& down, const Axis& right, char* b
 void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
                            const Matrix& b) {
   const int64_t rows = int64_t(down.count) * right.count, depth = map.depth;
-  const int64_t sample = int64_t(down.size) * right.size * depth;
-  float* first = static_cast<float*>(map.data) + group_.first * sample;
+  float* begin = static_cast<float*>(map.data) + group_.first * map.sample();
   if (fresh && lie_together(down, right)) {
-    const Matrix out{
-        first + int64_t(down.first) * right.size * depth, ScalarType::Float, rows, depth, depth, 1, sample};
-    return multiply(executor_, samples_, out, a, b);
+    const int64_t first = int64_t(down.first) * right.size;
+    // Padding is written too where the map goes on: its pixels there are written later.
+    const int64_t written = first + a.rows <= map.rows ? a.rows : rows;
+    const Matrix out{begin + first * depth, ScalarType::Float, written, depth, depth, 1, map.sample()};
+    return multiply(executor_, samples_, out, a.with_rows(written), b);
   }
-  const auto* product =
-      reinterpret_cast<const float*>(product_.holding(rows * depth * int64_t(sizeof(float))));
-  multiply(executor_, samples_, {product, ScalarType::Float, rows, depth, depth, 1, rows * depth}, a, b);
-  executor_.run(AddToMap{product, first, down, right, int32_t(depth), samples_, sample, {}});
+  const int64_t sample = a.rows * depth;
+  const auto* product = reinterpret_cast<const float*>(product_.holding(sample * int64_t(sizeof(float))));
+  multiply(executor_, samples_, {product, ScalarType::Float, a.rows, depth, depth, 1, sample}, a, b);
+  executor_.run(AddToMap{product, begin, down, right, int32_t(depth), samples_, map.sample(), sample, {}});
 }
 
 ScoreSink<ScoreKind::plain> Pipeline::plain(const ScoreMap& out) const {

@@ -40,14 +40,20 @@ bool logits_are_bounded(const Inputs& inputs);
 
 class Pipeline {
  protected:
-  // A map of pixels or cells with `depth` entries each, contiguous, for the whole batch.
+  // A map of pixels or cells with `depth` entries each, contiguous, for the whole batch; `rows` of them for a
+  // sample, which may be more than its pixels.
   struct Map {
     void* data;
     torch::headeronly::ScalarType dtype;
-    int64_t depth;
+    int64_t rows, depth;
+
+    int64_t sample() const { return rows * depth; }
   };
+  // (B, height, width, depth) or (B, rows, depth).
   static Map map_of(const torch::stable::Tensor& t) {
-    return {const_cast<void*>(t.const_data_ptr()), t.scalar_type(), t.size(3)};
+    const int64_t last = t.dim() - 1;
+    return {const_cast<void*>(t.const_data_ptr()), t.scalar_type(),
+            last == 3 ? t.size(1) * t.size(2) : t.size(1), t.size(last)};
   }
   // Which of the buffers holds what.
   struct Uses {
@@ -79,6 +85,8 @@ class Pipeline {
   bool leaves_logits(bool statistics_are_known) const { return !bounded_ && !statistics_are_known; }
   // Row sums over the own columns of what make_weights made before the statistics were known.
   void collect_statistics(const OperandMap& weights, const Stages& stages, bool first);
+  template <class T>
+  void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
   // From those sums, or from those that the centres are made of.
   void finish_statistics(const Region& rows) { finish_statistics(rows, sums_); }
   void finish_statistics(const Region& rows, torch::stable::Tensor& sums);
@@ -97,8 +105,12 @@ class Pipeline {
   Matrix matrix(const OperandMap& scores) const;
   // The pixels of a tile: in place where they lie together, else packed.
   Matrix rows_of(const Map& map, const Axis& down, const Axis& right);
+  // Those that are the columns of scores: where they are packed, with rows of zeros up to whole vectors.
   Matrix columns_of(const Map& map, const Axis& down, const Axis& right);
-  // map += a * b at the pixels of a tile; `fresh`: they hold nothing yet.
+  // Those of a map in pieces.
+  Matrix rows_of(const Map& map, const Pieces& pieces) { return packed(map, pieces, pieces.count, rows_); }
+  // map += a * b at the pixels of a tile; `fresh`: neither they nor those behind hold anything yet. Rows of
+  // `a` beyond the pixels are padding.
   void add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
                    const Matrix& b);
 
@@ -154,14 +166,13 @@ class Pipeline {
   template <ScoreKind kKind>
   void filter(const Stages& stages, const ScoreMap& gram, const ScoreSink<kKind>& logits);
   template <class T>
-  void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
-  template <class T>
   void sum_cells(const Scores<T>& weights, const OperandMap& out);
-  Matrix packed(const Map& map, const Axis& down, const Axis& right, const Buffer& buffer);
-  // Of a map of down x right pixels.
-  Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, const Buffer& buffer);
-  // Copies a rectangle of each sample to where `rows` pixels of each belong.
-  void pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t rows);
+  // `rows` in all, those beyond the pixels zeros.
+  Matrix packed(const Map& map, const Axis& down, const Axis& right, int64_t rows, const Buffer& buffer);
+  Matrix packed(const Map& map, const Pieces& pieces, int64_t rows, const Buffer& buffer);
+  // Copies a rectangle of each sample to the rows from `first` on, with zeros up to `end`, of `rows` of each.
+  void pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t first, int64_t end,
+            int64_t rows);
   std::optional<torch::stable::Tensor> count_valid() const;
 
   char* scratch_;  // what is not taken yet

@@ -125,21 +125,27 @@ struct FinishCentres {
   }
 };
 
-// Pixels of a tile, (rows, depth), one after the other: `T` has the size of an entry.
+// Pixels of a tile, (rows, depth), one after the other, and zeros behind them; depth and samples in units of
+// T.
 template <class T>
 struct Pack {
   static constexpr Shape shape = Shape::points;
   const T* map;
   T* packed;
   Axis down, right;
-  int32_t depth, samples;
+  int32_t rows_written, depth, samples;
   int64_t map_sample, packed_sample;
 
-  CA_BOTH int32_t rows() const { return down.count * right.count; }
+  CA_BOTH int32_t rows() const { return rows_written; }
   CA_BOTH int32_t columns() const { return depth; }
   CA_BOTH void operator()(int32_t n, int32_t row, int32_t k) const {
+    T& target = packed[n * packed_sample + int64_t(row) * depth + k];
+    if (row >= down.count * right.count) {
+      target = T{};
+      return;
+    }
     const int64_t pixel = int64_t(down.at(row / right.count)) * right.size + right.at(row % right.count);
-    packed[n * packed_sample + int64_t(row) * depth + k] = map[n * map_sample + pixel * depth + k];
+    target = map[n * map_sample + pixel * depth + k];
   }
 };
 
@@ -150,14 +156,14 @@ struct AddToMap {
   float* map;
   Axis down, right;
   int32_t depth, samples;
-  int64_t map_sample;
+  int64_t map_sample, packed_sample;
   PixelMap<const float> divisor;
 
   CA_BOTH int32_t rows() const { return down.count * right.count; }
   CA_BOTH int32_t columns() const { return depth; }
   CA_BOTH void operator()(int32_t n, int32_t row, int32_t k) const {
     const int32_t y = down.at(row / right.count), x = right.at(row % right.count);
-    const float value = packed[(int64_t(n) * rows() + row) * depth + k];
+    const float value = packed[n * packed_sample + int64_t(row) * depth + k];
     map[n * map_sample + (int64_t(y) * right.size + x) * depth + k] +=
         divisor ? value / divisor.at(n, y, x) : value;
   }

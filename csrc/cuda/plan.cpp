@@ -59,13 +59,13 @@ void add_maps(const Problem& p, const TileSize& tile, const Stages& s, bool back
   const bool columns_in_place = tile.background_lies_together(p);
   if (!rows_in_place) buffers.rows = std::max(s.gram.rows() * c, backward ? s.cell_gradient.rows() * k : 0);
   if (!columns_in_place)
-    buffers.columns =
-        std::max({s.gram.columns() * c, s.cells.columns() * k, backward ? s.cell_gradient.columns() * k : 0});
+    buffers.columns = std::max({padded(s.gram.columns()) * c, padded(s.cells.columns()) * k,
+                                backward ? padded(s.cell_gradient.columns()) * k : 0});
   // The first product at its place in a map is made there.
   if (!rows_in_place || !tile.whole_background(p))
     buffers.product = std::max(s.cells.rows() * k, backward ? s.own.rows() * c : 0);
   if (backward && (!columns_in_place || !tile.whole_foreground(p)))
-    buffers.product = std::max({buffers.product, s.cells.columns() * k, s.own.columns() * c});
+    buffers.product = std::max({buffers.product, padded(s.cells.columns()) * k, padded(s.own.columns()) * c});
 }
 
 std::map<Question, Plan> kept;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "stages.h"
+#include "tails.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -33,8 +34,11 @@ struct Buffers {
   int64_t total() const;
 };
 
-// Entries of a row of scores, so padded that a matrix product may load it in vectors.
-inline int64_t pitch_of(const Region& region) { return (int64_t(region.columns()) + 7) / 8 * 8; }
+// As many as whole vectors have (products.h).
+inline int64_t padded(int64_t entries) { return ceil_div(entries, kVector) * kVector; }
+
+// Entries of a row of scores.
+inline int64_t pitch_of(const Region& region) { return padded(region.columns()); }
 
 // Rounded so that every buffer begins where a vector may be loaded.
 inline int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -57,7 +61,8 @@ struct Extent {
 // Pieces that a map may be cut into: strips of whole lines and, unless only those will do, about squares.
 std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines);
 
-// Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none does.
+// Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none
+// does.
 Plan whole_plan(const Problem& problem, int64_t bytes, int64_t workspace);
 
 // Plans by what they depend on: a search takes milliseconds, and shapes come again.

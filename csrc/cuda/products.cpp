@@ -5,6 +5,8 @@
 
 #include <array>
 
+#include "tails.h"
+
 namespace contextual_attention {
 namespace gpu {
 namespace {
@@ -35,21 +37,56 @@ Tensor sum_over(const Executor& executor, int64_t samples, const Matrix& matrix,
                             torch::headeronly::IntHeaderOnlyArrayRef(axes, 1));
 }
 
-}  // namespace
-
-void multiply(const Executor& executor, int64_t samples, const Matrix& out, const Matrix& a,
-              const Matrix& b) {
+void multiply_at_once(const Executor& executor, int64_t samples, const Matrix& out, const Matrix& a,
+                      const Matrix& b) {
   using torch::stable::detail::from;
   count_launch();
   Tensor result = view(executor, samples, out), left = view(executor, samples, a),
          right = view(executor, samples, b);
   if (a.dtype == out.dtype) return call<3>("out", {from(left), from(right), from(result)});
-  if (!executor.is_host())
-    return call<4>("dtype_out", {from(left), from(right), from(out.dtype), from(result)});
-  // torch's CPU kernels do not widen: the tests' way to the same numbers.
-  left = torch::stable::to(left, out.dtype);
-  right = torch::stable::to(right, out.dtype);
-  call<3>("out", {from(left), from(right), from(result)});
+  call<4>("dtype_out", {from(left), from(right), from(out.dtype), from(result)});
+}
+
+// Columns of a matrix of lines in whole vectors, as far as they are so too; 0: all, or not even one vector.
+int64_t whole_vectors(const Matrix& m) {
+  const bool in_vectors = m.column_stride == 1 && m.row_stride % kVector == 0;
+  return in_vectors && m.columns % kVector != 0 ? m.columns / kVector * kVector : 0;
+}
+
+// The lines of a matrix from an entry of the first one on.
+template <class T>
+MatrixLines<T> lines_of(const Matrix& m, int64_t stride, int64_t from) {
+  return {static_cast<T*>(const_cast<void*>(m.data)) + from, stride, m.sample_stride};
+}
+
+template <class T>
+void multiply_vectors(const Executor& executor, int64_t samples, const Matrix& out, const Matrix& a,
+                      const Matrix& b) {
+  const auto lines = int32_t(out.rows);
+  if (const int64_t terms = whole_vectors(a)) {
+    multiply_at_once(executor, samples, out, a.with_columns(terms), b.with_rows(terms));
+    executor.run(TailTerms<T>{lines_of<const T>(a, a.row_stride, terms),
+                              lines_of<const T>(b, b.row_stride, terms * b.row_stride),
+                              lines_of<float>(out, out.row_stride, 0), int32_t(a.columns - terms), lines,
+                              int32_t(out.columns), int32_t(samples)});
+  } else if (const int64_t columns = whole_vectors(out)) {
+    multiply_at_once(executor, samples, out.with_columns(columns), a, b.with_columns(columns));
+    executor.run(TailColumns<T>{lines_of<const T>(a, a.row_stride, 0),
+                                lines_of<const T>(b, b.column_stride, columns * b.column_stride),
+                                lines_of<float>(out, out.row_stride, columns), int32_t(out.columns - columns),
+                                lines, int32_t(a.columns), int32_t(samples)});
+  } else {
+    multiply_at_once(executor, samples, out, a, b);
+  }
+}
+
+}  // namespace
+
+void multiply(const Executor& executor, int64_t samples, const Matrix& out, const Matrix& a,
+              const Matrix& b) {
+  if (a.dtype == ScalarType::BFloat16) return multiply_vectors<Bfloat16>(executor, samples, out, a, b);
+  if (a.dtype == ScalarType::Half) return multiply_vectors<Float16>(executor, samples, out, a, b);
+  multiply_at_once(executor, samples, out, a, b);
 }
 
 Tensor sum_rows(const Executor& executor, int64_t samples, const Matrix& matrix) {

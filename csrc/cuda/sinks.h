@@ -291,6 +291,7 @@ struct OperandSink {
   template <int32_t kColumns>
   CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
                                const Strip<kColumns>& strip) const {
+    out.pad(n, y, x, v, strip.u);
     return {out, strip, out.index(n, y, x, v, strip.u)};
   }
 };
