@@ -74,14 +74,28 @@ def differentiable(
         def vmap(info, in_dims, *inputs):
             return by_samples(Differentiable.apply, info.batch_size, in_dims, inputs)
 
+    def run(*inputs):
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*inputs)
+
+    class ReverseMode(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            output = run(*inputs)
+            setup_context(ctx, inputs, output)
+            return output
+
+        @staticmethod
+        def backward(ctx, *gradients):
+            return backward(ctx, *gradients)
+
     def call(*inputs):
         if _is_transformed():
             return Differentiable.apply(*inputs)
-        if torch.compiler.is_compiling() or _asks_for_gradients(inputs):
+        if torch.compiler.is_compiling():
             return operator(*inputs)
-        # The way through autograd, which would find nothing to do, takes longer than a kernel.
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator(*inputs)
+        # What is registered for autograd does the same, and takes longer than a few kernels.
+        return (ReverseMode.apply if _asks_for_gradients(inputs) else run)(*inputs)
 
     return call
 

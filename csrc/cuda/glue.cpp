@@ -81,8 +81,8 @@ Planes<T> planes(const Tensor& t) {
 // Of a contiguous tensor, whose pixels have so many channels.
 template <class T>
 PixelChannels<T> pixel_channels(const Tensor& t, int64_t channels) {
-  const bool aligned = PixelChannels<T>::kQuads > 0 && channels % kGroup == 0 &&
-                       reinterpret_cast<uintptr_t>(t.data_ptr()) % sizeof(Quad) == 0;
+  const bool aligned = PixelChannels<T>::kVectors > 0 && channels % kGroup == 0 &&
+                       reinterpret_cast<uintptr_t>(t.data_ptr()) % sizeof(Vector) == 0;
   return {data_of<T>(t), int32_t(channels), aligned};
 }
 

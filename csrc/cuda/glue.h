@@ -46,21 +46,6 @@ struct Channels {
   T at[kGroup];
 };
 
-#if defined(__CUDACC__)
-using Quad = uint4;
-#else
-struct alignas(16) Quad {
-  uint32_t x, y, z, w;
-};
-#endif
-CA_BOTH Quad load(const Quad* at) {
-#if defined(__CUDA_ARCH__)
-  return __ldg(at);
-#else
-  return *at;
-#endif
-}
-
 // A map whose pixels have their channels side by side.
 template <class T>
 struct PixelChannels {
@@ -68,7 +53,8 @@ struct PixelChannels {
   int32_t channels;
   bool aligned;  // every group is whole, and begins at a multiple of 16 bytes
 
-  static constexpr int32_t kQuads = kGroup * sizeof(T) / sizeof(Quad), kPerQuad = sizeof(Quad) / sizeof(T);
+  static constexpr int32_t kVectors = kGroup * sizeof(T) / sizeof(Vector),
+                           kPerVector = sizeof(Vector) / sizeof(T);
 
   CA_BOTH T* at(int64_t pixel, int32_t group) const { return data + pixel * channels + group * kGroup; }
   CA_BOTH int32_t count(int32_t group) const {
@@ -80,9 +66,9 @@ struct PixelChannels {
     const T* from = at(pixel, group);
     if (aligned) {
       CA_UNROLL
-      for (int32_t i = 0; i < kQuads; ++i) {
-        const Quad quad = load(reinterpret_cast<const Quad*>(from) + i);
-        memcpy(values.at + i * kPerQuad, &quad, sizeof quad);
+      for (int32_t i = 0; i < kVectors; ++i) {
+        const Vector vector = load(reinterpret_cast<const Vector*>(from) + i);
+        memcpy(values.at + i * kPerVector, &vector, sizeof vector);
       }
       return values;
     }
@@ -95,10 +81,10 @@ struct PixelChannels {
     T* to = at(pixel, group);
     if (aligned) {
       CA_UNROLL
-      for (int32_t i = 0; i < kQuads; ++i) {
-        Quad quad;
-        memcpy(&quad, values.at + i * kPerQuad, sizeof quad);
-        reinterpret_cast<Quad*>(to)[i] = quad;
+      for (int32_t i = 0; i < kVectors; ++i) {
+        Vector vector;
+        memcpy(&vector, values.at + i * kPerVector, sizeof vector);
+        reinterpret_cast<Vector*>(to)[i] = vector;
       }
       return;
     }

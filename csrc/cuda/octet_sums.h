@@ -80,6 +80,8 @@ struct PlainOctets {
 // Similarities of both maps, whose propagation runs over the ends of rows and columns; of the background,
 // all.
 struct WrappedOctets {
+  using Position = WrappedPixels::Position;
+
   // In lines: a row of the background's only piece is one.
   WrappedPixels pixels;
 
@@ -127,7 +129,8 @@ struct WrappedOctets {
 
       CA_BOTH Tap(const WrappedOctets& source, int32_t n, const RowsOfBoth& rows, int32_t x, int32_t u,
                   int32_t aside) {
-        const WrappedPixels::Pair pair = source.pixels.pair(n, {rows.y(), x, 0}, {rows.v(), u, 0}, aside, 0);
+        const WrappedPixels::Pair pair =
+            source.pixels.pair(n, Position{rows.y(), x, 0}, Position{rows.v(), u, 0}, aside, 0);
         at = pair.score, down = pair.down;
       }
       CA_BOTH void next() { at += down; }
@@ -150,13 +153,13 @@ struct WrappedOctets {
   CA_BOTH Octet octet_beyond(const Region& region, int32_t n, int32_t y, int32_t x, int32_t v,
                              int32_t u) const {
     Octet sums{};
-    WrappedPixels::Position p{y, x, 0};
+    Position p{y, x, 0};
     if (!WrappedPixels::goes_on(p, region.y, region.x)) return sums;
     // Over the end of a column of the background it goes on in the next one.
     const int32_t aside = v < 0 ? -1 : v >= region.v.size ? 1 : 0, row = v - aside * region.v.size;
     CA_UNROLL
     for (int32_t tap = -1; tap <= 1; ++tap) {
-      const WrappedPixels::Pair pair = pixels.pair(n, p, {row, u, 0}, tap, 0);
+      const WrappedPixels::Pair pair = pixels.pair(n, p, Position{row, u, 0}, tap, 0);
       if (!region.y.inside(pair.p.y)) continue;
       // The columns u - 2 ... u + 9.
       float columns[kOctet + 4] = {};
@@ -181,7 +184,7 @@ struct WrappedOctets {
     Octet sums{};
     CA_NO_UNROLL
     for (int32_t i = 0; i < kOctet && u + i < region.u.size; ++i) {
-      const float sum = pixels.beyond(n, {y, x, 0}, {v, u + i, 0});
+      const float sum = pixels.beyond(n, Position{y, x, 0}, Position{v, u + i, 0});
       // By constant indices: an octet lies in registers.
       CA_UNROLL
       for (int32_t k = 0; k < kOctet; ++k) sums[k] = k == i ? sum : sums[k];

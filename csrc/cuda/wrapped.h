@@ -169,11 +169,11 @@ struct WrappedSum3 : WrappedPixels {
 
     CA_BOTH Walk(const WrappedPixels& body, int32_t n, const Position& p, int32_t v,
                  const Strip<kColumns>& strip)
-        : left(body, body.pair(n, p, {v, strip.u - 1, 0}, -1, 0)),
-          middle(body, body.pair(n, p, {v, strip.u, 0}, 0, 0)),
-          right(body, body.pair(n, p, {v, strip.u + 1, 0}, 1, 0)),
-          left_edge(body, body.pair(n, p, {v - 1, body.region.u.size - 1, 0}, -1, -1)),
-          right_edge(body, body.pair(n, p, {v + 1, 0, 0}, 1, 1)),
+        : left(body, body.pair(n, p, Position{v, strip.u - 1, 0}, -1, 0)),
+          middle(body, body.pair(n, p, Position{v, strip.u, 0}, 0, 0)),
+          right(body, body.pair(n, p, Position{v, strip.u + 1, 0}, 1, 0)),
+          left_edge(body, body.pair(n, p, Position{v - 1, body.region.u.size - 1, 0}, -1, -1)),
+          right_edge(body, body.pair(n, p, Position{v + 1, 0, 0}, 1, 1)),
           strip(strip),
           index(-1),
           width(body.region.u.size) {}
