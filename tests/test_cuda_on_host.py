@@ -290,10 +290,10 @@ def test_small_maps_are_few_launches(cuda_on_host, options, forward, backward):
 @pytest.mark.parametrize(
     ("size", "forward", "backward"),
     [
-        ((14, 16), 7, 20),  # 7 x 8 pixels, 8 x 9 cells: whole vectors
-        ((16, 16), 8, 21),  # the last of 81 cells, of O and of dE
-        ((14, 14), 8, 22),  # the last of 49 pixels, of G and in df; 64 cells
-        ((18, 18), 9, 23),  # of both: 81 pixels, 100 cells
+        ((14, 16), 11, 24),  # 7 x 8 pixels, 8 x 9 cells: whole vectors
+        ((16, 16), 12, 25),  # the last of 81 cells, of O and of dE
+        ((14, 14), 12, 26),  # the last of 49 pixels, of G and in df; 64 cells
+        ((18, 18), 13, 27),  # of both: 81 pixels, 100 cells
     ],
 )
 def test_half_precision_starts_more_only_beside_whole_vectors(cuda_on_host, size, forward, backward):

@@ -97,8 +97,8 @@ def test_two_devices_are_refused(backend):
         contextual_attention(x, x.cpu(), backend=backend)
 
 
-# CUDA's are 11 of its own (tests/test_features.py); products may take a kernel more.
-MOST_LAUNCHES = {"cuda": 13, "triton": 60}
+# CUDA's are 13 or 14 of its own in half precision; a product may take a kernel more.
+MOST_LAUNCHES = {"cuda": 16, "triton": 60}
 
 
 def test_launches_of_a_small_map(backend, record_property):
