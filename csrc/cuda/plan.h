@@ -57,12 +57,23 @@ struct Extent {
 // Pieces that a map may be cut into: strips of whole lines and, unless only those will do, about squares.
 std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines);
 
-// Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none does.
+// Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none
+// does.
 Plan whole_plan(const Problem& problem, int64_t bytes, int64_t workspace);
 
 // Plans by what they depend on: a search takes milliseconds, and shapes come again.
 using Question = std::array<int64_t, 15>;
 Plan kept_plan(const Question& question, const std::function<Plan()>& search);
+
+// How a call was cut.
+struct Cut {
+  Plan plan;
+  bool by_octets;  // the plan is octet_plan.h's
+};
+
+// Of the last forward or backward that this process began; samples is 0 before the first.
+void note_cut(const Cut& cut, bool backward);
+Cut last_cut(bool backward);
 
 // One sample at a time, cut so.
 Plan plan_of(const Problem& problem, const TileSize& tile, bool backward);
