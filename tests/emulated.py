@@ -32,7 +32,7 @@ def build_probes(builder: Builder) -> ctypes.CDLL:
     """The functions of probes.cpp."""
     probes = ctypes.CDLL(builder.library("probes", [EMULATOR / "probes.cpp", EMULATOR / "emulator.cpp"]))
     probes.take_visits.restype = ctypes.POINTER(ctypes.c_int64)
-    for name in ("paths", "points", "rows", "items", "lanes", "missing_lane"):
+    for name in ("paths", "octets", "points", "rows", "items", "lanes", "missing_lane"):
         getattr(probes, f"probe_{name}").restype = ctypes.c_char_p
     return probes
 
