@@ -363,6 +363,13 @@ PLANNED = [
 ]
 
 
+# By octets: with lines of background and of cells that lie as they must, and that do not.
+PLANNED_BY_OCTETS = [
+    Case("columns in place", (1, 2, 18, 16), (4, 8), options=RATE_1),
+    Case("cells in place", (2, 2, 18, 16), (4, 7), options=replace(RATE_1, fuse=False)),
+]
+
+
 @pytest.mark.skipif(which("gcov") is None, reason="gcov, which counts branches, is not installed")
 def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
     """None is there that no problem takes; and whichever is taken, the answer is right."""
@@ -377,10 +384,27 @@ def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
                 patch.setattr(fused, "least_workspace", lambda *_: 0)  # the kernels' own check speaks
                 with pytest.raises(RuntimeError, match="expected at least"):
                     solve(problem, "cuda", workspace=1)
+    for case in PLANNED_BY_OCTETS:
+        assert_planned_by_octets(cuda_on_host, case)
     branches = branches_of_planner(cuda_on_host)
     assert sum(map(len, branches.values())) > 200
     never = {line: counts for line, counts in branches.items() if 0 in counts}
     assert not never
+
+
+def assert_planned_by_octets(module, case):
+    """Octets or not, in less and less workspace."""
+    problem = make_inputs(case, torch.bfloat16)
+    whole = contextual_attention(**problem, backend="cuda")
+    most = module.last_cuda_cut(backward=False)
+    assert most["octets"]
+    taken = set()
+    least = least_workspace(problem, "cuda")
+    for workspace in (most["bytes"], *(int(share * most["bytes"]) for share in (0.6, 0.35, 0.2)), least):
+        output = contextual_attention(**problem, backend="cuda", workspace=workspace)
+        assert_near("output", output, whole, torch.finfo(torch.bfloat16).eps)
+        taken.add(module.last_cuda_cut(backward=False)["octets"])
+    assert taken == {True, False}
 
 
 def expected(case, learns):
