@@ -97,10 +97,11 @@ def branches_of_planner(module: ModuleType) -> dict[str, list[int]]:
 
 
 @contextlib.contextmanager
-def nothing_done(module: ModuleType) -> Iterator[None]:
+def nothing_done(module: ModuleType, converts: bool = True) -> Iterator[None]:
     """Within, OPERATOR only starts its kernels and products, which do nothing: its results are not written.
 
-    So what it starts for maps of any size can be counted; memory that nothing touches costs none.
+    So what it starts for maps of any size can be counted; memory that nothing touches costs none. Of half
+    precision a CPU converts the operands of products, unless not even that is done: `converts`.
     """
     library = torch.library.Library("aten", "IMPL")
     try:
@@ -109,6 +110,8 @@ def nothing_done(module: ModuleType) -> Iterator[None]:
             library.impl("bmm.out", lambda a, b, *, out: out, "CPU")
             library.impl("zero_", lambda x: x, "CPU")
             library.impl("sum.dim_IntList", _empty_sum, "CPU")
+            if not converts:
+                library.impl("_to_copy", lambda x, *, dtype, **_: x.new_empty(x.shape, dtype=dtype), "CPU")
         module.run_by(module.Way.nothing)
         yield
     finally:
