@@ -28,6 +28,19 @@ def workspace_of(mib: int, least: int) -> int:
     return mib * 2**20 if mib * 2**20 >= least else 2 * least
 
 
+# Of half precision, which the CUDA backend solves by octets where no offsets are asked for: a background and
+# cells in lines that are padded, and that lie as they must; features in rows of 16 bytes, and of fewer.
+BY_OCTETS = [
+    Case("after", (2, 16, 88, 72), mask="holes"),
+    Case("after, in place", (1, 8, 60, 72), (64, 80), mask="bands", options=Options(masking="multiply")),
+    Case("after, rebuild", (2, 3, 64, 72), mask="different", foreground_mask="holes"),
+    Case("after, no multiple of 8", (1, 17, 33, 35), (31, 30), options=Options(rate=1)),
+    Case("none", (1, 8, 88, 72), value=(3, 2), options=Options(fuse=False)),
+    Case("none, cells in place", (1, 5, 44, 36), (40, 31), options=Options(rate=1, fuse=False)),
+]
+# Of what a whole sample takes: one, several at once, and tiles as small as octets allow.
+OCTET_SHARES = [1.0, 0.5, 0.3]
+
 # So small that every pixel may be a tile of its own: in the least workspace and a few times that.
 LITTLE = {name: case for name, case in FORWARD_CUT.items() if name not in WIDE} | {
     "wrap, square": Case("wrap, square", (1, 3, 7, 6), (6, 7), mask="holes", options=Options(**WRAP))

@@ -39,7 +39,7 @@ def build_probes(builder: Builder) -> ctypes.CDLL:
     """The functions of probes.cpp."""
     probes = ctypes.CDLL(builder.library("probes", [EMULATOR / "probes.cpp", EMULATOR / "emulator.cpp"]))
     probes.take_visits.restype = ctypes.POINTER(ctypes.c_int64)
-    for name in ("paths", "points", "rows", "items", "lanes", "missing_lane"):
+    for name in ("paths", "octets", "points", "rows", "items", "lanes", "missing_lane"):
         getattr(probes, f"probe_{name}").restype = ctypes.c_char_p
     return probes
 
@@ -122,10 +122,11 @@ def branches_of_planner(module: ModuleType) -> dict[str, list[int]]:
 
 
 @contextlib.contextmanager
-def nothing_done(module: ModuleType) -> Iterator[None]:
+def nothing_done(module: ModuleType, converts: bool = True) -> Iterator[None]:
     """Within, OPERATOR only starts its kernels and products, which do nothing: its results are not written.
 
-    So what it starts for maps of any size can be counted; memory that nothing touches costs none.
+    So what it starts for maps of any size can be counted; memory that nothing touches costs none. Of half
+    precision a CPU converts the operands of products, unless not even that is done: `converts`.
     """
     library = torch.library.Library("aten", "IMPL")
     try:
@@ -135,6 +136,8 @@ def nothing_done(module: ModuleType) -> Iterator[None]:
             library.impl("bmm.dtype_out", lambda a, b, dtype, *, out: out, "CPU")
             library.impl("zero_", lambda x: x, "CPU")
             library.impl("sum.dim_IntList", _empty_sum, "CPU")
+            if not converts:
+                library.impl("_to_copy", lambda x, *, dtype, **_: x.new_empty(x.shape, dtype=dtype), "CPU")
         module.run_by(module.Way.nothing)
         yield
     finally:

@@ -34,7 +34,7 @@ REWRITTEN = {
     "host.cpp": (r"\bloop\b", "plain_loop"),
 }
 # Whose branches are counted: those that are written, without those of exceptions.
-PLANNER = [SOURCES / name for name in ("stages.cpp", "plan.cpp", "cost.cpp")]
+PLANNER = [SOURCES / name for name in ("stages.cpp", "plan.cpp", "cost.cpp", "octet_plan.cpp")]
 COUNTED = ("--coverage", "-O0", "-fno-exceptions")
 COUNTS = "-DCA_COUNTS_BRANCHES"
 FLAGS = [

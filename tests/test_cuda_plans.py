@@ -44,9 +44,9 @@ def image(preset, height, width, batch=1):
 def find_plan(cuda_module):
     """How a problem is cut, or what the planner says of a tile."""
 
-    def find(problem, workspace, backward, cache=L2, tile=None):
+    def find(problem, workspace, backward, cache=L2, tile=None, octets=False):
         return cuda_module.cuda_plan(
-            **problem, workspace=workspace, cache=cache, backward=backward, tile=tile
+            **problem, workspace=workspace, cache=cache, backward=backward, tile=tile, octets=octets
         )
 
     return find
@@ -65,7 +65,7 @@ def least_workspace(cuda_module):
 def launches(cuda_module, find_plan):
     """How many kernels and products the pipeline starts for the images of a problem."""
 
-    def count(preset, height, width, backward, workspace):
+    def count(preset, height, width, backward, workspace, dtype=torch.float32):
         p = image(preset, height, width)
         if workspace:
             # Counted by the host's plans: they are the device's.
@@ -73,15 +73,16 @@ def launches(cuda_module, find_plan):
             assert cut[0]["foreground"] == cut[1]["foreground"]
             assert cut[0]["background"] == cut[1]["background"]
         # Nothing reads or writes them: they take no memory.
-        features, norms = torch.empty(1, p["h"], p["w"], p["channels"]), torch.empty(1, p["h"], p["w"])
+        features = torch.empty(1, p["h"], p["w"], p["channels"], dtype=dtype)
+        norms = torch.empty(1, p["h"], p["w"])
         valid = torch.empty(1, p["h"], p["w"], dtype=torch.bool)
-        value = torch.empty(1, p["h"] + 1, p["w"] + 1, p["value_channels"])
+        value = torch.empty(1, p["h"] + 1, p["w"] + 1, p["value_channels"], dtype=dtype)
         alpha = norms if PRESETS[preset].normalize == "both" else None
         operands = (features, features, alpha, norms, valid, None, value)
         options = fused.schema_options(PRESETS[preset])
         operators = torch.ops.contextual_attention
         cuda_module.take_launch_count()
-        with nothing_done(cuda_module):
+        with nothing_done(cuda_module, converts=False):
             if backward:
                 needs = 0b11011 if alpha is None else 0b11111  # every gradient
                 statistics = torch.empty(1, 3, p["h"], p["w"])
@@ -161,6 +162,25 @@ def test_launches_of_large_images(launches, preset, size, direction, by_default,
     for workspace, most in ((H100_DEFAULT, by_default), (256 * MIB, within_256_mib)):
         found = launches(preset, *size, direction == "backward", workspace)
         assert found <= most, f"{found} launches in {workspace // MIB} MiB"
+
+
+# A forward of bfloat16 by octets: a tile holds fewer pixels, for it has all of the background; in 256 MiB
+# those of the largest image are too small for it.
+LAUNCHES_BY_OCTETS = [
+    ("paper", (512, 680), 10, 10),
+    ("paper", (1024, 1024), 16, 83),
+    ("paper", (2048, 2048), 326, 2_306),
+    ("paper", (4096, 4096), 6_563, None),
+]
+
+
+@pytest.mark.parametrize(("preset", "size", "by_default", "within_256_mib"), LAUNCHES_BY_OCTETS)
+def test_launches_by_octets(cuda_module, launches, preset, size, by_default, within_256_mib):
+    for workspace, most in ((H100_DEFAULT, by_default), (256 * MIB, within_256_mib)):
+        found = launches(preset, *size, False, workspace, torch.bfloat16)
+        cut = cuda_module.last_cuda_cut(backward=False)
+        assert cut["octets"] == (most is not None)
+        assert most is None or found <= most, f"{found} launches in {workspace // MIB} MiB"
 
 
 def test_an_h100_takes_few_launches_at_2048(launches):
@@ -254,6 +274,55 @@ def test_plans_stay_within_the_workspace(find_plan, least_workspace, problem, ba
     found = find_plan(problem, workspace, backward)
     assert (found["samples"] >= 1) == (workspace >= least)
     assert found["bytes"] <= workspace
+
+
+def solved_by_octets(problem):
+    """The same sizes, of what octets suit."""
+    propagation = Propagation.AFTER_ZERO if problem["fuse_k"] == 3 else Propagation.NONE
+    return problem | {"ksize": 3, "stride": 1, "fuse_k": 3, "propagation": propagation.value}
+
+
+@settings(max_examples=100)
+@given(problem=problems(most=300).map(solved_by_octets), power=st.floats(14, 31))
+def test_plans_by_octets_stay_within_the_workspace(find_plan, problem, power):
+    """All at once, as many samples as fit, wherever one does; else tiles with all of the background."""
+    workspace = int(2**power)
+    found = find_plan(problem, workspace, False, octets=True)
+    assert found["bytes"] <= workspace
+    whole = find_plan(problem | {"batch": 1}, 2**60, False, octets=True)["bytes"]
+    if whole <= workspace:
+        groups = -(-problem["batch"] // (workspace // whole))
+        assert found["samples"] == -(-problem["batch"] // groups)
+        assert found["bytes"] == found["samples"] * whole
+    elif found["samples"]:
+        event("cut")
+        assert found["samples"] == 1
+        assert found["background"] == [problem["hb"], problem["wb"]]
+    else:
+        event("too little")
+
+
+@settings(max_examples=60)
+@given(problem=problems(most=48).map(solved_by_octets), share=st.floats(0.05, 0.99))
+def test_no_cut_by_octets_is_cheaper(find_plan, problem, share):
+    """Of those that fit and whose halo is no larger than the tile itself."""
+    maps, background = (problem["h"], problem["w"]), (problem["hb"], problem["wb"])
+    workspace = int(share * find_plan(problem, 0, False, tile=(*maps, *background), octets=True)["bytes"])
+    found = find_plan(problem, workspace, False, octets=True)
+    # A patch, a propagation and a cell reach to either side; the cell before the tile is the neighbour's.
+    halo = 5 if problem["propagation"] == Propagation.AFTER_ZERO.value else 3
+    fitting = []
+    for rows, columns in pieces(*maps, whole_lines=False):
+        pixels = min(rows + halo, maps[0]) * min(columns + halo, maps[1])
+        other = find_plan(problem, 0, False, tile=(rows, columns, *background), octets=True)
+        if other["bytes"] <= workspace and pixels <= 2 * rows * columns:
+            fitting.append(other)
+    event("cut" if fitting else "too little")
+    if fitting:
+        assert found in fitting
+        assert found["seconds"] == min(each["seconds"] for each in fitting)
+    else:
+        assert found["samples"] == 0
 
 
 @settings(max_examples=100)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from footprint import assert_nothing_more_is_held
 
-from contextual_attention import cells, fused
+from contextual_attention import cells, contextual_attention, fused
 from contextual_attention.options import Options
 
 # As executor.h takes the host to be.
@@ -34,6 +34,25 @@ def test_nothing_is_held_that_need_not_be(dtype, learns, cuda_on_host):
     plan = plan_of(cuda_on_host, workspace, learns)
     assert dtype == torch.float32 or plan["background"] != [24, 24]
     assert_nothing_more_is_held(x, plan["bytes"], copied, backend="cuda", workspace=workspace)
+
+
+@pytest.mark.usefixtures("generic_maps", "narrow_bands")
+@pytest.mark.parametrize("share", [1, 0.85])
+def test_octets_hold_nothing_that_need_not_be(share, cuda_on_host):
+    """Whole and cut; what they pad lies in the workspace."""
+    x = torch.randn(1, 128, 48, 48).to(torch.bfloat16)
+    contextual_attention(x, x, backend="cuda")
+    whole = cuda_on_host.last_cuda_cut(backward=False)
+    workspace = int(share * whole["bytes"])
+    contextual_attention(x, x, backend="cuda", workspace=workspace)
+    cut = cuda_on_host.last_cuda_cut(backward=False)
+    assert cut["octets"]
+    assert (cut == whole) == (share == 1)
+    # The operands of the last product in float32, which torch makes of them on a CPU: 25 x 25 cells in lines
+    # of 32.
+    rows, columns = (side + 1 for side in cut["foreground"])
+    copied = 4 * 25 * 32 * (rows * columns + 512)
+    assert_nothing_more_is_held(x, cut["bytes"], copied, backend="cuda", workspace=workspace)
 
 
 def plan_of(module, workspace, backward):

@@ -18,9 +18,11 @@ import torch
 from checking import Judge, Verdict
 from on_gpu import counters, facts, forms, memcheck, sanitizer, times, tools
 from on_gpu.records import Records, last_states, read
-from on_gpu.timing import clock, phases, profiles
+from on_gpu.timing import clock, one_call, phases, profiles
 from on_gpu.timing.phases import Job, Work
 from on_gpu.timing.profiles import Event, short_name
+
+from contextual_attention import backends, contextual_attention
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "1x32x48"
@@ -280,6 +282,21 @@ class TestCase:
         assert record["state"] == "started"
         assert "illegal memory access" in record["why"]
         assert record["eager_ms"]["median"] > 0
+
+
+def test_a_cut_is_told_as_the_kernels_made_it(cuda_on_host, monkeypatch):
+    """By octets and not, whole and in tiles; those of the last call."""
+    monkeypatch.setattr(backends.extension, "last_cuda_cut", cuda_on_host.last_cuda_cut, raising=False)
+    x = torch.randn(1, 3, 24, 24).bfloat16().requires_grad_()
+    whole = contextual_attention(x, x, backend="cuda", rate=1)
+    assert phases.last_cut("forward")["octets"]
+    bytes_of_all = phases.last_cut("forward")["bytes"]
+    assert one_call.tile_scores() == 24**4
+    contextual_attention(x, x, backend="cuda", rate=1, workspace=bytes_of_all // 2)
+    assert phases.last_cut("forward")["octets"]
+    assert one_call.tile_scores() < 24**4
+    whole.sum().backward()
+    assert not phases.last_cut("backward")["octets"]
 
 
 # What may happen to a case, by the name of its preset: found by its module and name in another process.

@@ -18,11 +18,11 @@ from emulated import branches_of_planner, build_probes, start_counting_branches
 from test_backends_agree import assert_exact, exact, least_workspace, poisoned  # noqa: F401  (a fixture)
 from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, workspaces
 
-from contextual_attention import fused
+from contextual_attention import contextual_attention, fused
 from contextual_attention.options import Options
 from contextual_attention.testing import Case, make_inputs
 
-THREADS, WARP = 256, 32
+THREADS, WARP, OCTET = 256, 32, 8
 MOST_SAMPLES = 65535
 
 
@@ -44,7 +44,7 @@ def launched(probes):
         assert error is None, error
         count = ctypes.c_int64()
         found = probes.take_visits(ctypes.byref(count))
-        width = {"paths": 5, "points": 3, "rows": 3, "items": 2}[name]
+        width = {"paths": 5, "octets": 5, "points": 3, "rows": 3, "items": 2}[name]
         return np.array(found[: count.value], dtype=np.int64).reshape(-1, width)
 
     return run
@@ -72,6 +72,26 @@ def test_paths_of_narrow_and_high_maps(launched, x):
 @pytest.mark.parametrize(("y", "v"), [(1, 1), (1, 5), (5, 1), (4, 4), (3, 7)])
 def test_paths_of_every_length(launched, y, v):
     assert_each_once(launched("paths", 3, y, 5, v, 6), 3, y, 5, v, 6)
+
+
+def assert_each_octet_once(visits, *sizes):
+    *others, u = sizes
+    assert (visits[:, 4] % OCTET == 0).all()
+    assert_each_once(visits // (1, 1, 1, 1, OCTET), *others, -(-u // OCTET))
+
+
+# As many octets and paths as a warp has lanes, one more and less; and columns x about a block's four warps.
+@pytest.mark.parametrize("u", [1, 7, 8, 9, 64, 248, 255, 256, 257, 264])
+@pytest.mark.parametrize("x", [1, 3, 4, 5, 9])
+def test_octets_are_visited_once(launched, x, u):
+    assert_each_octet_once(launched("octets", 2, 3, x, 2, u), 2, 3, x, 2, u)
+
+
+@pytest.mark.parametrize(
+    ("y", "v", "u"), [(1, 1, 9), (1, 40, 8), (40, 1, 8), (16, 16, 8), (16, 17, 8), (17, 17, 8), (3, 7, 130)]
+)
+def test_octets_of_paths_of_every_length(launched, y, v, u):
+    assert_each_octet_once(launched("octets", 3, y, 5, v, u), 3, y, 5, v, u)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5])
@@ -191,11 +211,11 @@ def orders(cuda_on_host):
     """
     way = cuda_on_host.Way
 
-    def solutions(problem, **keywords):
+    def solutions(problem, by=solve, **keywords):
         found = []
         for runs in ((way.loops_but_for_warps,), (way.launches,), (way.launches, True)):
             cuda_on_host.run_by(*runs)
-            found.append(solve(problem, "cuda", **keywords))
+            found.append(by(problem, "cuda", **keywords))
         return found
 
     return solutions
@@ -279,6 +299,54 @@ def test_half_precision(orders, name, dtype):
     assert_same_bits(orders(problem, workspace=workspaces(problem)[2]))
 
 
+# Backgrounds of octets that are full, of one column more or less, and of more than a warp has lanes.
+BY_OCTETS = {
+    f"{name}, {height} x {width}": Case(
+        name, (2, 3, 9, 5), (height, width), mask="holes", foreground_mask=rebuilt, options=options
+    )
+    for name, rebuilt, options in (
+        ("after", None, RATE_1),
+        ("after, multiply", "holes", replace(RATE_1, masking="multiply")),
+        ("none", "holes", replace(RATE_1, fuse=False)),
+    )
+    for height, width in ((5, 7), (7, 8), (4, 17), (2, 250))
+}
+
+
+@pytest.fixture
+def output_by_octets(cuda_on_host):
+    """In the form of `solve`, which asks for offsets: those another way finds."""
+
+    def run(problem, backend, **keywords):
+        output = contextual_attention(**problem, backend=backend, **keywords)
+        assert cuda_on_host.last_cuda_cut(backward=False)["octets"]
+        return output, output.new_empty(0), {}
+
+    return run
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", BY_OCTETS)
+def test_octets(orders, output_by_octets, name, dtype):
+    """How near the loops come is test_octets.py's to check."""
+    assert_same_bits(orders(make_inputs(BY_OCTETS[name], dtype), by=output_by_octets))
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    ("fuse", "kib", "squares"), [(True, 60, True), (True, 96, False), (False, 32, True), (False, 96, False)]
+)
+def test_tiles_by_octets(orders, output_by_octets, cuda_on_host, fuse, kib, squares, dtype):
+    """Squares of a map, with halos on every side, and strips of it."""
+    case = Case("tiles", (1, 3, 64, 64), (2, 7), mask="hole", options=replace(RATE_1, fuse=fuse))
+    assert_same_bits(orders(make_inputs(case, dtype), by=output_by_octets, workspace=kib * 1024))
+    rows, columns = cuda_on_host.last_cuda_cut(backward=False)["foreground"]
+    assert 3 * rows <= 64
+    assert 3 * columns <= 64 if squares else columns == 64
+
+
 # For every branch of the planner a problem that takes it: maps wider than high, and smaller than what a
 # propagation reaches of them; tiles of all of a map, of one pixel, and between.
 PLANNED = [
@@ -292,6 +360,13 @@ PLANNED = [
     Case("wrap, small background", (1, 2, 8, 9), (2, 2), options=Options(**WRAP)),
     Case("wrap, long", (1, 2, 6, 2), (5, 3), options=Options(**WRAP, fuse_k=5)),
     Case("wrap, ksize 1", (1, 2, 6, 2), (5, 3), options=Options(**WRAP, ksize=1)),
+]
+
+
+# By octets: with lines of background and of cells that lie as they must, and that do not.
+PLANNED_BY_OCTETS = [
+    Case("columns in place", (1, 2, 18, 16), (4, 8), options=RATE_1),
+    Case("cells in place", (2, 2, 18, 16), (4, 7), options=replace(RATE_1, fuse=False)),
 ]
 
 
@@ -309,10 +384,27 @@ def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
                 patch.setattr(fused, "least_workspace", lambda *_: 0)  # the kernels' own check speaks
                 with pytest.raises(RuntimeError, match="expected at least"):
                     solve(problem, "cuda", workspace=1)
+    for case in PLANNED_BY_OCTETS:
+        assert_planned_by_octets(cuda_on_host, case)
     branches = branches_of_planner(cuda_on_host)
     assert sum(map(len, branches.values())) > 200
     never = {line: counts for line, counts in branches.items() if 0 in counts}
     assert not never
+
+
+def assert_planned_by_octets(module, case):
+    """Octets or not, in less and less workspace."""
+    problem = make_inputs(case, torch.bfloat16)
+    whole = contextual_attention(**problem, backend="cuda")
+    most = module.last_cuda_cut(backward=False)
+    assert most["octets"]
+    taken = set()
+    least = least_workspace(problem, "cuda")
+    for workspace in (most["bytes"], *(int(share * most["bytes"]) for share in (0.6, 0.35, 0.2)), least):
+        output = contextual_attention(**problem, backend="cuda", workspace=workspace)
+        assert_near("output", output, whole, torch.finfo(torch.bfloat16).eps)
+        taken.add(module.last_cuda_cut(backward=False)["octets"])
+    assert taken == {True, False}
 
 
 def expected(case, learns):

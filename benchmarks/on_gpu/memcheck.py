@@ -17,7 +17,7 @@ from on_gpu.records import Records
 STEP = "memcheck"
 # Of their mangled names.
 KERNELS = {
-    "cuda": ("walk_paths", "visit_points", "reduce_rows", "visit_items"),
+    "cuda": ("walk_paths", "walk_octets", "visit_points", "reduce_rows", "visit_items"),
     "triton": ("diagonal_sum", "exponentials", "combine", "dot", "centre", "norm_gradients", "largest"),
 }
 

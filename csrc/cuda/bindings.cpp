@@ -8,6 +8,7 @@
 
 #include "cost.h"
 #include "launches.h"
+#include "octet_plan.h"
 #include "plan.h"
 
 namespace py = pybind11;
@@ -23,25 +24,42 @@ int64_t least_cuda_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64
   return gpu::least_plan(problem, backward).bytes;
 }
 
-py::dict describe(const Problem& problem, const gpu::Plan& plan, int64_t cache, bool backward) {
+py::dict describe(const gpu::Plan& plan) {
   py::dict result;
   result["samples"] = plan.samples;
   result["foreground"] = std::vector<int64_t>{plan.tile.y, plan.tile.x};
   result["background"] = std::vector<int64_t>{plan.tile.v, plan.tile.u};
   result["bytes"] = plan.bytes;
-  result["seconds"] = plan.samples > 0 ? gpu::estimated_seconds(problem, plan, cache, backward) : 0;
   return result;
 }
 
 py::dict cuda_plan(int64_t batch, int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
                    int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation,
                    int64_t workspace, int64_t cache, bool backward,
-                   const std::optional<std::array<int64_t, 4>>& tile) {
+                   const std::optional<std::array<int64_t, 4>>& tile, bool octets) {
   Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
   problem.batch = batch, problem.channels = channels, problem.value_channels = value_channels;
-  if (!tile) return describe(problem, gpu::make_plan(problem, workspace, cache, backward), cache, backward);
-  const auto [y, x, v, u] = *tile;
-  return describe(problem, gpu::plan_of(problem, {y, x, v, u}, backward), cache, backward);
+  gpu::Plan plan;
+  if (tile) {
+    const auto [y, x, v, u] = *tile;
+    plan = octets ? gpu::octet_plan_of(problem, {y, x, v, u}) : gpu::plan_of(problem, {y, x, v, u}, backward);
+  } else {
+    plan = octets ? gpu::make_octet_plan(problem, workspace)
+                  : gpu::make_plan(problem, workspace, cache, backward);
+  }
+  py::dict result = describe(plan);
+  if (plan.samples > 0)
+    result["seconds"] = octets ? gpu::octet_seconds(problem, plan.tile)
+                               : gpu::estimated_seconds(problem, plan, cache, backward);
+  return result;
+}
+
+std::optional<py::dict> last_cuda_cut(bool backward) {
+  const auto [plan, by_octets] = gpu::last_cut(backward);
+  if (plan.samples == 0) return std::nullopt;
+  py::dict result = describe(plan);
+  result["octets"] = by_octets;
+  return result;
 }
 
 }  // namespace
@@ -55,12 +73,15 @@ void bind_cuda(py::module_& module) {
       "cuda_plan", &cuda_plan, py::arg("batch"), py::arg("h"), py::arg("w"), py::arg("hb"), py::arg("wb"),
       py::arg("channels"), py::arg("value_channels"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"),
       py::arg("propagation"), py::arg("workspace"), py::arg("cache"), py::arg("backward"),
-      py::arg("tile") = py::none(),
+      py::arg("tile") = py::none(), py::arg("octets") = false,
       "How the CUDA kernels cut such a problem on a device with so many bytes of level 2 cache: \"samples\"\n"
       "at once (0: nothing fits), the tiles of \"foreground\" and \"background\" (rows, columns), "
       "\"bytes\", and\n"
       "the estimated \"seconds\" of one sample. With a tile, (y, x, v, u): how it would be cut so, in any "
-      "workspace.");
+      "workspace. With octets: a forward in half precision by octets, where they suit it.");
+  module.def("last_cuda_cut", &last_cuda_cut, py::arg("backward"),
+             "How the last forward or backward of this process was cut, as cuda_plan has it, and whether by\n"
+             "\"octets\"; None before the first.");
   module.def("default_cuda_workspace", &gpu::default_workspace, py::arg("memory"),
              "The bound on the score scratch on a device with so many bytes of memory, where none is set.");
   module.def("take_launch_count", &gpu::take_launch_count,

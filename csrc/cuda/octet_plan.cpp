@@ -19,30 +19,17 @@ Stages stages_of(const Problem& p, const TileSize& tile) { return largest_stages
 int64_t columns_of(const Problem& p) { return p.hb * line_of(int32_t(p.wb)); }
 int64_t cell_columns_of(const Problem& p) { return (p.hb + 1) * line_of(int32_t(p.wb) + 1); }
 
-// By the bytes that every stage moves of its scores: the filters wait for little else.
-double estimated_seconds(const Problem& p, const TileSize& tile) {
-  const Stages s = stages_of(p, tile);
-  constexpr double kGram = 8, kSimilarities = 8, kWeights = 6, kLogits = 12, kCells = 4;
-  double bytes = double(cell_columns_of(p)) * kCells * s.cells.rows();
-  bytes +=
-      double(columns_of(p)) *
-      (kGram * s.gram.rows() + (p.before() ? kSimilarities * s.similarity.rows() + kLogits * s.weights.rows()
-                                           : kWeights * s.weights.rows()));
-  const double tiles = double(ceil_div(p.h, tile.y) * ceil_div(p.w, tile.x));
-  return tiles * (bytes / kBytesPerSecond + kLaunches);
-}
-
 Plan cheapest_cut(const Problem& p, int64_t workspace) {
   Plan best{};
   double least = std::numeric_limits<double>::infinity();
   for (const Extent& extent : extents(p.h, p.w, false)) {
     const TileSize tile{extent.down, extent.right, p.hb, p.wb};
-    const int64_t bytes = make_octet_buffers(p, tile).total();
-    if (bytes > workspace || stages_of(p, tile).gram.rows() > 2 * tile.y * tile.x) continue;
-    const double seconds = estimated_seconds(p, tile);
+    const Plan plan = octet_plan_of(p, tile);
+    if (plan.bytes > workspace || stages_of(p, tile).gram.rows() > 2 * tile.y * tile.x) continue;
+    const double seconds = octet_seconds(p, tile);
     if (seconds >= least) continue;
     least = seconds;
-    best = {tile, 1, bytes};
+    best = plan;
   }
   return best;
 }
@@ -80,12 +67,29 @@ OctetBuffers make_octet_buffers(const Problem& p, const TileSize& tile) {
   return buffers;
 }
 
+// By the bytes that every stage moves of its scores: the filters wait for little else.
+double octet_seconds(const Problem& p, const TileSize& tile) {
+  const Stages s = stages_of(p, tile);
+  constexpr double kGram = 8, kSimilarities = 8, kWeights = 6, kLogits = 12, kCells = 4;
+  double bytes = double(cell_columns_of(p)) * kCells * s.cells.rows();
+  bytes +=
+      double(columns_of(p)) *
+      (kGram * s.gram.rows() + (p.before() ? kSimilarities * s.similarity.rows() + kLogits * s.weights.rows()
+                                           : kWeights * s.weights.rows()));
+  const double tiles = double(ceil_div(p.h, tile.y) * ceil_div(p.w, tile.x));
+  return tiles * (bytes / kBytesPerSecond + kLaunches);
+}
+
+Plan octet_plan_of(const Problem& p, const TileSize& tile) {
+  return {tile, 1, make_octet_buffers(p, tile).total()};
+}
+
 Plan make_octet_plan(const Problem& p, int64_t workspace) {
   const Question question{p.batch,  p.channels, p.value_channels,       p.h,       p.w, p.hb, p.wb, p.ksize,
                           p.stride, p.fuse_k,   int64_t(p.propagation), workspace, 0,   0,    1};
   return kept_plan(question, [&] {
     const TileSize all{p.h, p.w, p.hb, p.wb};
-    const Plan whole = whole_plan(p, make_octet_buffers(p, all).total(), workspace);
+    const Plan whole = whole_plan(p, octet_plan_of(p, all).bytes, workspace);
     return whole.samples > 0 ? whole : cheapest_cut(p, workspace);
   });
 }

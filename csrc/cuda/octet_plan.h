@@ -18,6 +18,12 @@ struct OctetBuffers {
 
 OctetBuffers make_octet_buffers(const Problem& problem, const TileSize& tile);
 
+// Of a forward cut into such tiles, one sample of it.
+double octet_seconds(const Problem& problem, const TileSize& tile);
+
+// One sample at a time, cut so.
+Plan octet_plan_of(const Problem& problem, const TileSize& tile);
+
 // The cheapest plan within `workspace` bytes; samples is 0 where none fits, or where tiles would be so small
 // that most of the work were their halos'.
 Plan make_octet_plan(const Problem& problem, int64_t workspace);

@@ -70,6 +70,15 @@ Plan plan_for(const Problem& p, const Executor& executor, int64_t workspace, boo
   return make_plan(p, 2 * least.bytes, executor.cache(), backward);
 }
 
+// By octets wherever they suit a call and fit.
+Cut forward_cut(const Inputs& inputs, const Executor& executor, bool return_offsets, int64_t workspace) {
+  if (octets_suit(inputs, return_offsets)) {
+    const Plan plan = make_octet_plan(inputs.problem, bound_of(executor, workspace));
+    if (plan.samples > 0) return {plan, true};
+  }
+  return {plan_for(inputs.problem, executor, workspace, false), false};
+}
+
 Tensor new_scratch(const Inputs& inputs, const Plan& plan) {
   return torch::stable::new_empty(inputs.beta, {std::max<int64_t>(1, plan.bytes)}, ScalarType::Byte);
 }
@@ -98,9 +107,8 @@ Tensor finished(Tensor sum, const Tensor& operand) {
 std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Arguments& arguments,
                                            const Problem& p, bool return_offsets, int64_t workspace) {
   const Inputs inputs = inputs_of(arguments, p);
-  const Plan octets =
-      octets_suit(inputs, return_offsets) ? make_octet_plan(p, bound_of(executor, workspace)) : Plan{};
-  const Plan plan = octets.samples > 0 ? octets : plan_for(p, executor, workspace, false);
+  const auto [plan, by_octets] = forward_cut(inputs, executor, return_offsets, workspace);
+  note_cut({plan, by_octets}, false);
   Tensor scratch = new_scratch(inputs, plan);
   const int64_t cells[] = {p.batch, p.h + 1, p.w + 1, p.value_channels};
   Results results{new_result(inputs.beta, plan, p, {cells, 4}), std::nullopt,
@@ -108,7 +116,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Argum
   const Tensor none = torch::stable::new_empty(inputs.beta, {0}, ScalarType::Long);
   if (return_offsets)
     results.offsets = torch::stable::new_empty(inputs.beta, {p.batch, 2, p.h, p.w}, ScalarType::Long);
-  const auto run = octets.samples > 0 ? attend_by_octets : attend;
+  const auto run = by_octets ? attend_by_octets : attend;
   run(inputs, executor, plan, static_cast<char*>(scratch.mutable_data_ptr()), results);
   return {results.cells, results.offsets ? *results.offsets : none, results.statistics};
 }
@@ -118,6 +126,7 @@ Gradients make_gradients(const Executor& executor, const Arguments& arguments, c
                          int64_t workspace) {
   const Inputs inputs = inputs_of(arguments, p);
   const Plan plan = plan_for(p, executor, workspace, true);
+  note_cut({plan, false}, true);
   Tensor scratch = new_scratch(inputs, plan);
   Tensor rows = as_float(statistics);
   const ScalarType dtype = inputs.value.scalar_type();

@@ -72,6 +72,9 @@ std::map<Question, Plan> kept;
 std::mutex keeping;
 constexpr size_t kMostKept = 64;
 
+Cut last_cuts[2];  // of a forward, of a backward
+std::mutex noting;
+
 }  // namespace
 
 Plan kept_plan(const Question& question, const std::function<Plan()>& search) {
@@ -80,6 +83,16 @@ Plan kept_plan(const Question& question, const std::function<Plan()>& search) {
   if (known != kept.end()) return known->second;
   if (kept.size() == kMostKept) kept.clear();
   return kept[question] = search();
+}
+
+void note_cut(const Cut& cut, bool backward) {
+  const std::lock_guard<std::mutex> lock(noting);
+  last_cuts[backward] = cut;
+}
+
+Cut last_cut(bool backward) {
+  const std::lock_guard<std::mutex> lock(noting);
+  return last_cuts[backward];
 }
 
 std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines) {

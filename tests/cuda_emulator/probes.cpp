@@ -32,6 +32,17 @@ struct PathProbe {
   }
 };
 
+// The first score of every octet.
+struct OctetProbe {
+  static constexpr Shape shape = Shape::octets;
+  Region region;
+  int32_t samples;
+
+  void walk(int32_t n, const Path& path, int32_t x, int32_t u) const {
+    for (int32_t i = 0; i < path.length; ++i) visit({n, path.y + i, x, path.v + i, u});
+  }
+};
+
 struct PointProbe {
   static constexpr Shape shape = Shape::points;
   int32_t height, width, samples;
@@ -126,10 +137,18 @@ CA_PROBE const int64_t* take_visits(int64_t* count) {
   return taken.data();
 }
 
+static gpu::Region whole(int32_t y, int32_t x, int32_t v, int32_t u) {
+  const auto all = [](int32_t size) { return gpu::Axis{0, size, size}; };
+  return {all(y), all(x), all(v), all(u)};
+}
+
 // Each launches a probe: null, or what has gone wrong.
 CA_PROBE const char* probe_paths(int32_t samples, int32_t y, int32_t x, int32_t v, int32_t u) {
-  const auto all = [](int32_t size) { return gpu::Axis{0, size, size}; };
-  return gpu::launch(gpu::PathProbe{{all(y), all(x), all(v), all(u)}, samples}, nullptr);
+  return gpu::launch(gpu::PathProbe{whole(y, x, v, u), samples}, nullptr);
+}
+
+CA_PROBE const char* probe_octets(int32_t samples, int32_t y, int32_t x, int32_t v, int32_t u) {
+  return gpu::launch(gpu::OctetProbe{whole(y, x, v, u), samples}, nullptr);
 }
 
 CA_PROBE const char* probe_points(int32_t samples, int32_t rows, int32_t columns) {

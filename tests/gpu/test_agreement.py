@@ -8,18 +8,20 @@ from compare import (
     assert_near,
     assert_offsets_reach_the_top,
     assert_saturated,
+    gradients,
+    half_bound,
     in_dtype,
     solve,
     solve_eagerly,
     steepness,
 )
-from cut_problems import CUT, LITTLE, MIB, TIMES_THE_LEAST, workspace_of
+from cut_problems import BY_OCTETS, CUT, LITTLE, MIB, OCTET_SHARES, TIMES_THE_LEAST, workspace_of
 from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
 from test_backends_agree import HALF_CASES, least_workspace
 from test_cuda_on_host import WIDE
 from test_perturbed_products import SATURATED
 
-from contextual_attention import contextual_attention
+from contextual_attention import backends, contextual_attention
 from contextual_attention.testing import Case
 
 
@@ -37,6 +39,28 @@ def test_half_precision(backend, name, dtype):
     problem = on_gpu(BY_NAME[name], dtype)
     exact = solve(in_dtype(problem, torch.float64), "reference")
     assert_half_solved(problem, solve(problem, backend), exact, solve_eagerly(problem))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("case", BY_OCTETS, ids=lambda case: case.name)
+def test_half_precision_without_offsets(backend, case, dtype):
+    """By octets on CUDA, whole and cut; and the gradient, which is made of the row sums that they leave."""
+    problem = on_gpu(case, dtype)
+    exact = solve(in_dtype(problem, torch.float64), "reference")
+    eager = solve_eagerly(problem)
+    output = contextual_attention(**problem, backend=backend)
+    assert_half_solved(problem, (output.detach(), None, gradients(problem, output)), exact, eager)
+    if backend != "cuda":
+        return
+    whole = backends.extension.last_cuda_cut(backward=False)
+    assert whole["octets"]
+    sample, problem = whole["bytes"] // whole["samples"], on_gpu(case, dtype, requires_grad=False)
+    taken = []
+    for share in OCTET_SHARES:
+        output = contextual_attention(**problem, backend=backend, workspace=int(share * sample))
+        assert_near("output", output, exact[0], *half_bound(dtype, eager[0], exact[0]))
+        taken.append(backends.extension.last_cuda_cut(backward=False))
+    assert any(cut["octets"] and cut["foreground"] != whole["foreground"] for cut in taken)
 
 
 @pytest.mark.parametrize("mib", MIB)
@@ -120,4 +144,8 @@ def test_memcheck(backend):
         problem = on_gpu(case)
         solve(problem, backend)
         solve(problem, backend, workspace=2**20)
+    for case in (BY_OCTETS[3], BY_OCTETS[5]):
+        problem = on_gpu(case, torch.bfloat16, requires_grad=False)
+        contextual_attention(**problem, backend=backend)
+        contextual_attention(**problem, backend=backend, workspace=3 * 2**20)
     torch.cuda.synchronize()

@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from on_gpu.timing.phases import Job, Work, cuda_plan
+from on_gpu.timing.phases import Job, Work, last_cut
 
 
 def main() -> int:
@@ -31,15 +31,15 @@ def main() -> int:
     run.forward()
     torch.cuda.synchronize()
     torch.cuda.profiler.stop()
-    print(json.dumps({"tile_scores": tile_scores(job) if job.backend == "cuda" else None}), flush=True)
+    print(json.dumps({"tile_scores": tile_scores() if job.backend == "cuda" else None}), flush=True)
     return 0
 
 
-def tile_scores(job: Job) -> int:
-    """Those that a whole tile answers for, halos not counted."""
-    plan = cuda_plan(job.problem, backward=False)
-    (y, x), (v, u) = plan["foreground"], plan["background"]
-    return plan["samples"] * y * x * v * u
+def tile_scores() -> int:
+    """Those that a whole tile of the last forward answers for, halos not counted."""
+    cut = last_cut("forward")
+    (y, x), (v, u) = cut["foreground"], cut["background"]
+    return cut["samples"] * y * x * v * u
 
 
 if __name__ == "__main__":

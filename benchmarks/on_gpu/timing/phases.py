@@ -22,7 +22,7 @@ from devices import default_workspace, device_of, synchronize
 from measure import Run, working_bytes
 from variants import Variant
 
-from contextual_attention import backends, fused
+from contextual_attention import backends
 from on_gpu import tools
 from on_gpu.isolation import context_is_lost
 from on_gpu.records import Records, State
@@ -74,7 +74,7 @@ def measure_case(job: Job, records: Records, profile: Path) -> None:
     told.take(lambda: sizes(job.problem, job.direction))
     work = told.take(lambda: Work(job))
     if work is not None:
-        for phase in (work.plan, work.check, work.eager, work.memory, work.replayed):
+        for phase in (work.check, work.plan, work.eager, work.memory, work.replayed):
             told.take(phase)
         told.take(lambda: work.profiled(profile))
     told.end()
@@ -127,27 +127,9 @@ def sizes(problem: Problem, direction: str) -> Report:
     return {"pairs": problem.pairs(), "flop": problem.flop(direction)}
 
 
-def cuda_plan(problem: Problem, backward: bool) -> dict[str, Any]:
-    """The extension's, for this device and the default bound on the scores."""
-    options, case = problem.options, problem.case
-    h, w = (math.ceil(side / options.rate) for side in case.size)
-    _, ksize, stride, fuse_k, propagation, _ = fused.schema_options(options)
-    return backends.extension.cuda_plan(
-        batch=case.batch,
-        h=h,
-        w=w,
-        hb=h,
-        wb=w,
-        channels=problem.channels,
-        value_channels=problem.channels * options.rate**2,
-        ksize=ksize,
-        stride=stride,
-        fuse_k=fuse_k,
-        propagation=propagation,
-        workspace=default_workspace("cuda"),
-        cache=torch.cuda.get_device_properties(0).L2_cache_size,
-        backward=backward,
-    )
+def last_cut(direction: str) -> dict[str, Any]:
+    """How the CUDA kernels have cut the last forward, or the last backward, of this process."""
+    return backends.extension.last_cuda_cut(backward=direction != "forward")
 
 
 class Work:
@@ -180,10 +162,8 @@ class Work:
         return [self._inputs, *(self._inputs | each for each in moved)]
 
     def plan(self) -> Report:
-        """How the CUDA kernels cut the problem, with the bound on the scores that they take by themselves."""
-        if self.job.backend != "cuda":
-            return {}
-        return {"plan": cuda_plan(self._problem, backward=self.job.direction != "forward")}
+        """How the CUDA kernels cut the problem, as `check` has them, with their own bound on the scores."""
+        return {"plan": last_cut(self.job.direction)} if self.job.backend == "cuda" else {}
 
     def check(self) -> Report:
         """The error of the result, by exact values: all of them or, of large problems, some cells."""
