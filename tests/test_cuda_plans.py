@@ -178,7 +178,7 @@ LAUNCHES_BY_OCTETS = [
 def test_launches_by_octets(cuda_module, launches, preset, size, by_default, within_256_mib):
     for workspace, most in ((H100_DEFAULT, by_default), (256 * MIB, within_256_mib)):
         found = launches(preset, *size, False, workspace, torch.bfloat16)
-        cut = cuda_module.last_cuda_cut(backward=False)
+        cut = cuda_module.last_cuda_tiling(backward=False)
         assert cut["octets"] == (most is not None)
         assert most is None or found <= most, f"{found} launches in {workspace // MIB} MiB"
 

@@ -42,10 +42,10 @@ def test_octets_hold_nothing_that_need_not_be(share, cuda_on_host):
     """Whole and cut; what they pad lies in the workspace."""
     x = torch.randn(1, 128, 48, 48).to(torch.bfloat16)
     contextual_attention(x, x, backend="cuda")
-    whole = cuda_on_host.last_cuda_cut(backward=False)
+    whole = cuda_on_host.last_cuda_tiling(backward=False)
     workspace = int(share * whole["bytes"])
     contextual_attention(x, x, backend="cuda", workspace=workspace)
-    cut = cuda_on_host.last_cuda_cut(backward=False)
+    cut = cuda_on_host.last_cuda_tiling(backward=False)
     assert cut["octets"]
     assert (cut == whole) == (share == 1)
     # The operands of the last product in float32, which torch makes of them on a CPU: 25 x 25 cells in lines

@@ -286,17 +286,17 @@ class TestCase:
 
 def test_a_cut_is_told_as_the_kernels_made_it(cuda_on_host, monkeypatch):
     """By octets and not, whole and in tiles; those of the last call."""
-    monkeypatch.setattr(backends.extension, "last_cuda_cut", cuda_on_host.last_cuda_cut, raising=False)
+    monkeypatch.setattr(backends.extension, "last_cuda_tiling", cuda_on_host.last_cuda_tiling, raising=False)
     x = torch.randn(1, 3, 24, 24).bfloat16().requires_grad_()
     whole = contextual_attention(x, x, backend="cuda", rate=1)
-    assert phases.last_cut("forward")["octets"]
-    bytes_of_all = phases.last_cut("forward")["bytes"]
+    assert phases.last_tiling("forward")["octets"]
+    bytes_of_all = phases.last_tiling("forward")["bytes"]
     assert one_call.tile_scores() == 24**4
     contextual_attention(x, x, backend="cuda", rate=1, workspace=bytes_of_all // 2)
-    assert phases.last_cut("forward")["octets"]
+    assert phases.last_tiling("forward")["octets"]
     assert one_call.tile_scores() < 24**4
     whole.sum().backward()
-    assert not phases.last_cut("backward")["octets"]
+    assert not phases.last_tiling("backward")["octets"]
 
 
 # What may happen to a case, by the name of its preset: found by its module and name in another process.

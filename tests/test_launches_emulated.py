@@ -319,7 +319,7 @@ def output_by_octets(cuda_on_host):
 
     def run(problem, backend, **keywords):
         output = contextual_attention(**problem, backend=backend, **keywords)
-        assert cuda_on_host.last_cuda_cut(backward=False)["octets"]
+        assert cuda_on_host.last_cuda_tiling(backward=False)["octets"]
         return output, output.new_empty(0), {}
 
     return run
@@ -342,7 +342,7 @@ def test_tiles_by_octets(orders, output_by_octets, cuda_on_host, fuse, kib, squa
     """Squares of a map, with halos on every side, and strips of it."""
     case = Case("tiles", (1, 3, 64, 64), (2, 7), mask="hole", options=replace(RATE_1, fuse=fuse))
     assert_same_bits(orders(make_inputs(case, dtype), by=output_by_octets, workspace=kib * 1024))
-    rows, columns = cuda_on_host.last_cuda_cut(backward=False)["foreground"]
+    rows, columns = cuda_on_host.last_cuda_tiling(backward=False)["foreground"]
     assert 3 * rows <= 64
     assert 3 * columns <= 64 if squares else columns == 64
 
@@ -396,14 +396,14 @@ def assert_planned_by_octets(module, case):
     """Octets or not, in less and less workspace."""
     problem = make_inputs(case, torch.bfloat16)
     whole = contextual_attention(**problem, backend="cuda")
-    most = module.last_cuda_cut(backward=False)
+    most = module.last_cuda_tiling(backward=False)
     assert most["octets"]
     taken = set()
     least = least_workspace(problem, "cuda")
     for workspace in (most["bytes"], *(int(share * most["bytes"]) for share in (0.6, 0.35, 0.2)), least):
         output = contextual_attention(**problem, backend="cuda", workspace=workspace)
         assert_near("output", output, whole, torch.finfo(torch.bfloat16).eps)
-        taken.add(module.last_cuda_cut(backward=False)["octets"])
+        taken.add(module.last_cuda_tiling(backward=False)["octets"])
     assert taken == {True, False}
 
 

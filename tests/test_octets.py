@@ -40,7 +40,7 @@ def module(cuda_module):
 def by_octets(module, problem, **keywords):
     """The output, and how it was cut."""
     output = contextual_attention(**problem, backend="cuda", **keywords)
-    cut = module.last_cuda_cut(backward=False)
+    cut = module.last_cuda_tiling(backward=False)
     assert cut["octets"]
     return output, cut
 
@@ -48,7 +48,7 @@ def by_octets(module, problem, **keywords):
 def another_way(module, problem):
     """The output by the kernels that take every call."""
     output, _ = contextual_attention(**problem, backend="cuda", return_offsets=True)
-    assert not module.last_cuda_cut(backward=False)["octets"]
+    assert not module.last_cuda_tiling(backward=False)["octets"]
     return output
 
 
@@ -148,7 +148,7 @@ def test_any_problem(module, problem):
     event(f"{cut['samples']} of {len(output)} samples at once")
     assert_rounded(problem, output)
     wide = contextual_attention(**in_dtype(problem, torch.float32), backend="cuda")
-    assert not module.last_cuda_cut(backward=False)["octets"]
+    assert not module.last_cuda_tiling(backward=False)["octets"]
     assert ((output - wide).abs().double() <= 1.01 * rounding_bound(problem, wide.double())).all()
 
 
@@ -223,9 +223,9 @@ def test_each_case_takes_its_way(module, name, dtype):
     case = BY_NAME[name]
     problem = make_inputs(case, dtype, requires_grad=True)
     output = contextual_attention(**problem, backend="cuda")
-    assert module.last_cuda_cut(backward=False)["octets"] == suit(case.options, dtype)
+    assert module.last_cuda_tiling(backward=False)["octets"] == suit(case.options, dtype)
     found = output.detach(), None, gradients(problem, output)
-    assert not module.last_cuda_cut(backward=True)["octets"]
+    assert not module.last_cuda_tiling(backward=True)["octets"]
     assert_half_solved(problem, found, exact(case, dtype), dense_in(case, dtype))
 
 
@@ -248,7 +248,7 @@ SMALL = Case("small", (1, 3, 5, 6), (4, 7), mask="hole", options=Options(rate=1)
 def test_what_octets_do_not_suit(module, changed, dtype):
     problem = make_inputs(replace(SMALL, options=replace(SMALL.options, **changed)), dtype)
     contextual_attention(**problem, backend="cuda")
-    assert not module.last_cuda_cut(backward=False)["octets"]
+    assert not module.last_cuda_tiling(backward=False)["octets"]
 
 
 def test_a_value_of_another_dtype_goes_another_way(module):
@@ -260,7 +260,7 @@ def test_a_value_of_another_dtype_goes_another_way(module):
     for dtype in (torch.bfloat16, torch.float32):
         operands = given._replace(value=given.value.to(dtype))
         attend(*operands, *fused.schema_options(SMALL.options), False, 0)
-        assert module.last_cuda_cut(backward=False)["octets"] == (dtype == torch.bfloat16)
+        assert module.last_cuda_tiling(backward=False)["octets"] == (dtype == torch.bfloat16)
 
 
 @EACH_HALF
@@ -268,7 +268,7 @@ def test_too_little_workspace_for_octets_is_enough_another_way(module, dtype):
     problem = make_inputs(SMALL, dtype)
     workspace = extremes(module, problem)[0] - 256
     output = contextual_attention(**problem, backend="cuda", workspace=workspace)
-    assert not module.last_cuda_cut(backward=False)["octets"]
+    assert not module.last_cuda_tiling(backward=False)["octets"]
     assert_near("output", output, by_octets(module, problem)[0], torch.finfo(dtype).eps)
 
 

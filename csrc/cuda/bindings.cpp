@@ -54,8 +54,8 @@ py::dict cuda_plan(int64_t batch, int64_t h, int64_t w, int64_t hb, int64_t wb, 
   return result;
 }
 
-std::optional<py::dict> last_cuda_cut(bool backward) {
-  const auto [plan, by_octets] = gpu::last_cut(backward);
+std::optional<py::dict> last_cuda_tiling(bool backward) {
+  const auto [plan, by_octets] = gpu::last_tiling(backward);
   if (plan.samples == 0) return std::nullopt;
   py::dict result = describe(plan);
   result["octets"] = by_octets;
@@ -79,7 +79,7 @@ void bind_cuda(py::module_& module) {
       "\"bytes\", and\n"
       "the estimated \"seconds\" of one sample. With a tile, (y, x, v, u): how it would be cut so, in any "
       "workspace. With octets: a forward in half precision by octets, where they suit it.");
-  module.def("last_cuda_cut", &last_cuda_cut, py::arg("backward"),
+  module.def("last_cuda_tiling", &last_cuda_tiling, py::arg("backward"),
              "How the last forward or backward of this process was cut, as cuda_plan has it, and whether by\n"
              "\"octets\"; None before the first.");
   module.def("default_cuda_workspace", &gpu::default_workspace, py::arg("memory"),

@@ -71,7 +71,8 @@ Plan plan_for(const Problem& p, const Executor& executor, int64_t workspace, boo
 }
 
 // By octets wherever they suit a call and fit.
-Cut forward_cut(const Inputs& inputs, const Executor& executor, bool return_offsets, int64_t workspace) {
+Tiling forward_tiling(const Inputs& inputs, const Executor& executor, bool return_offsets,
+                      int64_t workspace) {
   if (octets_suit(inputs, return_offsets)) {
     const Plan plan = make_octet_plan(inputs.problem, bound_of(executor, workspace));
     if (plan.samples > 0) return {plan, true};
@@ -107,8 +108,8 @@ Tensor finished(Tensor sum, const Tensor& operand) {
 std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Arguments& arguments,
                                            const Problem& p, bool return_offsets, int64_t workspace) {
   const Inputs inputs = inputs_of(arguments, p);
-  const auto [plan, by_octets] = forward_cut(inputs, executor, return_offsets, workspace);
-  note_cut({plan, by_octets}, false);
+  const auto [plan, by_octets] = forward_tiling(inputs, executor, return_offsets, workspace);
+  note_tiling({plan, by_octets}, false);
   Tensor scratch = new_scratch(inputs, plan);
   const int64_t cells[] = {p.batch, p.h + 1, p.w + 1, p.value_channels};
   Results results{new_result(inputs.beta, plan, p, {cells, 4}), std::nullopt,
@@ -126,7 +127,7 @@ Gradients make_gradients(const Executor& executor, const Arguments& arguments, c
                          int64_t workspace) {
   const Inputs inputs = inputs_of(arguments, p);
   const Plan plan = plan_for(p, executor, workspace, true);
-  note_cut({plan, false}, true);
+  note_tiling({plan, false}, true);
   Tensor scratch = new_scratch(inputs, plan);
   Tensor rows = as_float(statistics);
   const ScalarType dtype = inputs.value.scalar_type();

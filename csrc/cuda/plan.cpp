@@ -72,7 +72,7 @@ std::map<Question, Plan> kept;
 std::mutex keeping;
 constexpr size_t kMostKept = 64;
 
-Cut last_cuts[2];  // of a forward, of a backward
+Tiling last_tilings[2];  // of a forward, of a backward
 std::mutex noting;
 
 }  // namespace
@@ -85,14 +85,14 @@ Plan kept_plan(const Question& question, const std::function<Plan()>& search) {
   return kept[question] = search();
 }
 
-void note_cut(const Cut& cut, bool backward) {
+void note_tiling(const Tiling& tiling, bool backward) {
   const std::lock_guard<std::mutex> lock(noting);
-  last_cuts[backward] = cut;
+  last_tilings[backward] = tiling;
 }
 
-Cut last_cut(bool backward) {
+Tiling last_tiling(bool backward) {
   const std::lock_guard<std::mutex> lock(noting);
-  return last_cuts[backward];
+  return last_tilings[backward];
 }
 
 std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines) {

@@ -70,14 +70,14 @@ using Question = std::array<int64_t, 15>;
 Plan kept_plan(const Question& question, const std::function<Plan()>& search);
 
 // How a call was cut.
-struct Cut {
+struct Tiling {
   Plan plan;
   bool by_octets;  // the plan is octet_plan.h's
 };
 
 // Of the last forward or backward that this process began; samples is 0 before the first.
-void note_cut(const Cut& cut, bool backward);
-Cut last_cut(bool backward);
+void note_tiling(const Tiling& tiling, bool backward);
+Tiling last_tiling(bool backward);
 
 // One sample at a time, cut so.
 Plan plan_of(const Problem& problem, const TileSize& tile, bool backward);

@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from on_gpu.timing.phases import Job, Work, last_cut
+from on_gpu.timing.phases import Job, Work, last_tiling
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
 
 def tile_scores() -> int:
     """Those that a whole tile of the last forward answers for, halos not counted."""
-    cut = last_cut("forward")
+    cut = last_tiling("forward")
     (y, x), (v, u) = cut["foreground"], cut["background"]
     return cut["samples"] * y * x * v * u
 

@@ -127,9 +127,9 @@ def sizes(problem: Problem, direction: str) -> Report:
     return {"pairs": problem.pairs(), "flop": problem.flop(direction)}
 
 
-def last_cut(direction: str) -> dict[str, Any]:
+def last_tiling(direction: str) -> dict[str, Any]:
     """How the CUDA kernels have cut the last forward, or the last backward, of this process."""
-    return backends.extension.last_cuda_cut(backward=direction != "forward")
+    return backends.extension.last_cuda_tiling(backward=direction != "forward")
 
 
 class Work:
@@ -163,7 +163,7 @@ class Work:
 
     def plan(self) -> Report:
         """How the CUDA kernels cut the problem, as `check` has them, with their own bound on the scores."""
-        return {"plan": last_cut(self.job.direction)} if self.job.backend == "cuda" else {}
+        return {"plan": last_tiling(self.job.direction)} if self.job.backend == "cuda" else {}
 
     def check(self) -> Report:
         """The error of the result, by exact values: all of them or, of large problems, some cells."""
