@@ -308,6 +308,8 @@ BY_OCTETS = {
         ("after", None, RATE_1),
         ("after, multiply", "holes", replace(RATE_1, masking="multiply")),
         ("none", "holes", replace(RATE_1, fuse=False)),
+        ("before", None, replace(RATE_1, propagation="before", normalize="background")),
+        ("wrap", "holes", Options(**WRAP)),
     )
     for height, width in ((5, 7), (7, 8), (4, 17), (2, 250))
 }
@@ -367,6 +369,7 @@ PLANNED = [
 PLANNED_BY_OCTETS = [
     Case("columns in place", (1, 2, 18, 16), (4, 8), options=RATE_1),
     Case("cells in place", (2, 2, 18, 16), (4, 7), options=replace(RATE_1, fuse=False)),
+    Case("logits", (1, 2, 40, 32), (2, 8), options=Options(**WRAP)),
 ]
 
 
@@ -401,6 +404,7 @@ def assert_planned_by_octets(module, case):
     taken = set()
     least = least_workspace(problem, "cuda")
     for workspace in (most["bytes"], *(int(share * most["bytes"]) for share in (0.6, 0.35, 0.2)), least):
+        workspace = max(workspace, least)
         output = contextual_attention(**problem, backend="cuda", workspace=workspace)
         assert_near("output", output, whole, torch.finfo(torch.bfloat16).eps)
         taken.add(module.last_cuda_tiling(backward=False)["octets"])

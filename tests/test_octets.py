@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from compare import OPERANDS, assert_half_solved, assert_near, gradients, in_dtype
+from compare import OPERANDS, assert_half_solved, assert_near, gradients, in_dtype, steepness
 from emulated import stand_in
-from hypothesis import event, given, note, settings
+from hypothesis import assume, event, given, note, settings
 from hypothesis import strategies as st
 from test_backends_agree import BY_NAME, HALF_CASES, dense_in, exact
 
@@ -23,6 +23,7 @@ HALVES = [torch.bfloat16, torch.float16]
 EACH_HALF = pytest.mark.parametrize("dtype", HALVES, ids=str)
 # The largest whose exponential is a float16.
 FLOAT16_SCALE = 11.0
+UNBOUNDED = {"propagation": "before", "normalize": "background"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,11 +59,13 @@ def suit(options, dtype):
     taps = options.fuse_k if options.fuse else 0
     alone = taps == 0 or (taps == 1 and (options.propagation == "before" or options.masking == "exclude"))
     filters = options.ksize == 3 and options.stride == 1
-    filters &= alone or (options.propagation == "after" and taps == 3)
-    bounded = options.normalize == "both" and options.softmax_scale <= (
-        FLOAT16_SCALE if dtype == torch.float16 else 40
-    )
-    return filters and bounded
+    filters &= alone or taps == 3
+    before = not alone and options.propagation == "before"
+    # Of a similarity, which both norms hold to 1, or of nine together.
+    largest = options.softmax_scale * (9 if before else 1) if options.normalize == "both" else math.inf
+    if before:
+        return filters and largest > 40
+    return filters and largest <= (FLOAT16_SCALE if dtype == torch.float16 else 40)
 
 
 def rounding_bound(problem, exact):
@@ -71,12 +74,15 @@ def rounding_bound(problem, exact):
     A weight exp(L) is rounded to the dtype, and so is the sum that it is divided by, being one of such
     weights; then the sum of weights that a cell is a product with, and the output. Each is off by half an
     eps at most, of what all the terms amount to; but in float16 exp(-10) is no normal number any more.
+    Where logits are not bounded they wait in float32, whose roundings are a share of a weight by their size.
     """
     dtype = problem["foreground"].dtype
     half = torch.finfo(dtype).eps / 2
-    weight, least = half, 0.0
-    if dtype == torch.float16:
-        weight, least = max(half, 2**-25 * math.exp(problem["softmax_scale"])), 2**-25
+    weight, least = half, 0.0 if dtype == torch.bfloat16 else 2**-25
+    if problem["normalize"] == "background":
+        weight = half / 2 + 4 * 2**-24 * 30 * steepness(problem)
+    elif dtype == torch.float16:
+        weight = max(half, 2**-25 * math.exp(problem["softmax_scale"]))
     value = problem["background"] if problem["value"] is None else problem["value"]
     wide = in_dtype(problem | {"value": value}, torch.float64)
     terms = contextual_attention(**wide | {"value": wide["value"].abs()}, backend="reference").abs()
@@ -119,11 +125,12 @@ def problems(draw, foreground=None, most=20_000):
         m = draw(st.sampled_from([1, 1, 2]))
         value = features(batch, draw(st.sampled_from([1, 2, 5, 8])), m * rows, m * columns)
     scales = [10.0, 0.0, 1.0, FLOAT16_SCALE if dtype == torch.float16 else 40.0]
+    ways = [{"fuse": False}, {}, {**UNBOUNDED, "boundary": "zero"}, {**UNBOUNDED, "boundary": "wrap"}]
     chosen = Options(
         rate=1,
-        fuse=draw(st.booleans()),
         masking=draw(st.sampled_from(["exclude", "multiply"])),
         softmax_scale=draw(st.sampled_from(scales)),
+        **draw(st.sampled_from(ways)),
     )
     return {
         "foreground": features(batch, channels, height, width),
@@ -196,10 +203,11 @@ def test_any_workspace(module, problem, share):
 
 
 @EACH_HALF
-@pytest.mark.parametrize("fuse", [True, False])
-def test_tiles_with_halos_on_every_side(module, fuse, dtype):
+@pytest.mark.parametrize("way", [{}, {"fuse": False}, UNBOUNDED, {**UNBOUNDED, "boundary": "wrap"}], ids=str)
+@pytest.mark.parametrize("background", [(2, 7), (3, 8)], ids=str)
+def test_tiles_with_halos_on_every_side(module, way, background, dtype):
     """As cut as can be: pixels whose tile ends left, right, above and below of them within the map."""
-    case = Case("tiles", (2, 3, 64, 48), (2, 7), mask="holes", options=Options(rate=1, fuse=fuse))
+    case = Case("tiles", (2, 3, 64, 48), background, mask="holes", options=Options(rate=1, **way))
     problem = make_inputs(case, dtype)
     output, cut = by_octets(module, problem, workspace=extremes(module, problem)[0])
     assert all(3 * side <= size for side, size in zip(cut["foreground"], (64, 48), strict=True))
@@ -239,7 +247,8 @@ SMALL = Case("small", (1, 3, 5, 6), (4, 7), mask="hole", options=Options(rate=1)
         ({"fuse_k": 5}, torch.bfloat16),
         ({"stride": 2}, torch.bfloat16),
         ({"normalize": "background"}, torch.bfloat16),
-        ({"propagation": "before"}, torch.bfloat16),
+        ({"propagation": "before", "fuse_k": 5}, torch.bfloat16),
+        ({"propagation": "before", "softmax_scale": 4.0}, torch.bfloat16),
         ({"softmax_scale": 40.1}, torch.bfloat16),
         ({"softmax_scale": 11.1}, torch.float16),
         ({}, torch.float32),
@@ -255,7 +264,7 @@ def test_a_value_of_another_dtype_goes_another_way(module):
     """As a caller of the operator alone may have it."""
     problem = make_inputs(SMALL, torch.bfloat16)
     maps = {name: problem[name] for name in ("foreground", "background", "mask", "foreground_mask")}
-    given = fused.operands(**maps, value=problem["background"], options=SMALL.options)
+    given, _ = fused.operands(**maps, value=problem["background"], options=SMALL.options, backend="cpu")
     attend = torch.ops.contextual_attention.attend_cuda_on_host
     for dtype in (torch.bfloat16, torch.float32):
         operands = given._replace(value=given.value.to(dtype))
@@ -303,6 +312,7 @@ def test_nothing_valid_is_nothing(module, fuse, masking, dtype):
 @given(problem=problems(), data=st.data())
 def test_a_bad_foreground_pixel_stays_where_it_is(module, bad, problem, data):
     """A patch with it, the propagation, and the cells of both reach three pixels: no other output changes."""
+    assume(problem["boundary"] != "wrap" or problem["propagation"] != "before")
     samples, _, height, width = problem["foreground"].shape
     n, y, x = (data.draw(st.integers(0, size - 1)) for size in (samples, height, width))
     good, bad_one = (
@@ -323,7 +333,10 @@ def test_a_bad_foreground_pixel_stays_where_it_is(module, bad, problem, data):
 @settings(max_examples=60)
 @given(problem=problems(), data=st.data())
 def test_a_bad_background_pixel_under_the_mask_is_not_there(module, bad, problem, data):
-    """In the features, the same bits come out as of any other number there."""
+    """In the features, the same bits come out as of any other number there; but a propagation before the
+    softmax goes through what is no candidate.
+    """
+    assume(problem["propagation"] != "before")
     samples, _, height, width = problem["background"].shape
     n, v, u = (data.draw(st.integers(0, size - 1)) for size in (samples, height, width))
     missing = torch.zeros(samples, 1, height, width, dtype=torch.bool)

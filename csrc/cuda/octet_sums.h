@@ -332,14 +332,15 @@ struct WeightOctets {
           selected(sink.selected, n, y, x),
           gains{sink.gains + (int64_t(n) * sink.height + v) * sink.out.line + u, sink.out.line} {}
     CA_BOTH void put(const Octet& sums) const {
-      // Columns with less take no part.
-      const float of_row = *alpha, least = !selected || *selected ? 0.0f : INFINITY;
+      const float of_row = *alpha;
+      const bool takes_part = !selected || *selected;
       const Octet column = *gains;
       Octet weights;
       CA_UNROLL
       for (int32_t k = 0; k < kOctet; ++k) {
         const float weight = rough_power_of_two(sums[k] * of_row * column[k]);
-        weights[k] = column[k] >= least ? weight : 0.0f;
+        // A NaN is none of these.
+        weights[k] = column[k] < 0 || !takes_part ? 0.0f : weight;
       }
       store(at, weights);
     }
