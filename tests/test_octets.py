@@ -13,7 +13,7 @@ from compare import OPERANDS, assert_half_solved, assert_near, gradients, in_dty
 from emulated import stand_in
 from hypothesis import assume, event, given, note, settings
 from hypothesis import strategies as st
-from test_backends_agree import BY_NAME, HALF_CASES, dense_in, exact
+from test_backends_agree import BY_NAME, HALF_CASES, dense_in, exact, least_workspace
 
 from contextual_attention import contextual_attention, fused
 from contextual_attention.options import Options
@@ -80,7 +80,8 @@ def rounding_bound(problem, exact):
     half = torch.finfo(dtype).eps / 2
     weight, least = half, 0.0 if dtype == torch.bfloat16 else 2**-25
     if problem["normalize"] == "background":
-        weight = half / 2 + 4 * 2**-24 * 30 * steepness(problem)
+        # Those of less than 1e-30 are nothing (csrc/cuda/sinks.h).
+        weight, least = half / 2 + 4 * 2**-24 * 30 * steepness(problem), max(least, 1e-30)
     elif dtype == torch.float16:
         weight = max(half, 2**-25 * math.exp(problem["softmax_scale"]))
     value = problem["background"] if problem["value"] is None else problem["value"]
@@ -195,6 +196,8 @@ def test_any_workspace(module, problem, share):
     """From the least that tiles without too much of a halo take, to that of all samples at once."""
     least, whole = extremes(module, problem)
     workspace = int(least + share * (whole - least)) if share < 1 else int(share * whole)
+    # Another way may have no cut that takes so little.
+    workspace = max(workspace, least_workspace(problem, "cuda"))
     note((shapes(problem), workspace))
     output, cut = by_octets(module, problem, workspace=workspace)
     assert cut["bytes"] <= workspace
@@ -324,7 +327,8 @@ def test_a_bad_foreground_pixel_stays_where_it_is(module, bad, problem, data):
     far = ((rows - y).abs()[:, None] > 3) | ((columns - x).abs() > 3)
     expected[n], found[n] = expected[n] * far, torch.where(far, found[n], 0.0)
     assert torch.equal(found, expected)
-    if math.isnan(bad):
+    # Columns of padding, 0 times it, lie beside the last one: where there is no other, more patches have it.
+    if math.isnan(bad) and problem["background"].shape[3] > 1:
         both = by_octets(module, bad_one)[0], another_way(module, bad_one)
         assert torch.equal(both[0].isnan(), both[1].isnan())
 
