@@ -92,7 +92,8 @@ def differentiable(
     def call(*inputs):
         if _is_transformed():
             return Differentiable.apply(*inputs)
-        if torch.compiler.is_compiling():
+        # Those who record calls are to find the operator.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return operator(*inputs)
         # What is registered for autograd does the same, and takes longer than a few kernels.
         return (ReverseMode.apply if _asks_for_gradients(inputs) else run)(*inputs)

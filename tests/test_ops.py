@@ -236,3 +236,20 @@ def test_export_keeps_sizes_dynamic():
     ))  # fmt: skip
     exported = torch.export.export(layer, first, dynamic_shapes=shapes).module()
     assert torch.equal(exported(*other), layer(*other))
+
+
+def test_a_trace_with_gradients_can_be_saved(tmp_path):
+    """It has the operators in it: a Function of Python could not be written down."""
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before, self.layer = torch.nn.Conv2d(3, 3, 1), ContextualAttention(backend="cpu")
+
+        def forward(self, image):
+            features = self.before(image)
+            return self.layer(features, features)
+
+    network, image = Network(), torch.randn(1, 3, 6, 8)
+    torch.jit.trace(network, image).save(tmp_path / "traced.pt")
+    assert torch.equal(torch.jit.load(tmp_path / "traced.pt")(image), network(image))
