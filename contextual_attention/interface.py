@@ -119,7 +119,8 @@ class State:
 def operators_state() -> str:
     """Another one where a schema has changed, or the number of an option."""
     numbers = [(kind.__name__, each.name, each.value) for kind in (Propagation, Masking) for each in kind]
-    schemas = (ATTEND, ATTEND_BACKWARD, FLAG_POSITIONS, TAKE_FEATURES, TAKE_FEATURES_BACKWARD)
+    of_features = (FLAG_POSITIONS, TAKE_FEATURES, TAKE_FEATURES_BACKWARD)
+    schemas = (ATTEND, ATTEND_BACKWARD, ATTEND_MAP, *of_features)
     return _digest(repr((*schemas, numbers)).encode())
 
 
