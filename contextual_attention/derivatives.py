@@ -128,7 +128,9 @@ def _is_transformed() -> bool:
 
 
 def _asks_for_gradients(inputs: tuple) -> bool:
-    return torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    # Within inference mode gradients may be enabled again: nothing records them all the same.
+    records = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    return records and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
 
 
 _SAVED = object()

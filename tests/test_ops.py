@@ -253,3 +253,12 @@ def test_a_trace_with_gradients_can_be_saved(tmp_path):
     network, image = Network(), torch.randn(1, 3, 6, 8)
     torch.jit.trace(network, image).save(tmp_path / "traced.pt")
     assert torch.equal(torch.jit.load(tmp_path / "traced.pt")(image), network(image))
+
+
+@torch.inference_mode()
+def test_inference_mode_records_nothing():
+    """As with torch's own operators, even where gradients are enabled within."""
+    with torch.inference_mode(False):
+        x = torch.randn(1, 3, 6, 8, requires_grad=True)
+    with torch.enable_grad():
+        assert not contextual_attention(x, x, backend="cpu").requires_grad
