@@ -105,6 +105,22 @@ def test_nan_that_nobody_reads_goes_nowhere(road):
     assert (x.grad[mask.expand_as(x) > 0] == 0).all()
 
 
+def test_what_is_saved_may_come_back_in_another_layout(road):
+    """As hooks of a caller's give it."""
+    f, b = (torch.randn(2, 3, *size, requires_grad=True) for size in ((6, 8), (4, 10)))
+
+    def slopes():
+        found = road.take(f, b, None, None, Options())
+        return torch.autograd.grad(sum((x**2).sum() for x in found[:4]), (f, b))
+
+    def turned(x):
+        return x.transpose(1, 2) if x.dim() > 2 else x
+
+    expected = slopes()
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: turned(x).contiguous(), turned):
+        assert all(map(torch.equal, slopes(), expected))
+
+
 def test_more_samples_than_a_grid_takes(cuda_on_host):
     """Launches of CUDA take 65,535: the last few go by themselves."""
     samples = 65_535 + 3

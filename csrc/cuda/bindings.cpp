@@ -77,8 +77,9 @@ void bind_cuda(py::module_& module) {
       "How the CUDA kernels cut such a problem on a device with so many bytes of level 2 cache: \"samples\"\n"
       "at once (0: nothing fits), the tiles of \"foreground\" and \"background\" (rows, columns), "
       "\"bytes\", and\n"
-      "the estimated \"seconds\" of one sample. With a tile, (y, x, v, u): how it would be cut so, in any "
-      "workspace. With octets: a forward in half precision by octets, where they suit it.");
+      "unless nothing fits the estimated \"seconds\" of one sample. With a tile, (y, x, v, u): how it would "
+      "be cut\n"
+      "so, in any workspace. With octets: a forward in half precision by octets, where they suit it.");
   module.def("last_cuda_tiling", &last_cuda_tiling, py::arg("backward"),
              "How the last forward or backward of this process was cut, as cuda_plan has it, and whether by\n"
              "\"octets\"; None before the first.");

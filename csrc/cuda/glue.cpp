@@ -331,15 +331,15 @@ struct Slopes {
 };
 
 // Tensors that a body's pointers lead into, until it has been started.
-struct Packed {
+struct GradientTensors {
   std::optional<Tensor> pixel_gradient, slopes, kept;
 };
 
-Packed packed(const Executor& executor, const Slopes& from, const Taking& taking) {
+GradientTensors gradient_tensors(const Executor& executor, const Slopes& from, const Taking& taking) {
   const Tensor& pixels = from.pixels;
   const int64_t batch = pixels.size(0), rows = pixels.size(1), columns = pixels.size(2);
-  Packed result{std::nullopt, std::nullopt,
-                checked_map(from.kept, "positions", ScalarType::Bool, batch, rows, columns)};
+  GradientTensors result{std::nullopt, std::nullopt,
+                         checked_map(from.kept, "positions", ScalarType::Bool, batch, rows, columns)};
   if (from.pixel_gradient) {
     STD_TORCH_CHECK(from.pixel_gradient->scalar_type() == pixels.scalar_type() &&
                         from.pixel_gradient->numel() == pixels.numel(),
@@ -358,7 +358,7 @@ Packed packed(const Executor& executor, const Slopes& from, const Taking& taking
 }
 
 template <class T>
-PickedGradient<T> picked_gradient(const Slopes& from, const Packed& tensors) {
+PickedGradient<T> picked_gradient(const Slopes& from, const GradientTensors& tensors) {
   const int64_t channels = from.pixels.size(3);
   return {tensors.pixel_gradient ? pixel_channels<const T>(*tensors.pixel_gradient, channels)
                                  : PixelChannels<const T>{},
@@ -371,8 +371,8 @@ Tensor map_gradient(const Executor& executor, const Taking& taking, int64_t heig
                     const Slopes& one, const Slopes* other) {
   const Tensor& pixels = one.pixels;
   const Tensor image = empty(pixels, {pixels.size(0), pixels.size(3), height, width}, pixels.scalar_type());
-  const Packed first = packed(executor, one, taking);
-  const Packed second = other ? packed(executor, *other, taking) : Packed{};
+  const GradientTensors first = gradient_tensors(executor, one, taking);
+  const GradientTensors second = other ? gradient_tensors(executor, *other, taking) : GradientTensors{};
   with_entry(pixels.scalar_type(), [&](auto entry) {
     using T = decltype(entry);
     run_all(executor,
@@ -391,6 +391,8 @@ std::tuple<Tensor, Tensor> take_features_backward(
     int64_t ksize, double eps, bool adds_eps, int64_t height, int64_t width, int64_t background_height,
     int64_t background_width, bool one_map, int64_t needs) {
   const Taking taking{rate, aligned, ksize, eps, adds_eps};
+  // As the forward made them, but for what a caller's hooks on saved tensors do.
+  for (Tensor* saved : {&queries, &keys, &alpha, &beta}) *saved = torch::stable::contiguous(*saved);
   const bool shared = keys.dim() == 1;
   const Slopes of_queries{queries, shared ? beta : alpha, asked, grad_queries,
                           shared ? grad_beta : grad_alpha};

@@ -40,6 +40,9 @@ CA_BOTH float product(float a, float b) {
 // Some channels of a pixel, which a thread moves at once.
 constexpr int32_t kGroup = 8;
 CA_BOTH int32_t groups_of(int32_t channels) { return (channels + kGroup - 1) / kGroup; }
+CA_BOTH int32_t count_in(int32_t channels, int32_t group) {
+  return channels - group * kGroup < kGroup ? channels - group * kGroup : kGroup;
+}
 
 template <class T>
 struct Channels {
@@ -57,9 +60,6 @@ struct PixelChannels {
                            kPerVector = sizeof(Vector) / sizeof(T);
 
   CA_BOTH T* at(int64_t pixel, int32_t group) const { return data + pixel * channels + group * kGroup; }
-  CA_BOTH int32_t count(int32_t group) const {
-    return channels - group * kGroup < kGroup ? channels - group * kGroup : kGroup;
-  }
   CA_BOTH auto read(int64_t pixel, int32_t group) const {
     using Entry = decltype(load(data));
     Channels<Entry> values{};
@@ -74,7 +74,7 @@ struct PixelChannels {
     }
     CA_UNROLL
     for (int32_t k = 0; k < kGroup; ++k)
-      if (k < count(group)) values.at[k] = load(from + k);
+      if (k < count_in(channels, group)) values.at[k] = load(from + k);
     return values;
   }
   CA_BOTH void write(int64_t pixel, int32_t group, const Channels<T>& values) const {
@@ -90,7 +90,7 @@ struct PixelChannels {
     }
     CA_UNROLL
     for (int32_t k = 0; k < kGroup; ++k)
-      if (k < count(group)) to[k] = values.at[k];
+      if (k < count_in(channels, group)) to[k] = values.at[k];
   }
 };
 
@@ -105,23 +105,20 @@ struct Planes {
   CA_BOTH T* at(int64_t n, int32_t y, int32_t x, int32_t group) const {
     return data + n * sample + y * row + x * column + int64_t(group) * kGroup * channel;
   }
-  CA_BOTH int32_t count(int32_t group) const {
-    return channels - group * kGroup < kGroup ? channels - group * kGroup : kGroup;
-  }
   CA_BOTH auto read(int64_t n, int32_t y, int32_t x, int32_t group) const {
     using Entry = decltype(load(data));
     Channels<Entry> values{};
     const T* from = at(n, y, x, group);
     CA_UNROLL
     for (int32_t k = 0; k < kGroup; ++k)
-      if (k < count(group)) values.at[k] = load(from + k * channel);
+      if (k < count_in(channels, group)) values.at[k] = load(from + k * channel);
     return values;
   }
   CA_BOTH void write(int64_t n, int32_t y, int32_t x, int32_t group, const Channels<T>& values) const {
     T* to = at(n, y, x, group);
     CA_UNROLL
     for (int32_t k = 0; k < kGroup; ++k)
-      if (k < count(group)) to[k * channel] = values.at[k];
+      if (k < count_in(channels, group)) to[k * channel] = values.at[k];
   }
 };
 
