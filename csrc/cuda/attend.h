@@ -16,7 +16,7 @@ struct Results {
 void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
             Results& results);
 
-// The same by the filters of octet_filters.h, for what they suit, with a plan of octet_plan.h.
+// The same by the filters of octet_sums.h, for what they suit, with a plan of octet_plan.h.
 bool octets_suit(const Inputs& inputs, bool return_offsets);
 void attend_by_octets(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
                       Results& results);

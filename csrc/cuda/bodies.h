@@ -1,8 +1,8 @@
 // How the work of a filter is laid out, on the device (kernels.cu) and in a plain host loop (host.cpp).
 //
 // A body is a small struct of plain values with a `shape`, a number of `samples`, and a call operator for one
-// piece of the work, or for paths and octets `walk`. Nothing here or in the bodies adds floats atomically: results do
-// not depend on the order in which the device runs its threads.
+// piece of the work, or for paths and octets `walk`. Nothing here or in the bodies adds floats atomically:
+// results do not depend on the order in which the device runs its threads.
 #pragma once
 
 #include "maps.h"

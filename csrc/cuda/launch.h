@@ -8,8 +8,9 @@
 #include "cells.h"
 #include "centres.h"
 #include "diagonals.h"
-#include "octet_filters.h"
+#include "octet_cells.h"
 #include "octet_maps.h"
+#include "octet_sums.h"
 #include "pixels.h"
 #include "statistics.h"
 #include "wrapped.h"
@@ -66,12 +67,17 @@ int64_t memory_bytes(int32_t device);
   X(CellGradient<ValidSink>)                                \
   X(CellGradient<AttentionGradientSink>)                    \
   X(CellGradient<LogitGradientSink>)                        \
-  X(PatchWeights<Bfloat16>)                                 \
-  X(PatchWeights<Float16>)                                  \
-  X(PastedWeights<1, Bfloat16>)                             \
-  X(PastedWeights<1, Float16>)                              \
-  X(PastedWeights<3, Bfloat16>)                             \
-  X(PastedWeights<3, Float16>)                              \
+  X(OctetSum3<PlainOctets, SimilarityOctets>)               \
+  X(OctetSum3<PlainOctets, LogitOctets>)                    \
+  X(OctetSum3<PlainOctets, WeightOctets<Bfloat16>>)         \
+  X(OctetSum3<PlainOctets, WeightOctets<Float16>>)          \
+  X(OctetSum3<WrappedOctets, LogitOctets>)                  \
+  X(PastedWeights<1, Logit, Bfloat16>)                      \
+  X(PastedWeights<1, Logit, Float16>)                       \
+  X(PastedWeights<1, Bfloat16, Bfloat16>)                   \
+  X(PastedWeights<1, Float16, Float16>)                     \
+  X(PastedWeights<3, Bfloat16, Bfloat16>)                   \
+  X(PastedWeights<3, Float16, Float16>)                     \
   X(BackgroundColumns<Bfloat16>)                            \
   X(BackgroundColumns<Float16>)                             \
   X(TakeTapSums)                                            \

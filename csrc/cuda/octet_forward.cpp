@@ -1,10 +1,11 @@
-// The forward by the filters of octet_filters.h.
+// The forward by octets.
 #include <algorithm>
 
 #include "attend.h"
-#include "octet_filters.h"
+#include "octet_cells.h"
 #include "octet_maps.h"
 #include "octet_plan.h"
+#include "octet_sums.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -36,29 +37,112 @@ class OctetForward : public Pipeline {
                       take<void>(buffers.value))) {}
 
   void run() {
+    const bool of_weights = !problem_.before();
     executor_.run(BackgroundColumns<T>{pixels<float>(inputs_.beta), pixels<bool>(inputs_.valid),
-                                       problem_.softmax_scale * kPowersOfTwo, taps_, gains_, validity_,
-                                       taps_of_columns_, line_, cell_line_, samples_});
+                                       of_weights ? problem_.softmax_scale * kPowersOfTwo : 1.0f, of_weights,
+                                       taps_, gains_, validity_, taps_of_columns_, line_, cell_line_,
+                                       samples_});
     for_tiles([&](const Region& own, bool, bool) {
       const Stages stages = make_stages(problem_, own, Pass::forward, true);
-      const Lines<T> weights = weigh(stages);
-      sum_rows(weights, stages.weights);
-      finish_statistics(stages.weights);
+      const auto cells = lines<T>(of_weights ? kFirst : kSecond, stages.cells, cell_line_, problem_.hb + 1);
+      if (of_weights)
+        paste_weights(stages, cells);
+      else
+        paste_logits(stages, cells);
       add_product(map_of(results_.cells), stages.cells.y, stages.cells.x, true,
-                  matrix(paste(weights, stages.cells), problem_.hb + 1), value_);
+                  matrix(cells, problem_.hb + 1), value_);
     });
   }
 
  private:
-  // G, and W of it.
-  Lines<T> weigh(const Stages& stages) {
-    const auto gram = lines<float>(0, stages.gram, line_, problem_.hb);
-    const auto weights = lines<T>(1, stages.weights, line_, problem_.hb);
-    multiply(executor_, samples_, matrix(gram, problem_.hb),
-             rows_of(map_of(inputs_.foreground), stages.gram.y, stages.gram.x), background_.transposed());
-    executor_.run(PatchWeights<T>{gram.read_only(), weights, pixels<float>(inputs_.alpha),
-                                  pixels<bool>(inputs_.selected), gains_, stages.weights, samples_});
-    return weights;
+  // The two buffers of scores, in which the stages take turns.
+  static constexpr int kFirst = 0, kSecond = 1;
+
+  // G, W, E: logits are bounded.
+  void paste_weights(const Stages& stages, const Lines<T>& cells) {
+    const Region& region = stages.weights;
+    const auto gram = multiply_features(stages);
+    const auto weights = lines<T>(kSecond, region, line_, problem_.hb);
+    const WeightOctets<T> sink{weights, pixels<float>(inputs_.alpha), pixels<bool>(inputs_.selected), gains_,
+                               int32_t(problem_.hb)};
+    executor_.run(OctetSum3<PlainOctets, WeightOctets<T>>{{gram.read_only()}, sink, region, samples_});
+    sum_rows(weights, region);
+    finish_statistics(region);
+    if (problem_.after())
+      paste<3>(weights, cells, stages.cells);
+    else
+      paste<1>(weights, cells, stages.cells);
+  }
+
+  // G, S, logits, E.
+  void paste_logits(const Stages& stages, const Lines<T>& cells) {
+    const Region& region = stages.weights;
+    const auto logits = lines<float>(kFirst, region, line_, problem_.hb);
+    const LogitOctets sink{logits,    problem_.softmax_scale, pixels<bool>(inputs_.selected),
+                           validity_, int32_t(problem_.hb),   cell_line_ / kOctet};
+    const auto gram = multiply_features(stages), similarities = compare(stages, gram);
+    if (stages.in_pieces) {
+      executor_.run(
+          OctetSum3<WrappedOctets, LogitOctets>{wrapped(stages, similarities), sink, region, samples_});
+    } else {
+      executor_.run(OctetSum3<PlainOctets, LogitOctets>{{similarities.read_only()}, sink, region, samples_});
+    }
+    const Lines<Logit> scores{
+        reinterpret_cast<Logit*>(logits.data), logits.y, logits.x, logits.line, logits.pitch, logits.sample};
+    collect_statistics(map_of(scores), {map_of(scores).region, true});
+    finish_statistics(region);
+    paste<1>(scores, cells, stages.cells);
+  }
+
+  // G, of the pixels in pieces where a propagation wraps.
+  Lines<float> multiply_features(const Stages& stages) {
+    const auto gram = lines<float>(kFirst, stages.gram, line_, problem_.hb);
+    const Map foreground = map_of(inputs_.foreground);
+    const Matrix rows = stages.in_pieces
+                            ? packed(foreground, int32_t(problem_.h), int32_t(problem_.w), stages.foreground)
+                            : rows_of(foreground, stages.gram.y, stages.gram.x);
+    multiply(executor_, samples_, matrix(gram, problem_.hb), rows, background_.transposed());
+    return gram;
+  }
+
+  // S.
+  Lines<float> compare(const Stages& stages, const Lines<float>& gram) {
+    const auto similarities = lines<float>(kSecond, stages.similarity, line_, problem_.hb);
+    const SimilarityOctets sink{similarities, pixels<float>(inputs_.alpha), gains_, int32_t(problem_.hb)};
+    const auto run = [&](const Lines<float>& from, const SimilarityOctets& to, const Region& region) {
+      executor_.run(OctetSum3<PlainOctets, SimilarityOctets>{{from.read_only()}, to, region, samples_});
+    };
+    if (!stages.in_pieces) {
+      run(gram, sink, stages.similarity);
+      return similarities;
+    }
+    const Region all = everything();
+    for (int i = 0; i < stages.foreground.distinct; ++i) {
+      const Piece& piece = stages.foreground.pieces[i];
+      if (piece.rows.count == 0) continue;
+      auto to = sink;
+      to.out = piece_of(similarities, piece);
+      run(piece_of(gram, piece), to,
+          {within_patches(piece.rows), within_patches(piece.columns), all.v, all.u});
+    }
+    return similarities;
+  }
+
+  static Lines<float> piece_of(const Lines<float>& scores, const Piece& piece) {
+    return {scores.data + piece.begin * scores.pitch,
+            piece.rows,
+            piece.columns,
+            scores.line,
+            scores.pitch,
+            scores.sample};
+  }
+
+  WrappedOctets wrapped(const Stages& stages, const Lines<float>& similarities) const {
+    const Axis rows{0, int32_t(problem_.hb), int32_t(problem_.hb)}, columns{0, line_, line_};
+    return {{{similarities.data, stages.similarity, similarities.pitch, similarities.sample, 0},
+             stages.foreground,
+             one_piece(rows, columns),
+             stages.weights}};
   }
 
   // By a matrix product: it reads the weights once for all taps.
@@ -71,19 +155,19 @@ class OctetForward : public Pipeline {
     executor_.run(TakeTapSums{sums_of_tile_, rows.y, rows.x, tap_sums(), samples_, count * taps_.count()});
   }
 
-  // E.
-  Lines<T> paste(const Lines<T>& weights, const Region& cells) {
-    const auto out = lines<T>(0, cells, cell_line_, problem_.hb + 1);
-    const auto run = [&](auto body) {
-      executor_.run(decltype(body){weights.read_only(), out, reading(statistic(1)), reading(statistic(2)),
-                                   validity_, cells, samples_});
-    };
-    if (problem_.after())
-      run(PastedWeights<3, T>{});
-    else
-      run(PastedWeights<1, T>{});
-    return out;
+  template <int32_t kTaps, class Score>
+  void paste(const Lines<Score>& scores, const Lines<T>& cells, const Region& region) {
+    executor_.run(PastedWeights<kTaps, Score, T>{scores.read_only(), cells, reading(statistic(1)),
+                                                 reading(statistic(2)), reading(statistic(0)), validity_,
+                                                 region, samples_});
   }
+
+  // As rows that a reduction reads, the columns behind a map's last one among them.
+  Scores<Logit> map_of(const Lines<Logit>& scores) const {
+    const Axis rows{0, int32_t(problem_.hb), int32_t(problem_.hb)}, columns{0, line_, line_};
+    return {scores.data, {scores.y, scores.x, rows, columns}, scores.pitch, scores.sample, 0};
+  }
+  using Pipeline::map_of;
 
   template <class Entry>
   Lines<Entry> lines(int buffer, const Region& region, int32_t line, int64_t count) const {
@@ -150,12 +234,13 @@ void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, ch
 bool octets_suit(const Inputs& inputs, bool return_offsets) {
   const Problem& p = inputs.problem;
   const ScalarType dtype = inputs.foreground.scalar_type();
-  const bool holds_weights =
-      dtype == ScalarType::BFloat16 || (dtype == ScalarType::Half && p.softmax_scale <= kLargestFloat16Logit);
-  const bool filters =
-      p.ksize == 3 && p.stride == 1 && (p.propagation == Propagation::none || (p.after() && p.fuse_k == 3));
-  return filters && holds_weights && inputs.value.scalar_type() == dtype && !return_offsets &&
-         logits_are_bounded(inputs);
+  if (dtype == ScalarType::Float || inputs.value.scalar_type() != dtype || return_offsets) return false;
+  if (p.ksize != 3 || p.stride != 1) return false;
+  if (p.propagation != Propagation::none && p.fuse_k != 3) return false;
+  // Logits wait in float32 for the largest of their row, weights in 16 bits for nothing.
+  const bool bounded = logits_are_bounded(inputs);
+  if (p.before()) return !bounded;
+  return bounded && (dtype == ScalarType::BFloat16 || p.softmax_scale <= kLargestFloat16Logit);
 }
 
 void attend_by_octets(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,

@@ -13,7 +13,7 @@ constexpr int32_t kTapColumns = 16;
 
 // What the filters ask of a column of the background:
 //
-//   gains     factor * beta, -1 where there is no valid candidate
+//   gains     factor * beta; for weights -1 where there is no valid candidate
 //   validity  of an octet at u, bit k: whether u + k - 1 is valid, from the column before it on
 //   taps      1 in column t where q - d of tap t is valid, for T[p, t] = sum over q of W[p, q] valid[q - d]
 template <class T>
@@ -22,10 +22,11 @@ struct BackgroundColumns {
   PixelMap<const float> beta;
   PixelMap<const bool> valid;
   float factor;
+  bool of_weights;
   Taps tap_order;
   float* gains;        // (samples, hb, line)
   uint16_t* validity;  // (samples, hb, cell_line / kOctet)
-  T* taps;             // (samples, hb, line, kTapColumns)
+  T* taps;             // (samples, hb, line, kTapColumns); none: they are not asked for
   int32_t line, cell_line, samples;
 
   CA_BOTH int32_t rows() const { return valid.height; }
@@ -34,12 +35,17 @@ struct BackgroundColumns {
     const int64_t row = int64_t(n) * rows() + v;
     if (u % kOctet == 0) validity[(row * cell_line + u) / kOctet] = uint16_t(octet(n, v, u));
     if (u >= line) return;
-    gains[row * line + u] = counts(n, v, u) ? factor * beta.at(n, v, u) : -1.0f;
+    gains[row * line + u] = gain(n, v, u);
+    if (taps == nullptr) return;
     for (int32_t first = 0; first < kTapColumns; first += kOctet)
       store(taps + (row * line + u) * kTapColumns + first, counts_for(n, v, u, first));
   }
 
  private:
+  CA_BOTH float gain(int32_t n, int32_t v, int32_t u) const {
+    if (of_weights ? !counts(n, v, u) : !beta.inside(v, u)) return of_weights ? -1.0f : 0.0f;
+    return factor * beta.at(n, v, u);
+  }
   CA_BOTH bool counts(int32_t n, int32_t v, int32_t u) const {
     return valid.inside(v, u) && valid.at(n, v, u);
   }

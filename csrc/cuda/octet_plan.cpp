@@ -9,7 +9,7 @@ namespace contextual_attention {
 namespace gpu {
 namespace {
 
-constexpr int64_t kHalf = 2;  // bytes of an entry
+constexpr int64_t kHalf = 2, kWide = 4;  // bytes of an entry
 
 // Of an H100: of memory; of a tile's launches.
 constexpr double kBytesPerSecond = 3e12, kLaunches = 60e-6;
@@ -44,29 +44,38 @@ int64_t OctetBuffers::total() const {
 OctetBuffers make_octet_buffers(const Problem& p, const TileSize& tile) {
   const Stages s = stages_of(p, tile);
   const int64_t columns = columns_of(p), cells = cell_columns_of(p);
+  const int64_t gram = s.gram.rows() * columns * kWide, summed = s.cells.rows() * cells * kHalf;
   OctetBuffers buffers{};
-  buffers.tile.scores[0] =
-      std::max(s.gram.rows() * columns * int64_t(sizeof(float)), s.cells.rows() * cells * kHalf);
-  buffers.tile.scores[1] = s.weights.rows() * columns * kHalf;
+  if (p.before()) {
+    // The logits come where the Gram matrix was, the summed weights where the similarities were.
+    buffers.tile.scores[0] = std::max(gram, s.weights.rows() * columns * kWide);
+    buffers.tile.scores[1] = std::max(s.similarity.rows() * columns * kWide, summed);
+  } else {
+    buffers.tile.scores[0] = std::max(gram, summed);
+    buffers.tile.scores[1] = s.weights.rows() * columns * kHalf;
+    buffers.sums = s.weights.rows() * kTapColumns * kWide;
+    buffers.taps = columns * kTapColumns * kHalf;
+  }
   if (!tile.foreground_lies_together(p)) {
     buffers.tile.rows = s.gram.rows() * p.channels * kHalf;
     buffers.tile.product = s.cells.rows() * p.value_channels * int64_t(sizeof(float));
   }
-  buffers.sums = s.weights.rows() * kTapColumns * int64_t(sizeof(float));
   if (columns != p.hb * p.wb) buffers.background = columns * p.channels * kHalf;
   if (cells != (p.hb + 1) * (p.wb + 1)) buffers.value = cells * p.value_channels * kHalf;
   buffers.gains = columns * int64_t(sizeof(float));
   buffers.validity = cells / kOctet * int64_t(sizeof(uint16_t));
-  buffers.taps = columns * kTapColumns * kHalf;
   return buffers;
 }
 
 // By the bytes that every stage moves of its scores: the filters wait for little else.
 double octet_seconds(const Problem& p, const TileSize& tile) {
   const Stages s = stages_of(p, tile);
-  constexpr double kGram = 8, kWeights = 6, kCells = 4;
-  const double bytes = double(columns_of(p)) * (kGram * s.gram.rows() + kWeights * s.weights.rows()) +
-                       double(cell_columns_of(p)) * kCells * s.cells.rows();
+  constexpr double kGram = 8, kSimilarities = 8, kWeights = 6, kLogits = 12, kCells = 4;
+  double bytes = double(cell_columns_of(p)) * kCells * s.cells.rows();
+  bytes +=
+      double(columns_of(p)) *
+      (kGram * s.gram.rows() + (p.before() ? kSimilarities * s.similarity.rows() + kLogits * s.weights.rows()
+                                           : kWeights * s.weights.rows()));
   const double tiles = double(ceil_div(p.h, tile.y) * ceil_div(p.w, tile.x));
   return tiles * (bytes / kBytesPerSecond + kLaunches);
 }

@@ -5,6 +5,8 @@
 // multiple of eight columns; those beyond the map hold zeros.
 #pragma once
 
+#include <math.h>
+
 #include "bodies.h"
 
 namespace contextual_attention {
@@ -55,21 +57,21 @@ CA_BOTH uint32_t pack(float first, float second, const Float16*) {
 }
 
 template <class T>
-CA_BOTH Octet unpacked(const Words& words) {
-  Octet octet;
-  CA_UNROLL
-  for (int32_t i = 0; i < 4; ++i)
-    unpack(words.of[i], static_cast<const T*>(nullptr), octet[2 * i], octet[2 * i + 1]);
-  return octet;
-}
-
-template <class T>
 CA_BOTH void store(T* at, const Octet& octet) {
   Words words;
   CA_UNROLL
   for (int32_t i = 0; i < 4; ++i)
     words.of[i] = pack(octet[2 * i], octet[2 * i + 1], static_cast<const T*>(nullptr));
   *reinterpret_cast<Words*>(at) = words;
+}
+
+CA_BOTH void store(float* at, const Octet& octet) {
+  CA_UNROLL
+  for (int32_t i = 0; i < 2; ++i) {
+    Words words;
+    memcpy(words.of, octet.of + 4 * i, 16);
+    reinterpret_cast<Words*>(at)[i] = words;
+  }
 }
 
 CA_BOTH Octet load_octet(const float* at) {
@@ -82,6 +84,46 @@ CA_BOTH Octet load_octet(const float* at) {
   }
   return octet;
 }
+
+// An octet, and two neighbours, as they are loaded: numbers are made of them where they are used.
+template <class T>
+struct Packed {
+  Words words;
+
+  CA_BOTH static Packed at(const T* from) { return {load(reinterpret_cast<const Words*>(from))}; }
+  CA_BOTH Octet unpacked() const {
+    Octet octet;
+    CA_UNROLL
+    for (int32_t i = 0; i < 4; ++i)
+      unpack(words.of[i], static_cast<const T*>(nullptr), octet[2 * i], octet[2 * i + 1]);
+    return octet;
+  }
+};
+template <class T>
+struct PackedPair {
+  uint32_t word;
+
+  CA_BOTH static PackedPair at(const T* from) { return {load(reinterpret_cast<const uint32_t*>(from))}; }
+  CA_BOTH static PackedPair none() { return {0}; }
+  CA_BOTH void unpacked(float& first, float& second) const {
+    unpack(word, static_cast<const T*>(nullptr), first, second);
+  }
+};
+template <>
+struct Packed<Logit> {
+  Octet values;
+
+  CA_BOTH static Packed at(const Logit* from) { return {load_octet(&from->value)}; }
+  CA_BOTH Octet unpacked() const { return values; }
+};
+template <>
+struct PackedPair<Logit> {
+  float first_logit, second_logit;
+
+  CA_BOTH static PackedPair at(const Logit* from) { return {load(&from[0].value), load(&from[1].value)}; }
+  CA_BOTH static PackedPair none() { return {-INFINITY, -INFINITY}; }
+  CA_BOTH void unpacked(float& first, float& second) const { first = first_logit, second = second_logit; }
+};
 
 // Scores of some foreground pixels and all background pixels: a row for each p, in it a line for each row of
 // the background.

@@ -79,6 +79,8 @@ class Pipeline {
   bool leaves_logits(bool statistics_are_known) const { return !bounded_ && !statistics_are_known; }
   // Row sums over the own columns of what make_weights made before the statistics were known.
   void collect_statistics(const OperandMap& weights, const Stages& stages, bool first);
+  template <class T>
+  void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
   // From those sums, or from those that the centres are made of.
   void finish_statistics(const Region& rows) { finish_statistics(rows, sums_); }
   void finish_statistics(const Region& rows, torch::stable::Tensor& sums);
@@ -98,6 +100,11 @@ class Pipeline {
   // The pixels of a tile: in place where they lie together, else packed.
   Matrix rows_of(const Map& map, const Axis& down, const Axis& right);
   Matrix columns_of(const Map& map, const Axis& down, const Axis& right);
+  // Of a map of down x right pixels.
+  Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, const Buffer& buffer);
+  Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces) {
+    return packed(map, down, right, pieces, rows_);
+  }
   // map += a * b at the pixels of a tile; `fresh`: they hold nothing yet.
   void add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,
                    const Matrix& b);
@@ -154,12 +161,8 @@ class Pipeline {
   template <ScoreKind kKind>
   void filter(const Stages& stages, const ScoreMap& gram, const ScoreSink<kKind>& logits);
   template <class T>
-  void collect_statistics(const Scores<T>& weights, const Reduction& reduction);
-  template <class T>
   void sum_cells(const Scores<T>& weights, const OperandMap& out);
   Matrix packed(const Map& map, const Axis& down, const Axis& right, const Buffer& buffer);
-  // Of a map of down x right pixels.
-  Matrix packed(const Map& map, int32_t down, int32_t right, const Pieces& pieces, const Buffer& buffer);
   // Copies a rectangle of each sample to where `rows` pixels of each belong.
   void pack(const Map& map, const Axis& down, const Axis& right, char* buffer, int64_t rows);
   std::optional<torch::stable::Tensor> count_valid() const;

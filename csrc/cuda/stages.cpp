@@ -53,15 +53,6 @@ bool is_whole(const Axis& down, const Axis& right) {
   return down.count == down.size && right.count == right.size;
 }
 
-// Pixels that lie together as one piece, found by taps that run over no end.
-Pieces one_piece(const Axis& down, const Axis& right) {
-  Pieces pieces{};
-  for (Piece& piece : pieces.pieces) piece = {down, right, 0};
-  pieces.count = int64_t(down.count) * right.count;
-  pieces.distinct = 1;
-  return pieces;
-}
-
 // [first, end) of a line, within it.
 struct Span {
   int32_t first, end;
@@ -136,6 +127,19 @@ void add_backward_stages(const Problem& p, Pass pass, bool whole_background, Sta
 }
 
 }  // namespace
+
+Pieces one_piece(const Axis& down, const Axis& right) {
+  Pieces pieces{};
+  for (Piece& piece : pieces.pieces) piece = {down, right, 0};
+  pieces.count = int64_t(down.count) * right.count;
+  pieces.distinct = 1;
+  return pieces;
+}
+
+Axis within_patches(const Axis& pixels) {
+  const int32_t first = pixels.first > 0 ? pixels.first + 1 : 0, end = pixels.first + pixels.count;
+  return {first, (end < pixels.size ? end - 1 : end) - first, pixels.size};
+}
 
 bool wraps_at_once(const Problem& p) { return p.wrap() && p.ksize == 3 && p.fuse_k == 3; }
 

@@ -39,6 +39,12 @@ struct TileSize {
   bool background_lies_together(const Problem& p) const { return u >= p.wb && (v >= p.hb || !p.wrap()); }
 };
 
+// Pixels that lie together as one piece, found by taps that run over no end.
+Pieces one_piece(const Axis& down, const Axis& right);
+
+// Of a line of pixels, those whose patches of 3 x 3 are among them.
+Axis within_patches(const Axis& pixels);
+
 // Whether one filter does both passes of a wrapped propagation; `rowwise` is then held by no map.
 bool wraps_at_once(const Problem& problem);
 

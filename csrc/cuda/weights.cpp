@@ -44,8 +44,8 @@ void Pipeline::filter(const Stages& stages, const ScoreMap& gram, const ScoreSin
     sum_diagonals(p.ksize, 1, Plain{gram}, sink, stages.similarity);
   if (!p.wrap()) return sum_diagonals(p.fuse_k, p.stride, Plain{similarities}, logits, stages.weights);
   if (wraps_at_once(p))
-    return executor_.run(WrappedSum3<kKind>{similarities, stages.foreground, stages.background, logits,
-                                            stages.weights, samples_});
+    return executor_.run(WrappedSum3<kKind>{
+        {similarities, stages.foreground, stages.background, stages.weights}, logits, samples_});
   const ScoreMap rowwise = scores(uses_.rowwise, stages.rowwise);
   sum_wrapped(false, similarities, plain(rowwise), stages.rowwise);
   sum_wrapped(true, rowwise, logits, stages.weights);
@@ -54,10 +54,6 @@ void Pipeline::filter(const Stages& stages, const ScoreMap& gram, const ScoreSin
 // Similarities, piece by piece of both maps, where the pieces hold their patches.
 void Pipeline::for_pieces(const Stages& stages, const ScoreMap& gram,
                           const ScoreSink<ScoreKind::plain>& similarities) {
-  const auto inner = [](const Axis& axis) {
-    const int32_t first = axis.first > 0 ? axis.first + 1 : 0, end = axis.first + axis.count;
-    return Axis{first, (end < axis.size ? end - 1 : end) - first, axis.size};
-  };
   for (int i = 0; i < stages.foreground.distinct; ++i)
     for (int j = 0; j < stages.background.distinct; ++j) {
       const Piece &p = stages.foreground.pieces[i], &q = stages.background.pieces[j];
@@ -75,7 +71,8 @@ void Pipeline::for_pieces(const Stages& stages, const ScoreMap& gram,
       executor_.run(DiagonalSum3<Plain, ScoreSink<ScoreKind::plain>>{
           {{gram.data + begin, region, gram.pitch, gram.sample, down}},
           sink,
-          {inner(p.rows), inner(p.columns), inner(q.rows), inner(q.columns)},
+          {within_patches(p.rows), within_patches(p.columns), within_patches(q.rows),
+           within_patches(q.columns)},
           samples_});
     }
 }

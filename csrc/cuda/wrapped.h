@@ -45,42 +45,12 @@ struct WrappedSum {
   }
 };
 
-// Both passes at once, k = 3. What lies over the ends is found in pieces of the map; a map that is held whole
-// is a single piece.
-template <ScoreKind kKind>
-struct WrappedSum3 {
-  static constexpr Shape shape = Shape::paths;
+// The pixels behind both passes at once, k = 3. What lies over the ends is found in pieces of the map; a map
+// that is held whole is a single piece.
+struct WrappedPixels {
   ScoreMap scores;  // of the pixels of the pieces
   Pieces foreground, background;
-  ScoreSink<kKind> sink;
   Region region;
-  int32_t samples;
-
-  template <int32_t kColumns>
-  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
-    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, strip); });
-  }
-
- private:
-  template <int32_t kColumns>
-  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
-                            const Strip<kColumns>& strip) const {
-    const int32_t y = segment.y, v = segment.v, end = segment.length;
-    const bool begins = y == 0 || v == 0, ends = y + end == region.y.size || v + end == region.v.size;
-    // Before the walk, whose registers they would keep waiting.
-    Values<kColumns> before{}, last{};
-    if (begins) before = beyond(n, y - 1, x, v - 1, strip);
-    if (ends) last = beyond(n, y + end, x, v + end, strip);
-    Walk<kColumns> walk(*this, n, {y, x, 0}, v, strip);
-    auto out = sink.template start<kColumns>(n, y, x, v, strip);
-    if (!begins) before = walk.row();
-    walk.next();
-    const Values<kColumns> here = walk.row();
-    put_windows<kColumns>(out, before, here, last, end, ends, [&] {
-      walk.next();
-      return walk.row();
-    });
-  }
 
   // A position of a map; `over`: the end of a column that led here, as in Pieces.
   struct Position {
@@ -117,16 +87,7 @@ struct WrappedSum3 {
     return right.inside(p.x);
   }
 
-  // A row of the sums over columns that lies beyond the first or last one of a map.
-  template <int32_t kColumns>
-  CA_BOTH Values<kColumns> beyond(int32_t n, int32_t y, int32_t x, int32_t v,
-                                  const Strip<kColumns>& strip) const {
-    Values<kColumns> sums{};
-    CA_UNROLL
-    for (int32_t k = 0; k < kColumns; ++k)
-      if (strip.has(k)) sums[k] = beyond(n, {y, x, 0}, {v, strip.at(k), 0});
-    return sums;
-  }
+  // The sum over columns at a row that lies beyond the first or last one of a map.
   CA_BOTH float beyond(int32_t n, Position p, Position q) const {
     if (!goes_on(p, region.y, region.x) || !goes_on(q, region.v, region.u)) return 0;
     float sum = 0;
@@ -139,14 +100,57 @@ struct WrappedSum3 {
     }
     return sum;
   }
+};
 
+// Both passes at once.
+template <ScoreKind kKind>
+struct WrappedSum3 : WrappedPixels {
+  static constexpr Shape shape = Shape::paths;
+  ScoreSink<kKind> sink;
+  int32_t samples;
+
+  template <int32_t kColumns>
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
+    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, strip); });
+  }
+
+ private:
+  template <int32_t kColumns>
+  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
+                            const Strip<kColumns>& strip) const {
+    const int32_t y = segment.y, v = segment.v, end = segment.length;
+    const bool begins = y == 0 || v == 0, ends = y + end == region.y.size || v + end == region.v.size;
+    // Before the walk, whose registers they would keep waiting.
+    Values<kColumns> before{}, last{};
+    if (begins) before = row_beyond(n, y - 1, x, v - 1, strip);
+    if (ends) last = row_beyond(n, y + end, x, v + end, strip);
+    Walk<kColumns> walk(*this, n, {y, x, 0}, v, strip);
+    auto out = sink.template start<kColumns>(n, y, x, v, strip);
+    if (!begins) before = walk.row();
+    walk.next();
+    const Values<kColumns> here = walk.row();
+    put_windows<kColumns>(out, before, here, last, end, ends, [&] {
+      walk.next();
+      return walk.row();
+    });
+  }
+
+  template <int32_t kColumns>
+  CA_BOTH Values<kColumns> row_beyond(int32_t n, int32_t y, int32_t x, int32_t v,
+                                      const Strip<kColumns>& strip) const {
+    Values<kColumns> sums{};
+    CA_UNROLL
+    for (int32_t k = 0; k < kColumns; ++k)
+      if (strip.has(k)) sums[k] = beyond(n, {y, x, 0}, {v, strip.at(k), 0});
+    return sums;
+  }
   // Down one of the columns that a row adds up.
   struct Tap {
     const float* score;
     int64_t down;
     int32_t first, last;  // rows of the walk at which it exists
 
-    CA_BOTH Tap(const WrappedSum3& body, const Pair& at)
+    CA_BOTH Tap(const WrappedPixels& body, const Pair& at)
         : score(at.score - at.down), down(at.down), first(-(at.p.y < at.q.y ? at.p.y : at.q.y)) {
       const int32_t below_p = body.region.y.size - at.p.y, below_q = body.region.v.size - at.q.y;
       last = below_p < below_q ? below_p : below_q;
@@ -163,7 +167,7 @@ struct WrappedSum3 {
     Strip<kColumns> strip;
     int32_t index, width;
 
-    CA_BOTH Walk(const WrappedSum3& body, int32_t n, const Position& p, int32_t v,
+    CA_BOTH Walk(const WrappedPixels& body, int32_t n, const Position& p, int32_t v,
                  const Strip<kColumns>& strip)
         : left(body, body.pair(n, p, {v, strip.u - 1, 0}, -1, 0)),
           middle(body, body.pair(n, p, {v, strip.u, 0}, 0, 0)),
