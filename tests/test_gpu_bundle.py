@@ -202,7 +202,8 @@ class TestSymbols:
         installed = tmp_path / "torch"
         (installed / "lib").mkdir(parents=True)
         text = """extern "C" { void aoti_torch_one() {} void other() {} }
-            extern const char schemas[]; const char schemas[] = "aten::sum.out(Tensor self) -> Tensor(a!)";"""
+            extern const char schemas[];
+            const char schemas[] = "aten::contiguous.out(Tensor self) -> Tensor(a!)";"""
         library("cpu", text).rename(installed / "lib" / symbols.LINKED)
         library("gpu", 'extern "C" void torch_two() {}').rename(installed / "lib" / symbols.LOOKED_UP)
         monkeypatch.setattr(symbols, "FILE", tmp_path / "written.txt")
@@ -216,7 +217,7 @@ class TestSymbols:
         assert symbols.FILE.read_text().splitlines() == [
             f"{symbols.LINKED} aoti_torch_one",
             f"{symbols.LOOKED_UP} torch_two",
-            f"{symbols.OPERATORS} sum.out",
+            f"{symbols.OPERATORS} contiguous.out",
         ]
 
 

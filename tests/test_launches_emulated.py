@@ -308,8 +308,8 @@ BY_OCTETS = {
         ("after", None, RATE_1),
         ("after, multiply", "holes", replace(RATE_1, masking="multiply")),
         ("none", "holes", replace(RATE_1, fuse=False)),
-        ("before", None, replace(RATE_1, propagation="before", normalize="background")),
-        ("wrap", "holes", Options(**WRAP)),
+        ("before", None, replace(UNBOUNDED, propagation="before")),
+        ("wrap", None, Options(**WRAP)),
     )
     for height, width in ((5, 7), (7, 8), (4, 17), (2, 250))
 }
@@ -369,7 +369,8 @@ PLANNED = [
 PLANNED_BY_OCTETS = [
     Case("columns in place", (1, 2, 18, 16), (4, 8), options=RATE_1),
     Case("cells in place", (2, 2, 18, 16), (4, 7), options=replace(RATE_1, fuse=False)),
-    Case("logits", (1, 2, 40, 32), (2, 8), options=Options(**WRAP)),
+    Case("wrap", (1, 2, 24, 22), (4, 7), options=Options(**WRAP)),
+    Case("before", (1, 2, 24, 22), (4, 7), options=replace(UNBOUNDED, propagation="before")),
 ]
 
 
@@ -403,8 +404,8 @@ def assert_planned_by_octets(module, case):
     assert most["octets"]
     taken = set()
     least = least_workspace(problem, "cuda")
-    for workspace in (most["bytes"], *(int(share * most["bytes"]) for share in (0.6, 0.35, 0.2)), least):
-        workspace = max(workspace, least)
+    for share in (1, 0.8, 0.6, 0.35, 0.2, 0):
+        workspace = max(least, int(share * most["bytes"]))
         output = contextual_attention(**problem, backend="cuda", workspace=workspace)
         assert_near("output", output, whole, torch.finfo(torch.bfloat16).eps)
         taken.add(module.last_cuda_tiling(backward=False)["octets"])

@@ -52,14 +52,14 @@ def test_half_precision_without_offsets(backend, case, dtype):
     assert_half_solved(problem, (output.detach(), None, gradients(problem, output)), exact, eager)
     if backend != "cuda":
         return
-    whole = backends.extension.last_cuda_cut(backward=False)
+    whole = backends.extension.last_cuda_tiling(backward=False)
     assert whole["octets"]
     sample, problem = whole["bytes"] // whole["samples"], on_gpu(case, dtype, requires_grad=False)
     taken = []
     for share in OCTET_SHARES:
         output = contextual_attention(**problem, backend=backend, workspace=int(share * sample))
         assert_near("output", output, exact[0], *half_bound(dtype, eager[0], exact[0]))
-        taken.append(backends.extension.last_cuda_cut(backward=False))
+        taken.append(backends.extension.last_cuda_tiling(backward=False))
     assert any(cut["octets"] and cut["foreground"] != whole["foreground"] for cut in taken)
 
 
