@@ -1,23 +1,17 @@
-// The CUDA implementation of the operators around the operator: of cells.py, and those of features.py; or, in
-// what tests build without CUDA, the same on CPU tensors under names that end in _on_host.
+// The CUDA implementation of the operators of features.py; or, in what tests build without CUDA, the same on
+// CPU tensors under names that end in _on_host.
 //
 // As in ops.cpp, nothing here waits for the device, and no shape depends on what a tensor holds.
-#include "glue.h"
+#include "map_features.h"
 
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-
-#include <algorithm>
-#include <optional>
 #include <tuple>
 #include <type_traits>
 
-#include "executor.h"
-#include "paste.h"
+#include "map_tensors.h"
 
 namespace contextual_attention {
 namespace gpu {
+
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -25,164 +19,6 @@ using torch::stable::Tensor;
 
 // queries, keys, alpha, beta, valid, weight
 using Features = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-// Of all samples, as many at once as a grid takes.
-template <class Body>
-void run_all(const Executor& executor, Body body, int64_t samples) {
-  for (int64_t first = 0; first < samples; first += kMostSamples) {
-    body.first = int32_t(first);
-    body.samples = int32_t(std::min(samples - first, kMostSamples));
-    executor.run(body);
-  }
-}
-
-// run(T{}) with T the entries of a dtype.
-template <class Run>
-void with_entry(ScalarType dtype, const Run& run) {
-  switch (dtype) {
-    case ScalarType::Float:
-      return run(float{});
-    case ScalarType::BFloat16:
-      return run(Bfloat16{});
-    case ScalarType::Half:
-      return run(Float16{});
-    default:
-      STD_TORCH_CHECK(false, "contextual_attention: maps must be float32, bfloat16 or float16");
-  }
-}
-
-// The same where only the size of an entry matters.
-template <class Run>
-void with_bits(int64_t bytes, const Run& run) {
-  switch (bytes) {
-    case 1:
-      return run(uint8_t{});
-    case 2:
-      return run(uint16_t{});
-    case 4:
-      return run(uint32_t{});
-    case 8:
-      return run(uint64_t{});
-    default:
-      STD_TORCH_CHECK(false, "contextual_attention: entries of ", bytes, " bytes are not supported");
-  }
-}
-
-template <class T>
-T* data_of(const Tensor& t) {
-  return static_cast<T*>(const_cast<void*>(static_cast<const void*>(t.data_ptr())));
-}
-
-template <class T>
-Planes<T> planes(const Tensor& t) {
-  return {data_of<T>(t), int32_t(t.size(1)), t.stride(0), t.stride(1), t.stride(2), t.stride(3)};
-}
-
-// Of a contiguous tensor, whose pixels have so many channels.
-template <class T>
-PixelChannels<T> pixel_channels(const Tensor& t, int64_t channels) {
-  const bool aligned = PixelChannels<T>::kVectors > 0 && channels % kGroup == 0 &&
-                       reinterpret_cast<uintptr_t>(t.data_ptr()) % sizeof(Vector) == 0;
-  return {data_of<T>(t), int32_t(channels), aligned};
-}
-
-// Of a contiguous tensor (samples, rows, columns), one for all samples or one for each.
-template <class T>
-PixelMap<T> pixel_map(const Tensor& t) {
-  return {data_of<T>(t), int32_t(t.size(1)), int32_t(t.size(2)), t.size(0) == 1 ? 0 : t.size(1) * t.size(2)};
-}
-
-template <class T>
-PixelMap<T> pixel_map(const std::optional<Tensor>& t) {
-  return t ? pixel_map<T>(*t) : PixelMap<T>{};
-}
-
-// Flags or weights of the cells or positions of a batch, contiguous.
-std::optional<Tensor> checked_map(const std::optional<Tensor>& t, const char* name, ScalarType dtype,
-                                  int64_t batch, int64_t rows, int64_t columns) {
-  if (!t) return std::nullopt;
-  STD_TORCH_CHECK(t->scalar_type() == dtype, "contextual_attention: ", name, " does not have its dtype");
-  STD_TORCH_CHECK(t->dim() == 3 && (t->size(0) == 1 || t->size(0) == batch) && t->size(1) == rows &&
-                      t->size(2) == columns,
-                  "contextual_attention: ", name, " must have an entry for each cell or position");
-  return torch::stable::contiguous(*t);
-}
-
-Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype) {
-  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, dtype);
-}
-
-// Cells
-
-CellGrid grid_of(int64_t cell, int64_t rows, int64_t columns, int64_t height, int64_t width) {
-  STD_TORCH_CHECK(cell >= 1 && rows * cell >= height + cell / 2 && columns * cell >= width + cell / 2,
-                  "contextual_attention: ", rows, " x ", columns, " cells of side ", cell, " do not cover ",
-                  height, " x ", width, " pixels");
-  return {int32_t(cell), int32_t(rows), int32_t(columns), int32_t(height), int32_t(width)};
-}
-
-Tensor cut(Tensor image, int64_t cell, int64_t rows, int64_t columns, std::optional<Tensor> kept) {
-  const int64_t batch = image.size(0), channels = image.size(1);
-  const CellGrid grid = grid_of(cell, rows, columns, image.size(2), image.size(3));
-  const auto flags = checked_map(kept, "kept", ScalarType::Bool, batch, rows, columns);
-  const Tensor cells = empty(image, {batch, rows, columns, cell * cell * channels}, image.scalar_type());
-  run_beside(image, [&](const Executor& executor) {
-    with_bits(image.element_size(), [&](auto entry) {
-      using T = decltype(entry);
-      run_all(executor,
-              Cut<T>{planes<const T>(image), pixel_channels<T>(cells, channels), grid,
-                     pixel_map<const bool>(flags), 0, 0},
-              batch);
-    });
-  });
-  return cells;
-}
-
-Tensor join(Tensor cells, int64_t cell, int64_t height, int64_t width, std::optional<Tensor> kept) {
-  const int64_t batch = cells.size(0), rows = cells.size(1), columns = cells.size(2);
-  const CellGrid grid = grid_of(cell, rows, columns, height, width);
-  const int64_t channels = cells.size(3) / (cell * cell);
-  const auto flags = checked_map(kept, "kept", ScalarType::Bool, batch, rows, columns);
-  const Tensor packed = torch::stable::contiguous(cells);
-  const Tensor image = empty(cells, {batch, channels, height, width}, cells.scalar_type());
-  run_beside(cells, [&](const Executor& executor) {
-    with_bits(cells.element_size(), [&](auto entry) {
-      using T = decltype(entry);
-      run_all(executor,
-              Join<T>{pixel_channels<const T>(packed, channels), planes<T>(image), grid,
-                      pixel_map<const bool>(flags), 0, 0},
-              batch);
-    });
-  });
-  return image;
-}
-
-std::tuple<Tensor, Tensor> lift(Tensor image, Tensor weight, bool keep, int64_t cell, int64_t rows,
-                                int64_t columns, bool wide) {
-  const int64_t batch = image.size(0), channels = image.size(1);
-  const CellGrid grid = grid_of(cell, rows, columns, image.size(2), image.size(3));
-  const auto shares = checked_map(weight, "weight", ScalarType::Float, batch, rows, columns);
-  const Tensor cells = empty(image, {batch, rows, columns, cell * cell * channels},
-                             wide ? ScalarType::Float : image.scalar_type());
-  const Tensor below =
-      keep ? empty(image, {batch, channels, image.size(2), image.size(3)}, image.scalar_type())
-           : empty(image, {0}, image.scalar_type());
-  run_beside(image, [&](const Executor& executor) {
-    with_entry(image.scalar_type(), [&](auto entry) {
-      using T = decltype(entry);
-      const auto run_into = [&](auto cell_entry) {
-        using Cell = decltype(cell_entry);
-        run_all(executor,
-                Lift<T, Cell>{planes<const T>(image), pixel_map<const float>(shares),
-                              pixel_channels<Cell>(cells, channels), keep ? planes<T>(below) : Planes<T>{},
-                              grid, 0, 0},
-                batch);
-      };
-      wide ? run_into(float{}) : run_into(T{});
-    });
-  });
-  return {cells, below};
-}
 
 // Positions
 
@@ -412,46 +248,11 @@ std::tuple<Tensor, Tensor> take_features_backward(
 
 }  // namespace
 
-Tensor paste(Tensor cells, Tensor weight, Tensor foreground, bool keep, int64_t cell, int64_t height,
-             int64_t width) {
-  const int64_t batch = cells.size(0), rows = cells.size(1), columns = cells.size(2);
-  const CellGrid grid = grid_of(cell, rows, columns, height, width);
-  const int64_t channels = cells.size(3) / (cell * cell);
-  STD_TORCH_CHECK(cells.scalar_type() == ScalarType::Float, "contextual_attention: cells must be float32");
-  STD_TORCH_CHECK(!keep || (foreground.size(0) == batch && foreground.size(1) == channels &&
-                            foreground.size(2) == height && foreground.size(3) == width),
-                  "contextual_attention: the kept map does not have the size of the output");
-  const auto shares = checked_map(weight, "weight", ScalarType::Float, batch, rows, columns);
-  const Tensor packed = torch::stable::contiguous(cells);
-  const Tensor image = empty(foreground, {batch, channels, height, width}, foreground.scalar_type());
-  run_beside(cells, [&](const Executor& executor) {
-    with_entry(foreground.scalar_type(), [&](auto entry) {
-      using T = decltype(entry);
-      run_all(executor,
-              Paste<T>{pixel_channels<const float>(packed, channels), pixel_map<const float>(shares),
-                       keep ? planes<const T>(foreground) : Planes<const T>{}, planes<T>(image), grid, 0, 0},
-              batch);
-    });
-  });
-  return image;
-}
-
-#if defined(CA_CUDA_ARCHITECTURES)
-#define CA_PLACE ""
-STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CUDA, m) {
-#else
-#define CA_PLACE "_on_host"
-STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
-#endif
-  m.impl("cut" CA_PLACE, TORCH_BOX(&cut));
-  m.impl("join" CA_PLACE, TORCH_BOX(&join));
-  m.impl("paste" CA_PLACE, TORCH_BOX(&paste));
-  m.impl("lift" CA_PLACE, TORCH_BOX(&lift));
+STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CA_DEVICE, m) {
   m.impl("flag_positions" CA_PLACE, TORCH_BOX(&flag_positions));
   m.impl("take_features" CA_PLACE, TORCH_BOX(&take_features));
   m.impl("take_features" CA_PLACE "_backward", TORCH_BOX(&take_features_backward));
 }
-#undef CA_PLACE
 
 }  // namespace gpu
 }  // namespace contextual_attention
