@@ -1,4 +1,4 @@
-// What a plan takes, estimated: of the rates those of products and copies are measured, and filters take longer.
+// What a plan takes, estimated: of the rates those of products and copies are measured; filters take longer.
 #pragma once
 
 #include "plan.h"
