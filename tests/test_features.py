@@ -148,6 +148,39 @@ def test_the_pixel_of_a_position_and_the_position_of_a_pixel(cuda_module, size, 
     assert torch.equal(slope, expected)
 
 
+def flag(height=4, rate=1, stride=1):
+    mask = torch.zeros(1, 1, 8, 8)
+    operator = torch.ops.contextual_attention.flag_positions_on_host
+    return operator(mask, height, 4, rate, False, False, 3, stride, 1, False, True, True)
+
+
+def take_back(pixels=(4, 4), norms=(4, 4), dtype=torch.float32):
+    queries, keys = torch.zeros(1, 4, 4, 3), torch.zeros(1, *pixels, 3, dtype=dtype)
+    alpha, beta = torch.zeros(1, 4, 4), torch.zeros(1, *norms)
+    gradients = torch.zeros_like(queries), torch.zeros_like(keys), None, torch.zeros(1, *pixels)
+    operator = torch.ops.contextual_attention.take_features_on_host_backward
+    how = (1, False, 3, 1e-4, False, 4, 4, 4, 4, True, 1)
+    return operator(queries, keys, alpha, beta, None, None, *gradients, *how)
+
+
+@pytest.mark.usefixtures("cuda_on_host")
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: flag(height=0), "no positions"),
+        (lambda: flag(rate=0), "no positions"),
+        (lambda: flag(stride=0), "must be positive"),
+        (lambda: take_back(pixels=(3, 4)), "not those of a map"),
+        (lambda: take_back(dtype=torch.float16), "not those of a map"),
+        (lambda: take_back(norms=(2, 2)), "norms must have an entry"),
+    ],
+)
+def test_operators_called_by_themselves_check_their_arguments(call, said):
+    """Without it the process ends, or reads beyond its tensors."""
+    with pytest.raises(RuntimeError, match=said):
+        call()
+
+
 @pytest.mark.parametrize("flagged", [False, True])
 @pytest.mark.parametrize("preset", ["paper", "yu2018", "daa233"])
 def test_they_are_registered_properly(cuda_on_host, preset, flagged):

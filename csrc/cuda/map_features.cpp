@@ -24,6 +24,8 @@ using Features = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 // The pixels of a line that its positions read.
 Sampling sampling(int64_t size, int64_t rate, bool aligned) {
+  STD_TORCH_CHECK(size >= 1 && rate >= 1, "contextual_attention: no positions at rate ", rate, " of ", size,
+                  " pixels");
   const int64_t count = (size + rate - 1) / rate;
   const float step = float(size - 1) / float(std::max<int64_t>(count - 1, 1));
   return {int32_t(size), int32_t(count), int32_t(rate), aligned, step};
@@ -43,6 +45,8 @@ Flags flag_positions(Tensor mask, int64_t height, int64_t width, int64_t rate, b
   const Tensor missing = flags(), read = flags(), chosen = excludes ? flags() : missing;
   const Tensor cells = empty(mask, {samples, down.count + 1, right.count + 1},
                              excludes ? ScalarType::Bool : ScalarType::Float);
+  STD_TORCH_CHECK(ksize >= 1 && stride >= 1 && taps >= 1,
+                  "contextual_attention: ksize, stride and taps must be positive");
   run_beside(mask, [&](const Executor& executor) {
     const auto run = [&](const auto& body) { run_all(executor, body, samples); };
     run(DownscaleMask{static_cast<const char*>(mask.const_data_ptr()), int32_t(bytes), bytes * mask.stride(0),
@@ -183,11 +187,12 @@ GradientTensors gradient_tensors(const Executor& executor, const Slopes& from, c
     result.pixel_gradient = torch::stable::contiguous(*from.pixel_gradient);
   }
   if (!from.norm_gradient) return result;
+  const auto norms = checked_map(from.norms, "norms", ScalarType::Float, batch, rows, columns);
   const auto gradient = checked_map(from.norm_gradient, "norms", ScalarType::Float, batch, rows, columns);
   result.slopes = empty(pixels, {batch, rows, columns}, ScalarType::Float);
   run_all(
       executor,
-      NormSlopes{pixel_map<const float>(from.norms), pixel_map<const float>(gradient),
+      NormSlopes{pixel_map<const float>(norms), pixel_map<const float>(gradient),
                  pixel_map<float>(result.slopes), int32_t(taking.ksize), taking.guard(pixels.size(3)), 0, 0},
       batch);
   return result;
@@ -206,6 +211,14 @@ PickedGradient<T> picked_gradient(const Slopes& from, const GradientTensors& ten
 Tensor map_gradient(const Executor& executor, const Taking& taking, int64_t height, int64_t width,
                     const Slopes& one, const Slopes* other) {
   const Tensor& pixels = one.pixels;
+  const auto check = [&](const Tensor& picked) {
+    STD_TORCH_CHECK(picked.dim() == 4 && picked.size(1) == taking.positions(height) &&
+                        picked.size(2) == taking.positions(width) && picked.size(0) == pixels.size(0) &&
+                        picked.size(3) == pixels.size(3) && picked.scalar_type() == pixels.scalar_type(),
+                    "contextual_attention: these pixels are not those of a map of ", height, " x ", width);
+  };
+  check(pixels);
+  if (other) check(other->pixels);
   const Tensor image = empty(pixels, {pixels.size(0), pixels.size(3), height, width}, pixels.scalar_type());
   const GradientTensors first = gradient_tensors(executor, one, taking);
   const GradientTensors second = other ? gradient_tensors(executor, *other, taking) : GradientTensors{};
