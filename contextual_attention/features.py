@@ -1,7 +1,7 @@
 """What the operator (ops.py) takes of maps and masks: by tensor code or, where there are, by kernels.
 
-The kernels are CUDA's (csrc/cuda/map_features.cpp), a few in the place of dozens: a small map takes as long on a GPU
-as its launches do.
+The kernels are CUDA's (csrc/cuda/map_features.cpp), a few in the place of dozens: a small map takes as long
+on a GPU as its launches do.
 
 Shape legend: as in positions.py; hb, wb the downscaled background.
 """
