@@ -89,6 +89,9 @@ def differentiable(
         def backward(ctx, *gradients):
             return backward(ctx, *gradients)
 
+    # Its backward bears the operator's name, in profiles and errors.
+    named = type(ReverseMode)(_name(operator), (ReverseMode,), {})
+
     def call(*inputs):
         if _is_transformed():
             return Differentiable.apply(*inputs)
@@ -96,7 +99,7 @@ def differentiable(
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return operator(*inputs)
         # What is registered for autograd does the same, and takes longer than a few kernels.
-        return (ReverseMode.apply if _asks_for_gradients(inputs) else run)(*inputs)
+        return (named.apply if _asks_for_gradients(inputs) else run)(*inputs)
 
     return call
 
@@ -125,6 +128,11 @@ def _is_transformed() -> bool:
         # Without fullgraph=True the compiler takes this for a part that it must run as it is.
         raise NotImplementedError(_NOT_COMPILED)
     return transformed
+
+
+def _name(operator: Callable) -> str:
+    overload = getattr(operator, "_opoverload", operator)  # of torch.library.custom_op
+    return overload._schema.name.partition("::")[2]
 
 
 def _asks_for_gradients(inputs: tuple) -> bool:

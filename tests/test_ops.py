@@ -262,3 +262,12 @@ def test_inference_mode_records_nothing():
         x = torch.randn(1, 3, 6, 8, requires_grad=True)
     with torch.enable_grad():
         assert not contextual_attention(x, x, backend="cpu").requires_grad
+
+
+def test_a_backward_bears_its_operators_name():
+    """In profiles and in what autograd says of an error."""
+    x = torch.randn(1, 4, 8, 8, requires_grad=True)
+    node = contextual_attention(x, x, backend="cpu").grad_fn
+    assert node.name() == "attend_mapBackward"
+    before = {each.name() for each, _ in node.next_functions if each is not None}
+    assert {"pickBackward", "cutBackward"} <= before
