@@ -46,10 +46,7 @@ struct CellSum {
     for (int32_t step = 0; step < path.length; ++step) {
       walk.next();
       const Values<kColumns> current = walk.row();
-      Values<kColumns> cells;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) cells[k] = before[k] + current[k];
-      out.store(at, cells, strip);
+      out.store(at, sum_of(before, current), strip);
       at += out.down;
       before = current;
     }

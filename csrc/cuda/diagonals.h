@@ -246,10 +246,7 @@ struct CellGradient {
     for (int32_t i = 0; i < segment.length; ++i) {
       cell += cells.down;
       const Values<kColumns> after = line(cell, strip);
-      Values<kColumns> sums;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) sums[k] = here[k] + after[k];
-      out.put(sums);
+      out.put(sum_of(here, after));
       here = after;
       out.next();
     }

@@ -84,7 +84,7 @@ struct Octets {
 
   static Octets of(const Region& region) {
     constexpr int32_t kWarps = kWalkers / kWarp;
-    return {line_of(region.u.count) / kOctet, (region.x.count + kWarps - 1) / kWarps};
+    return {padded(region.u.count) / kOctet, (region.x.count + kWarps - 1) / kWarps};
   }
   int64_t blocks(const Region& region) const {
     const int64_t walks = int64_t(Path::count(region)) * across;

@@ -11,7 +11,6 @@
 
 namespace contextual_attention {
 namespace gpu {
-
 namespace {
 
 using torch::headeronly::ScalarType;

@@ -59,7 +59,14 @@ CA_BOTH T load(const T* at) {
 // As a number: a bool that waits in a register is turned into a byte and back.
 CA_BOTH uint32_t load(const bool* at) { return load(reinterpret_cast<const uint8_t*>(at)); }
 
-// As much as one instruction loads or stores.
+// Entries of half precision in the 16 bytes that one instruction loads, and as many as whole vectors have.
+constexpr int32_t kVector = 8;
+template <class Count>
+CA_BOTH Count padded(Count entries) {
+  return (entries + kVector - 1) / kVector * kVector;
+}
+
+// Those 16 bytes.
 struct alignas(16) Vector {
   uint32_t words[4];
 };
@@ -159,6 +166,13 @@ struct Values {
   CA_BOTH float operator[](int32_t k) const { return of[k]; }
 };
 
+template <int32_t kColumns>
+CA_BOTH Values<kColumns> sum_of(const Values<kColumns>& a, const Values<kColumns>& b) {
+  Values<kColumns> sums;
+  CA_UNROLL
+  for (int32_t k = 0; k < kColumns; ++k) sums[k] = a[k] + b[k];
+  return sums;
+}
 template <int32_t kColumns>
 CA_BOTH Values<kColumns> sum_of(const Values<kColumns>& a, const Values<kColumns>& b,
                                 const Values<kColumns>& c) {

@@ -31,10 +31,7 @@ struct PastedWeights {
     for (int32_t i = 0; i < path.length; ++i) {
       walk.next();
       const Octet here = walk.row();
-      Octet cells;
-      CA_UNROLL
-      for (int32_t k = 0; k < kOctet; ++k) cells[k] = before[k] + here[k];
-      store(at, cells);
+      store(at, sum_of(before, here));
       before = here;
       at += out.down();
     }
@@ -58,13 +55,7 @@ struct PastedWeights {
     Octet right, left;
 
     CA_BOTH Sums operator+(const Sums& other) const {
-      Sums sums;
-      CA_UNROLL
-      for (int32_t k = 0; k < kOctet; ++k) {
-        sums.right[k] = right[k] + other.right[k];
-        sums.left[k] = left[k] + other.left[k];
-      }
-      return sums;
+      return {sum_of(right, other.right), sum_of(left, other.left)};
     }
   };
 
@@ -108,16 +99,12 @@ struct PastedWeights {
 
     // The sums of the two weights that paste into the cells.
     CA_BOTH Octet row() const {
-      Octet sums;
-      if (kTaps == 1) {
-        CA_UNROLL
-        for (int32_t k = 0; k < kOctet; ++k) sums[k] = window_.right[k] + window_.left[k];
-        return sums;
-      }
+      if (kTaps == 1) return sum_of(window_.right, window_.left);
       constexpr int32_t kOwn = kReach + 1;
       const uint32_t valid = pasted_.exists() ? load(valid_) : 0;
       const float right = has_[kOwn] ? load(total_ + away_[kOwn]) : 0.0f;
       const float left = has_[kOwn - 1] ? load(total_ + away_[kOwn - 1]) : 0.0f;
+      Octet sums;
       CA_UNROLL
       for (int32_t k = 0; k < kOctet; ++k) {
         const float of_right = valid >> (k + 1) & 1 ? right : 0.0f, of_left = valid >> k & 1 ? left : 0.0f;

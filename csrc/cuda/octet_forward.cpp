@@ -25,8 +25,8 @@ class OctetForward : public Pipeline {
       : Pipeline(inputs, executor, plan, group, {0, 1, 0, 1}, buffers.tile, results.statistics, scratch),
         results_(results),
         dtype_(inputs.foreground.scalar_type()),
-        line_(line_of(int32_t(problem_.wb))),
-        cell_line_(line_of(int32_t(problem_.wb) + 1)),
+        line_(padded(int32_t(problem_.wb))),
+        cell_line_(padded(int32_t(problem_.wb) + 1)),
         sums_of_tile_(take<float>(buffers.sums)),
         gains_(take<float>(buffers.gains)),
         validity_(take<uint16_t>(buffers.validity)),
@@ -89,7 +89,8 @@ class OctetForward : public Pipeline {
     }
     const Lines<Logit> scores{
         reinterpret_cast<Logit*>(logits.data), logits.y, logits.x, logits.line, logits.pitch, logits.sample};
-    collect_statistics(map_of(scores), {map_of(scores).region, true});
+    const Scores<Logit> map = map_of(scores);
+    collect_statistics(map, {map.region, true});
     finish_statistics(region);
     paste<1>(scores, cells, stages.cells);
   }
@@ -188,18 +189,12 @@ class OctetForward : public Pipeline {
     const int64_t rows = height * line, bytes = int64_t(sizeof(T)) * map.depth;
     char* first = static_cast<char*>(map.data) + group_.first * height * width * bytes;
     if (out == nullptr) return {first, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
-    const auto pad = [&](auto piece) {
-      using Piece = decltype(piece);
-      executor_.run(PadLines<Piece>{reinterpret_cast<const Piece*>(first), static_cast<Piece*>(out),
-                                    int32_t(height), int32_t(width), line,
-                                    int32_t(bytes / int64_t(sizeof(Piece))), samples_});
-    };
-    const bool in_words =
-        bytes % sizeof(Vector) == 0 && reinterpret_cast<uintptr_t>(first) % sizeof(Vector) == 0;
-    if (in_words)
-      pad(Vector{});
-    else
-      pad(uint16_t{});
+    in_units(first, bytes, [&](auto unit) {
+      using Unit = decltype(unit);
+      executor_.run(PadLines<Unit>{reinterpret_cast<const Unit*>(first), static_cast<Unit*>(out),
+                                   int32_t(height), int32_t(width), line,
+                                   int32_t(bytes / int64_t(sizeof(Unit))), samples_});
+    });
     return {out, map.dtype, rows, map.depth, map.depth, 1, rows * map.depth};
   }
 

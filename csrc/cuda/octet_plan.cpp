@@ -16,8 +16,8 @@ constexpr double kBytesPerSecond = 3e12, kLaunches = 60e-6;
 
 Stages stages_of(const Problem& p, const TileSize& tile) { return largest_stages(p, tile, Pass::forward); }
 
-int64_t columns_of(const Problem& p) { return p.hb * line_of(int32_t(p.wb)); }
-int64_t cell_columns_of(const Problem& p) { return (p.hb + 1) * line_of(int32_t(p.wb) + 1); }
+int64_t columns_of(const Problem& p) { return p.hb * padded(p.wb); }
+int64_t cell_columns_of(const Problem& p) { return (p.hb + 1) * padded(p.wb + 1); }
 
 Plan cheapest_cut(const Problem& p, int64_t workspace) {
   Plan best{};

@@ -8,13 +8,6 @@
 namespace contextual_attention {
 namespace gpu {
 
-CA_BOTH Octet sum_of(const Octet& a, const Octet& b) {
-  Octet sums;
-  CA_UNROLL
-  for (int32_t k = 0; k < kOctet; ++k) sums[k] = a[k] + b[k];
-  return sums;
-}
-
 // What a row of the window is made of: scores at (x - 1, u - 1), (x, u), (x + 1, u + 1) and so on. A factor
 // is 0 for what the maps do not have, else 1; numbers in its place are those of another row of the window.
 struct OctetRow {

@@ -12,9 +12,7 @@
 namespace contextual_attention {
 namespace gpu {
 
-constexpr int32_t kOctet = 8;
-
-CA_BOTH int32_t line_of(int32_t columns) { return (columns + kOctet - 1) / kOctet * kOctet; }
+constexpr int32_t kOctet = kVector;
 
 using Octet = Values<kOctet>;
 

@@ -175,19 +175,12 @@ void Pipeline::pack(const Map& map, const Axis& down, const Axis& right, char* b
   const int64_t row_bytes = map.depth * entry_bytes(map.dtype);
   const char* from = static_cast<const char*>(map.data) + group_.first * map.rows * row_bytes;
   char* to = buffer + first * row_bytes;
-  const auto run = [&](auto unit) {
+  in_units(from, row_bytes, [&](auto unit) {
     using Unit = decltype(unit);
     const int64_t depth = row_bytes / int64_t(sizeof(Unit));
     executor_.run(Pack<Unit>{reinterpret_cast<const Unit*>(from), reinterpret_cast<Unit*>(to), down, right,
                              int32_t(end - first), int32_t(depth), samples_, map.rows * depth, rows * depth});
-  };
-  // The buffers are aligned; where a map begins is its caller's business.
-  const bool in_vectors =
-      row_bytes % sizeof(Vector) == 0 && reinterpret_cast<uintptr_t>(from) % sizeof(Vector) == 0;
-  if (in_vectors)
-    run(Vector{});
-  else
-    run(uint16_t{});
+  });
 }
 
 void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, bool fresh, const Matrix& a,

@@ -74,6 +74,16 @@ class Pipeline {
   // The next part of the scratch.
   Buffer take(int64_t bytes);
 
+  // run(unit) with what rows of so many bytes are copied by. The buffers are aligned; where a map begins is
+  // its caller's business.
+  template <class Run>
+  static void in_units(const void* map, int64_t row_bytes, const Run& run) {
+    if (row_bytes % sizeof(Vector) == 0 && reinterpret_cast<uintptr_t>(map) % sizeof(Vector) == 0)
+      run(Vector{});
+    else
+      run(uint16_t{});
+  }
+
   // Every pixel of both maps.
   Region everything() const;
   // each(own pixels, first tile of the foreground, first of the background).

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "stages.h"
-#include "tails.h"
 
 namespace contextual_attention {
 namespace gpu {
@@ -33,9 +32,6 @@ struct Buffers {
 
   int64_t total() const;
 };
-
-// As many as whole vectors have (products.h).
-inline int64_t padded(int64_t entries) { return ceil_div(entries, kVector) * kVector; }
 
 // Entries of a row of scores.
 inline int64_t pitch_of(const Region& region) { return padded(region.columns()); }

@@ -6,9 +6,6 @@
 namespace contextual_attention {
 namespace gpu {
 
-// Entries of half precision in the 16 bytes that are loaded at once.
-constexpr int32_t kVector = 8;
-
 // MatrixLines of a matrix for every sample, `apart` from each other.
 template <class T>
 struct MatrixLines {
