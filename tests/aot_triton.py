@@ -2,8 +2,8 @@
 
     python tests/aot_triton.py 80 90
 
-prints a line of JSON for every kernel, variant and compute capability. Kernels are launched as the backend
-launches them, for windows of several sizes, and what Triton makes of the arguments is what it makes of them on a
+prints a line of JSON for every kernel, variant and compute capability. The kernels are launched as the backend
+launches them, for windows of several sizes, so that Triton makes of the arguments what it makes of them on a
 GPU. A process of its own: triton must not have been imported for its interpreter.
 """
 

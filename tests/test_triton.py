@@ -46,7 +46,7 @@ def test_in_the_interpreter():
 @needs_triton
 @pytest.mark.parametrize("capability", SHARED_LIMIT)
 def test_compiled_ahead_of_time(capability):
-    """One binary serves all sizes, spills nothing to the stack, and two programs fit into a multiprocessor."""
+    """One binary for all sizes, nothing spilled to the stack, and two programs fit into a multiprocessor."""
     run = python("aot_triton.py", str(capability))
     assert run.returncode == 0, run.stderr
     kernels = [json.loads(line) for line in run.stdout.splitlines()]

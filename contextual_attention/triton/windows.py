@@ -2,9 +2,9 @@
 
 A kernel is given each window as one named tuple. Triton compiles a kernel anew for a number of a tuple that
 is 1, or divisible by 16, or in need of 64 bits, and `do_not_specialize` does not reach into tuples: every new
-size of an image would cost seconds. So a window travels packed, each number as the upper half of 64 bits. That
-is never 1, always divisible by 16, and always in need of 64 bits but for a 0. Taking the upper half costs a GPU
-nothing.
+size of an image would cost seconds. So a window travels packed, each number as the upper half of 64 bits. It
+is then never 1, always divisible by 16, and in need of 64 bits unless it is 0. Taking the upper half costs a
+GPU nothing.
 
 Shape legend: B samples; P and Q the pixels of a window of the foreground and of one of the background.
 """
