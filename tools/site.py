@@ -1,7 +1,7 @@
-"""What the documentation's site has beyond docs/: pages from elsewhere, the notebook among them, and links between all.
+"""What the documentation's site has beyond docs/: pages from elsewhere, the notebook, and links between all.
 
-mkdocs calls the functions on_... (mkdocs.yml names this file). The notebook becomes Markdown like any page, in place of
-a plugin that would bring Jupyter along and leave its links unchecked.
+mkdocs calls the functions on_... (mkdocs.yml names this file). The notebook becomes Markdown like any page,
+in place of a plugin that would bring Jupyter along and leave its links unchecked.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import posixpath
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "build/site-sources/contextual_attention"
@@ -35,7 +36,7 @@ _TARGET = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)#\s]+")
 
 
 def on_startup(**_: Any) -> None:
-    """Lay the package out as it is installed, with models/ in it, where mkdocstrings reads it (mkdocs.yml)."""
+    """Lay the package out as it is installed, with models/ in it, where mkdocstrings reads it."""
     shutil.rmtree(PACKAGE, ignore_errors=True)
     shutil.copytree(ROOT / "contextual_attention", PACKAGE, ignore=shutil.ignore_patterns("models"))
     shutil.copytree(ROOT / "models", PACKAGE / "models")
@@ -43,6 +44,8 @@ def on_startup(**_: Any) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add what lies outside docs/."""
+    from mkdocs.structure.files import File  # here: the tests of the rest do without mkdocs
+
     for origin, place in PLACES.items():
         if origin != NOTEBOOK:
             files.append(File.generated(config, place, abs_src_path=str(ROOT / origin)))
