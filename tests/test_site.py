@@ -28,7 +28,9 @@ def site():
 def test_the_reference_has_every_public_name():
     pages = "\n".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/reference/*.md"))
     documented = set(re.findall(r"^::: (\S+)$", pages, re.MULTILINE))
-    public = {f"{package.__name__}.{name}" for package in (contextual_attention, models) for name in package.__all__}
+    public = {
+        f"{package.__name__}.{name}" for package in (contextual_attention, models) for name in package.__all__
+    }
     assert public - documented == {"contextual_attention.__version__"}
 
 
