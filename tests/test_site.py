@@ -75,7 +75,10 @@ def test_a_notebook_becomes_a_page(site):
                 "cell_type": "code",
                 "source": ["show()"],
                 "outputs": [
-                    {**result, "data": {"text/plain": ["<Image>"], "image/jpeg": base64.b64encode(b"jpeg")}}
+                    {
+                        **result,
+                        "data": {"text/plain": ["<Image>"], "image/jpeg": base64.b64encode(b"jpeg").decode()},
+                    }
                 ],
             },
         ]
