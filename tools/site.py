@@ -76,7 +76,7 @@ def relinked(markdown: str, origin: str, here: str) -> str:
 def from_notebook(notebook: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
     """A notebook as Markdown, and its pictures by the paths in the checkout at which they would lie.
 
-    What a cell's last line gives stands under its code, as text or, of a picture, as its JPEG; nothing is printed.
+    What a cell's last line gives stands under its code, as text or, of a picture, as its JPEG; no cell prints.
     """
     parts, pictures = [], {}
     for cell in notebook["cells"]:
