@@ -86,6 +86,6 @@ def test_a_notebook_becomes_a_page(site):
     page, pictures = site.from_notebook(notebook)
     assert page == (
         "# Head\ntext\n\n```python\nx = 1\nx\n```\n\n```text\n1\n```\n\n```python\ny\n```\n\n"
-        "```python\nshow()\n```\n\n![](../docs/images/notebook-1.jpg)\n"
+        "```python\nshow()\n```\n\n![What the code above shows](../docs/images/notebook-1.jpg)\n"
     )
     assert pictures == {"docs/images/notebook-1.jpg": b"jpeg"}

@@ -76,7 +76,7 @@ def relinked(markdown: str, origin: str, here: str) -> str:
 def from_notebook(notebook: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
     """A notebook as Markdown, and its pictures by the paths in the checkout at which they would lie.
 
-    What a cell's last line gives stands under its code, as text or, of a picture, as its JPEG; no cell prints.
+    What a cell's last line gives stands under its code, as text or, of a picture, as JPEG; no cell prints.
     """
     parts, pictures = [], {}
     for cell in notebook["cells"]:
@@ -87,7 +87,7 @@ def from_notebook(notebook: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
             if "image/jpeg" in data:
                 path = f"docs/images/notebook-{len(pictures) + 1}.jpg"
                 pictures[path] = base64.b64decode(data["image/jpeg"])
-                parts.append(f"![](../{path})")
+                parts.append(f"![What the code above shows](../{path})")
             else:
                 parts.append("```text\n" + "".join(data["text/plain"]) + "\n```")
     return "\n\n".join(parts) + "\n", pictures
