@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from . import backends, checks, fused, reference
+from .call import Call
 from .derivatives import in_forward_mode
+from .graphs import has_autocast
 from .options import (
     Boundary,
     Downscale,
@@ -25,7 +27,6 @@ from .options import (
     Overlap,
     PropagationOrder,
 )
-from .tracing import has_autocast
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -144,7 +145,7 @@ def contextual_attention(
         fuse: Whether to propagate. Default True.
         fuse_k: Taps of the propagation in each direction; odd, (fuse_k - 1) * stride <= 64. Default 3.
         softmax_scale: Factor on the similarities in the softmax; 0 to 1e12. Default 10.
-        normalize: ``"both"`` (default), or ``"background"``: s = <F_p, B_q / |B_q|>.
+        normalize: ``"both"`` (default), or ``"background"``: ``s = <F_p, B_q / |B_q|>``.
         eps: Guards the norms; 1e-12 to 1e12. Default 1e-4.
         eps_mode: |x| = max(||x||, eps) for ``"max"`` (default), sqrt(sum(x_i**2 + eps)) for ``"sum"``.
         downscale: ``"strided"`` (default), or ``"aligned"``, TensorFlow's align_corners, for sizes that are
@@ -196,7 +197,7 @@ def contextual_attention(
     forward and about twice that backward, in memory for a few copies of the maps plus ``workspace``: the
     N x M scores are never held whole. The reference holds several copies of them, and of all patches.
 
-    Example:
+    Examples:
         >>> features = torch.randn(1, 16, 32, 32)
         >>> hole = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
         >>> hole[..., 8:24, 8:24] = True
@@ -267,8 +268,7 @@ def attention_weights(
         foreground, background, mask, foreground_mask: As in `contextual_attention`.
         queries: (Q, 2), or (B, Q, 2) for different positions in every sample, of any integer dtype:
             (row, column) on the downscaled foreground grid, from 0.
-        ksize, stride, rate, fuse, fuse_k, softmax_scale, normalize, eps, eps_mode, downscale, mask_downscale,
-        propagation, boundary, masking, overlap: As in `contextual_attention`, with the same defaults.
+        ksize to overlap: As in `contextual_attention`, with the same defaults.
 
     Returns:
         (B, Q, hb, wb) in the dtype of the operands, hb = ceil(Hb / rate). A map sums to 1; to 0 where there
@@ -282,7 +282,7 @@ def attention_weights(
     Cost: eager and dense over the background, for the queries and those of their neighbours that propagation
     reads: O(Q * fuse_k**2 * hb * wb) memory.
 
-    Example:
+    Examples:
         >>> features = torch.randn(1, 16, 32, 32)
         >>> maps = attention_weights(features, features, queries=torch.tensor([[0, 0], [5, 9]]))
         >>> maps.shape, torch.allclose(maps.sum((2, 3)), torch.ones(1, 2))
@@ -310,9 +310,8 @@ def attention_weights(
     checks.check_mask("mask", mask, "background", background)
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
     checks.check_queries(queries, foreground, options)
-    return reference.attention_weights(
-        foreground, background, mask=mask, foreground_mask=foreground_mask, queries=queries, options=options
-    )
+    call = Call(foreground, background, mask, background, foreground_mask, options)
+    return reference.attention_weights(call, queries)
 
 
 def attend(
@@ -334,31 +333,15 @@ def attend(
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
     workspace = checks.checked_workspace(workspace)
     value = background if value is None else value
+    call = Call(foreground, background, mask, value, foreground_mask, options, workspace, return_offsets)
     chosen = backends.choose(backend, foreground.device, foreground.dtype)
     if backend is None and in_forward_mode():
         chosen = "reference"
-    if chosen == "reference":
-        if backend is None:
-            _refuse_large(foreground, background, value, options)
-        return reference.contextual_attention(
-            foreground,
-            background,
-            mask=mask,
-            value=value,
-            foreground_mask=foreground_mask,
-            options=options,
-        )
-    return fused.contextual_attention(
-        foreground,
-        background,
-        mask=mask,
-        value=value,
-        foreground_mask=foreground_mask,
-        options=options,
-        backend=chosen,
-        workspace=workspace,
-        return_offsets=return_offsets,
-    )
+    if chosen != "reference":
+        return fused.contextual_attention(call, chosen)
+    if backend is None:
+        _refuse_large(call)
+    return reference.contextual_attention(call)
 
 
 def _autocast(*operands: Any) -> list[Any]:
@@ -376,12 +359,12 @@ def _is_eligible(x: Any, device: str) -> bool:
     return x.is_floating_point() and x.dtype != torch.float64
 
 
-def _refuse_large(foreground: Tensor, background: Tensor, value: Tensor, options: Options) -> None:
+def _refuse_large(call: Call) -> None:
     """The dense reference is a fall-back only where it is cheap: who wants more of it must say so."""
-    needed = reference.dense_bytes(foreground, background, value, options)
-    if needed <= _DENSE_LIMIT or foreground.device.type == "meta":
+    needed = reference.dense_bytes(call)
+    if needed <= _DENSE_LIMIT or call.foreground.device.type == "meta":
         return
-    reasons = backends.refusals(foreground.device, foreground.dtype)
+    reasons = backends.refusals(call.foreground.device, call.foreground.dtype)
     if in_forward_mode():
         reasons["forward mode"] = "fused backends have the derivative by value only, and only if named"
     raise RuntimeError(

@@ -8,8 +8,8 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-import emulated
 import pytest
+from helpers import emulated
 from on_gpu import bundle, symbols
 from on_gpu.bundle import BundleError, Interpreter
 

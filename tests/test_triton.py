@@ -8,15 +8,16 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import cut_problems
 import pytest
 import torch
+from helpers import cut_problems
 
-from contextual_attention import backends, fused
+from contextual_attention import backends
 from contextual_attention.interface import Masking, Propagation
+from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import make_inputs
 from contextual_attention.triton import plan
-from contextual_attention.triton.problem import Problem, Window
+from contextual_attention.triton.windows import Window
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
@@ -39,7 +40,9 @@ def python(*arguments, **environment):
 @needs_triton
 def test_in_the_interpreter():
     options = ("-q", "-p", "no:cacheprovider", "--override-ini=addopts=-ra")
-    run = python("-m", "pytest", *options, "triton_interpreted.py", TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    run = python(
+        "-m", "pytest", *options, "helpers/triton_interpreted.py", TRITON_INTERPRET="1", OMP_NUM_THREADS="1"
+    )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr
 
 
@@ -47,7 +50,7 @@ def test_in_the_interpreter():
 @pytest.mark.parametrize("capability", SHARED_LIMIT)
 def test_compiled_ahead_of_time(capability):
     """One binary for all sizes, nothing spilled to the stack, and two programs fit into a multiprocessor."""
-    run = python("aot_triton.py", str(capability))
+    run = python("helpers/aot_triton.py", str(capability))
     assert run.returncode == 0, run.stderr
     kernels = [json.loads(line) for line in run.stdout.splitlines()]
     assert len({each["kernel"] for each in kernels}) == len(kernels) > 40
@@ -128,7 +131,7 @@ def test_plans_keep_to_the_workspace_and_cover_everything(way, backward):
         assert all(count == 1 for row in covered for count in row)
         rows = [row for block in found.blocks(sizes) for row in range(block.top, block.top + block.rows)]
         assert rows == list(range(sizes.hb))
-        assert found.several == (len(list(found.blocks(sizes))) > 1)
+        assert found.whole_background == (len(list(found.blocks(sizes))) == 1)
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -169,14 +172,14 @@ MOST_STRIPS_OF_A_TEST = 10_000
 def test_cut_problems_are_no_hang(case):
     """Of the tests for a GPU, forward and backward, every pass over the strips counted."""
     x = make_inputs(case)["foreground"][:, :, :: case.options.rate, :: case.options.rate]
-    (samples, channels, h, w), options = x.shape, fused.schema_options(case.options)
-    solved = Problem(channels, channels * case.options.rate**2, h, w, h, w, *options)
+    samples, channels, h, w = x.shape
+    solved = Problem(channels, channels * case.options.rate**2, h, w, h, w, *scoring(case.options))
     least = max(plan.least_workspace(solved, backward) for backward in (False, True))
     for mib in cut_problems.MIB:
         workspace, strips = cut_problems.workspace_of(mib, least), 0
         for backward in (False, True):
             found = plan.make_plan(solved, samples, workspace, backward, plan.LEAST_DEFAULT)
-            turns = math.ceil(samples / found.samples) * (1 + found.several)
+            turns = math.ceil(samples / found.samples) * (1 if found.whole_background else 2)
             strips += turns * len(list(found.strips(solved)))
         assert strips <= MOST_STRIPS_OF_A_TEST
 

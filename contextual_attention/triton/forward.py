@@ -15,11 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..problem import Problem
 from . import launch
 from .launch import Epilogue, Scores
 from .plan import Phase
-from .problem import Area, Problem
 from .strips import Strips, product, propagated_sums, shifted_maps, shifted_weight_sums
+from .windows import Area
 
 
 class Forward(Strips):
@@ -27,7 +28,7 @@ class Forward(Strips):
 
     def run(self, cells: Tensor, offsets: Tensor | None) -> None:
         """Adds to cells (B, h + 1, w + 1, K); offsets (B, 2, h, w) int64 are written."""
-        if self.plan.several:
+        if not self.plan.whole_background:
             self._collect_statistics()
         best = None if offsets is None else _Best(self.problem, offsets)
         for strip in self.plan.strips(self.problem):

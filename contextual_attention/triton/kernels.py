@@ -22,7 +22,7 @@ from enum import Enum
 import triton
 import triton.language as tl
 
-from .windows import moved, pixels, scores_of
+from .kernels_windows import moved, pixels, scores_of
 
 
 class Epilogue(str, Enum):

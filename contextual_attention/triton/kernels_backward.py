@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from .kernels import background, foreground, load, own_steps, store_part, sum_of_taps
-from .windows import Factors, local_in, rows_of, scores_of, unpacked
+from .kernels_windows import Factors, local_in, rows_of, scores_of, unpacked
 
 
 @triton.jit(do_not_specialize=["x_row_length", "y_row_length"])

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from .kernels import background, foreground, load, own_steps, store_part
-from .windows import local_in, rows_of, scores_of, unpacked
+from .kernels_windows import local_in, rows_of, scores_of, unpacked
 
 
 class Combine(str, Enum):

@@ -12,11 +12,12 @@ import torch
 import triton
 from torch import Tensor
 
-from . import kernels, kernels_backward, kernels_reductions, windows
+from ..problem import Problem
+from . import kernels, kernels_backward, kernels_reductions, kernels_windows
 from .kernels import Epilogue
 from .kernels_reductions import Combine
-from .problem import Area, Problem, Window
-from .windows import Factors, Mode
+from .kernels_windows import Factors, Mode, packed, packed_area
+from .windows import Area, Window
 
 # 16 foreground pixels share most of the scores that their sums read; with 8 warps two programs of the largest
 # filters fit into a multiprocessor, without spills. The interpreter's time goes with the number of programs.
@@ -34,9 +35,9 @@ class Scores:
     area: Area
 
     @property
-    def arguments(self) -> tuple[Tensor, int, windows.Area]:
+    def arguments(self) -> tuple[Tensor, int, kernels_windows.Area]:
         """As kernels take them."""
-        return self.data, self.data.stride(1), windows.Area.packed(self.area)
+        return self.data, self.data.stride(1), packed_area(self.area)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def combine(
     """kernels_reductions.combine: from (B, P, splits) to the pixels of a window in `out`, (B, N)."""
     block = 128
     kernels_reductions.combine[(triton.cdiv(window.pixels, block), part.shape[0])](
-        part, out, scale, offset, invalid, windows.Window.packed(window), part.shape[2],
+        part, out, scale, offset, invalid, packed(window), part.shape[2],
         OPERATION=operation.value, BLOCK_P=block, num_warps=4,
     )  # fmt: skip
 
@@ -136,7 +137,7 @@ def dot(x: Scores, y: Scores, area: Area) -> Tensor:
     grid = _grid(x.data, area)
     part = _part(x.data, grid, area)
     kernels_backward.dot[grid](
-        *x.arguments, *y.arguments, windows.Area.packed(area), part,
+        *x.arguments, *y.arguments, packed_area(area), part,
         BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
     )  # fmt: skip
     return part
@@ -173,7 +174,7 @@ def norm_gradients(
     columns = (gram.data.shape[0], grid[0], area.q.pixels)
     column_part = memory[: columns[0] * columns[1] * columns[2]].view(columns)
     kernels_backward.norm_gradients[grid](
-        *gram.arguments, *gradient.arguments, windows.Area.packed(area), alpha, beta, row_part, column_part,
+        *gram.arguments, *gradient.arguments, packed_area(area), alpha, beta, row_part, column_part,
         TAPS=taps.count, BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
     )  # fmt: skip
     return row_part, column_part
@@ -184,7 +185,7 @@ def largest(x: Scores, area: Area) -> tuple[Tensor, Tensor]:
     grid = _grid(x.data, area)
     value, index = _part(x.data, grid, area), _part(x.data, grid, area, torch.int32)
     kernels_reductions.largest[grid](
-        *x.arguments, windows.Area.packed(area), value, index,
+        *x.arguments, packed_area(area), value, index,
         BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
     )  # fmt: skip
     best = value.amax(2)

@@ -10,12 +10,13 @@
 #include <limits>
 #include <vector>
 
-#include "../problem.h"
+#include "../common/problem.h"
 #include "filters.h"
 #include "layout.h"
 #include "plan.h"
+#include "sample.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // Rows of pixels' scores, row y in slot y mod rows.
 class Ring {
@@ -105,8 +106,8 @@ class Batch {
 
 class March {
  public:
-  // What the row of weights does with the row statistics.
-  enum class Sums { compute, accumulate, apply };
+  // The row statistics: of this pass alone, parts of them, or known before it.
+  enum class Sums { own, partial, known };
 
  protected:
   March(const Problem& problem, const Operands& operands, const Statistics& statistics, const Block& block,
@@ -192,7 +193,7 @@ class March {
   const int64_t lanes_;
   const Filters& filters_;
   float* scratch_end_;
-  Sums sums_ = Sums::compute;
+  Sums sums_ = Sums::own;
   PartialSums* partial_ = nullptr;
 
  private:
@@ -250,4 +251,4 @@ void March::cell_row(const Ring& source, Cell* cells, int64_t y, const float* sc
   });
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

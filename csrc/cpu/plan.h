@@ -12,7 +12,7 @@
 
 #include "layout.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 enum class Stage {
   gram,
@@ -54,6 +54,9 @@ struct Plan {
   int64_t segments = 1;  // of a tile's columns
   int64_t chunk = 0;     // foreground rows that one GEMM takes
   int64_t scratch = 0;   // floats
+
+  // One block, and not several.
+  bool whole_background() const { return layouts.size() == 1; }
 };
 
 // An area of the foreground that is worked on as a whole: rows [y0, y1), columns [x0, x1).
@@ -81,4 +84,4 @@ std::string describe(const Problem& problem, const Plan& plan, int64_t height, b
 // The least bytes that any plan for this problem can need, whatever its masks.
 int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward);
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

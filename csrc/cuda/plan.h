@@ -8,8 +8,7 @@
 
 #include "stages.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 struct Plan {
   TileSize tile;
@@ -54,7 +53,7 @@ struct Extent {
   int64_t down, right;
 };
 
-// Pieces that a map may be cut into: strips of whole lines and, unless only those will do, about squares.
+// Pieces that a map may be cut into: bands of whole lines and, unless only those will do, about squares.
 std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines);
 
 // Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none
@@ -85,5 +84,4 @@ Plan make_plan(const Problem& problem, int64_t workspace, int64_t cache, bool ba
 // The plan that takes the least bytes.
 Plan least_plan(const Problem& problem, bool backward);
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

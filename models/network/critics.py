@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from contextual_attention.tracing import without_autocast
+from contextual_attention.graphs import without_autocast
 
 _KERNEL = 5
 _SLOPE = 0.2
@@ -35,7 +35,7 @@ class Critic(nn.Module):
     Raises:
         ValueError: Channels or size below 1.
 
-    Example:
+    Examples:
         >>> critic = Critic(channels=(8, 16, 32, 64), size=32)
         >>> critic(torch.rand(4, 3, 32, 32)).shape
         torch.Size([4])
