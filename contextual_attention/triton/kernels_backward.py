@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from .kernels import background, foreground, load, own_steps, store_part, sum_of_taps
-from .kernels_windows import Factors, local_in, rows_of, scores_of, unpacked
+from .kernels_windows import Factors, local_in, rows_of, scores_of, unpacked_area
 
 
 @triton.jit(do_not_specialize=["x_row_length", "y_row_length"])
@@ -28,7 +28,7 @@ def dot(
     """sum over q of x[p, q] y[p, q], both where a window of its own has them."""
     sample = tl.program_id(2).to(tl.int64)
     x, y = scores_of(sample, x, x_row_length, x_area), scores_of(sample, y, y_row_length, y_area)
-    p_window, q_window = unpacked(area.p), unpacked(area.q)
+    p_window, q_window = unpacked_area(area)
     p = foreground(p_window, BLOCK_P)
     x_rows, y_rows = rows_of(x, p), rows_of(y, p)
     total = tl.zeros([BLOCK_P, BLOCK_Q], tl.float32)
@@ -102,7 +102,7 @@ def norm_gradients(
     sample = tl.program_id(2).to(tl.int64)
     gram = scores_of(sample, gram, gram_row_length, gram_area)
     gradient = scores_of(sample, gradient, gradient_row_length, gradient_area)
-    p_window, q_window = unpacked(area.p), unpacked(area.q)
+    p_window, q_window = unpacked_area(area)
     p = foreground(p_window, BLOCK_P)
     slopes = rows_of(gradient, p)
     if alpha is not None:

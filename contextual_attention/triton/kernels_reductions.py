@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from .kernels import background, foreground, load, own_steps, store_part
-from .kernels_windows import local_in, rows_of, scores_of, unpacked
+from .kernels_windows import local_in, rows_of, scores_of, unpacked, unpacked_area
 
 
 class Combine(str, Enum):
@@ -77,7 +77,7 @@ def largest(
     """The largest of every row and the smallest index in the map that reaches it."""
     sample = tl.program_id(2).to(tl.int64)
     x = scores_of(sample, x, x_row_length, x_area)
-    p_window, q_window = unpacked(area.p), unpacked(area.q)
+    p_window, q_window = unpacked_area(area)
     p = foreground(p_window, BLOCK_P)
     rows = rows_of(x, p)
     value = tl.full([BLOCK_P, BLOCK_Q], -1.0, tl.float32)

@@ -1,10 +1,10 @@
 """Windows on the GPU: how they reach a kernel, and where the pixels of one lie in another.
 
-A kernel is given each window as one named tuple. Triton compiles a kernel anew for a number of a tuple that
-is 1, or divisible by 16, or in need of 64 bits, and `do_not_specialize` does not reach into tuples: every new
-size of an image would cost seconds. So a window travels packed, each number as the upper half of 64 bits. It
-is then never 1, always divisible by 16, and in need of 64 bits unless it is 0. Taking the upper half costs a
-GPU nothing.
+A kernel is given each window as one tuple. Triton compiles a kernel anew for a number of a tuple that is 1,
+or divisible by 16, or in need of 64 bits, and `do_not_specialize` does not reach into tuples: every new size
+of an image would cost seconds. So a window travels packed, each number as the upper half of 64 bits. It is
+then never 1, always divisible by 16, and in need of 64 bits unless it is 0. Taking the upper half costs a GPU
+nothing. Names come with the unpacking: of a named tuple the host would make two more for every launch.
 
 Shape legend: B samples; P and Q the pixels of a window of the foreground and of one of the background.
 """
@@ -30,22 +30,15 @@ class Mode(str, Enum):
 
 
 class Window(NamedTuple):
-    """windows.Window as a kernel takes it, packed or not."""
+    """windows.Window, unpacked in a kernel."""
 
-    top: int
-    left: int
-    rows: int
-    columns: int
-    height: int  # of the map
-    width: int
-    pixels: int  # rows * columns
-
-
-class Area(NamedTuple):
-    """windows.Area as a kernel takes it."""
-
-    p: Window
-    q: Window
+    top: tl.tensor
+    left: tl.tensor
+    rows: tl.tensor
+    columns: tl.tensor
+    height: tl.tensor  # of the map
+    width: tl.tensor
+    pixels: tl.tensor  # rows * columns
 
 
 class Factors(NamedTuple):
@@ -74,15 +67,20 @@ class Pixels(NamedTuple):
     inside: tl.tensor  # whether the window has them: a vector may be longer
 
 
-def packed(window: windows.Window) -> Window:
-    numbers = {name: getattr(window, name) for name in Window._fields}
-    # The only two that can be 0.
-    numbers |= {"top": window.top + 1, "left": window.left + 1}
-    return Window(**{name: number << 32 for name, number in numbers.items()})
+def packed(window: windows.Window) -> tuple[int, ...]:
+    return (
+        window.top + 1 << 32,  # one more: all others are at least 1 as they are
+        window.left + 1 << 32,
+        window.rows << 32,
+        window.columns << 32,
+        window.height << 32,
+        window.width << 32,
+        window.pixels << 32,
+    )
 
 
-def packed_area(area: windows.Area) -> Area:
-    return Area(packed(area.p), packed(area.q))
+def packed_area(area: windows.Area) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return packed(area.p), packed(area.q)
 
 
 @triton.jit
@@ -92,21 +90,28 @@ def _upper_half(number):
 
 @triton.jit
 def unpacked(window):
+    top, left, rows, columns, height, width, count = window
     return Window(
-        _upper_half(window.top) - 1,
-        _upper_half(window.left) - 1,
-        _upper_half(window.rows),
-        _upper_half(window.columns),
-        _upper_half(window.height),
-        _upper_half(window.width),
-        _upper_half(window.pixels),
+        _upper_half(top) - 1,
+        _upper_half(left) - 1,
+        _upper_half(rows),
+        _upper_half(columns),
+        _upper_half(height),
+        _upper_half(width),
+        _upper_half(count),
     )
+
+
+@triton.jit
+def unpacked_area(area):
+    p, q = area
+    return unpacked(p), unpacked(q)
 
 
 @triton.jit
 def scores_of(sample, data, row_length, area):
     """A sample's part of scores (B, P, Q) over a packed area."""
-    p, q = unpacked(area.p), unpacked(area.q)
+    p, q = unpacked_area(area)
     return Scores(data + sample * p.pixels * row_length, row_length, p, q)
 
 

@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 
 from ..problem import Problem
-from . import kernels, kernels_backward, kernels_reductions, kernels_windows
+from . import kernels, kernels_backward, kernels_reductions
 from .kernels import Epilogue
 from .kernels_reductions import Combine
 from .kernels_windows import Factors, Mode, packed, packed_area
@@ -35,7 +35,7 @@ class Scores:
     area: Area
 
     @property
-    def arguments(self) -> tuple[Tensor, int, kernels_windows.Area]:
+    def arguments(self) -> tuple[Tensor, int, tuple[tuple[int, ...], tuple[int, ...]]]:
         """As kernels take them."""
         return self.data, self.data.stride(1), packed_area(self.area)
 
