@@ -7,7 +7,7 @@
 
 Every backend that works here runs against the textbook form (convolutions with patches as filters, as the
 published layers do it), a dense form (unfold and matrix products) and that form under torch.compile. Results
-are checked before anything is timed; how time and memory are taken stands in measure.py.
+are checked before anything is timed; how time and memory are taken stands in attention_bench/measure.py.
 
 Ends with status 1 if a result is wrong or a backend fails, whatever the times are; the others go on.
 """
@@ -19,15 +19,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import devices
 import torch
-from cases import CASES, PASSES, QUICK, Case, Problem, find_case
-from report import plot
-from results import Row, machine, save
-from screen import Screen, make_screen
-from session import Plan, measure
-from variants import FORMS
 
+from attention_bench import devices
+from attention_bench.cases import CASES, PASSES, QUICK, Case, Problem, find_case
+from attention_bench.course import Plan, measure
+from attention_bench.plot import plot
+from attention_bench.results import Row, machine, save
+from attention_bench.screen import Screen, make_screen
+from attention_bench.variants import FORMS
+from attention_bench.wording import table
 from contextual_attention import available_backends
 from contextual_attention.options import PRESETS
 
@@ -56,7 +57,7 @@ def main() -> int:
             new = measure(problem, direction, plan, progress.tell)
             rows += new
             progress.advance()
-            screen.table(new)
+            screen.table(table(new))
             if arguments.json:
                 save(arguments.json, about, rows)
     if arguments.plot:

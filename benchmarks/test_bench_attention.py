@@ -8,14 +8,14 @@ from functools import lru_cache
 
 import pytest
 import torch
-from cases import CASES, Problem
-from checking import Judge
-from measure import SLOW
-from results import Row
-from session import checked, obstacle
-from variants import FORMS, variants_for
-from wording import problem_text
 
+from attention_bench.cases import CASES, Problem
+from attention_bench.course import checked, obstacle
+from attention_bench.judge import Judge
+from attention_bench.measure import SLOW
+from attention_bench.results import Row
+from attention_bench.variants import FORMS, variants_for
+from attention_bench.wording import problem_text
 from contextual_attention import available_backends
 
 USABLE = [name for name, reason in available_backends().items() if reason is None]

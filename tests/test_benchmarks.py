@@ -4,24 +4,19 @@ import json
 from dataclasses import replace
 
 import bench_attention
-import devices
-import measure
 import pytest
-import report
-import results
-import session
 import torch
-import wording
-from cases import CASES, Case, Problem, find_case
-from checking import Judge, Result
-from dense import dense
-from measure import Run, interleave
-from session import Plan, obstacle
-from textbook import textbook
-from variants import FORMS, Variant, variants_for
 
+from attention_bench import course, devices, judge, measure, results, wording
+from attention_bench.cases import CASES, Case, Problem, find_case
+from attention_bench.course import Plan, obstacle
+from attention_bench.forms import dense, textbook
+from attention_bench.judge import Judge, Result
+from attention_bench.measure import Run, interleave
+from attention_bench.variants import FORMS, Variant, variants_for
 from contextual_attention import contextual_attention, testing
 from contextual_attention.options import PRESETS, Options
+from tools.docs import speed
 
 SMALL = Case("small", 2, (16, 20), (64, 80))
 OPTIONS = {
@@ -89,7 +84,7 @@ class TestJudge:
     @pytest.fixture(params=["whole", "by cells"])
     def cheap(self, request, monkeypatch):
         if request.param == "by cells":
-            monkeypatch.setattr("checking._CHEAP", 0)
+            monkeypatch.setattr(judge, "_CHEAP", 0)
 
     @pytest.mark.usefixtures("cheap")
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -197,7 +192,7 @@ class TestErrors:
         self.fail_from(monkeypatch, name, call)
         monkeypatch.setattr(devices, "gemm_side", lambda *_: 64)
         rows = {
-            row.variant: row for row in session.measure(problem(), "forward", self.PLAN, lambda what: None)
+            row.variant: row for row in course.measure(problem(), "forward", self.PLAN, lambda what: None)
         }
         failed = rows.pop(name)
         assert failed.note == "RuntimeError: an illegal memory access"
@@ -211,8 +206,8 @@ class TestErrors:
         def fail(*_):
             raise RuntimeError("the context is lost")
 
-        monkeypatch.setattr(session, "gemm", fail)
-        rows = session.measure(problem(), "forward", self.PLAN, lambda what: None)
+        monkeypatch.setattr(course, "gemm", fail)
+        rows = course.measure(problem(), "forward", self.PLAN, lambda what: None)
         assert [row.note for row in rows] == 3 * ["RuntimeError: the context is lost"]
 
     def test_status(self, monkeypatch, tmp_path, capsys):
@@ -247,7 +242,7 @@ class TestReport:
         asked = problem(find_case("1x64x64"))
         rows = [results.Row.of(asked, Variant(name), "forward", 2) for name in ("textbook", "dense", "cpu")]
         for row, seconds in zip(rows, (0.3, 0.2, 0.1), strict=True):
-            row.take([seconds] * 3, [0.01, 0.02, 0.03], 1000)
+            row.take_beside([0.01, 0.02, 0.03], 1000, [seconds] * 3)
             row.working_bytes = round(1e9 * seconds)
         results.add_ratios(rows)
         return rows
@@ -271,16 +266,16 @@ class TestReport:
             results.save(path, {"devices": {"cpu": "another"}}, rows)
 
     def test_docs(self, rows, tmp_path):
-        text = report.markdown({"devices": {"cpu": "a processor"}, "torch": "2"}, rows)
+        text = speed.markdown({"devices": {"cpu": "a processor"}, "torch": "2"}, rows)
         assert "| 64×64, float32, forward | 300 ms | 200 ms |  | **100 ms** | **3.00×** |" in text
         assert "300 MB → 100 MB" in text
         path = tmp_path / "speed.md"
-        path.write_text(f"a\n{report.BEGIN}\nold\n{report.END}\nb\n")
-        report.write_docs(text, path)
-        assert path.read_text() == f"a\n{report.BEGIN}\n{text}\n{report.END}\nb\n"
+        path.write_text(f"a\n{speed.BEGIN}\nold\n{speed.END}\nb\n")
+        speed.write_docs(text, path)
+        assert path.read_text() == f"a\n{speed.BEGIN}\n{text}\n{speed.END}\nb\n"
         path.write_text("no markers\n")
         with pytest.raises(ValueError, match="expected the lines"):
-            report.write_docs(text, path)
+            speed.write_docs(text, path)
 
     @pytest.mark.parametrize(
         ("seconds", "text"),

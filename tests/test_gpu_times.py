@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from checking import Judge, Verdict
 
+from attention_bench.judge import Judge, Verdict
 from contextual_attention import backends, contextual_attention
 from tools.gpu import counters, facts, forms, memcheck, programs, sanitizer, times
 from tools.gpu.records import Records, last_states, read

@@ -3,7 +3,7 @@
     python -m tools.gpu.forms --records FILE --json FILE [--backend cuda triton] [--limit 240]
 
 A process for each line of the table: an error in one costs none of the others. All add to the one file of
-results, which report.py makes the table of docs/speed.md of.
+results, which tools/docs/speed.py makes the table of docs/speed.md of.
 """
 
 from __future__ import annotations

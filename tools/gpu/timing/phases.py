@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import Problem, find_case
-from checking import Judge
-from devices import default_workspace, device_of, synchronize
-from measure import Run, working_bytes
-from variants import Variant
 
+from attention_bench.cases import Problem, find_case
+from attention_bench.devices import default_workspace, device_of, synchronize
+from attention_bench.judge import Judge
+from attention_bench.measure import Run, working_bytes
+from attention_bench.variants import Variant
 from contextual_attention import backends
 from tools.gpu import programs
 from tools.gpu.isolation import context_is_lost

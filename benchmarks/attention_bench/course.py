@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gc
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import devices
 import torch
-from cases import Problem
-from checking import Judge, Verdict
-from measure import Run, gemm, interleave, working_memory
-from results import Row, add_ratios
-from variants import Variant, variants_for
-from wording import bytes_text, problem_text, time_text
+
+from . import devices
+from .cases import Problem
+from .judge import Judge, Result, Verdict
+from .measure import Run, gemm, interleave, working_memory
+from .results import Row, add_ratios
+from .variants import Variant, variants_for
+from .wording import bytes_text, problem_text, time_text
 
 _GEMM = "GEMM"
 # What is left free of the memory: other programs, and the error of an estimate.
@@ -90,12 +90,9 @@ def checked(variant: Variant, problem: Problem, direction: str, judge: Judge) ->
     run = Run(problem, variant, direction)
     if variant.name == "compiled":
         run.once()  # compiles
-    devices.synchronize(problem.device)
-    start = time.perf_counter()
-    result = run.once()
-    devices.synchronize(problem.device)
-    seconds = time.perf_counter() - start
-    return run, seconds, judge.verdict(variant, problem, result)
+    results: list[Result] = []
+    seconds = devices.mean_seconds(problem.device, lambda: results.append(run.once()))
+    return run, seconds, judge.verdict(variant, problem, results[0])
 
 
 def _check(
@@ -143,7 +140,7 @@ def _time(entries: list[Entry], problem: Problem, plan: Plan, tell: Callable[[st
         return
     for entry in entries:
         if entry.run is not None:
-            entry.row.take(samples[entry.row.label], samples[_GEMM], side)
+            entry.row.take_beside(samples[_GEMM], side, samples[entry.row.label])
 
 
 def _guarded(entry: Entry) -> Callable[[int], float]:

@@ -1,4 +1,4 @@
-"""Everything that depends on where tensors live: which backend runs where, clocks, memory, names."""
+"""Everything that depends on where tensors live: which backend runs where, the clock, memory, names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def synchronize(device: str) -> None:
     """Wait for what was asked of the device: a CPU has done it already."""
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def mean_seconds(device: str, act: Callable[[], object], calls: int = 1) -> float:
+    """Of one call of `act`, the device idle before the first and waited for after the last."""
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(calls):
+        act()
+    synchronize(device)
+    return (time.perf_counter() - start) / calls
 
 
 def gemm_side(device: str, quick: bool) -> int:
@@ -79,7 +90,9 @@ def growth(device: str, function: Callable[[], object]) -> int:
         function()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    _return_freed_memory()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # or what the warm-up has left in it would be used again unseen
+        libc.malloc_trim(0)
     _CLEAR.write_text("5")  # VmHWM becomes VmRSS
     before = _resident("VmRSS")
     function()
@@ -88,13 +101,6 @@ def growth(device: str, function: Callable[[], object]) -> int:
 
 def _resident(which: str) -> int:
     return int(re.search(rf"{which}:\s+(\d+) kB", _STATUS.read_text())[1]) * 1024
-
-
-def _return_freed_memory() -> None:
-    """Or what the warm-up has left in the allocator would be used again unseen."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 # Names

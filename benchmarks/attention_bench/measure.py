@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,12 +23,13 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, TypeVar
 
-import devices
 import torch
-from cases import Problem
-from checking import Result
 from torch import Tensor
-from variants import Variant
+
+from . import devices
+from .cases import Problem
+from .judge import Result
+from .variants import Variant
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -77,20 +77,11 @@ class Run:
         """Of one call, the mean of `calls`."""
         if self._direction == "backward":
             return sum(self._seconds_of_backward() for _ in range(calls)) / calls
-        devices.synchronize(self.device)
-        start = time.perf_counter()
-        for _ in range(calls):
-            self.backward(self.forward())
-        devices.synchronize(self.device)
-        return (time.perf_counter() - start) / calls
+        return devices.mean_seconds(self.device, lambda: self.backward(self.forward()), calls)
 
     def _seconds_of_backward(self) -> float:
         output = self.forward()
-        devices.synchronize(self.device)
-        start = time.perf_counter()
-        self.backward(output)
-        devices.synchronize(self.device)
-        return time.perf_counter() - start
+        return devices.mean_seconds(self.device, lambda: self.backward(output))
 
     def forward(self) -> Tensor:
         """The output, with what a backward needs unless the pass is forward alone."""
@@ -108,16 +99,7 @@ def gemm(problem: Problem, side: int) -> Callable[[int], float]:
     """Seconds of a square matrix product in the problem's dtype, out of place into the same memory."""
     a, b = (torch.randn(side, side).to(problem.device, problem.dtype) for _ in range(2))
     product = a @ b
-
-    def seconds(calls: int) -> float:
-        devices.synchronize(problem.device)
-        start = time.perf_counter()
-        for _ in range(calls):
-            torch.matmul(a, b, out=product)
-        devices.synchronize(problem.device)
-        return (time.perf_counter() - start) / calls
-
-    return seconds
+    return lambda calls: devices.mean_seconds(problem.device, lambda: torch.matmul(a, b, out=product), calls)
 
 
 def interleave(
@@ -186,13 +168,13 @@ def in_fresh_process(function: Callable[..., int], *arguments: Any) -> int | str
 
 
 def _start_server() -> None:
-    """The process that measurements are forked from, in this folder, which has no package of its own.
+    """The process that measurements are forked from, in benchmarks/, where the package's sources are not.
 
     It imports from the folder where it starts before all others: in the checkout the sources there, where the
     process that times has the installed package.
     """
     here = os.getcwd()
-    os.chdir(Path(__file__).parent)
+    os.chdir(Path(__file__).parents[1])
     try:
         forkserver.ensure_running()
     finally:
@@ -201,7 +183,7 @@ def _start_server() -> None:
 
 def _growth_in_this_process(problem: Problem, variant: Variant, direction: str, threads: int) -> int:
     torch.set_num_threads(threads)
-    _start_threads(problem)
+    gemm(problem, 512)(1)  # large enough to start all threads
     # A compiled form is compiled for these very sizes; the others only load libraries and start threads.
     Run(problem if variant.name == "compiled" else _tiny(problem), variant, direction).once()
     return working_bytes(Run(problem, variant, direction))
@@ -217,8 +199,3 @@ def working_bytes(run: Run) -> int:
 def _tiny(problem: Problem) -> Problem:
     hole = None if problem.case.hole is None else (8, 8)
     return replace(problem, case=replace(problem.case, batch=1, size=(24, 24), hole=hole))
-
-
-def _start_threads(problem: Problem) -> None:
-    """A product that is large enough for all of them."""
-    gemm(problem, 512)(1)

@@ -12,14 +12,14 @@ from functools import cache
 from typing import Any
 
 import torch
-from cases import Problem
-from dense import dense
-from devices import default_workspace, device_of
-from textbook import textbook
 from torch import Tensor
 
 from contextual_attention import backends, contextual_attention, reference
 from contextual_attention.options import Options
+
+from .cases import Problem
+from .devices import default_workspace, device_of
+from .forms import dense, textbook
 
 # The forms that the package is measured against. They know no foreground_mask: they always do the whole.
 FORMS = ("textbook", "dense", "compiled")

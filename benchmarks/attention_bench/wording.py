@@ -1,11 +1,12 @@
-"""How results are worded: quantities with their units, and what a row is about."""
+"""How results are worded: quantities with their units, what a row is about, tables of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from results import Row
+from .results import Row, Sampled
+from .screen import Table
 
 PASSES = {"forward": "forward", "backward": "backward", "both": "forward + backward"}
 
@@ -30,6 +31,10 @@ def bytes_text(count: int) -> str:
 
 def ratio_text(ratio: float) -> str:
     return f"{ratio:.2f}×" if ratio < 9.95 else f"{ratio:.1f}×" if ratio < 99.5 else f"{ratio:.0f}×"
+
+
+def percent_text(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _three_digits(x: float) -> str:
@@ -70,3 +75,42 @@ def problem_text(row: Row) -> str:
 
 def is_unfit(row: Row) -> bool:
     return (row.note or "").startswith("would need")
+
+
+# A table
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Of the rows of one problem and pass."""
+    half = any(row.ratio_to_float32 for row in rows)
+    extra = ["/ float32"] if half else []
+    headings = ["variant", "time", "±", "n", "ratio", *extra, "memory", "GFLOP/s", "GEMM"]
+    lines = [_cells(row, half) for row in rows]
+    wrong = frozenset(i for i, row in enumerate(rows) if row.wrong)
+    return Table(problem_text(rows[0]), headings, lines, wrong, _caption(rows))
+
+
+def time_cells(row: Sampled) -> list[str]:
+    """Under "time", "±" and "n"."""
+    times = or_nothing(time_text, row.median), or_nothing(percent_text, row.spread)
+    return [*times, str(len(row.seconds) or "")]
+
+
+def _cells(row: Row, half: bool) -> list[str]:
+    return [
+        row.label,
+        *time_cells(row),
+        *(or_nothing(ratio_text, x) for x in (row.ratio, *([row.ratio_to_float32] if half else []))),
+        row.note if is_unfit(row) else or_nothing(bytes_text, row.working_bytes),
+        or_nothing(lambda x: f"{x:.0f}" if x >= 9.95 else f"{x:.1f}", row.gflops),
+        or_nothing(percent_text, row.gemm_share),
+    ]
+
+
+def _caption(rows: Sequence[Row]) -> str:
+    lines = [f"{row.label}: {row.note}" for row in rows if row.note and not is_unfit(row)]
+    timed = next((row for row in rows if row.gemm_gflops), None)
+    if timed:
+        rate = f"{timed.gemm_gflops:.0f} GFLOP/s, {timed.dtype}, {timed.gemm_side}³"
+        lines.append(f"GEMM: {rate}, in the same turns")
+    return "\n".join(lines)

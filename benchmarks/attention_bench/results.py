@@ -15,20 +15,42 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import devices
 import torch
-from cases import Problem
-from variants import Variant, name_of
 
 from contextual_attention import backends
 
+from . import devices
+from .cases import Problem
+from .variants import Variant, name_of
+
 AnyRow = TypeVar("AnyRow")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Sampled:
+    """What the rows of every benchmark have: their samples, and what is made of them."""
+
+    seconds: list[float]  # of a call, every sample
+    median: float | None
+    spread: float | None  # half the distance of the quartiles, over the median
+
+    def take(self, seconds: Sequence[float]) -> None:
+        self.seconds = [float(f"{x:.4g}") for x in seconds]
+        self.median, self.spread = statistics.median(seconds), None
+        if len(seconds) > 1:
+            low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
+            self.spread = (high - low) / 2 / middle
+
+
+def circumstances() -> dict[str, Any]:
+    """What else rows say of when they were measured: load, commit and date."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"load": os.getloadavg()[0], "commit": commit(), "date": now}
 
 
 @dataclass
-class Row:
+class Row(Sampled):
     """One variant on one problem in one pass; None where something was not measured, and `note` says why."""
 
     shape: str
@@ -89,9 +111,7 @@ class Row:
             flop=solved.flop(direction),
             textbook_flop=solved.textbook_flop(direction),
             estimated_bytes=variant.estimated_bytes(problem, direction),
-            load=os.getloadavg()[0],
-            commit=commit(),
-            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **circumstances(),
         )
 
     @property
@@ -100,20 +120,13 @@ class Row:
         about = (self.shape, self.channels, self.dtype, self.direction, self.preset)
         return (*about, self.device, self.threads, self.label)
 
-    def take(self, seconds: list[float], gemm_seconds: list[float], gemm_side: int) -> None:
-        self.seconds = [float(f"{x:.4g}") for x in seconds]
-        self.median, self.spread = statistics.median(seconds), spread(seconds)
-        self.gemm_side = gemm_side
-        self.gemm_gflops = 2 * gemm_side**3 / statistics.median(gemm_seconds) / 1e9
+    def take_beside(self, product: Sequence[float], side: int, seconds: Sequence[float]) -> None:
+        """Samples that were taken in turns with those of a matrix product of this side."""
+        self.take(seconds)
+        self.gemm_side = side
+        self.gemm_gflops = 2 * side**3 / statistics.median(product) / 1e9
         self.gflops = self.flop / self.median / 1e9
         self.gemm_share = self.gflops / self.gemm_gflops
-
-
-def spread(seconds: list[float]) -> float | None:
-    if len(seconds) < 2:
-        return None
-    low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
-    return (high - low) / 2 / middle
 
 
 def add_ratios(rows: Sequence[Row]) -> None:

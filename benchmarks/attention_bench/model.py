@@ -5,17 +5,13 @@ Shape legend: B samples; (H, W) images.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-import devices
 import torch
 import torch.nn.functional as F
-from results import spread
-from textbook import textbook
 from torch import Tensor, nn
 
 from contextual_attention.models.data.discount import discount_weights
@@ -31,6 +27,11 @@ from contextual_attention.models.training.updates import (
     weigh,
 )
 from contextual_attention.options import Options
+
+from . import devices
+from .forms import textbook
+from .measure import in_fresh_process, interleave
+from .results import Sampled, circumstances
 
 # The layer of the network: this package's, the published form by convolutions, or none at all (features pass
 # through as they are), which tells what the rest of the network takes.
@@ -80,7 +81,7 @@ QUICK = tuple(
 
 
 @dataclass
-class ModelRow:
+class ModelRow(Sampled):
     """One form on one work; None where something was not measured, and `note` says why."""
 
     work: str
@@ -100,14 +101,15 @@ class ModelRow:
     commit: str | None = None
     date: str | None = None
 
+    @classmethod
+    def of(cls, work: Work, form: str, threads: int) -> ModelRow:
+        about = (work.name, work.batch, work.cnum, work.device, threads, form)
+        return cls(*about, **circumstances())
+
     @property
     def key(self) -> tuple[Any, ...]:
         """What a row is about: a second one with this key takes its place."""
         return (self.work, self.batch, self.cnum, self.device, self.threads, self.form)
-
-    def take(self, seconds: Sequence[float]) -> None:
-        self.seconds = [float(f"{x:.4g}") for x in seconds]
-        self.median, self.spread = statistics.median(seconds), spread(list(seconds))
 
 
 def compare(rows: Sequence[ModelRow]) -> None:
@@ -222,18 +224,29 @@ def _sample(image: Tensor, mask: Tensor, gamma: float) -> Sample:
 # Measuring
 
 
-def seconds_of(step: Callable[[], Tensor], device: str) -> Callable[[int], float]:
-    """From a number of calls to seconds a call."""
+def disagreement(work: Work) -> float:
+    """The largest difference of a pixel between the package's layer and the textbook's."""
+    image, mask = make_inputs(work)
+    with torch.no_grad():
+        package, other = (make_generator(work, form)(image, mask).refined for form in FORMS[:2])
+    return (package - other).abs().max().item()
 
-    def seconds(calls: int) -> float:
-        devices.synchronize(device)
-        start = time.perf_counter()
-        for _ in range(calls):
-            step()
-        devices.synchronize(device)
-        return (time.perf_counter() - start) / calls
 
-    return seconds
+def measure(work: Work, threads: int, budget: float, tell: Callable[[str], None]) -> list[ModelRow]:
+    """A row for every form; `tell` is told what is being done."""
+    rows = [ModelRow.of(work, form, threads) for form in FORMS]
+    runs = {form: partial(devices.mean_seconds, work.device, make_step(work, form)) for form in FORMS}
+    tell(f"{work.name}: first runs")
+    first = {form: run(1) for form, run in runs.items()}
+    samples = interleave(runs, first, set(FORMS), budget, 3, lambda form: tell(f"{work.name}: {form}"))
+    runs.clear()
+    for row in rows:
+        row.take(samples[row.form])
+        tell(f"{work.name}: memory of {row.form}")
+        grown = in_fresh_process(peak_bytes, work, row.form, threads)
+        row.peak_bytes, row.note = (None, grown) if isinstance(grown, str) else (grown, None)
+    compare(rows)
+    return rows
 
 
 def peak_bytes(work: Work, form: str, threads: int) -> int:

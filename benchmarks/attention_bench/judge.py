@@ -1,22 +1,23 @@
 """Whether results are right, before any of them is timed.
 
-Shape legend: B samples; C channels; (H, W) features; (h, w) the same downscaled; (hb, wb) the background.
+Shape legend: B samples; C channels; (H, W) features; (h, w) the same downscaled; (hs, ws) candidates.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-import devices
 import torch
-import torch.nn.functional as F
-from cases import Problem
 from torch import Tensor
-from variants import Variant
 
-from contextual_attention import attention_weights, reference
+from contextual_attention import reference
+
+from . import devices
+from .cases import Problem
+from .variants import Variant
 
 # The reference judges in float64 where that takes no more than this on a CPU, or this share of a GPU's memory
 # that is free: the estimate is off by a factor of two.
@@ -154,18 +155,19 @@ class Judge:
         four = selected[0, 1:, 1:] & selected[0, :-1, 1:] & selected[0, 1:, :-1] & selected[0, :-1, :-1]
         inner = four.nonzero() + 1
         last = inner[torch.linspace(0, len(inner) - 1, _SAMPLES).long()]
+        pasted = reference.value_patches(background, 1, options)  # (B, hs, ws, C * (2 rate)**2)
         cells = 0
-        for quarter in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            queries = last - torch.tensor(quarter, device=last.device)
-            weights = attention_weights(
+        for down, right in product((0, 1), repeat=2):
+            weights = reference.attention_weights(
                 foreground,
                 background,
-                mask,
-                queries=queries,
+                mask=mask,
                 foreground_mask=foreground_mask,
-                **vars(options),
-            )
-            cells = cells + _pasted(weights, background, quarter, rate) / 4
+                queries=last - torch.tensor((down, right), device=last.device),
+                options=options,
+            )[..., :: options.stride, :: options.stride]
+            patches = torch.einsum("bsij,bijk->bsk", weights, pasted)
+            cells = cells + patches.unflatten(2, (-1, 2, rate, 2, rate))[:, :, :, down, :, right] / 4
         return last, cells
 
     def _cut(self, output: Tensor, corners: Tensor) -> Tensor:
@@ -177,28 +179,6 @@ class Judge:
 
 def _cheap_bytes(device: str) -> float:
     return _CHEAP if device == "cpu" else _CHEAP_SHARE * devices.free_bytes(device)
-
-
-def _pasted(weights: Tensor, value: Tensor, quarter: tuple[int, int], rate: int) -> Tensor:
-    """A quarter of what patches paste, as cells (B, samples, C, rate, rate).
-
-    Args:
-        weights: (B, samples, hb, wb), of the patch that pastes each.
-        value: (B, C, H, W).
-        quarter: (0 or 1, 0 or 1), which of the patch.
-        rate: The side of a quarter.
-    """
-    hb, wb = weights.shape[2:]
-    padded = F.pad(value, (rate // 2, 2 * rate, rate // 2, 2 * rate))
-    down, right = (side * rate for side in quarter)
-    pixels = [
-        torch.einsum(
-            "bsyx,bcyx->bsc", weights, padded[:, :, down + v :: rate, right + u :: rate][:, :, :hb, :wb]
-        )
-        for v in range(rate)
-        for u in range(rate)
-    ]
-    return torch.stack(pixels, -1).unflatten(-1, (rate, rate))
 
 
 def _distance(x: Tensor, y: Tensor, kept: Tensor | None = None) -> float:
