@@ -58,8 +58,6 @@ def load_interface() -> ModuleType:
 # Relative, as setuptools wants them: it runs this file in the file's own directory.
 SOURCES = sorted(Path("csrc").glob("**/*.cpp"))
 CUDA_SOURCES = sorted(Path("csrc/cuda").glob("*.cu"))
-# The CUDA pipeline in loops on the host: tests/emulated.py builds it.
-FOR_TESTS_ALONE = Path("csrc/cuda/host.cpp")
 
 # No -ffast-math: the kernels rely on infinities and NaNs. No -fopenmp: torch's thread pool is the only one.
 COMMON_FLAGS = [
@@ -105,11 +103,7 @@ def is_simd_source(source: Path) -> bool:
 
 def sources(with_cuda: bool) -> list[Path]:
     """The C++ files of a build."""
-    return [
-        source
-        for source in SOURCES
-        if source.parent.name != "cuda" or (with_cuda and source != FOR_TESTS_ALONE)
-    ]
+    return [source for source in SOURCES if with_cuda or source.parent.name != "cuda"]
 
 
 def simd_levels() -> list[str]:
@@ -132,7 +126,7 @@ def units(tools: Toolchain) -> Iterator[Unit]:
         if is_simd_source(source):
             for level in simd_levels():
                 yield Unit(source, [f"-DCA_SIMD_LEVEL={level}", *SIMD_FLAGS[level]], level)
-        elif source.name == "bindings.cpp":
+        elif source.name in ("module.cpp", "bindings.cpp"):
             headers = (tools.pybind11_include, tools.python_include)
             version = f'-DCA_TORCH_HEADERS="{tools.torch.version}"'
             yield Unit(source, [version, *cuda_flags, *(f"-isystem{path}" for path in headers)])

@@ -14,9 +14,9 @@ from types import ModuleType
 
 import torch
 
-from . import ops
+from . import operators
 from .extension import load as load_extension
-from .tracing import constant_in_graphs
+from .graphs import constant_in_graphs
 
 extension: ModuleType | None
 extension_error: str | None
@@ -101,7 +101,7 @@ def _no_triton() -> str | None:
     """Why Triton's kernels cannot run here."""
     if find_spec("triton") is None:
         return "triton is not installed: pip install triton"
-    if ops.TRITON_DEVICE == "cpu":  # interpreted
+    if operators.TRITON_DEVICE == "cpu":  # interpreted
         return None
     if not torch.cuda.is_available():
         built = "" if torch.version.cuda else ", and this torch is built without CUDA"
@@ -115,7 +115,7 @@ def _no_triton() -> str | None:
 
 _FUSED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # The interpreter's bfloat16 is silently wrong, and its products of half precision do not exist on a CPU.
-_TRITON_DTYPES = (torch.float32,) if ops.TRITON_DEVICE == "cpu" else _FUSED_DTYPES
+_TRITON_DTYPES = (torch.float32,) if operators.TRITON_DEVICE == "cpu" else _FUSED_DTYPES
 # The oldest that Triton's compiler supports.
 _LEAST_CAPABILITY = (8, 0)
 
@@ -123,7 +123,7 @@ _LEAST_CAPABILITY = (8, 0)
 _BACKENDS = {
     "cuda": _Backend(_no_cuda, ("cuda",), _FUSED_DTYPES, _no_code_for),
     "cpu": _Backend(extension_error, ("cpu",), _FUSED_DTYPES),
-    "triton": _Backend(_no_triton, (ops.TRITON_DEVICE,), _TRITON_DTYPES),
+    "triton": _Backend(_no_triton, (operators.TRITON_DEVICE,), _TRITON_DTYPES),
     "reference": _Backend(None, None, (*_FUSED_DTYPES, torch.float64)),
 }
 

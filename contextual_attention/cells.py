@@ -1,4 +1,4 @@
-"""The cells that patches paste: of the value before the operator (ops.py), of the output behind it.
+"""The cells that patches paste: of the value before the operator (operators.py), of the output behind it.
 
 Tensor code of O(N + M). No shape depends on what a tensor holds: it compiles and exports with dynamic sizes.
 
@@ -148,7 +148,7 @@ join = differentiable(_join, _join_backward, _keep_cells, linear_in=(0,))
 def paste(
     cells: Tensor, weight: Tensor, foreground: Tensor, keep: bool, cell: int, height: int, width: int
 ) -> Tensor:
-    """A map of weighted cells, in the dtype of `foreground`. Its gradient: `lift`, in ops.py.
+    """A map of weighted cells, in the dtype of `foreground`. Its gradient: `lift`, in operators.py.
 
     Args:
         cells: (B, rows, columns, cell**2 * C) float32.

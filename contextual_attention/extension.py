@@ -51,7 +51,7 @@ def differs_from(module: Path) -> Path | None:
 
 def _is_checkout() -> bool:
     """Whether these are the sources: some packages leave a csrc of theirs where an installed one lies."""
-    return (CSRC / "state.cpp").is_file()
+    return (CSRC / "common/state.cpp").is_file()
 
 
 def _way_out(module: Path | None = None) -> str:

@@ -1,4 +1,4 @@
-"""What the operator (ops.py) takes of maps and masks: by tensor code or, where there are, by kernels.
+"""What the operator (operators.py) takes of maps and masks: by tensor code or, where there are, by kernels.
 
 The kernels are CUDA's (csrc/cuda/map_features.cpp), a few in the place of dozens: a small map takes as long
 on a GPU as its launches do.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import cells, interface, positions
 from .derivatives import by_samples, differentiable, keep_nothing, no_second_derivative
-from .ops import NAMESPACE
+from .operators import NAMESPACE
 from .options import Options
 
 _library = torch.library.Library(NAMESPACE, "FRAGMENT")

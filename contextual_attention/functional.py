@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import backends, checks, fused, reference
 from .derivatives import in_forward_mode
+from .graphs import has_autocast
 from .options import (
     Boundary,
     Downscale,
@@ -25,7 +26,6 @@ from .options import (
     Overlap,
     PropagationOrder,
 )
-from .tracing import has_autocast
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -1,4 +1,4 @@
-"""The layer by the fused operator: O(N + M) tensor code around the operator of ops.py.
+"""The layer by the fused operator: O(N + M) tensor code around the operator of operators.py.
 
 It rests on an identity. With G the Gram matrix of single pixels and D_k the sum over a k x k window along the
 diagonal, (p + d, q + d): the similarities of patches are D_ksize G, propagation is D_fuse_k, and pasting
@@ -15,15 +15,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import backends, cells, features, ops, positions
+from . import backends, cells, features, operators, positions
+from .graphs import without_autocast
 from .interface import Masking, Propagation
 from .options import Options
-from .tracing import without_autocast
 
 _OPERATORS = {
-    "cuda": ops.attend,
-    "cpu": ops.attend,
-    "triton": ops.attend_triton,
+    "cuda": operators.attend,
+    "cpu": operators.attend,
+    "triton": operators.attend_triton,
 }
 # How what it takes is worked out, where it is not by tensor code.
 _ROADS = {"cuda": features.KERNELS}

@@ -92,7 +92,7 @@ TAKE_FEATURES_BACKWARD = (
 
 @dataclass(frozen=True)
 class State:
-    """What a compiled module was built from, as it is written into its file (csrc/state.cpp)."""
+    """What a compiled module was built from, as it is written into its file (csrc/common/state.cpp)."""
 
     operators: str  # a digest of the schemas and of the numbers of options
     sources: str  # a digest of the C++ files

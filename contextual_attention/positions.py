@@ -1,7 +1,7 @@
 """The positions of the downscaled maps: their features and norms, which are candidates, which are read.
 
-Tensor code of O(N + M), before the operator (ops.py). No shape depends on what a tensor holds: it compiles
-and exports with dynamic sizes.
+Tensor code of O(N + M), before the operator (operators.py). No shape depends on what a tensor holds: it
+compiles and exports with dynamic sizes.
 
 Shape legend: B samples; C feature channels; H, W a map; h = ceil(H / rate), w likewise, the downscaled map;
 j the resolution of a mask over the features'.
@@ -33,8 +33,8 @@ def resolution(x: Tensor, features: Tensor) -> int:
 # Downscaling
 #
 # Picking pixels and placing them back are each other's adjoint. They are operators for the sake of speed (the
-# CPU kernels are one transposing copy, csrc/maps.cpp) and of torch.compile: with index_select its backward
-# corrupted memory (2.13, CPU), and strided slices make it tell odd heights from even ones.
+# CPU kernels are one transposing copy, csrc/cpu/map_copies.cpp) and of torch.compile: with index_select its
+# backward corrupted memory (2.13, CPU), and strided slices make it tell odd heights from even ones.
 
 
 @torch.library.custom_op("contextual_attention::pick", mutates_args=())

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .graphs import without_autocast
 from .options import Options
-from .tracing import without_autocast
 
 # ------------------------------------------------------------------------------------------------------------
 # The whole layer

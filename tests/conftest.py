@@ -4,11 +4,11 @@ import os
 # else spin through their turns, and the tests take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import emulated
 import hypothesis
 import pytest
-from emulated_build import Builder, load_build_script
-from roads import ROADS, STEADY_ROADS, Road, perturb_products
+from helpers import emulated
+from helpers.emulated_build import Builder, load_build_script
+from helpers.roads import ROADS, STEADY_ROADS, Road, perturb_products
 
 from contextual_attention import cells
 

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 import torch
-from compare import gradients, solve
-from cut_problems import CUT as LARGE_CUT
-from emulated import nothing_done
+from helpers.compare import gradients, solve
+from helpers.cut_problems import CUT as LARGE_CUT
+from helpers.emulated import nothing_done
 from test_backends_agree import least_workspace
 from test_cuda_on_host import CUT, WIDE, workspaces
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from compare import assert_solved, in_dtype, solve
-from emulated import stand_in
+from helpers.compare import assert_solved, in_dtype, solve
+from helpers.emulated import stand_in
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from test_backends_agree import exact, least_workspace

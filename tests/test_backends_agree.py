@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from compare import (
+from helpers.compare import (
     FORWARD,
     assert_gradients_near,
     assert_half_solved,

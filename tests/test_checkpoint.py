@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from runs import forkserver
+from helpers.runs import forkserver
 
 from contextual_attention.files import clear_unfinished
 from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import skimage
 import torch
-from command_line import pixels, refused
+from helpers.command_line import pixels, refused
 from PIL import Image
 
 from contextual_attention import backends, contextual_attention, offsets_to_image, photos

@@ -6,9 +6,9 @@ import sys
 import types
 
 import numpy as np
-import published
 import pytest
 import torch
+from helpers import published
 from safetensors.torch import save_file
 
 from contextual_attention.cli import main

@@ -76,7 +76,7 @@ def test_kernels_keep_everything_in_registers(reports, source, architecture):
 
 def test_every_body_of_the_pipeline_is_a_kernel(reports):
     """Those that walk are four: for one to four columns side by side."""
-    listed = re.findall(r"^  X\((.+)\)", (ROOT / "csrc/cuda/launch.h").read_text(), re.MULTILINE)
+    listed = re.findall(r"^  X\((.+)\)", (ROOT / "csrc/cuda/kernels.h").read_text(), re.MULTILINE)
     count = sum(4 if name.startswith(WALKS) else 1 for name in listed)
     for report in reports.values():
         assert len(KERNEL.findall(report)) == count

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from compare import (
+from helpers.compare import (
     FORWARD,
     assert_half_solved,
     assert_near,
@@ -21,7 +21,7 @@ from compare import (
     solve,
     steepness,
 )
-from emulated import generic_maps
+from helpers.emulated import generic_maps
 from test_backends_agree import (
     HALF_CASES,
     assert_exact,

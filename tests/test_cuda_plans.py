@@ -4,11 +4,11 @@ What it takes for a device's rates is an estimate, which no test here can check;
 pipeline itself, whose kernels and products do nothing meanwhile.
 """
 
-import cut_problems
 import pytest
 import torch
-from compare import gradients
-from emulated import nothing_done
+from helpers import cut_problems
+from helpers.compare import gradients
+from helpers.emulated import nothing_done
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from test_backends_agree import least_workspace as least_workspace_of

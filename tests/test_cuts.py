@@ -8,8 +8,8 @@ import itertools
 
 import pytest
 import torch
-from compare import FORWARD, GRADIENT, assert_near, assert_solved, in_dtype, solve
-from roads import ROUNDING
+from helpers.compare import FORWARD, GRADIENT, assert_near, assert_solved, in_dtype, solve
+from helpers.roads import ROUNDING
 from test_work import counted
 
 from contextual_attention import backends

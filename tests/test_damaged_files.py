@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import published
 import pytest
 import torch
-from damage import damaged
+from helpers import published
+from helpers.damage import damaged
+from helpers.runs import forkserver, make_trainer, peak, start_of_peak, tiny
 from PIL import Image
-from runs import forkserver, make_trainer, peak, start_of_peak, tiny
 from safetensors.torch import save
 
 from contextual_attention.cli import main

@@ -7,11 +7,11 @@ import socket
 import urllib.error
 import urllib.request
 
-import browser
 import gradio
 import numpy as np
 import pytest
 import torch
+from helpers import browser
 from PIL import Image
 
 from contextual_attention.cli import main

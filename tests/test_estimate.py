@@ -4,8 +4,8 @@ import resource
 
 import pytest
 import torch
+from helpers.runs import forkserver
 from lightning_fabric import Fabric
-from runs import forkserver
 
 from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.training.config import PRESETS

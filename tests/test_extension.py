@@ -34,7 +34,7 @@ def test_what_was_built_fits(csrc):
     assert extension.differs_from(MODULE) is None
 
 
-@pytest.mark.parametrize("name", ["ops.cpp", "cpu/plan.h"])
+@pytest.mark.parametrize("name", ["module.cpp", "cpu/plan.h"])
 def test_a_source_that_has_changed(csrc, name):
     append(csrc / name)
     assert extension.differs_from(MODULE) == csrc
@@ -44,7 +44,7 @@ def test_a_source_more_or_less(csrc):
     (csrc / "more.cpp").touch()
     assert extension.differs_from(MODULE) == csrc
     (csrc / "more.cpp").unlink()
-    (csrc / "transpose.h").rename(csrc / "transposed.h")
+    (csrc / "cpu/transpose.h").rename(csrc / "cpu/transposed.h")
     assert extension.differs_from(MODULE) == csrc
 
 
@@ -70,7 +70,7 @@ def test_an_installed_package_has_no_sources_beside_it(csrc):
 def test_sources_of_another_package_do_not_count(csrc):
     shutil.rmtree(csrc)
     csrc.mkdir()
-    (csrc / "ops.cpp").touch()
+    (csrc / "module.cpp").touch()
     assert extension.differs_from(MODULE) is None
 
 
@@ -109,8 +109,8 @@ def test_a_checkout_with_a_module_of_another_state(tmp_path):
         shutil.copytree(
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.so", "__pycache__")
         )
-    append(tmp_path / "contextual_attention/ops.py", "# A comment more.\n")
-    append(tmp_path / "csrc/ops.cpp")
+    append(tmp_path / "contextual_attention/operators.py", "# A comment more.\n")
+    append(tmp_path / "csrc/cpu/operator.cpp")
     code = f"""
 import sys
 sys.path.append({str(MODULE.parent)!r})

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from features_alike import HALF, assert_alike, assert_cells_alike
+from helpers.features_alike import HALF, assert_alike, assert_cells_alike
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_backends_agree import poisoned  # noqa: F401  (a fixture)
-from test_ops import EVEN, ODD, solve
-from test_ops import problem as problem_of
+from test_operators import EVEN, ODD, solve
+from test_operators import problem as problem_of
 from test_random_problems import problems
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -4,10 +4,10 @@ The tensor code around the kernels is that of a GPU (`generic_maps`), the kernel
 host loops; triton_interpreted.py does the same with Triton's. test_device.py has the same bounds on a GPU.
 """
 
-import footprint
 import pytest
 import torch
-from footprint import assert_nothing_more_is_held
+from helpers import footprint
+from helpers.footprint import assert_nothing_more_is_held
 
 from contextual_attention import cells, contextual_attention, fused
 from contextual_attention.options import Options

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import pixels, refused
+from helpers.command_line import pixels, refused
+from helpers.striped import command
 from PIL import Image, ImageCms, PngImagePlugin
-from striped import command
 
 from contextual_attention import formats, photos
 

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from runs import forkserver
+from helpers.runs import forkserver
 from test_damaged_files import CHECKPOINTS, photograph, write_mask
 
 from contextual_attention.cli import main

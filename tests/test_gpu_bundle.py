@@ -8,8 +8,8 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-import emulated
 import pytest
+from helpers import emulated
 
 from contextual_attention.backends import extension
 from tools.gpu import bundle, symbols

@@ -48,7 +48,7 @@ class Checkout:
         self.write("contextual_attention/__init__.py", "")
         self.write("contextual_attention/backends.py", BACKENDS)
         self.write("contextual_attention/triton/operator.py", "")
-        self.write("tests/emulated.py", NONE)
+        self.write("tests/helpers/emulated.py", NONE)
         self.write("setup.py", "raise SystemExit('error: nothing was to be built')")
 
     def write(self, name, text):
@@ -235,13 +235,13 @@ def test_kernels_that_triton_refuses(checkout):
 
 def test_host_loops_of_other_sources_are_told(checkout):
     """And do not count: the smoke step then judges by the reference."""
-    checkout.write("tests/emulated.py", OTHER)
+    checkout.write("tests/helpers/emulated.py", OTHER)
     assert checkout.run() == 0
     assert checkout.why("host loops") == "built from other sources"
 
 
 def test_host_loops_that_crash(checkout):
-    checkout.write("tests/emulated.py", CRASH)
+    checkout.write("tests/helpers/emulated.py", CRASH)
     assert checkout.run() == 0
     assert checkout.why("host loops") == "importing it ended in SIGSEGV"
 

@@ -66,7 +66,7 @@ def job(name="paper", direction="forward", backend="cpu"):
     return Job(backend, name, TINY, direction, budget=0.01)
 
 
-PREFIX = "contextual_attention::gpu::"
+PREFIX = "contextual_attention::cuda::"
 UNNAMED = f"{PREFIX}(anonymous namespace)::"
 
 
@@ -74,7 +74,7 @@ class TestNames:
     def test_every_body_of_the_pipeline_is_recognised(self):
         """As they stand in the source, under both demanglers' spellings."""
         kinds = ["plain", "valid_only", "logits", "weights"]
-        bodies = re.findall(r"^  X\((.+)\)", (ROOT / "csrc/cuda/launch.h").read_text(), re.MULTILINE)
+        bodies = re.findall(r"^  X\((.+)\)", (ROOT / "csrc/cuda/kernels.h").read_text(), re.MULTILINE)
         assert bodies
         for body in bodies:
             qualified = re.sub(r"\b(?=[A-Z]\w*\b(?!::))", PREFIX, body)
@@ -461,9 +461,9 @@ def ncu_csv(*launches):
 
 
 F1 = (
-    "void contextual_attention::gpu::<unnamed>::walk_paths<contextual_attention::gpu::DiagonalSum3<"
-    "contextual_attention::gpu::Plain, contextual_attention::gpu::ScoreSink<(contextual_attention::gpu::"
-    "ScoreKind)3>>, (int)4>(T1, contextual_attention::gpu::<unnamed>::Strips)"
+    "void contextual_attention::cuda::<unnamed>::walk_paths<contextual_attention::cuda::DiagonalSum3<"
+    "contextual_attention::cuda::Plain, contextual_attention::cuda::ScoreSink<(contextual_attention::cuda::"
+    "ScoreKind)3>>, (int)4>(T1, contextual_attention::cuda::<unnamed>::Strips)"
 )
 METRICS = {
     "gpu__time_duration.sum": ("ns", "50,000"),
@@ -560,7 +560,7 @@ CLEAN = """========= COMPUTE-SANITIZER
 """
 BAD = """========= COMPUTE-SANITIZER
 ========= Invalid __global__ read of size 4 bytes
-=========     at void contextual_attention::gpu::(anonymous namespace)::walk_paths<int>(T1)+0x1b0
+=========     at void contextual_attention::cuda::(anonymous namespace)::walk_paths<int>(T1)+0x1b0
 =========     by thread (3,0,0) in block (7,0,0)
 =========     Access to 0x7f0000000400 is out of bounds
 =========     and is 1 bytes after the nearest allocation at 0x7f0000000000 of size 1024 bytes
@@ -581,7 +581,7 @@ class TestMemcheck:
         found = sanitizer.parse(BAD.splitlines())
         assert found.errors == 2
         assert found.first.startswith(
-            "Invalid __global__ read of size 4 bytes; at void contextual_attention::gpu"
+            "Invalid __global__ read of size 4 bytes; at void contextual_attention::cuda"
         )
         assert found.first.endswith("of size 1024 bytes")
         assert sanitizer.parse(CUT.splitlines()).errors is None

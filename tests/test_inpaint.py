@@ -5,9 +5,9 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from helpers.striped import HEIGHT, MISSING, WIDTH, assert_restored, damaged, stripes
 from PIL import Image
 from skimage import data
-from striped import HEIGHT, MISSING, WIDTH, assert_restored, damaged, stripes
 
 from contextual_attention.models import inpaint
 from contextual_attention.models.network.generator import InpaintGenerator

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import pixels, refused
-from PIL import Image, ImageCms
-from striped import (
+from helpers.command_line import pixels, refused
+from helpers.striped import (
     HEIGHT,
     MISSING,
     WIDTH,
@@ -20,6 +19,7 @@ from striped import (
     stripes,
     write_photo_and_mask,
 )
+from PIL import Image, ImageCms
 
 from contextual_attention.models import inpaint
 from contextual_attention.models.network.generator import InpaintGenerator

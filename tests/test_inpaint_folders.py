@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import pixels, refused
+from helpers.command_line import pixels, refused
+from helpers.striped import MISSING, assert_restored, command, damaged, stripes, write_photo_and_mask
 from PIL import Image
-from striped import MISSING, assert_restored, command, damaged, stripes, write_photo_and_mask
 
 from contextual_attention.cli import main
 from contextual_attention.commands import fill

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import published
 import pytest
 import torch
+from helpers import published
 from PIL import Image
 from test_training_commands import TINY
 

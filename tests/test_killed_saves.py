@@ -8,7 +8,7 @@ import signal
 
 import pytest
 import torch
-from runs import forkserver, make_trainer, tiny
+from helpers.runs import forkserver, make_trainer, tiny
 
 from contextual_attention.cli import main
 from contextual_attention.files import UNFINISHED

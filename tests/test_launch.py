@@ -8,8 +8,8 @@ import time
 
 import pytest
 import torch
+from helpers.runs import SETTINGS, assert_equal, command, end, forkserver, losses, start, tiny, wait_for
 from lightning_fabric import Fabric
-from runs import SETTINGS, assert_equal, command, end, forkserver, losses, start, tiny, wait_for
 
 from contextual_attention.cli import main
 from contextual_attention.models.training.checkpoint import load_checkpoint

@@ -1,6 +1,6 @@
 """kernels.cu's own launches, thread by thread on the host: grids, blocks, strips, and the exchanges of warps.
 
-The sources are compiled against a stand-in for CUDA's header (tests/cuda_emulator), under which the lanes of
+The sources are compiled against a stand-in for CUDA's header (tests/native), under which the lanes of
 a warp meet at every shuffle and an exchange that a lane misses is an error. What this cannot see: what nvcc
 makes of the sources, memory that a lane reads before another one's write has reached it, and how fast it is.
 """
@@ -13,8 +13,8 @@ from shutil import which
 import numpy as np
 import pytest
 import torch
-from compare import FORWARD, assert_near, assert_offsets_reach_the_top, assert_solved, solve
-from emulated import branches_of_planner, build_probes, start_counting_branches
+from helpers.compare import FORWARD, assert_near, assert_offsets_reach_the_top, assert_solved, solve
+from helpers.emulated import branches_of_planner, build_probes, start_counting_branches
 from test_backends_agree import assert_exact, exact, least_workspace, poisoned  # noqa: F401  (a fixture)
 from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, workspaces
 

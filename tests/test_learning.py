@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from helpers.runs import tiny
 from lightning_fabric import Fabric
-from runs import tiny
 
 from contextual_attention.models.data.dead_leaves import dead_leaves
 from contextual_attention.models.data.samples import Samples

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from compare import OPERANDS, assert_half_solved, assert_near, gradients, in_dtype, steepness
-from emulated import stand_in
+from helpers.compare import OPERANDS, assert_half_solved, assert_near, gradients, in_dtype, steepness
+from helpers.emulated import stand_in
 from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
 from test_backends_agree import BY_NAME, HALF_CASES, dense_in, exact, least_workspace

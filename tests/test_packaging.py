@@ -160,7 +160,7 @@ class TestExtension:
 
     def test_has_the_cuda_pipeline_only_where_it_was_built(self, symbols):
         """And what tests alone need of it, the pipeline on the host, never."""
-        is_there = any("contextual_attention::gpu::" in line for line in symbols(extension.__file__))
+        is_there = any("contextual_attention::cuda::" in line for line in symbols(extension.__file__))
         assert is_there == bool(extension.build_info()["cuda_architectures"])
         assert b"cuda_on_host" not in Path(extension.__file__).read_bytes()
 
@@ -183,7 +183,7 @@ class TestExtension:
                 subprocess.run(command, check=True)
                 defined = symbols(target, "--defined-only", "--extern-only")
                 assert defined
-                assert all(f"contextual_attention::{level}::" in line for line in defined)
+                assert all(f"contextual_attention::cpu::{level}::" in line for line in defined)
 
 
 class TestCuda:

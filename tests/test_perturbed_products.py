@@ -7,8 +7,8 @@ or a second pass makes anew is another one. Triton's part is in triton_interpret
 from dataclasses import replace
 
 import pytest
-from compare import ROUNDED_OTHERWISE, assert_saturated, assert_solved, solve
-from perturbed import ROUNDINGS, perturbed_products
+from helpers.compare import ROUNDED_OTHERWISE, assert_saturated, assert_solved, solve
+from helpers.perturbed import ROUNDINGS, perturbed_products
 from test_backends_agree import exact
 from test_cuda_on_host import BY_NAME, CUT, WIDE, workspaces
 

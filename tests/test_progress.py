@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.striped import MISSING, write_photo_and_mask
+from helpers.terminals import terminal
 from PIL import Image
-from striped import MISSING, write_photo_and_mask
-from terminals import terminal
 from test_convert import write
 
 from contextual_attention.cli import main

@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from compare import assert_solved, in_dtype, solve, steepness
+from helpers.compare import assert_solved, in_dtype, solve, steepness
+from helpers.roads import ROADS
 from hypothesis import assume, event, given, note, settings
 from hypothesis import strategies as st
-from roads import ROADS
 from test_backends_agree import least_workspace
 
 from contextual_attention.options import PRESETS, Options

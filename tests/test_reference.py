@@ -3,10 +3,10 @@
 import itertools
 
 import numpy as np
-import oracle
 import pytest
 import torch
-from compare import in_dtype, options_of
+from helpers import oracle
+from helpers.compare import in_dtype, options_of
 
 from contextual_attention import attention_weights, contextual_attention, reference
 from contextual_attention.options import PRESETS, Options

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from helpers.runs import peak, start_of_peak
 from PIL import Image
-from runs import peak, start_of_peak
 
 from contextual_attention.models.data.dead_leaves import dead_leaves
 from contextual_attention.models.data.sources import Cached, find_pictures, open_source

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from runs import SETTINGS, assert_equal, command, end, losses, make_trainer, start, tiny, wait_for
+from helpers.runs import SETTINGS, assert_equal, command, end, losses, make_trainer, start, tiny, wait_for
 
 from contextual_attention.models.data.samples import Stream, collate
 from contextual_attention.models.evaluation.evaluate import model_method

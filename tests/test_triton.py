@@ -8,9 +8,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import cut_problems
 import pytest
 import torch
+from helpers import cut_problems
 
 from contextual_attention import backends, fused
 from contextual_attention.interface import Masking, Propagation
@@ -39,7 +39,9 @@ def python(*arguments, **environment):
 @needs_triton
 def test_in_the_interpreter():
     options = ("-q", "-p", "no:cacheprovider", "--override-ini=addopts=-ra")
-    run = python("-m", "pytest", *options, "triton_interpreted.py", TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    run = python(
+        "-m", "pytest", *options, "helpers/triton_interpreted.py", TRITON_INTERPRET="1", OMP_NUM_THREADS="1"
+    )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr
 
 
@@ -47,7 +49,7 @@ def test_in_the_interpreter():
 @pytest.mark.parametrize("capability", SHARED_LIMIT)
 def test_compiled_ahead_of_time(capability):
     """Nothing is spilled to the stack, shared memory suffices, and two programs fit into a multiprocessor."""
-    run = python("aot_triton.py", str(capability))
+    run = python("helpers/aot_triton.py", str(capability))
     assert run.returncode == 0, run.stderr
     kernels = [json.loads(line) for line in run.stdout.splitlines()]
     assert len({each["kernel"] for each in kernels}) == len(kernels) > 40

@@ -61,7 +61,7 @@ def test_a_typed_caller_is_understood(tmp_path):
     path = os.pathsep.join([str(HERE / "stubs"), str(HERE.parent)])
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--python-version=3.10"]
     run = subprocess.run(
-        [*command, "--no-site-packages", "--cache-dir", str(tmp_path), str(HERE / "typed_use.py")],
+        [*command, "--no-site-packages", "--cache-dir", str(tmp_path), str(HERE / "helpers/typed_use.py")],
         cwd=tmp_path,
         env=os.environ | {"MYPYPATH": path},
         capture_output=True,

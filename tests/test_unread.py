@@ -6,13 +6,13 @@ Which they are is worked out here position by position, from the definitions in 
 import itertools
 
 import numpy as np
-import oracle
 import pytest
 import torch
-from compare import OPERANDS, options_of, solve
+from helpers import oracle
+from helpers.compare import OPERANDS, options_of, solve
+from helpers.roads import ROADS
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from roads import ROADS
 from test_random_problems import problems
 
 from contextual_attention import contextual_attention

@@ -8,10 +8,10 @@ import sys
 import zipfile
 
 import numpy as np
-import published
 import pytest
 import torch
-from runs import forkserver, peak, start_of_peak
+from helpers import published
+from helpers.runs import forkserver, peak, start_of_peak
 from safetensors.torch import save_file
 
 from contextual_attention.models.network.convert import convert

@@ -1,4 +1,4 @@
-"""The Triton backend: the operator of ops.py for a GPU, imported when it is first used.
+"""The Triton backend: the operator of operators.py for a GPU, imported when it is first used.
 
 problem.py      sizes and options, and the windows of the maps that a strip of scores covers
 plan.py         how a problem is cut so that its scores fit into the workspace

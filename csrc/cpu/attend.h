@@ -1,10 +1,10 @@
 // The operator on one sample, forward and backward.
 #pragma once
 
-#include "../problem.h"
+#include "../common/problem.h"
 #include "plan.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // What a sample needs once: tiles of its selected foreground and a plan. The plan's chunk is 0 where no
 // plan fits into the workspace.
@@ -37,4 +37,4 @@ struct Gradients {
 void attend_backward(const Problem& problem, const Operands& operands, const Schedule& schedule,
                      int64_t lanes, float* scratch, const Statistics& statistics, const Gradients& gradients);
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -14,7 +14,7 @@
 #include "gemm.h"
 #include "logit_gradient.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 class Backward : public LogitGradient {
@@ -265,4 +265,4 @@ void attend_backward(const Problem& problem, const Operands& operands, const Sch
   }
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -5,7 +5,7 @@
 #error "CA_SIMD_LEVEL must name the SIMD level that the flags of this compilation select"
 #endif
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace CA_SIMD_LEVEL {
 namespace {
 
@@ -292,4 +292,4 @@ const Filters filters = {diagonal_sum, diagonal_sum_bfloat16, softmax_weights, l
                          add,          add_bfloat16};
 
 }  // namespace CA_SIMD_LEVEL
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

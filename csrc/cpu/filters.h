@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // One term of a diagonal sum: a row of scores, already shifted to the neighbour, and its weight.
 struct Tap {
@@ -48,4 +48,4 @@ struct Filters {
   void (*add_bfloat16)(float* y, const uint16_t* x, int64_t n);
 };
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

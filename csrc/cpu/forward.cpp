@@ -5,7 +5,7 @@
 #include "gemm.h"
 #include "march.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 // Largest final weight of every pixel so far, over the blocks of the background.
@@ -206,4 +206,4 @@ void attend(const Problem& problem, const Operands& operands, const Schedule& sc
   }
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -10,7 +10,7 @@
 #include "rounding.h"
 #include "work.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -70,4 +70,4 @@ bool has_fast_bfloat16() {
 #endif
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

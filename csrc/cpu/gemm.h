@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // A float32 matrix in memory, by its strides in floats.
 struct Matrix {
@@ -34,4 +34,4 @@ void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const u
 // Whether this processor multiplies bfloat16 matrices faster than float32 ones.
 bool has_fast_bfloat16();
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

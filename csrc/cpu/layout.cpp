@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 using Rows = std::vector<char>;  // one flag per background row (or cell row)
@@ -255,4 +255,4 @@ int64_t most_blocks(const Problem& problem, const Rows& row_valid, bool backward
   return static_cast<int64_t>(rows_with_work(problem, row_valid, backward).size());
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

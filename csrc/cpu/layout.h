@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "../problem.h"
+#include "../common/problem.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // A contiguous piece of a pixel's scores.
 struct Span {
@@ -65,4 +65,4 @@ std::vector<Layout> make_layouts(const Problem& problem, const std::vector<char>
 // The most blocks that make_layouts can make.
 int64_t most_blocks(const Problem& problem, const std::vector<char>& row_valid, bool backward);
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -10,7 +10,7 @@
 #include "gemm.h"
 #include "march.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // A mean by weights, from sum weight x and sum weight; where nothing has a weight it is never used.
 inline double mean(double sum, double mass) { return mass > 0 ? sum / mass : 0; }
@@ -265,4 +265,4 @@ class LogitGradient : public March {
   int64_t next_logits_ = first_row(radius(Stage::logit_gradient));
 };
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -9,7 +9,7 @@
 #include "gemm.h"
 #include "simd.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 Block::Block(const Problem& problem, const Operands& operands, const Layout& layout)
     : layout(layout), background(layout.size * problem.channels), beta(layout.size), valid(layout.size) {
@@ -372,4 +372,4 @@ void March::need_weights(int64_t y) {
   advance(Stage::weights, y, [&](int64_t row) { weights_row(row); });
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

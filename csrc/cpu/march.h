@@ -10,12 +10,12 @@
 #include <limits>
 #include <vector>
 
-#include "../problem.h"
+#include "../common/problem.h"
 #include "filters.h"
 #include "layout.h"
 #include "plan.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // Rows of pixels' scores, row y in slot y mod rows.
 class Ring {
@@ -250,4 +250,4 @@ void March::cell_row(const Ring& source, Cell* cells, int64_t y, const float* sc
   });
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 // How far beyond the tile each stage reaches, from the outputs back to the Gram matrix.
@@ -244,4 +244,4 @@ int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward) {
   return least * static_cast<int64_t>(sizeof(float));
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -12,7 +12,7 @@
 
 #include "layout.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 enum class Stage {
   gram,
@@ -81,4 +81,4 @@ std::string describe(const Problem& problem, const Plan& plan, int64_t height, b
 // The least bytes that any plan for this problem can need, whatever its masks.
 int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward);
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

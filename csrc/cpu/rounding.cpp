@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 std::atomic<uint64_t> next_draw{0};  // 0: off
@@ -45,4 +45,4 @@ void round_otherwise(const Matrix& product, int64_t inner, bool adds) {
     }
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -5,7 +5,7 @@
 
 #include "gemm.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // From now on every entry of every float32 product is off by up to two units in its last place. They are
 // drawn `anew` for every product, or are the same in all products of the same sizes, but for those that add
@@ -16,4 +16,4 @@ void perturb_products(uint64_t seed, bool anew);
 // Nothing unless asked for. `inner`: how many terms every entry sums, `adds`: to what was there.
 void round_otherwise(const Matrix& product, int64_t inner, bool adds);
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -2,7 +2,7 @@
 
 #include "attend.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 Schedule make_schedule(const Problem& problem, const Operands& operands, int64_t lanes, int64_t workspace,
                        bool backward) {
@@ -31,4 +31,4 @@ int64_t Schedule::height() const {
   return height;
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

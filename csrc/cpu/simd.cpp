@@ -6,7 +6,7 @@
 
 #include "work.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 namespace base {
 extern const Filters filters;
@@ -90,4 +90,4 @@ void set_simd_level(const std::string& level) { active().store(usable(level)); }
 
 const Filters& active_filters() { return counted(*active().load()->filters); }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

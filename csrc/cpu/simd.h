@@ -6,7 +6,7 @@
 
 #include "filters.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // Levels in this build, ascending: "base", "avx2", "avx512".
 const std::vector<std::string>& built_simd_levels();
@@ -17,4 +17,4 @@ void set_simd_level(const std::string& level);
 
 const Filters& active_filters();
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -3,7 +3,7 @@
 #include <atomic>
 #include <mutex>
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 std::atomic<bool> counting{false};
@@ -88,4 +88,4 @@ const Filters& counted(const Filters& filters) {
   return kCounting;
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

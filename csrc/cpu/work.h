@@ -7,7 +7,7 @@
 
 #include "filters.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 struct Work {
   int64_t gemm_calls;          // matrix products
@@ -36,4 +36,4 @@ void count_cuts(const Describe& describe) {
 // The table itself, or one that counts and calls it.
 const Filters& counted(const Filters& filters);
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

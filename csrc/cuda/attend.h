@@ -3,8 +3,7 @@
 
 #include "pipeline.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // What the forward writes; each contiguous.
 struct Results {
@@ -34,5 +33,4 @@ void attend_backward(const Inputs& inputs, const Executor& executor, const Plan&
                      torch::stable::Tensor& statistics, const torch::stable::Tensor& upstream,
                      Gradients& gradients);
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -19,8 +19,7 @@
 
 #include "attend.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -238,5 +237,4 @@ void attend_backward(const Inputs& inputs, const Executor& executor, const Plan&
         .run();
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

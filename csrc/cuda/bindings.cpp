@@ -1,4 +1,4 @@
-#include "../bindings.h"
+#include "../common/bindings.h"
 
 #include <pybind11/stl.h>
 
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cost.h"
-#include "launches.h"
+#include "launch_count.h"
 #include "octet_plan.h"
 #include "plan.h"
 
@@ -21,10 +21,10 @@ int64_t least_cuda_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64
                              int64_t propagation, bool backward) {
   Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
   problem.channels = channels, problem.value_channels = value_channels;
-  return gpu::least_plan(problem, backward).bytes;
+  return cuda::least_plan(problem, backward).bytes;
 }
 
-py::dict describe(const gpu::Plan& plan) {
+py::dict describe(const cuda::Plan& plan) {
   py::dict result;
   result["samples"] = plan.samples;
   result["foreground"] = std::vector<int64_t>{plan.tile.y, plan.tile.x};
@@ -39,23 +39,24 @@ py::dict cuda_plan(int64_t batch, int64_t h, int64_t w, int64_t hb, int64_t wb, 
                    const std::optional<std::array<int64_t, 4>>& tile, bool octets) {
   Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
   problem.batch = batch, problem.channels = channels, problem.value_channels = value_channels;
-  gpu::Plan plan;
+  cuda::Plan plan;
   if (tile) {
     const auto [y, x, v, u] = *tile;
-    plan = octets ? gpu::octet_plan_of(problem, {y, x, v, u}) : gpu::plan_of(problem, {y, x, v, u}, backward);
+    plan =
+        octets ? cuda::octet_plan_of(problem, {y, x, v, u}) : cuda::plan_of(problem, {y, x, v, u}, backward);
   } else {
-    plan = octets ? gpu::make_octet_plan(problem, workspace)
-                  : gpu::make_plan(problem, workspace, cache, backward);
+    plan = octets ? cuda::make_octet_plan(problem, workspace)
+                  : cuda::make_plan(problem, workspace, cache, backward);
   }
   py::dict result = describe(plan);
   if (plan.samples > 0)
-    result["seconds"] = octets ? gpu::octet_seconds(problem, plan.tile)
-                               : gpu::estimated_seconds(problem, plan, cache, backward);
+    result["seconds"] = octets ? cuda::octet_seconds(problem, plan.tile)
+                               : cuda::estimated_seconds(problem, plan, cache, backward);
   return result;
 }
 
 std::optional<py::dict> last_cuda_tiling(bool backward) {
-  const auto [plan, by_octets] = gpu::last_tiling(backward);
+  const auto [plan, by_octets] = cuda::last_tiling(backward);
   if (plan.samples == 0) return std::nullopt;
   py::dict result = describe(plan);
   result["octets"] = by_octets;
@@ -83,9 +84,9 @@ void bind_cuda(py::module_& module) {
   module.def("last_cuda_tiling", &last_cuda_tiling, py::arg("backward"),
              "How the last forward or backward of this process was cut, as cuda_plan has it, and whether by\n"
              "\"octets\"; None before the first.");
-  module.def("default_cuda_workspace", &gpu::default_workspace, py::arg("memory"),
+  module.def("default_cuda_workspace", &cuda::default_workspace, py::arg("memory"),
              "The bound on the score scratch on a device with so many bytes of memory, where none is set.");
-  module.def("take_launch_count", &gpu::take_launch_count,
+  module.def("take_launch_count", &cuda::take_launch_count,
              "How many kernels and matrix products the CUDA pipeline has started since the last call.");
 }
 

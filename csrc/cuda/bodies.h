@@ -1,14 +1,14 @@
-// How the work of a filter is laid out, on the device (kernels.cu) and in a plain host loop (host.cpp).
+// How the work of a filter is laid out, on the device (kernels.cu) and in a plain host loop
+// (tests/native/host_loops.cpp).
 //
 // A body is a small struct of plain values with a `shape`, a number of `samples`, and a call operator for one
 // piece of the work, or for paths and octets `walk`. Nothing here or in the bodies adds floats atomically:
 // results do not depend on the order in which the device runs its threads.
 #pragma once
 
-#include "maps.h"
+#include "score_maps.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 enum class Shape {
   paths,   // (n, path, x, strip): walks down a diagonal of rows at fixed columns
@@ -74,5 +74,4 @@ struct SingleLane {
   void sync() const {}
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -8,8 +8,7 @@
 #include "bodies.h"
 #include "sinks.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // W: the scores, or made of them where they are logits still.
 template <class T>
@@ -239,5 +238,4 @@ struct CellSumAny {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

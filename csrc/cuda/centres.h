@@ -3,8 +3,7 @@
 
 #include "rows.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // Rows that come tile by tile as logits: to weights in their place, relative to the largest logit so far,
 // which the sums of former tiles follow. So all of them are sums of one softmax, the backward's own.
@@ -185,5 +184,4 @@ struct ShiftedCentreSums {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 // The device as the planner takes it to be: an H100, by what others' products and copies reach on it.
@@ -169,5 +168,4 @@ double estimated_seconds(const Problem& p, const Plan& plan, int64_t cache, bool
   return host_seconds(p, plan.tile, backward) + count_tiles(p, plan.tile) * seconds;
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

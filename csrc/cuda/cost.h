@@ -3,8 +3,7 @@
 
 #include "plan.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // Seconds for one sample, forward or backward, on a device with so much level 2 cache.
 double estimated_seconds(const Problem& problem, const Plan& plan, int64_t cache, bool backward);
@@ -12,5 +11,4 @@ double estimated_seconds(const Problem& problem, const Plan& plan, int64_t cache
 // Those of them that the host takes for its launches.
 double host_seconds(const Problem& problem, const TileSize& tile, bool backward);
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -8,8 +8,7 @@
 #include "bodies.h"
 #include "sinks.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // Which columns of a strip have a neighbour to the left and to the right in both maps.
 template <int32_t kColumns>
@@ -262,5 +261,4 @@ struct CellGradient {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

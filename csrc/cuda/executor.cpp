@@ -8,8 +8,7 @@
 
 #include "plan.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 std::atomic<int64_t> launches{0};
@@ -55,8 +54,7 @@ Executor Executor::on_device(int32_t device) {
 
 int64_t Executor::default_workspace() const {
   constexpr int64_t kMib = 1 << 20;
-  return is_host() ? 4 * kMib : gpu::default_workspace(memory_of(device_));
+  return is_host() ? 4 * kMib : cuda::default_workspace(memory_of(device_));
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

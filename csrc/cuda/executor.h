@@ -7,11 +7,10 @@
 
 #include <typeinfo>
 
-#include "launch.h"
-#include "launches.h"
+#include "kernels.h"
+#include "launch_count.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 #if defined(CA_CUDA_ARCHITECTURES)
 constexpr bool kBuiltForCuda = true;
@@ -65,5 +64,4 @@ auto run_beside(const torch::stable::Tensor& tensor, const Run& run) {
   }
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -4,8 +4,7 @@
 
 #include "attend.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -99,5 +98,4 @@ void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, ch
     Forward(inputs, executor, plan, {first, std::min(plan.samples, batch - first)}, scratch, results).run();
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

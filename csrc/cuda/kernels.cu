@@ -1,10 +1,9 @@
 // The launches: one thin kernel for each shape of work around the bodies of the headers.
 #include <cuda_runtime.h>
 
-#include "launch.h"
+#include "kernels.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 constexpr int32_t kThreads = 256;
@@ -181,5 +180,4 @@ int64_t memory_bytes(int32_t device) {
 CA_FOR_EACH_BODY(CA_LAUNCH)
 #undef CA_LAUNCH
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

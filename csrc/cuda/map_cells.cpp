@@ -1,7 +1,7 @@
 // The CUDA implementation of the operators of cells.py; or, in what tests build without CUDA, the same on CPU
 // tensors under names that end in _on_host.
 //
-// As in ops.cpp, nothing here waits for the device, and no shape depends on what a tensor holds.
+// As in operator.cpp, nothing here waits for the device, and no shape depends on what a tensor holds.
 #include "map_cells.h"
 
 #include <tuple>
@@ -9,8 +9,7 @@
 #include "map_tensors.h"
 #include "paste.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -119,5 +118,4 @@ STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CA_DEVICE, m) {
   m.impl("lift" CA_PLACE, TORCH_BOX(&lift));
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

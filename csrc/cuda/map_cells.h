@@ -3,8 +3,7 @@
 
 #include "planes.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // The cells of a map, zeros beyond it and in those that are not `kept`. `T` has the size of an entry.
 template <class T>
@@ -111,5 +110,4 @@ struct Lift {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -1,7 +1,7 @@
 // The CUDA implementation of the operators of features.py; or, in what tests build without CUDA, the same on
 // CPU tensors under names that end in _on_host.
 //
-// As in ops.cpp, nothing here waits for the device, and no shape depends on what a tensor holds.
+// As in operator.cpp, nothing here waits for the device, and no shape depends on what a tensor holds.
 #include "map_features.h"
 
 #include <tuple>
@@ -9,8 +9,7 @@
 
 #include "map_tensors.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -84,7 +83,7 @@ struct Taking {
   double eps;
   bool adds_eps;
 
-  Sampling sampling(int64_t size) const { return gpu::sampling(size, rate, aligned); }
+  Sampling sampling(int64_t size) const { return cuda::sampling(size, rate, aligned); }
   int64_t positions(int64_t size) const { return sampling(size).count; }
   NormGuard guard(int64_t channels) const {
     return adds_eps ? NormGuard{float(double(ksize * ksize * channels) * eps), 0}
@@ -266,5 +265,4 @@ STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CA_DEVICE, m) {
   m.impl("take_features" CA_PLACE "_backward", TORCH_BOX(&take_features_backward));
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -6,8 +6,7 @@
 
 #include "planes.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // The pixels of a line that its positions read, as positions.py says: i * rate, or floor(i * step + 1/2) in
 // float32.
@@ -341,5 +340,4 @@ struct Place {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -21,8 +21,7 @@
 #define CA_PLACE "_on_host"
 #endif
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // Of all samples, as many at once as a grid takes.
 template <class Body>
@@ -112,5 +111,4 @@ inline torch::stable::Tensor empty(const torch::stable::Tensor& like, std::initi
   return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, dtype);
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -10,8 +10,7 @@
 #include "octets.h"
 #include "sinks.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 template <int32_t kTaps, class Score, class T>
 struct PastedWeights {
@@ -197,5 +196,4 @@ struct PastedWeights {
   };
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -7,8 +7,7 @@
 #include "octet_plan.h"
 #include "octet_sums.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -246,5 +245,4 @@ void attend_by_octets(const Inputs& inputs, const Executor& executor, const Plan
     attend<Float16>(inputs, executor, plan, scratch, results);
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -5,8 +5,7 @@
 #include "octets.h"
 #include "pixels.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // The columns that sum up a row of weights; a product takes multiples of eight.
 constexpr int32_t kTapColumns = 16;
@@ -100,5 +99,4 @@ struct PadLines {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

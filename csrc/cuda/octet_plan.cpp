@@ -5,8 +5,7 @@
 
 #include "octet_maps.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 constexpr int64_t kHalf = 2, kWide = 4;  // bytes of an entry
@@ -94,5 +93,4 @@ Plan make_octet_plan(const Problem& p, int64_t workspace) {
   });
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -3,8 +3,7 @@
 
 #include "plan.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // What it takes for one sample, in bytes.
 struct OctetBuffers {
@@ -28,5 +27,4 @@ Plan octet_plan_of(const Problem& problem, const TileSize& tile);
 // that most of the work were their halos'.
 Plan make_octet_plan(const Problem& problem, int64_t workspace);
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

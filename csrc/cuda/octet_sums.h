@@ -5,8 +5,7 @@
 #include "sinks.h"
 #include "wrapped.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // What a row of the window is made of: scores at (x - 1, u - 1), (x, u), (x + 1, u + 1) and so on. A factor
 // is 0 for what the maps do not have, else 1; numbers in its place are those of another row of the window.
@@ -346,5 +345,4 @@ struct WeightOctets {
   };
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

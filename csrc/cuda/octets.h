@@ -9,8 +9,7 @@
 
 #include "bodies.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 constexpr int32_t kOctet = kVector;
 
@@ -162,5 +161,4 @@ class RowsOfBoth {
   int32_t y_, v_;
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

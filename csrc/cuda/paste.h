@@ -3,13 +3,11 @@
 
 #include <torch/csrc/stable/tensor.h>
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // As paste of contextual_attention/cells.py.
 torch::stable::Tensor paste(torch::stable::Tensor cells, torch::stable::Tensor weight,
                             torch::stable::Tensor foreground, bool keep, int64_t cell, int64_t height,
                             int64_t width);
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

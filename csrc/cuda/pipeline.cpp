@@ -4,8 +4,7 @@
 
 #include <algorithm>
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -218,5 +217,4 @@ TapSums Pipeline::tap_sums(Tensor& sums) const {
   return {sums.mutable_data_ptr<double>(), problem_.h * problem_.w, int32_t(problem_.w), taps_.count()};
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -14,8 +14,7 @@
 #include "plan.h"
 #include "products.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // The operands of a call, contiguous; foreground and background share a dtype with each other.
 struct Inputs {
@@ -220,5 +219,4 @@ PixelMap<const T> Pipeline::pixels(const std::optional<torch::stable::Tensor>& m
   return map ? pixels<T>(*map) : PixelMap<const T>{};
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -2,11 +2,10 @@
 // packed rows of a tile.
 #pragma once
 
-#include "../problem.h"
+#include "../common/problem.h"
 #include "rows.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // What a row's weights are divided by, of the sums of those at hand.
 struct SoftmaxSums {
@@ -169,5 +168,4 @@ struct AddToMap {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -11,8 +11,7 @@
 
 #include "cost.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 int64_t score_bytes(const Region& region) {
@@ -165,5 +164,4 @@ Plan make_plan(const Problem& p, int64_t workspace, int64_t cache, bool backward
   });
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -8,8 +8,7 @@
 
 #include "stages.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 struct Plan {
   TileSize tile;
@@ -85,5 +84,4 @@ Plan make_plan(const Problem& problem, int64_t workspace, int64_t cache, bool ba
 // The plan that takes the least bytes.
 Plan least_plan(const Problem& problem, bool backward);
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -7,8 +7,7 @@
 
 #include "bodies.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 template <class T>
 struct Rounded;
@@ -137,5 +136,4 @@ struct CellGrid {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

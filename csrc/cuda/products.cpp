@@ -7,8 +7,7 @@
 
 #include "tails.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -97,5 +96,4 @@ Tensor sum_columns(const Executor& executor, int64_t samples, const Matrix& matr
   return sum_over(executor, samples, matrix, 2);
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -6,8 +6,7 @@
 
 #include "executor.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // A matrix for each sample; strides in entries.
 struct Matrix {
@@ -35,5 +34,4 @@ void multiply(const Executor& executor, int64_t samples, const Matrix& out, cons
 torch::stable::Tensor sum_rows(const Executor& executor, int64_t samples, const Matrix& matrix);
 torch::stable::Tensor sum_columns(const Executor& executor, int64_t samples, const Matrix& matrix);
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -9,8 +9,7 @@
 #include "bodies.h"
 #include "sinks.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // Taps that one pass over a row sums up; more of them take several passes.
 constexpr int32_t kTapsAtOnce = 9;
@@ -98,5 +97,4 @@ CA_BOTH void weigh(int32_t n, int32_t y, int32_t x, float offset, bool exact, co
     logits[i] = weight_of(logits[i] - offset, exact);
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

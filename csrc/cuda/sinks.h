@@ -4,10 +4,9 @@
 
 #include <math.h>
 
-#include "maps.h"
+#include "score_maps.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // exp(x), 0 where it would come near the denormals.
 CA_BOTH float flushed_exp(float x) {
@@ -296,5 +295,4 @@ struct OperandSink {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

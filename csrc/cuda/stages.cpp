@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 Axis dilated(const Axis& axis, int64_t radius, bool ring) {
@@ -200,5 +199,4 @@ Stages largest_stages(const Problem& p, const TileSize& t, Pass pass) {
   return s;
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

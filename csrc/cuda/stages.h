@@ -5,11 +5,10 @@
 // their halo runs over the ends.
 #pragma once
 
-#include "../problem.h"
-#include "maps.h"
+#include "../common/problem.h"
+#include "score_maps.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // What a pass over the tiles is for. One tile of background needs no pass of its own for the row sums.
 enum class Pass { statistics, forward, centres, backward };
@@ -54,5 +53,4 @@ Stages make_stages(const Problem& problem, const Region& own, Pass pass, bool wh
 // Those of a tile of this size that no edge cuts: none is larger. Cells as if it were the last of each line.
 Stages largest_stages(const Problem& problem, const TileSize& tile, Pass pass);
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

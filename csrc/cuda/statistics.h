@@ -4,8 +4,7 @@
 
 #include "rows.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // What a lane has seen of a row: sums of weights for every tap, relative to the largest score so far where
 // the scores are logits. Most columns count for every tap; `full` spares them the others' sums.
@@ -192,5 +191,4 @@ struct RowOffsetsOfLargest {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -3,8 +3,7 @@
 
 #include "bodies.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // MatrixLines of a matrix for every sample, `apart` from each other.
 template <class T>
@@ -77,5 +76,4 @@ struct TailColumns {
   }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -8,8 +8,7 @@
 
 #include "diagonals.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // One pass of the propagation that runs over the ends of rows (left-right) or of columns (top-down): the sum
 // over i of X[p + i, q + i], p and q as row-major or column-major indices. Each is its own adjoint.
@@ -207,5 +206,4 @@ struct WrappedSum3 : WrappedPixels {
   };
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

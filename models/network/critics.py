@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from contextual_attention.tracing import without_autocast
+from contextual_attention.graphs import without_autocast
 
 _KERNEL = 5
 _SLOPE = 0.2

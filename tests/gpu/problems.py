@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from compare import FORWARD, assert_gradients_near, assert_near, in_dtype, solve, steepness
+from helpers.compare import FORWARD, assert_gradients_near, assert_near, in_dtype, solve, steepness
 from torch import Tensor
 
 from contextual_attention.testing import CASES, Case, make_inputs

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from compare import (
+from helpers.compare import (
     FORWARD,
     assert_half_solved,
     assert_near,
@@ -15,7 +15,7 @@ from compare import (
     solve_eagerly,
     steepness,
 )
-from cut_problems import BY_OCTETS, CUT, LITTLE, MIB, OCTET_SHARES, TIMES_THE_LEAST, workspace_of
+from helpers.cut_problems import BY_OCTETS, CUT, LITTLE, MIB, OCTET_SHARES, TIMES_THE_LEAST, workspace_of
 from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
 from test_backends_agree import HALF_CASES, least_workspace
 from test_cuda_on_host import WIDE

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from features_alike import HALF, assert_alike, assert_cells_alike
+from helpers.features_alike import HALF, assert_alike, assert_cells_alike
 from problems import BY_NAME, on_gpu
 
 from contextual_attention import available_backends, features

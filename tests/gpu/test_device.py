@@ -2,10 +2,10 @@
 
 from functools import partial
 
-import footprint
 import pytest
 import torch
-from compare import assert_near
+from helpers import footprint
+from helpers.compare import assert_near
 from problems import features, relative_error
 
 from contextual_attention import ContextualAttention, attention_weights, contextual_attention

@@ -4,8 +4,8 @@
     python -m tools.gpu.bundle [--python python3.12]
 
 That is, for Python 3.12: the extension with code for Hopper, and the CUDA pipeline on the host, with whose
-results a GPU's are compared (tests/emulated_build.py). Needs that Python's interpreter and headers and
-nothing else of it: compiler, nvcc, ninja, pybind11 and torch's headers are those of this environment. Makes
+results a GPU's are compared (tests/helpers/emulated_build.py). Needs that Python's interpreter and headers
+and nothing else of it: compiler, nvcc, ninja, pybind11 and torch's headers are this environment's. Makes
 sure that the files ask for nothing that is not there, and ends with the list of those to carry.
 """
 
@@ -133,7 +133,7 @@ def build(python: Interpreter) -> None:
     environment = _environment()
     commands = {
         python.extension: ["setup.py", "build_ext", "--inplace"],
-        python.host_loops: ["tests/emulated_build.py"],
+        python.host_loops: ["tests/helpers/emulated_build.py"],
     }
     for file, command in commands.items():
         done = subprocess.run([python.program, *command], cwd=ROOT, env=environment, check=False)

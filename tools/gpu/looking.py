@@ -65,8 +65,8 @@ def _does_not_import(name: str) -> str | None:
 
 
 def _host_loops() -> tuple[str, str | None]:
-    """State and reason, of what tests/emulated_build.py builds."""
-    import emulated
+    """State and reason, of what tests/helpers/emulated_build.py builds."""
+    from helpers import emulated
 
     try:
         module = emulated.load_ready_made()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from compare import (
+from helpers.compare import (
     Bound,
     Solution,
     assert_offsets_reach_the_top,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import emulated
 import torch
-from compare import GRADIENT, options_of, steepness, upstream
+from helpers import emulated
+from helpers.compare import GRADIENT, options_of, steepness, upstream
 from torch import Tensor
 
 from contextual_attention import cells, fused, positions

@@ -1,6 +1,6 @@
 """Compiles every Triton kernel ahead of time, which needs no GPU, and tells what it takes of one.
 
-    python tests/aot_triton.py 80 90
+    python tests/helpers/aot_triton.py 80 90
 
 prints a line of JSON for every kernel, variant and compute capability. A process of its own: triton must not
 have been imported for its interpreter.

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from compare import options_of
 from torch import Tensor
 
 from contextual_attention import cells, features
+from helpers.compare import options_of
 
 NORMS = 1e-6  # relative, of each
 SLOPES = 4e-6  # of the norm of a gradient

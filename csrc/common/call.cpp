@@ -1,4 +1,4 @@
-#include "arguments.h"
+#include "call.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/headeronly/core/ScalarType.h>

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from compare import ROUNDED_OTHERWISE
 
 from contextual_attention import available_backends, backends
+from helpers.compare import ROUNDED_OTHERWISE
 
 # The whole suite with products that round otherwise, by their sizes, as another processor's might: not 0.
 PERTURBED = int(os.environ.get("PERTURB_PRODUCTS", "0"))

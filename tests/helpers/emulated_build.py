@@ -1,9 +1,9 @@
 """Compiles the CUDA sources for the host, without torch: with the compiler, ninja and headers of setup.py.
 
-Their kernels' bodies run in plain loops (csrc/cuda/host.cpp) or by kernels.cu's own launches, every thread of
-them by itself (tests/cuda_emulator). What a shipped build needs of csrc/cuda is built by setup.py instead.
+Their kernels' bodies run in plain loops (tests/native/host_loops.cpp) or by kernels.cu's own launches, every
+thread of them by itself (tests/native/emulator.cpp). What a shipped build needs of them setup.py builds.
 
-    python tests/emulated_build.py      builds the module for this Python, which emulated.py loads
+    python tests/helpers/emulated_build.py  builds the module for this Python, which emulated.py loads
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 SOURCES = CSRC / "cuda"
-EMULATOR = Path(__file__).resolve().parent / "cuda_emulator"
+NATIVE = ROOT / "tests/native"
 # Kept from one run of the tests to the next: ninja compiles what has changed.
 FOLDER = ROOT / "build" / f"emulated.{sys.implementation.cache_tag}"
 
@@ -27,11 +27,11 @@ MODULE = "cuda_on_host"
 # What becomes of a source before it is compiled: pattern and replacement.
 REWRITTEN = {
     # kernel<<<grid, block, shared, stream>>>(arguments);
-    "kernels.cu": (
+    SOURCES / "kernels.cu": (
         r"(\w+(?:<[^<>]+>)?)<<<(.+?)>>>\((.+?)\);",
         r'emulator::launch("\1", \2, [=] { \1(\3); });',
     ),
-    "host.cpp": (r"\bloop\b", "plain_loop"),
+    NATIVE / "host_loops.cpp": (r"\bloop\b", "plain_loop"),
 }
 # Whose branches are counted: those that are written, without those of exceptions.
 PLANNER = [SOURCES / name for name in ("stages.cpp", "plan.cpp", "cost.cpp", "octet_plan.cpp")]
@@ -77,13 +77,13 @@ class Builder:
         system = (torch_found.include, toolchain.find_pybind11(), toolchain.find_python_headers())
         state = build_script.load_interface().State.of(CSRC, has_cuda=True)
         # What single sources are compiled with besides.
-        self.own_flags = {CSRC / "state.cpp": [f'-DCA_STATE="{state}"']}
+        self.own_flags = {CSRC / "common/state.cpp": [f'-DCA_STATE="{state}"']}
         if counts_branches:
-            self.own_flags |= {**dict.fromkeys(PLANNER, COUNTED), EMULATOR / "loops.cpp": [COUNTS]}
+            self.own_flags |= {**dict.fromkeys(PLANNER, COUNTED), NATIVE / "ways.cpp": [COUNTS]}
         self.flags = [
             *FLAGS,
             build_script.STABLE_ABI_FLAG,
-            *(f"-I{path}" for path in (EMULATOR, SOURCES, CSRC, FOLDER)),
+            *(f"-I{path}" for path in (NATIVE, SOURCES, CSRC, FOLDER)),
             *(f"-isystem{path}" for path in system),
         ]
         self.link = [
@@ -97,8 +97,8 @@ class Builder:
         # Tests in several processes share what is built.
         self.lock = FileLock(FOLDER / "lock")
         with self.lock:
-            for name in REWRITTEN:
-                self._rewrite(name)
+            for source in REWRITTEN:
+                self._rewrite(source)
 
     def library(self, name: str, sources: list[Path]) -> Path:
         objects = [f"{name}/{source.stem}.o" for source in sources]
@@ -126,20 +126,19 @@ class Builder:
 
     def module(self) -> Path:
         """The pipeline as an operator, with what bind_cuda adds and `run_by`."""
-        sources = [*sorted(SOURCES.glob("*.cpp")), SOURCES / "kernels.cu"]
-        chosen = [self.emulated(path.name) if path.name in REWRITTEN else path for path in sources]
-        tests_own = [EMULATOR / "loops.cpp", EMULATOR / "emulator.cpp"]
-        return self.library(MODULE, [*chosen, CSRC / "arguments.cpp", CSRC / "state.cpp", *tests_own])
+        sources = [*sorted(SOURCES.glob("*.cpp")), *sorted((CSRC / "common").glob("*.cpp"))]
+        tests_own = [NATIVE / "ways.cpp", NATIVE / "emulator.cpp"]
+        return self.library(MODULE, [*sources, *map(self.rewritten, REWRITTEN), *tests_own])
 
-    def emulated(self, name: str) -> Path:
-        return FOLDER / f"{Path(name).stem}.emulated.cpp"
+    def rewritten(self, source: Path) -> Path:
+        return FOLDER / f"{source.stem}.emulated.cpp"
 
-    def _rewrite(self, name: str) -> None:
-        pattern, replacement = REWRITTEN[name]
-        text, count = re.subn(pattern, replacement, (SOURCES / name).read_text(), flags=re.DOTALL)
-        assert count > 0, f"{name}: nothing there that looks like {pattern}"
-        assert "<<<" not in text, f"{name}: a launch that {pattern} does not find"
-        target = self.emulated(name)
+    def _rewrite(self, source: Path) -> None:
+        pattern, replacement = REWRITTEN[source]
+        text, count = re.subn(pattern, replacement, source.read_text(), flags=re.DOTALL)
+        assert count > 0, f"{source.name}: nothing there that looks like {pattern}"
+        assert "<<<" not in text, f"{source.name}: a launch that {pattern} does not find"
+        target = self.rewritten(source)
         if not target.exists() or target.read_text() != text:
             target.write_text(text)
 

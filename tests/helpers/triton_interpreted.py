@@ -8,19 +8,19 @@ import json
 from dataclasses import replace
 
 import coverage
-import footprint
 import pytest
 import torch
-from compare import ROUNDED_OTHERWISE, assert_saturated, assert_solved, gradients, in_dtype, solve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from perturbed import ROUNDINGS, perturbed_products
 from test_any_workspace import cases
 
 from contextual_attention import available_backends, backends, cells, contextual_attention, fused
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import CASES, Case, make_inputs
 from contextual_attention.triton import backward, launch, operator, plan, problem, strips
+from helpers import footprint
+from helpers.compare import ROUNDED_OTHERWISE, assert_saturated, assert_solved, gradients, in_dtype, solve
+from helpers.perturbed import ROUNDINGS, perturbed_products
 
 WHOLE = [
     *("preset paper", "preset yu2018", "ksize 1", "fuse_k 1", "fuse False, masking multiply"),
@@ -234,7 +234,7 @@ def test_a_second_derivative_names_the_way_out():
 
 
 def test_the_operator_is_registered_properly():
-    from test_ops import VARIANTS, arguments_of_map
+    from test_operators import VARIANTS, arguments_of_map
 
     attend = torch.ops.contextual_attention.attend_triton_map.default
     torch.library.opcheck(attend, arguments_of_map(*VARIANTS[2], return_offsets=True, keep=True, batch=1))

@@ -1,6 +1,6 @@
 """A visitor of the web page, in a headless Chromium. As a script: the page with a result, as a picture.
 
-python tests/browser.py docs/images/demo.jpg
+python tests/helpers/browser.py docs/images/demo.jpg
 """
 
 from __future__ import annotations

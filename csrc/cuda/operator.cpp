@@ -11,13 +11,12 @@
 #include <tuple>
 #include <utility>
 
-#include "../arguments.h"
+#include "../common/call.h"
 #include "attend.h"
 #include "octet_plan.h"
 #include "paste.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -229,5 +228,4 @@ STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
 }
 #endif
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

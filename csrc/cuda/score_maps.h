@@ -23,8 +23,7 @@
 #define CA_UNROLL_TWICE
 #endif
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // A grid of CUDA blocks has this many in its second dimension, which counts samples.
 constexpr int64_t kMostSamples = 65535;
@@ -326,5 +325,4 @@ struct Pieces {
   CA_BOTH const Piece& of(int32_t down, int32_t right) const { return pieces[4 + 3 * down + right]; }
 };
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

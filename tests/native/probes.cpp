@@ -4,14 +4,13 @@
 #include <string_view>
 #include <vector>
 
-#include "launch.h"
+#include "cuda/kernels.h"
 // No bodies but those below.
 #undef CA_FOR_EACH_BODY
 #define CA_FOR_EACH_BODY(X)
 #include "kernels.emulated.cpp"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 std::vector<int64_t> visits;
@@ -116,10 +115,9 @@ struct MissingLane {
 };
 
 }  // namespace
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda
 
-namespace gpu = contextual_attention::gpu;
+namespace cuda = contextual_attention::cuda;
 
 #define CA_PROBE extern "C" __attribute__((visibility("default")))
 
@@ -131,46 +129,46 @@ CA_PROBE void set_blocks(int64_t first, int64_t end, bool backwards) {
 // The visits since the last call, in their order: `count` numbers, valid until the next call.
 CA_PROBE const int64_t* take_visits(int64_t* count) {
   static std::vector<int64_t> taken;
-  taken.swap(gpu::visits);
-  gpu::visits.clear();
+  taken.swap(cuda::visits);
+  cuda::visits.clear();
   *count = int64_t(taken.size());
   return taken.data();
 }
 
-static gpu::Region whole(int32_t y, int32_t x, int32_t v, int32_t u) {
-  const auto all = [](int32_t size) { return gpu::Axis{0, size, size}; };
+static cuda::Region whole(int32_t y, int32_t x, int32_t v, int32_t u) {
+  const auto all = [](int32_t size) { return cuda::Axis{0, size, size}; };
   return {all(y), all(x), all(v), all(u)};
 }
 
 // Each launches a probe: null, or what has gone wrong.
 CA_PROBE const char* probe_paths(int32_t samples, int32_t y, int32_t x, int32_t v, int32_t u) {
-  return gpu::launch(gpu::PathProbe{whole(y, x, v, u), samples}, nullptr);
+  return cuda::launch(cuda::PathProbe{whole(y, x, v, u), samples}, nullptr);
 }
 
 CA_PROBE const char* probe_octets(int32_t samples, int32_t y, int32_t x, int32_t v, int32_t u) {
-  return gpu::launch(gpu::OctetProbe{whole(y, x, v, u), samples}, nullptr);
+  return cuda::launch(cuda::OctetProbe{whole(y, x, v, u), samples}, nullptr);
 }
 
 CA_PROBE const char* probe_points(int32_t samples, int32_t rows, int32_t columns) {
-  return gpu::launch(gpu::PointProbe{rows, columns, samples}, nullptr);
+  return cuda::launch(cuda::PointProbe{rows, columns, samples}, nullptr);
 }
 
 CA_PROBE const char* probe_rows(int32_t samples, int32_t rows) {
-  return gpu::launch(gpu::RowProbe{rows, samples}, nullptr);
+  return cuda::launch(cuda::RowProbe{rows, samples}, nullptr);
 }
 
 CA_PROBE const char* probe_items(int32_t samples, int64_t items) {
-  return gpu::launch(gpu::ItemProbe{items, samples}, nullptr);
+  return cuda::launch(cuda::ItemProbe{items, samples}, nullptr);
 }
 
 CA_PROBE const char* probe_lanes(int32_t rows, const float* values, const int32_t* indices, double* sums,
                                  float* largest, float* best, int32_t* best_indices) {
-  return gpu::launch(gpu::LaneProbe{values, indices, sums, largest, best, best_indices, rows, 1}, nullptr);
+  return cuda::launch(cuda::LaneProbe{values, indices, sums, largest, best, best_indices, rows, 1}, nullptr);
 }
 
 CA_PROBE const char* probe_missing_lane(const char* how) {
   const std::string_view way = how;
-  return gpu::launch(gpu::MissingLane{way == "leaves", way == "sums once more", way == "sums elsewhere",
-                                      way == "syncs instead", 1},
-                     nullptr);
+  return cuda::launch(cuda::MissingLane{way == "leaves", way == "sums once more", way == "sums elsewhere",
+                                        way == "syncs instead", 1},
+                      nullptr);
 }

@@ -10,13 +10,13 @@
 #include <tuple>
 #include <vector>
 
-#include "arguments.h"
-#include "cpu/attend.h"
-#include "cpu/gemm.h"
-#include "cpu/work.h"
-#include "problem.h"
+#include "../common/call.h"
+#include "../common/problem.h"
+#include "attend.h"
+#include "gemm.h"
+#include "work.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -215,4 +215,4 @@ STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
   m.impl("attend_backward", TORCH_BOX(&attend_backward_cpu));
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -5,8 +5,7 @@
 
 #include "pipeline.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
@@ -155,5 +154,4 @@ void Pipeline::sum_cells(const Scores<T>& weights, const OperandMap& out) {
     executor_.run(CellSum<1, T>{source, out, out.region, samples_});
 }
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

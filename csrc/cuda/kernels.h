@@ -18,8 +18,7 @@
 #include "tails.h"
 #include "wrapped.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 using Stream = void*;
 
@@ -133,5 +132,4 @@ int64_t memory_bytes(int32_t device);
   X(Place<Bfloat16>)                                        \
   X(Place<Float16>)
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

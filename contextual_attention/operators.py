@@ -1,6 +1,6 @@
 """The fused operator as PyTorch sees it: the schemas of interface.py, fake implementations, autograd.
 
-The kernels register themselves from C++ (``csrc/ops.cpp``) under what is defined here, so every backend
+The kernels register themselves from C++ (csrc/*/operator.cpp) under what is defined here, so every backend
 shares one definition and a build without one of them still imports. What is called and differentiated is the
 operator with the joining of its cells into a map.
 

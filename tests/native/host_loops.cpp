@@ -1,9 +1,8 @@
 // The bodies of the CUDA filters in plain loops: what the tests run where there is no GPU, to check the index
 // arithmetic that the kernels share. One thread, no care for speed.
-#include "launch.h"
+#include "cuda/kernels.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 namespace {
 
 template <int32_t kColumns, class Body>
@@ -49,5 +48,4 @@ void loop(const Body& body) {
 CA_FOR_EACH_BODY(CA_LOOP)
 #undef CA_LOOP
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

@@ -14,7 +14,7 @@
 
 #include "transpose.h"
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -384,4 +384,4 @@ STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
   m.impl("lift", TORCH_BOX(&lift_cpu));
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

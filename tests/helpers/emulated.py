@@ -20,10 +20,10 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from emulated_build import EMULATOR, FOLDER, MODULE, PLANNER, SOURCES, Builder
 from torch import Tensor
 
-from contextual_attention import backends, cells, extension, features, fused, ops, positions
+from contextual_attention import backends, cells, extension, features, fused, operators, positions
+from helpers.emulated_build import FOLDER, MODULE, NATIVE, PLANNER, SOURCES, Builder
 
 OPERATOR = "attend_cuda_on_host"
 
@@ -37,7 +37,7 @@ def _widened_product(a: Tensor, b: Tensor, out_dtype: torch.dtype, *, out: Tenso
 
 def build_probes(builder: Builder) -> ctypes.CDLL:
     """The functions of probes.cpp."""
-    probes = ctypes.CDLL(builder.library("probes", [EMULATOR / "probes.cpp", EMULATOR / "emulator.cpp"]))
+    probes = ctypes.CDLL(builder.library("probes", [NATIVE / "probes.cpp", NATIVE / "emulator.cpp"]))
     probes.take_visits.restype = ctypes.POINTER(ctypes.c_int64)
     for name in ("paths", "octets", "points", "rows", "items", "lanes", "missing_lane"):
         getattr(probes, f"probe_{name}").restype = ctypes.c_char_p
@@ -72,11 +72,11 @@ def load_module(file: Path) -> ModuleType:
     The module has what bind_cuda adds, `run_by`, `attend` and `road`, of features.py.
     """
     _LIBRARY.impl("bmm.dtype_out", _widened_product, "CPU")
-    attend = ops._define(OPERATOR)
+    attend = operators._define(OPERATOR)
     road = features.define("_on_host")
     for each in CELLS:
         schema = str(each._opoverload._schema).partition("(")
-        ops._library.define(f"{on_host(each)}({schema[2]}")
+        operators._library.define(f"{on_host(each)}({schema[2]}")
     loader = ExtensionFileLoader(MODULE, str(file))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(MODULE, loader))
     loader.exec_module(module)
@@ -155,7 +155,7 @@ def _empty_sum(x: Tensor, axes: list[int], keepdim: bool = False, *, dtype=None)
 @contextlib.contextmanager
 def replaced(kernels: dict[str, Callable]) -> Iterator[None]:
     """Within, operators of this package run by other kernels on CPU tensors."""
-    library = torch.library.Library(ops.NAMESPACE, "IMPL")
+    library = torch.library.Library(operators.NAMESPACE, "IMPL")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a kernel takes the place of another: so it is meant

@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace contextual_attention {
+namespace contextual_attention::cpu {
 
 // Which pixels of a row of all planes move, and where they lie: columns[i] of the row belongs to the channels
 // from at[i] on, times weight[i] where there are weights.
@@ -112,4 +112,4 @@ void move_row(Plane* planes, int64_t plane, Pixel* pixels, int64_t channels, con
   }
 }
 
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cpu

@@ -3,12 +3,10 @@
 
 #include <cstdint>
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
 // Kernels and matrix products started by this process since the last call.
 int64_t take_launch_count();
 void count_launch();
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda

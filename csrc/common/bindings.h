@@ -19,7 +19,8 @@ inline Problem problem_of(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t 
   return problem;
 }
 
-// Adds what there is to ask of the CUDA kernels (cuda/bindings.cpp, in builds that have them).
+// Add what there is to ask of the kernels: cpu/bindings.cpp and, in builds that have them, cuda/bindings.cpp.
+void bind_cpu(pybind11::module_& module);
 void bind_cuda(pybind11::module_& module);
 
 }  // namespace contextual_attention

@@ -1,17 +1,16 @@
-// In the place of host.cpp's loops: the pipeline's bodies by those or by kernels.cu's launches, on the
-// emulator; and the Python module that says by which.
+// In the place of the loops of host_loops.cpp: the pipeline's bodies by those or by kernels.cu's launches, on
+// the emulator; and the Python module that says by which.
 #include <pybind11/pybind11.h>
 
 #include <stdexcept>
 
-#include "bindings.h"
+#include "common/bindings.h"
+#include "cuda/kernels.h"
 #include "cuda_runtime.h"
-#include "launch.h"
 
-namespace contextual_attention {
-namespace gpu {
+namespace contextual_attention::cuda {
 
-// host.cpp's, under another name.
+// host_loops.cpp's, under another name.
 template <class Body>
 void plain_loop(const Body& body);
 
@@ -34,8 +33,7 @@ void loop(const Body& body) {
 CA_FOR_EACH_BODY(CA_LOOP)
 #undef CA_LOOP
 
-}  // namespace gpu
-}  // namespace contextual_attention
+}  // namespace contextual_attention::cuda
 
 #if defined(CA_COUNTS_BRANCHES)
 // Of the compiler's, which counts the branches of the planner.
@@ -45,7 +43,7 @@ extern "C" void __gcov_dump();
 
 PYBIND11_MODULE(cuda_on_host, module) {
   using namespace contextual_attention;
-  using gpu::Way;
+  using cuda::Way;
   bind_cuda(module);
   pybind11::enum_<Way>(module, "Way")
       .value("loops", Way::loops, "Plain loops, warps of one lane.")
@@ -55,7 +53,7 @@ PYBIND11_MODULE(cuda_on_host, module) {
   module.def(
       "run_by",
       [](Way chosen, bool backwards) {
-        gpu::way = chosen;
+        cuda::way = chosen;
         emulator::settings.backwards = backwards;
       },
       pybind11::arg("way"), pybind11::arg("backwards") = false,

@@ -1,8 +1,8 @@
 """The fused operator as torch sees it: its registration, compilation, export and derivatives."""
 
-import compare
 import pytest
 import torch
+from helpers import compare
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
