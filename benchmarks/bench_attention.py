@@ -17,6 +17,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -48,13 +50,13 @@ def main() -> int:
     _announce(arguments, screen)
     plan = _plan(arguments)
     problems = list(_problems(cases, arguments, screen))
-    about = machine(sorted({problem.device for problem, _ in problems}))
+    about = machine(sorted({problem.device for problem in problems}))
     rows: list[Row] = []
     if arguments.json:
         save(arguments.json, about, rows)  # refuses another machine's file before anything is measured
     with screen.progress(len(problems)) as progress:
-        for problem, direction in problems:
-            new = measure(problem, direction, plan, progress.tell)
+        for problem in problems:
+            new = measure(problem, plan, progress.tell)
             rows += new
             progress.advance()
             screen.table(table(new))
@@ -103,7 +105,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     quick, budget = arguments.quick, arguments.budget
     budget = (0.3 if quick else 4.0) if budget is None else budget
     backends, forms = tuple(arguments.backend), tuple(arguments.against)
-    return Plan(backends, forms, arguments.threads, budget, arguments.patience, quick)
+    return Plan(backends, forms, budget, arguments.patience, quick)
 
 
 def _announce(arguments: argparse.Namespace, screen: Screen) -> None:
@@ -122,21 +124,16 @@ def _announce(arguments: argparse.Namespace, screen: Screen) -> None:
         )
 
 
-def _problems(
-    cases: list[Case], arguments: argparse.Namespace, screen: Screen
-) -> Iterator[tuple[Problem, str]]:
+def _problems(cases: list[Case], arguments: argparse.Namespace, screen: Screen) -> Iterator[Problem]:
     """Every problem and pass that is asked for and makes sense."""
     places = dict.fromkeys(devices.device_of(name) for name in arguments.backend)
-    passes = arguments.passes or ["forward", "both"]
-    for device in places:
-        for dtype in arguments.dtype:
-            for case in cases:
-                for channels in arguments.channels or (
-                    case.channels[:1] if arguments.quick else case.channels
-                ):
-                    problem = Problem(case, channels, DTYPES[dtype], arguments.preset, device)
-                    if _makes_sense(problem, screen):
-                        yield from ((problem, each) for each in passes if each in case.passes)
+    for device, dtype, case in product(places, arguments.dtype, cases):
+        usual = case.channels[:1] if arguments.quick else case.channels
+        for channels in arguments.channels or usual:
+            problem = Problem(case, channels, DTYPES[dtype], arguments.preset, device)
+            if _makes_sense(problem, screen):
+                passes = (each for each in arguments.passes or ("forward", "both") if each in case.passes)
+                yield from (replace(problem, direction=each) for each in passes)
 
 
 def _makes_sense(problem: Problem, screen: Screen) -> bool:

@@ -49,7 +49,7 @@ def main() -> int:
         for work in works:
             error = disagreement(work)
             if error <= _ALLOWED:
-                rows = measure(work, arguments.threads, arguments.budget, progress.tell)
+                rows = measure(work, arguments.budget, progress.tell)
                 screen.table(table(work, rows))
                 if arguments.json:
                     save(arguments.json, about, rows, ModelRow)

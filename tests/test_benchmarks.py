@@ -29,8 +29,8 @@ OPTIONS = {
 }
 
 
-def problem(case=SMALL, dtype=torch.float32, preset="paper", channels=6):
-    return Problem(case, channels, dtype, preset, "cpu")
+def problem(case=SMALL, dtype=torch.float32, preset="paper", channels=6, direction="forward"):
+    return Problem(case, channels, dtype, preset, "cpu", direction)
 
 
 @pytest.mark.parametrize("form", [textbook, dense])
@@ -58,10 +58,11 @@ class TestCases:
         """Per score 10 C forward and 22 C backward, against 50 C of the form with patches."""
         wide = problem(CASES["1x512x680"], channels=128)
         assert wide.pairs() == 5440**2
-        assert wide.flop("forward") == 10 * 128 * 5440**2
-        assert wide.flop("backward") == 22 * 128 * 5440**2
-        assert wide.flop("both") == 32 * 128 * 5440**2
-        assert wide.textbook_flop("forward") == 50 * 128 * 5440**2
+        assert wide.flop() == 10 * 128 * 5440**2
+        assert replace(wide, direction="backward").flop() == 22 * 128 * 5440**2
+        assert replace(wide, direction="both").flop() == 32 * 128 * 5440**2
+        assert wide.textbook_flop() == 50 * 128 * 5440**2
+        assert replace(wide, direction="both").textbook_flop() == 150 * 128 * 5440**2
 
     def test_holes_count_what_is_asked_for(self):
         paper = problem(CASES["paper"])
@@ -90,34 +91,33 @@ class TestJudge:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
     @pytest.mark.parametrize("case", [SMALL, Case("hole", 1, (24, 28), hole=(12, 12), inside=True)], ids=str)
     def test_variants_are_right(self, case, dtype):
-        asked = problem(case, dtype)
+        asked = problem(case, dtype, direction="both")
         for variant in variants_for(asked, ["reference"], FORMS, quick=True):
-            judge = Judge(variant.problem(asked), "both")
-            verdict = judge.verdict(variant, asked, Run(asked, variant, "both").once())
+            judge = Judge(variant.problem(asked))
+            verdict = judge.verdict(variant, asked, Run(asked, variant).once())
             assert not verdict.wrong, f"{variant.label}: {verdict}"
 
     @pytest.mark.usefixtures("cheap")
     @pytest.mark.parametrize("factor", [1 + 1e-3, float("nan")])
     def test_a_wrong_output_is_seen(self, factor):
-        result = Run(problem(), Variant("textbook"), "forward").once()
-        verdict = Judge(problem(), "forward").verdict(
-            Variant("textbook"), problem(), Result(result.output * factor)
-        )
+        result = Run(problem(), Variant("textbook")).once()
+        verdict = Judge(problem()).verdict(Variant("textbook"), problem(), Result(result.output * factor))
         assert verdict.wrong
 
     def test_a_wrong_gradient_is_seen(self):
-        result = Run(problem(), Variant("textbook"), "both").once()
+        asked = problem(direction="both")
+        result = Run(asked, Variant("textbook")).once()
         foreground, background = result.gradients
         wrong = Result(result.output, (foreground, background.flip(3)))
-        assert Judge(problem(), "both").verdict(Variant("textbook"), problem(), wrong).wrong
+        assert Judge(asked).verdict(Variant("textbook"), asked, wrong).wrong
 
     def test_a_wrong_hole_is_not_hidden_by_what_is_kept(self):
         case = Case("hole", 1, (64, 64), hole=(4, 4), inside=True)
         asked, variant = problem(case), Variant("reference")
-        result = Run(asked, variant, "forward").once()
+        result = Run(asked, variant).once()
         kept = result.output == asked.inputs()["foreground"]
         off = torch.where(kept, result.output, result.output * (1 + 2e-5))
-        assert Judge(asked, "forward").verdict(variant, asked, Result(off)).wrong
+        assert Judge(asked).verdict(variant, asked, Result(off)).wrong
 
 
 class TestMeasuring:
@@ -146,27 +146,27 @@ class TestMeasuring:
     def test_working_memory(self):
         """The dense form holds its scores several times."""
         case = Case.of_image(256, 256)
-        memory = measure.working_memory(problem(case, channels=16), Variant("dense"), "forward", 1)
+        memory = measure.working_memory(problem(case, channels=16), Variant("dense"))
         scores = 1024**2 * 4
         assert 2 * scores < memory < 14 * scores
 
     @pytest.mark.parametrize("direction", ["forward", "both"])
     def test_the_kernels_need_their_workspace_and_three_times_the_inputs(self, direction):
-        asked = problem(Case.of_image(512, 680), channels=64)
-        memory = measure.working_memory(asked, Variant("cpu"), direction, 2)
+        asked = problem(Case.of_image(512, 680), channels=64, direction=direction)
+        memory = measure.working_memory(asked, Variant("cpu"))
         # More than the scratch alone, or nothing was measured.
-        assert 16 * 2**20 < memory < Variant("cpu").estimated_bytes(asked, direction)
+        assert 16 * 2**20 < memory < Variant("cpu").estimated_bytes(asked)
 
     def test_too_large_says_what_it_would_need(self):
         huge = problem(CASES["1x2048x2048"], channels=128)
-        assert obstacle(Variant("dense"), huge, "forward").startswith("would need ")
-        assert obstacle(Variant("dense"), problem(), "forward") is None
+        assert obstacle(Variant("dense"), huge).startswith("would need ")
+        assert obstacle(Variant("dense"), problem()) is None
 
 
 class TestErrors:
     """One backend's costs the others nothing, and is told."""
 
-    PLAN = Plan(("cpu", "reference"), ("dense",), 1, 0.01, 30.0, True)
+    PLAN = Plan(("cpu", "reference"), ("dense",), 0.01, 30.0, True)
 
     @staticmethod
     def fail_from(monkeypatch, name, call):
@@ -191,9 +191,7 @@ class TestErrors:
     def test_the_others_go_on(self, monkeypatch, name, wrong, call):
         self.fail_from(monkeypatch, name, call)
         monkeypatch.setattr(devices, "gemm_side", lambda *_: 64)
-        rows = {
-            row.variant: row for row in course.measure(problem(), "forward", self.PLAN, lambda what: None)
-        }
+        rows = {row.variant: row for row in course.measure(problem(), self.PLAN, lambda what: None)}
         failed = rows.pop(name)
         assert failed.note == "RuntimeError: an illegal memory access"
         assert failed.median is None
@@ -207,7 +205,7 @@ class TestErrors:
             raise RuntimeError("the context is lost")
 
         monkeypatch.setattr(course, "gemm", fail)
-        rows = course.measure(problem(), "forward", self.PLAN, lambda what: None)
+        rows = course.measure(problem(), self.PLAN, lambda what: None)
         assert [row.note for row in rows] == 3 * ["RuntimeError: the context is lost"]
 
     def test_status(self, monkeypatch, tmp_path, capsys):
@@ -240,7 +238,7 @@ class TestReport:
     @pytest.fixture
     def rows(self):
         asked = problem(find_case("1x64x64"))
-        rows = [results.Row.of(asked, Variant(name), "forward", 2) for name in ("textbook", "dense", "cpu")]
+        rows = [results.Row.of(asked, Variant(name)) for name in ("textbook", "dense", "cpu")]
         for row, seconds in zip(rows, (0.3, 0.2, 0.1), strict=True):
             row.take_beside([0.01, 0.02, 0.03], 1000, [seconds] * 3)
             row.working_bytes = round(1e9 * seconds)

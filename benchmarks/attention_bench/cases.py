@@ -21,7 +21,8 @@ from torch import Tensor
 from contextual_attention import reference, testing
 from contextual_attention.options import Options
 
-PASSES = ("forward", "backward", "both")
+# By name, in words.
+PASSES = {"forward": "forward", "backward": "backward", "both": "forward + backward"}
 _IMAGE_OVER_FEATURES = 4
 
 
@@ -48,7 +49,7 @@ class Case:
     hole: tuple[int, int] | None = None
     inside: bool = False
     overrides: tuple[tuple[str, Any], ...] = ()
-    passes: tuple[str, ...] = PASSES
+    passes: tuple[str, ...] = tuple(PASSES)
     channels: tuple[int, ...] = (128, 96)
 
     @classmethod
@@ -68,13 +69,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """A case with everything that makes it computable; can be sent to another process."""
+    """A case with everything that makes it computable, and a pass; can be sent to another process."""
 
     case: Case
     channels: int
     dtype: torch.dtype
     preset: str
     device: str
+    direction: str = "forward"  # one of PASSES
+
+    @property
+    def learns(self) -> bool:
+        return self.direction != "forward"
 
     @property
     def options(self) -> Options:
@@ -133,7 +139,7 @@ class Problem:
         valid = reference.validity(mask, size, everywhere, torch.device(self.device))
         return self.case.batch * attending * int(valid.sum())
 
-    def flop(self, direction: str) -> int:
+    def flop(self) -> int:
         """Floating point operations of the factored form.
 
         Forward, the products <f_p, b_q> over C and the cells over cell**2 * C; backward, the first again, the
@@ -143,16 +149,19 @@ class Problem:
         pasted = self.options.rate**2 * self.channels
         forward = 2 * self.pairs() * (self.channels + pasted)
         backward = 2 * self.pairs() * (3 * self.channels + 2 * pasted)
-        return {"forward": forward, "backward": backward, "both": forward + backward}[direction]
+        return self._in_pass(forward, backward)
 
-    def textbook_flop(self, direction: str) -> int:
+    def textbook_flop(self) -> int:
         """The same of the form with explicit patches, which knows neither holes nor invalid patches."""
         options = self.options
         positions = math.prod(math.ceil(side / options.rate) for side in self.case.size)
         candidates = math.prod(math.ceil(side / (options.rate * options.stride)) for side in self.case.size)
         entries = (options.ksize**2 + (2 * options.rate) ** 2) * self.channels
         forward = 2 * self.case.batch * positions * candidates * entries
-        return {"forward": forward, "backward": 2 * forward, "both": 3 * forward}[direction]
+        return self._in_pass(forward, 2 * forward)
+
+    def _in_pass(self, forward: int, backward: int) -> int:
+        return {"forward": forward, "backward": backward, "both": forward + backward}[self.direction]
 
 
 def _cases() -> Iterator[Case]:

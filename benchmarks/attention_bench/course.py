@@ -28,7 +28,6 @@ class Plan:
 
     backends: tuple[str, ...]
     forms: tuple[str, ...]
-    threads: int
     budget: float
     patience: float
     quick: bool
@@ -52,7 +51,7 @@ class Entry:
         self.row.note, self.row.wrong, self.run = _in_a_line(error), self.variant.is_backend, None
 
 
-def measure(problem: Problem, direction: str, plan: Plan, tell: Callable[[str], None]) -> list[Row]:
+def measure(problem: Problem, plan: Plan, tell: Callable[[str], None]) -> list[Row]:
     """A row for every variant; `tell` is told what is being done.
 
     An error is the note of its row, which is wrong if it is the package's; the others go on.
@@ -60,34 +59,34 @@ def measure(problem: Problem, direction: str, plan: Plan, tell: Callable[[str], 
     # Else a new size would count as a change of the last one, and soon be run without compiling.
     torch.compiler.reset()
     gc.collect()
-    about = problem_text(Row.of(problem, Variant("textbook"), direction, plan.threads))
     variants = variants_for(problem, plan.backends, plan.forms, plan.quick)
-    entries = [Entry(each, Row.of(problem, each, direction, plan.threads)) for each in variants]
-    _check(entries, problem, direction, plan, lambda what: tell(f"{about}: checking {what}"))
+    entries = [Entry(each, Row.of(problem, each)) for each in variants]
+    about = problem_text(entries[0].row)
+    _check(entries, problem, plan, lambda what: tell(f"{about}: checking {what}"))
     right = [entry for entry in entries if entry.run is not None]
     _time(right, problem, plan, lambda what: tell(f"{about}: timing {what}"))
     for entry in (each for each in right if each.run is not None):
         tell(f"{about}: memory of {entry.row.label}")
         entry.run = None
-        _weigh(entry, problem, direction, plan.threads)
+        _weigh(entry, problem)
     add_ratios([entry.row for entry in entries])
     return [entry.row for entry in entries]
 
 
-def obstacle(variant: Variant, problem: Problem, direction: str) -> str | None:
+def obstacle(variant: Variant, problem: Problem) -> str | None:
     """Why a variant cannot run on a problem here; None: it can."""
     refusal = variant.refusal(problem)
     if refusal is not None:
         return refusal
-    needed = variant.estimated_bytes(problem, direction)
+    needed = variant.estimated_bytes(problem)
     if needed > (1 - _MARGIN) * devices.free_bytes(problem.device):
         return f"would need {bytes_text(needed)}"
     return None
 
 
-def checked(variant: Variant, problem: Problem, direction: str, judge: Judge) -> tuple[Run, float, Verdict]:
+def checked(variant: Variant, problem: Problem, judge: Judge) -> tuple[Run, float, Verdict]:
     """A variant's run after one pass: with the seconds that this took and what the judge says of it."""
-    run = Run(problem, variant, direction)
+    run = Run(problem, variant)
     if variant.name == "compiled":
         run.once()  # compiles
     results: list[Result] = []
@@ -95,15 +94,13 @@ def checked(variant: Variant, problem: Problem, direction: str, judge: Judge) ->
     return run, seconds, judge.verdict(variant, problem, results[0])
 
 
-def _check(
-    entries: list[Entry], problem: Problem, direction: str, plan: Plan, tell: Callable[[str], None]
-) -> None:
+def _check(entries: list[Entry], problem: Problem, plan: Plan, tell: Callable[[str], None]) -> None:
     judges: dict[Problem, Judge] = {}
     slowest_textbook = 0.0
     for entry in entries:
         variant, row = entry.variant, entry.row
         tell(row.label)
-        row.note = obstacle(variant, problem, direction)
+        row.note = obstacle(variant, problem)
         if row.note is None and slowest_textbook > plan.patience and not entry.is_quoted:
             row.note = f"left out, for the textbook form takes {time_text(slowest_textbook)}"
         if row.note is not None:
@@ -111,8 +108,8 @@ def _check(
         solved = variant.problem(problem)
         try:
             if solved not in judges:
-                judges[solved] = Judge(solved, direction)
-            run, entry.first, verdict = checked(variant, problem, direction, judges[solved])
+                judges[solved] = Judge(solved)
+            run, entry.first, verdict = checked(variant, problem, judges[solved])
         except Exception as error:
             entry.fail(error)
             continue
@@ -158,9 +155,9 @@ def _guarded(entry: Entry) -> Callable[[int], float]:
     return seconds
 
 
-def _weigh(entry: Entry, problem: Problem, direction: str, threads: int) -> None:
+def _weigh(entry: Entry, problem: Problem) -> None:
     try:
-        grown = working_memory(problem, entry.variant, direction, threads)
+        grown = working_memory(problem, entry.variant)
     except Exception as error:
         grown = _in_a_line(error)
         entry.row.wrong = entry.variant.is_backend

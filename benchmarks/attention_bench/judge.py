@@ -75,7 +75,6 @@ class Judge:
 
     Args:
         problem: The one that is solved.
-        direction: One of PASSES.
         inputs: Its inputs, in any dtype, in place of making them.
         upstream: Its gradient of the output, likewise.
     """
@@ -83,14 +82,11 @@ class Judge:
     def __init__(
         self,
         problem: Problem,
-        direction: str,
         inputs: dict[str, Any] | None = None,
         upstream: Tensor | None = None,
     ) -> None:
         inputs = problem.inputs() if inputs is None else inputs
-        if direction == "forward":
-            upstream = None
-        else:
+        if problem.learns:
             upstream = (problem.upstream() if upstream is None else upstream).double()
         self._operands = [inputs[name].detach().double() for name in ("foreground", "background")]
         self._masks = [inputs[name] for name in ("mask", "foreground_mask")]

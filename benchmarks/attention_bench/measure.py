@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +47,6 @@ class Run:
     Args:
         problem: As it is asked for.
         variant: What solves it.
-        direction: One of PASSES.
         inputs: Those of the variant's problem, with what requires gradients, in place of making them.
         upstream: Its gradient of the output, likewise.
     """
@@ -55,18 +55,14 @@ class Run:
         self,
         problem: Problem,
         variant: Variant,
-        direction: str,
         inputs: dict[str, Any] | None = None,
         upstream: Tensor | None = None,
     ) -> None:
-        problem = variant.problem(problem)
-        self.device = problem.device
-        self._direction = direction
-        learns = direction != "forward"
-        self._inputs = problem.inputs(learns, variant.dtype) if inputs is None else inputs
+        self.problem = problem = variant.problem(problem)
+        self._inputs = problem.inputs(problem.learns, variant.dtype) if inputs is None else inputs
         self._leaves = (self._inputs["foreground"], self._inputs["background"])
         self._function = variant.function(problem.options)
-        self._upstream = problem.upstream(variant.dtype) if learns and upstream is None else upstream
+        self._upstream = problem.upstream(variant.dtype) if problem.learns and upstream is None else upstream
 
     def once(self) -> Result:
         """The whole pass; "backward" has its forward too."""
@@ -75,24 +71,20 @@ class Run:
 
     def seconds(self, calls: int = 1) -> float:
         """Of one call, the mean of `calls`."""
-        if self._direction == "backward":
-            return sum(self._seconds_of_backward() for _ in range(calls)) / calls
-        return devices.mean_seconds(self.device, lambda: self.backward(self.forward()), calls)
-
-    def _seconds_of_backward(self) -> float:
-        output = self.forward()
-        return devices.mean_seconds(self.device, lambda: self.backward(output))
+        device = self.problem.device
+        if self.problem.direction != "backward":
+            return devices.mean_seconds(device, lambda: self.backward(self.forward()), calls)
+        alone = (partial(self.backward, self.forward()) for _ in range(calls))
+        return sum(devices.mean_seconds(device, backward) for backward in alone) / calls
 
     def forward(self) -> Tensor:
         """The output, with what a backward needs unless the pass is forward alone."""
-        with torch.set_grad_enabled(self._direction != "forward"):
+        with torch.set_grad_enabled(self.problem.learns):
             return self._function(self._inputs)
 
     def backward(self, output: Tensor) -> tuple[Tensor, ...]:
         """The gradients of foreground and background; none if the pass is forward alone."""
-        if self._direction == "forward":
-            return ()
-        return torch.autograd.grad(output, self._leaves, self._upstream)
+        return torch.autograd.grad(output, self._leaves, self._upstream) if self.problem.learns else ()
 
 
 def gemm(problem: Problem, side: int) -> Callable[[int], float]:
@@ -144,14 +136,14 @@ def interleave(
     return samples
 
 
-def working_memory(problem: Problem, variant: Variant, direction: str, threads: int) -> int | str:
+def working_memory(problem: Problem, variant: Variant) -> int | str:
     """Bytes, as the head of this file defines them; or why there are none.
 
     "backward" is measured with its forward: what one keeps for the other must be there.
     """
     if problem.device == "cuda":
-        return working_bytes(Run(problem, variant, direction))
-    return in_fresh_process(_growth_in_this_process, problem, variant, direction, threads)
+        return working_bytes(Run(problem, variant))
+    return in_fresh_process(_growth_in_this_process, problem, variant)
 
 
 def in_fresh_process(function: Callable[..., int], *arguments: Any) -> int | str:
@@ -160,7 +152,8 @@ def in_fresh_process(function: Callable[..., int], *arguments: Any) -> int | str
     # Imported once: each measurement starts from there, with nothing computed yet.
     context.set_forkserver_preload(["torch", "contextual_attention"])
     _start_server()
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    threads = (torch.get_num_threads(),)
+    with ProcessPoolExecutor(1, context, initializer=torch.set_num_threads, initargs=threads) as pool:
         try:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
@@ -181,18 +174,17 @@ def _start_server() -> None:
         os.chdir(here)
 
 
-def _growth_in_this_process(problem: Problem, variant: Variant, direction: str, threads: int) -> int:
-    torch.set_num_threads(threads)
+def _growth_in_this_process(problem: Problem, variant: Variant) -> int:
     gemm(problem, 512)(1)  # large enough to start all threads
     # A compiled form is compiled for these very sizes; the others only load libraries and start threads.
-    Run(problem if variant.name == "compiled" else _tiny(problem), variant, direction).once()
-    return working_bytes(Run(problem, variant, direction))
+    Run(problem if variant.name == "compiled" else _tiny(problem), variant).once()
+    return working_bytes(Run(problem, variant))
 
 
 def working_bytes(run: Run) -> int:
     """By how much the memory of this process grows in one pass, less its results."""
     results: list[Result] = []
-    grown = devices.growth(run.device, lambda: results.append(run.once()))
+    grown = devices.growth(run.problem.device, lambda: results.append(run.once()))
     return max(0, grown - sum(x.nbytes for x in results[0].tensors()))
 
 

@@ -102,8 +102,8 @@ class ModelRow(Sampled):
     date: str | None = None
 
     @classmethod
-    def of(cls, work: Work, form: str, threads: int) -> ModelRow:
-        about = (work.name, work.batch, work.cnum, work.device, threads, form)
+    def of(cls, work: Work, form: str) -> ModelRow:
+        about = (work.name, work.batch, work.cnum, work.device, torch.get_num_threads(), form)
         return cls(*about, **circumstances())
 
     @property
@@ -232,9 +232,9 @@ def disagreement(work: Work) -> float:
     return (package - other).abs().max().item()
 
 
-def measure(work: Work, threads: int, budget: float, tell: Callable[[str], None]) -> list[ModelRow]:
+def measure(work: Work, budget: float, tell: Callable[[str], None]) -> list[ModelRow]:
     """A row for every form; `tell` is told what is being done."""
-    rows = [ModelRow.of(work, form, threads) for form in FORMS]
+    rows = [ModelRow.of(work, form) for form in FORMS]
     runs = {form: partial(devices.mean_seconds, work.device, make_step(work, form)) for form in FORMS}
     tell(f"{work.name}: first runs")
     first = {form: run(1) for form, run in runs.items()}
@@ -243,15 +243,14 @@ def measure(work: Work, threads: int, budget: float, tell: Callable[[str], None]
     for row in rows:
         row.take(samples[row.form])
         tell(f"{work.name}: memory of {row.form}")
-        grown = in_fresh_process(peak_bytes, work, row.form, threads)
+        grown = in_fresh_process(peak_bytes, work, row.form)
         row.peak_bytes, row.note = (None, grown) if isinstance(grown, str) else (grown, None)
     compare(rows)
     return rows
 
 
-def peak_bytes(work: Work, form: str, threads: int) -> int:
+def peak_bytes(work: Work, form: str) -> int:
     """By how much memory grows at its highest while the work is done once, in this process."""
-    torch.set_num_threads(threads)
     make_step(work.tiny(), form)()
     step = make_step(work, form)
     return devices.growth(work.device, step)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .cases import PASSES
 from .results import Row
-from .wording import PASSES, is_unfit
+from .wording import is_unfit
 
 
 def plot(rows: Iterable[Row], path: Path) -> None:

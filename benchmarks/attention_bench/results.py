@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from contextual_attention import backends
+from contextual_attention.files import replace_file
 
 from . import devices
 from .cases import Problem
@@ -29,11 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Sampled:
-    """What the rows of every benchmark have: their samples, and what is made of them."""
-
-    seconds: list[float]  # of a call, every sample
-    median: float | None
-    spread: float | None  # half the distance of the quartiles, over the median
+    """A row with `seconds` of a call, every sample, their `median` and `spread`."""
 
     def take(self, seconds: Sequence[float]) -> None:
         self.seconds = [float(f"{x:.4g}") for x in seconds]
@@ -90,7 +87,7 @@ class Row(Sampled):
     date: str | None = None
 
     @classmethod
-    def of(cls, problem: Problem, variant: Variant, direction: str, threads: int) -> Row:
+    def of(cls, problem: Problem, variant: Variant) -> Row:
         case, solved = problem.case, variant.problem(problem)
         return cls(
             shape=case.name,
@@ -100,17 +97,17 @@ class Row(Sampled):
             image=case.image,
             hole=case.hole,
             dtype=name_of(problem.dtype),
-            direction=direction,
+            direction=problem.direction,
             preset=problem.preset,
             device=problem.device,
-            threads=threads,
+            threads=torch.get_num_threads(),
             variant=variant.name,
             label=variant.label,
             whole=variant.whole,
             pairs=solved.pairs(),
-            flop=solved.flop(direction),
-            textbook_flop=solved.textbook_flop(direction),
-            estimated_bytes=variant.estimated_bytes(problem, direction),
+            flop=solved.flop(),
+            textbook_flop=solved.textbook_flop(),
+            estimated_bytes=variant.estimated_bytes(problem),
             **circumstances(),
         )
 
@@ -202,8 +199,6 @@ def save(path: Path, about: dict[str, Any], rows: Sequence[AnyRow], kind: type[A
     merged = {row.key: row for row in (*kept, *rows)}
     # A line for a row: that is what one wants to see of a change.
     lines = ",\n".join(json.dumps(asdict(row)) for row in merged.values())
+    text = f'{{"machine": {json.dumps(about)},\n"rows": [\n{lines}\n]}}\n'
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: the process may be ended at any time.
-    part = path.with_name(path.name + ".part")
-    part.write_text(f'{{"machine": {json.dumps(about)},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")
-    part.replace(path)
+    replace_file(path, lambda file: file.write(text.encode()))

@@ -69,16 +69,15 @@ class Variant:
             return None
         return backends.refusals(torch.device(problem.device), problem.dtype).get(self.name)
 
-    def estimated_bytes(self, problem: Problem, direction: str) -> int:
+    def estimated_bytes(self, problem: Problem) -> int:
         """About what it takes beyond the inputs."""
         problem = self.problem(problem)
         options, channels, batch = problem.options, problem.channels, problem.case.batch
         itemsize = (self.dtype or problem.dtype).itemsize
         features = batch * channels * math.prod(problem.case.size) * itemsize
         if self.name == "reference":
-            shape = (batch, channels, *problem.case.size)
-            learns = direction != "forward"
-            operand = torch.empty(shape, dtype=problem.dtype, device="meta", requires_grad=learns)
+            operand = torch.empty(batch, channels, *problem.case.size, dtype=problem.dtype, device="meta")
+            operand.requires_grad_(problem.learns)
             return reference.dense_bytes(operand, operand, operand, options)
         if self.is_backend:
             # What the package promises: three times its inputs, and the bound on the scores.
@@ -86,19 +85,17 @@ class Variant:
         n = math.prod(math.ceil(side / options.rate) for side in problem.case.size)
         m = math.prod(math.ceil(side / options.rate / options.stride) for side in problem.case.size)
         patches = 2 * m * channels * (options.ksize**2 + (2 * options.rate) ** 2)
-        sample = (self._copies(direction, options) * n * m + patches) * itemsize
+        # N x M arrays that a form holds of a sample, as measured; two of them are of propagation.
+        alone, learning = {"textbook": (5, 11), "dense": (6, 9), "compiled": (4, 8)}[self.name]
+        copies = (learning if problem.learns else alone) - (0 if options.fuse else 2)
+        sample = (copies * n * m + patches) * itemsize
         # The textbook form is through with a sample before it takes the next, unless it must keep it.
-        samples = 1 if self.name == "textbook" and direction == "forward" else batch
+        samples = 1 if self.name == "textbook" and not problem.learns else batch
         convolution = 0
         if self.name == "textbook" and options.fuse and (problem.device, itemsize) == ("cpu", 4):
             # For a convolution of one channel, oneDNN pads it to 16, in float32.
-            convolution = (15 if direction == "forward" else 27) * n * m * itemsize
+            convolution = (27 if problem.learns else 15) * n * m * itemsize
         return samples * sample + convolution + features
-
-    def _copies(self, direction: str, options: Options) -> int:
-        """How many N x M arrays a form holds of a sample: as measured, for the estimate alone."""
-        forward, learning = {"textbook": (5, 11), "dense": (6, 9), "compiled": (4, 8)}[self.name]
-        return (forward if direction == "forward" else learning) - (0 if options.fuse else 2)
 
 
 @cache

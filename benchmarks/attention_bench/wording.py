@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .cases import PASSES
 from .results import Row, Sampled
 from .screen import Table
-
-PASSES = {"forward": "forward", "backward": "backward", "both": "forward + backward"}
-
 
 # Units
 

@@ -16,12 +16,12 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
+from attention_bench.cases import PASSES
 from attention_bench.plot import plot
 from attention_bench.results import ROOT, Row, load
 from attention_bench.screen import make_screen
 from attention_bench.variants import FORMS
 from attention_bench.wording import (
-    PASSES,
     bytes_text,
     or_nothing,
     percent_text,

@@ -59,7 +59,7 @@ class Job:
     @property
     def problem(self) -> Problem:
         device = device_of(self.backend)
-        return Problem(find_case(self.shape), CHANNELS, self.dtype, self.preset, device)
+        return Problem(find_case(self.shape), CHANNELS, self.dtype, self.preset, device, self.direction)
 
 
 def measure_case(job: Job, records: Records, profile: Path) -> None:
@@ -71,7 +71,7 @@ def measure_case(job: Job, records: Records, profile: Path) -> None:
         profile: File to which the table of all its kernels is added.
     """
     told = _Told(job, records)
-    told.take(lambda: sizes(job.problem, job.direction))
+    told.take(lambda: sizes(job.problem))
     work = told.take(lambda: Work(job))
     if work is not None:
         for phase in (work.check, work.plan, work.eager, work.memory, work.replayed):
@@ -122,9 +122,9 @@ class _Told:
         self._records.add(self._job.name, state, "; ".join(self._troubles) or None, **self._report)
 
 
-def sizes(problem: Problem, direction: str) -> Report:
+def sizes(problem: Problem) -> Report:
     """What rates are made of."""
-    return {"pairs": problem.pairs(), "flop": problem.flop(direction)}
+    return {"pairs": problem.pairs(), "flop": problem.flop()}
 
 
 def last_tiling(direction: str) -> dict[str, Any]:
@@ -137,16 +137,13 @@ class Work:
 
     def __init__(self, job: Job) -> None:
         self.job, self.device = job, device_of(job.backend)
-        problem, learns = job.problem, job.direction != "forward"
+        problem, learns = job.problem, job.problem.learns
         self._variant = Variant(job.backend)
         self._problem = problem
         self._is_slow = False
         self._inputs = problem.inputs(requires_grad=learns)
         self._upstream = problem.upstream() if learns else None
-        self.runs = [
-            Run(problem, self._variant, job.direction, inputs, self._upstream)
-            for inputs in self._sets(learns)
-        ]
+        self.runs = [Run(problem, self._variant, inputs, self._upstream) for inputs in self._sets(learns)]
 
     def _sets(self, learns: bool) -> list[dict[str, Any]]:
         """The inputs, and others of the same distribution as long as the cache holds them all."""
@@ -168,7 +165,7 @@ class Work:
     def check(self) -> Report:
         """The error of the result, by exact values: all of them or, of large problems, some cells."""
         result = self.runs[0].once()
-        judge = Judge(self._problem, self.job.direction, self._inputs, self._upstream)
+        judge = Judge(self._problem, self._inputs, self._upstream)
         verdict = judge.verdict(self._variant, self._problem, result)
         errors = [rounded(error) if math.isfinite(error) else str(error) for error in verdict.errors]
         return {"errors": errors, "wrong": verdict.wrong, "verdict": str(verdict), "judge": verdict.judge}
