@@ -52,16 +52,14 @@ def main() -> int:
     problems = list(_problems(cases, arguments, screen))
     about = machine(sorted({problem.device for problem in problems}))
     rows: list[Row] = []
-    if arguments.json:
-        save(arguments.json, about, rows)  # refuses another machine's file before anything is measured
+    save(arguments.json, about, rows)  # refuses another machine's file before anything is measured
     with screen.progress(len(problems)) as progress:
         for problem in problems:
             new = measure(problem, plan, progress.tell)
             rows += new
             progress.advance()
             screen.table(table(new))
-            if arguments.json:
-                save(arguments.json, about, rows)
+            save(arguments.json, about, rows)
     if arguments.plot:
         plot(rows, arguments.plot)
     wrong = [row for row in rows if row.wrong]

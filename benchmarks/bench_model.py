@@ -41,9 +41,7 @@ def main() -> int:
     works = _works(arguments)
     about = machine([arguments.device])
     screen.say(f"{arguments.device}: {devices.describe(arguments.device)}")
-    if arguments.json:
-        # Refuses another machine's file before anything is measured.
-        save(arguments.json, about, [], ModelRow)
+    save(arguments.json, about, [], ModelRow)  # refuses another machine's file before anything is measured
     is_wrong = False
     with screen.progress(len(works)) as progress:
         for work in works:
@@ -51,8 +49,7 @@ def main() -> int:
             if error <= _ALLOWED:
                 rows = measure(work, arguments.budget, progress.tell)
                 screen.table(table(work, rows))
-                if arguments.json:
-                    save(arguments.json, about, rows, ModelRow)
+                save(arguments.json, about, rows, ModelRow)
             else:
                 screen.say(f"wrong: {work.name}: the layers differ by {error:.1e} of {_ALLOWED:.0e}", "red")
                 is_wrong = True

@@ -1,13 +1,16 @@
 """The benchmark measures what it says: its forms are right, wrong results are seen, counts are exact."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import bench_attention
 import pytest
 import torch
+from PIL import Image
 
-from attention_bench import course, devices, judge, measure, results, wording
+from attention_bench import course, devices, judge, measure, plot, results, screen, wording
 from attention_bench.cases import CASES, Case, Problem, find_case
 from attention_bench.course import Plan, obstacle
 from attention_bench.forms import dense, textbook
@@ -18,6 +21,7 @@ from contextual_attention import contextual_attention, testing
 from contextual_attention.options import PRESETS, Options
 from tools.docs import speed
 
+ROOT = results.ROOT
 SMALL = Case("small", 2, (16, 20), (64, 80))
 OPTIONS = {
     **PRESETS,
@@ -262,6 +266,40 @@ class TestReport:
         assert len(json.loads(path.read_text())["rows"]) == 3
         with pytest.raises(ValueError, match="another machine"):
             results.save(path, {"devices": {"cpu": "another"}}, rows)
+
+    def test_picture(self, rows, tmp_path):
+        path = tmp_path / "times.png"
+        rows[0].median, rows[0].working_bytes, rows[0].note = None, None, "would need 21.9 GB"
+        plot.plot(rows, path)
+        with Image.open(path) as picture:
+            assert picture.width > 500
+        with pytest.raises(ValueError, match="no result of single images"):
+            plot.plot([replace(row, batch=2) for row in rows], path)
+
+    def test_tables_once_more(self, rows, tmp_path):
+        """By the command, which is started by its path, from anywhere."""
+        results.save(tmp_path / "r.json", {"devices": {}}, rows)
+        command = [sys.executable, ROOT / "tools/docs/speed.py", "table", "r.json"]
+        said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        assert "64×64 · C 6 · float32 · forward · paper · cpu" in said
+        line = next(line for line in said.splitlines() if line.split()[:1] == ["cpu"])
+        assert line.split() == ["cpu", "100", "ms", "0", "%", "3", "3.00×", "100", "MB", "0.0", "0", "%"]
+
+    def test_lines_without_rich(self, rows, monkeypatch, capsys):
+        monkeypatch.setattr(screen, "find_spec", lambda name: None)
+        plain = screen.make_screen()
+        plain.say("here", "red")
+        with plain.progress(2) as progress:
+            progress.tell("what")
+            progress.advance()
+        rows[1].note = "left out"
+        plain.table(wording.table(rows))
+        said = capsys.readouterr().out.splitlines()
+        assert said[:3] == ["here", "", "1 of 2"]
+        assert said[3].startswith("64×64 · C 6 · float32 · forward")
+        assert said[4].split() == ["variant", "time", "±", "n", "ratio", "memory", "GFLOP/s", "GEMM"]
+        assert len({len(line) for line in said[4:8]}) == 1
+        assert said[8:] == ["dense: left out", "GEMM: 100 GFLOP/s, float32, 1000³, in the same turns"]
 
     def test_docs(self, rows, tmp_path):
         text = speed.markdown({"devices": {"cpu": "a processor"}, "torch": "2"}, rows)

@@ -176,11 +176,11 @@ def load(path: Path, kind: type[AnyRow] = Row) -> tuple[dict[str, Any], list[Any
         raise ValueError(f"--json: {path} holds results of another benchmark") from error
 
 
-def save(path: Path, about: dict[str, Any], rows: Sequence[AnyRow], kind: type[AnyRow] = Row) -> None:
+def save(path: Path | None, about: dict[str, Any], rows: Sequence[AnyRow], kind: type[AnyRow] = Row) -> None:
     """Write rows, and keep those of other problems that the file already holds.
 
     Args:
-        path: JSON.
+        path: JSON; None: nowhere.
         about: The machine, as `machine` describes it.
         rows: To write; one takes the place of another with its key.
         kind: Their class, a dataclass with a `key`.
@@ -188,6 +188,8 @@ def save(path: Path, about: dict[str, Any], rows: Sequence[AnyRow], kind: type[A
     Raises:
         ValueError: The file is of another machine, of other versions or of another benchmark.
     """
+    if path is None:
+        return
     kept: list[AnyRow] = []
     if path.exists():
         before, kept = load(path, kind)
