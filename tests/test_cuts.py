@@ -13,8 +13,8 @@ from helpers.roads import ROUNDING
 from test_work import counted
 
 from contextual_attention import backends
-from contextual_attention.fused import schema_options
 from contextual_attention.options import PRESETS, Options
+from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import Case, make_inputs
 
 DIRECTIONS = ("forward", "backward")
@@ -48,12 +48,8 @@ SHAPES = [
 def cut(options, shape, workspace, backward):
     """How the planner cuts such a problem, in words; empty if it does not fit into the workspace."""
     foreground, background, channels = shape
-    _, ksize, stride, fuse_k, propagation, _ = schema_options(options)
-    return backends.extension.cpu_cut(
-        *foreground, *background, channels=1, value_channels=channels, ksize=ksize, stride=stride,
-        fuse_k=fuse_k, propagation=propagation, threads=torch.get_num_threads(), workspace=workspace,
-        backward=backward,
-    )  # fmt: skip
+    problem = Problem(1, channels, *foreground, *background, *scoring(options))
+    return backends.extension.cpu_cut(problem, torch.get_num_threads(), workspace, backward)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from contextual_attention import reference
+from contextual_attention.call import Call
 
 from . import devices
 from .cases import Problem
@@ -88,14 +89,14 @@ class Judge:
         inputs = problem.inputs() if inputs is None else inputs
         if problem.learns:
             upstream = (problem.upstream() if upstream is None else upstream).double()
-        self._operands = [inputs[name].detach().double() for name in ("foreground", "background")]
-        self._masks = [inputs[name] for name in ("mask", "foreground_mask")]
-        self._options = problem.options
+        foreground, background = (inputs[name].detach().double() for name in ("foreground", "background"))
+        masks = {name: inputs[name] for name in ("mask", "foreground_mask")}
+        self._call = Call(foreground, background, value=background, options=problem.options, **masks)
         # What output and gradient are where nothing is rebuilt, which is no measure of an error elsewhere.
-        self._kept = (self._operands[0], upstream, None) if problem.case.inside else (None,) * 3
+        self._kept = (foreground, upstream, None) if problem.case.inside else (None,) * 3
         self._expected: Result | None = None
         self._cells: tuple[Tensor, Tensor] | None = None
-        needed = reference.dense_bytes(*self._operands, self._operands[1], self._options)
+        needed = reference.dense_bytes(self._call)
         if needed * (1 if upstream is None else 1.5) <= _cheap_bytes(problem.device):
             self._expected, self._name = self._solve(upstream), "float64 reference"
         else:
@@ -120,19 +121,11 @@ class Judge:
             self._expected, self._name = result, f"{variant.label} in float32"
 
     def _solve(self, upstream: Tensor | None) -> Result:
-        foreground, background = (x.requires_grad_(upstream is not None) for x in self._operands)
-        mask, foreground_mask = self._masks
-        output, _ = reference.contextual_attention(
-            foreground,
-            background,
-            mask=mask,
-            value=background,
-            foreground_mask=foreground_mask,
-            options=self._options,
-        )
-        if upstream is None:
-            return Result(output)
-        gradients = torch.autograd.grad(output, (foreground, background), upstream)
+        leaves = (self._call.foreground, self._call.background)
+        for leaf in leaves:
+            leaf.requires_grad_(upstream is not None)
+        output, _ = reference.contextual_attention(self._call)
+        gradients = () if upstream is None else torch.autograd.grad(output, leaves, upstream)
         return Result(output.detach(), gradients)
 
     def _sample_cells(self) -> tuple[Tensor, Tensor]:
@@ -141,34 +134,26 @@ class Judge:
         Cell P is pasted by the four patches P - d, d in {0, 1}**2, each with its own quarter: those cells are
         sampled whose four patches all attend. Returns cells (B, samples, C, rate, rate).
         """
-        foreground, background = self._operands
-        options, rate = self._options, self._options.rate
-        mask, foreground_mask = self._masks
-        size = [math.ceil(side / rate) for side in foreground.shape[2:]]
-        selected = torch.ones(1, *size, dtype=torch.bool, device=foreground.device)
-        if foreground_mask is not None:
-            selected = reference.select(foreground_mask, foreground.shape[2:], options)
+        call, options, rate = self._call, self._call.options, self._call.options.rate
+        height, width = call.foreground.shape[2:]
+        selected = torch.ones(1, math.ceil(height / rate), math.ceil(width / rate), dtype=torch.bool)
+        if call.foreground_mask is not None:
+            selected = reference.select(call.foreground_mask, (height, width), options)
         four = selected[0, 1:, 1:] & selected[0, :-1, 1:] & selected[0, 1:, :-1] & selected[0, :-1, :-1]
         inner = four.nonzero() + 1
         last = inner[torch.linspace(0, len(inner) - 1, _SAMPLES).long()]
-        pasted = reference.value_patches(background, 1, options)  # (B, hs, ws, C * (2 rate)**2)
+        pasted = reference.value_patches(call.value, 1, options)  # (B, hs, ws, C * (2 rate)**2)
         cells = 0
         for down, right in product((0, 1), repeat=2):
-            weights = reference.attention_weights(
-                foreground,
-                background,
-                mask=mask,
-                foreground_mask=foreground_mask,
-                queries=last - torch.tensor((down, right), device=last.device),
-                options=options,
-            )[..., :: options.stride, :: options.stride]
+            rows = reference.attention_weights(call, last - torch.tensor((down, right), device=last.device))
+            weights = rows[..., :: options.stride, :: options.stride]
             patches = torch.einsum("bsij,bijk->bsk", weights, pasted)
             cells = cells + patches.unflatten(2, (-1, 2, rate, 2, rate))[:, :, :, down, :, right] / 4
         return last, cells
 
     def _cut(self, output: Tensor, corners: Tensor) -> Tensor:
         """The cells of an output: (B, C, H, W) -> (B, samples, C, rate, rate)."""
-        rate = self._options.rate
+        rate = self._call.options.rate
         starts = (corners * rate - rate // 2).tolist()
         return torch.stack([output[:, :, y : y + rate, x : x + rate] for y, x in starts], 1)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from contextual_attention import backends, contextual_attention, reference
+from contextual_attention.call import Call
 from contextual_attention.options import Options
 
 from .cases import Problem
@@ -78,7 +79,7 @@ class Variant:
         if self.name == "reference":
             operand = torch.empty(batch, channels, *problem.case.size, dtype=problem.dtype, device="meta")
             operand.requires_grad_(problem.learns)
-            return reference.dense_bytes(operand, operand, operand, options)
+            return reference.dense_bytes(Call(operand, operand, None, operand, None, options))
         if self.is_backend:
             # What the package promises: three times its inputs, and the bound on the scores.
             return 6 * features + default_workspace(problem.device)

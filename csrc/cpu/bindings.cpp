@@ -25,19 +25,10 @@ std::vector<std::string> supported_simd_levels() {
   return supported;
 }
 
-int64_t least_cpu_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
-                            int64_t fuse_k, int64_t propagation, int64_t threads, bool backward) {
-  return least_workspace(problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation), threads, backward);
-}
-
-std::string cpu_cut(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels, int64_t value_channels,
-                    int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t threads,
-                    int64_t workspace, bool backward) {
-  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
-  problem.channels = channels, problem.value_channels = value_channels;
-  const std::vector<char> all(hb, 1);
-  const Plan plan = make_plan(problem, all, {{0, h, 0, w}}, threads, workspace, backward);
-  return plan.chunk == 0 ? "" : describe(problem, plan, h, backward);
+std::string cpu_cut(const Problem& problem, int64_t threads, int64_t workspace, bool backward) {
+  const std::vector<char> all(problem.hb, 1);
+  const Plan plan = make_plan(problem, all, {{0, problem.h, 0, problem.w}}, threads, workspace, backward);
+  return plan.chunk == 0 ? "" : describe(problem, plan, problem.h, backward);
 }
 
 py::dict stop_counting_work() {
@@ -62,13 +53,10 @@ void bind_cpu(py::module_& module) {
       "Raises:\n    ValueError: if the level is unknown, not built, or not supported by this processor.");
   module.def("supported_simd_levels", &supported_simd_levels,
              "The SIMD levels that were built and that this processor can run, slowest first.");
-  module.def("least_cpu_workspace", &least_cpu_workspace, py::arg("h"), py::arg("w"), py::arg("hb"),
-             py::arg("wb"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"),
-             py::arg("threads"), py::arg("backward"),
+  module.def("least_cpu_workspace", &least_workspace, py::arg("problem"), py::arg("threads"),
+             py::arg("backward"),
              "The least bytes of score scratch with which the CPU kernels can work on such a problem.");
-  module.def("cpu_cut", &cpu_cut, py::arg("h"), py::arg("w"), py::arg("hb"), py::arg("wb"),
-             py::arg("channels"), py::arg("value_channels"), py::arg("ksize"), py::arg("stride"),
-             py::arg("fuse_k"), py::arg("propagation"), py::arg("threads"), py::arg("workspace"),
+  module.def("cpu_cut", &cpu_cut, py::arg("problem"), py::arg("threads"), py::arg("workspace"),
              py::arg("backward"),
              "How the CPU kernels cut such a problem, in words; empty if nothing fits into the workspace.");
   module.def(
