@@ -158,7 +158,7 @@ def plan_of(module, backend, trial, kib, backward):
         default = triton_plan.default_workspace(MEMORY)
         found = triton_plan.make_plan(solved, solved.batch, bound or 0, backward, default)
         tile = (found.rows, found.columns, found.block_rows, solved.wb)
-        assert found.several == (found.block_rows < solved.hb)
+        assert found.whole_background == (found.block_rows >= solved.hb)
     else:
         workspace = bound or module.default_cuda_workspace(MEMORY)
         found = module.cuda_plan(solved, workspace, L2, backward)

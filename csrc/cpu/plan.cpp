@@ -46,7 +46,7 @@ double cost(const Problem& p, const Plan& plan, int64_t width, bool backward) {
   const Radii radii(p, backward);
   const int64_t gram_columns = std::min(p.w, width + 2 * radii.gram);
   const bool whole = gram_columns == p.w;
-  const double passes = plan.layouts.size() > 1 ? 2 : 1;
+  const double passes = plan.whole_background() ? 1 : 2;
   double total = 0;
   for (const Layout& layout : plan.layouts) {
     const double scores = static_cast<double>(layout.size * gram_columns);
@@ -219,7 +219,7 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
                     best = plan;
                   }
                   // Nothing beats the whole problem at once.
-                  return plan.chunk <= height || plan.layouts.size() > 1 || plan.segments > 1;
+                  return plan.chunk <= height || !plan.whole_background() || plan.segments > 1;
                 });
   return best;
 }
@@ -227,7 +227,7 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
 std::string describe(const Problem& problem, const Plan& plan, int64_t height, bool backward) {
   std::string kind = backward ? "backward" : "forward";
   kind += problem.wrap() ? ", wrapped" : ", bounded";
-  kind += plan.layouts.size() > 1 ? ", blocks" : ", whole background";
+  kind += plan.whole_background() ? ", whole background" : ", blocks";
   kind += plan.segments > 1 ? ", segments" : ", whole rows";
   return kind + (plan.chunk > height ? ", all at once"
                  : plan.chunk > 1    ? ", some at a time"
