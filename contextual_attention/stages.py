@@ -56,8 +56,8 @@ def filter_into(stage: Stage, problem: Problem) -> Filter:
 def reach(taps: Filter, problem: Problem, width: int) -> int:
     """How many rows above and below a filter reads, on a map of this width.
 
-    Columns to either side: as many. The wrapped passes run over the ends of columns as over those of rows; with
-    the map's shorter side as `width`, what both reach together is as much for columns.
+    Columns to either side: as many. The wrapped passes run over the ends of columns as over those of rows:
+    with the map's shorter side as `width`, what both reach together is as much for columns.
     """
     if taps is Filter.PATCH:
         return problem.patch_reach
