@@ -1,35 +1,19 @@
 // How a problem is cut so that its scores fit into the workspace.
 //
 // The march goes down the rows of a tile of the foreground and holds, for every stage, only the rows
-// that the next stage still reads (a ring). Where even that is too much, the tile is cut into segments
-// of columns and the background into blocks of rows; more than one block needs a pass of its own for the
-// row statistics. The cheapest cut that fits is taken.
+// that the next stage still reads (a ring). Where even that is too much, the tile is cut into narrower
+// ones, side by side, and the background into blocks of rows; more than one block needs a pass of its own for
+// the row statistics. The cheapest cut that fits is taken.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "../common/stages.h"
 #include "layout.h"
 
 namespace contextual_attention::cpu {
-
-enum class Stage {
-  gram,
-  similarity,
-  rowwise,
-  weights,
-  final,
-  cells,
-  // backward only
-  cell_gradient,
-  attention_gradient,
-  logit_gradient,
-  columnwise_gradient,
-  product_gradient,
-  gram_gradient,
-  count
-};
 
 // A stage's ring: its rows (0: the stage is not used), how far beyond the tile it reaches, in foreground
 // rows and columns, and the floats that one foreground pixel (or cell) takes.
@@ -40,9 +24,6 @@ struct RingShape {
 
 RingShape ring_shape(Stage stage, const Problem& problem, const Layout& layout, int64_t chunk, bool backward);
 
-// Rows of a tile that the left-right pass crosses when it runs over row ends.
-int64_t rows_crossed(const Problem& problem);
-
 // Backward, rows of scores that every lane has to itself: dA, R, and the sums of the gradient of beta.
 constexpr int64_t kLaneRows = 3;
 
@@ -51,9 +32,9 @@ constexpr int64_t kScoresWorthSharing = 1 << 14;
 
 struct Plan {
   std::vector<Layout> layouts;
-  int64_t segments = 1;  // of a tile's columns
-  int64_t chunk = 0;     // foreground rows that one GEMM takes
-  int64_t scratch = 0;   // floats
+  int64_t tiles_across = 1;  // in place of each
+  int64_t chunk = 0;         // foreground rows that one GEMM takes
+  int64_t scratch = 0;       // floats
 
   // One block, and not several.
   bool whole_background() const { return layouts.size() == 1; }
