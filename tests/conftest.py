@@ -7,7 +7,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import hypothesis
 import pytest
 from helpers import emulated
-from helpers.emulated_build import Builder, load_build_script
+from helpers.emulated_build import Builder
+from helpers.native_build import load_build_script
 from helpers.roads import ROADS, STEADY_ROADS, Road, perturb_products
 
 from contextual_attention import cells

@@ -8,11 +8,11 @@ import itertools
 
 import pytest
 import torch
+from helpers import cpu_hooks
 from helpers.compare import FORWARD, GRADIENT, assert_near, assert_solved, in_dtype, solve
+from helpers.cpu_hooks import counted
 from helpers.roads import ROUNDING
-from test_work import counted
 
-from contextual_attention import backends
 from contextual_attention.fused import schema_options
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import Case, make_inputs
@@ -21,8 +21,8 @@ DIRECTIONS = ("forward", "backward")
 BACKGROUND = ("whole background", "blocks")
 COLUMNS = ("whole rows", "segments")
 ROWS = ("all at once", "some at a time", "one at a time")
-# Every kind of cut, as plan.cpp's describe() names it. Wrapped propagation runs on over the ends of rows: its
-# rows stay whole.
+# Every kind of cut, as tests/native/work.h's describe() names it. Wrapped propagation runs on over the
+# ends of rows: its rows stay whole.
 KINDS = [
     *map(", ".join, itertools.product(DIRECTIONS, ("bounded",), BACKGROUND, COLUMNS, ROWS)),
     *map(", ".join, itertools.product(DIRECTIONS, ("wrapped",), BACKGROUND, COLUMNS[:1], ROWS)),
@@ -49,10 +49,10 @@ def cut(options, shape, workspace, backward):
     """How the planner cuts such a problem, in words; empty if it does not fit into the workspace."""
     foreground, background, channels = shape
     _, ksize, stride, fuse_k, propagation, _ = schema_options(options)
-    return backends.extension.cpu_cut(
-        *foreground, *background, channels=1, value_channels=channels, ksize=ksize, stride=stride,
-        fuse_k=fuse_k, propagation=propagation, threads=torch.get_num_threads(), workspace=workspace,
-        backward=backward,
+    (h, w), (hb, wb) = foreground, background
+    return cpu_hooks.cut(
+        h=h, w=w, hb=hb, wb=wb, value_channels=channels, ksize=ksize, stride=stride, fuse_k=fuse_k,
+        propagation=propagation, threads=torch.get_num_threads(), workspace=workspace, backward=backward,
     )  # fmt: skip
 
 

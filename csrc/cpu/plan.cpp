@@ -224,16 +224,6 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
   return best;
 }
 
-std::string describe(const Problem& problem, const Plan& plan, int64_t height, bool backward) {
-  std::string kind = backward ? "backward" : "forward";
-  kind += problem.wrap() ? ", wrapped" : ", bounded";
-  kind += plan.layouts.size() > 1 ? ", blocks" : ", whole background";
-  kind += plan.segments > 1 ? ", segments" : ", whole rows";
-  return kind + (plan.chunk > height ? ", all at once"
-                 : plan.chunk > 1    ? ", some at a time"
-                                     : ", one at a time");
-}
-
 int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward) {
   int64_t least = std::numeric_limits<int64_t>::max();
   const std::vector<char> all(problem.hb, 1);

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.util
 import json
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +21,9 @@ import torch
 from torch import Tensor
 
 from contextual_attention import backends, cells, extension, features, fused, operators, positions
-from helpers.emulated_build import FOLDER, MODULE, NATIVE, PLANNER, SOURCES, Builder
+from helpers import native_build
+from helpers.emulated_build import FOLDER, MODULE, PLANNER, SOURCES, Builder
+from helpers.native_build import NATIVE
 
 OPERATOR = "attend_cuda_on_host"
 
@@ -77,9 +77,7 @@ def load_module(file: Path) -> ModuleType:
     for each in CELLS:
         schema = str(each._opoverload._schema).partition("(")
         operators._library.define(f"{on_host(each)}({schema[2]}")
-    loader = ExtensionFileLoader(MODULE, str(file))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(MODULE, loader))
-    loader.exec_module(module)
+    module = native_build.load_module(MODULE, file)
     module.attend = attend
     module.road = road
     return module
