@@ -17,6 +17,7 @@ from torch import Tensor
 from variants import Variant
 
 from contextual_attention import attention_weights, reference
+from contextual_attention.call import Call
 
 # The reference judges in float64 where that takes no more than this on a CPU, or this share of a GPU's memory
 # that is free: the estimate is off by a factor of two.
@@ -98,7 +99,7 @@ class Judge:
         self._kept = (self._operands[0], upstream, None) if problem.case.inside else (None,) * 3
         self._expected: Result | None = None
         self._cells: tuple[Tensor, Tensor] | None = None
-        needed = reference.dense_bytes(*self._operands, self._operands[1], self._options)
+        needed = reference.dense_bytes(self._call())
         if needed * (1 if upstream is None else 1.5) <= _cheap_bytes(problem.device):
             self._expected, self._name = self._solve(upstream), "float64 reference"
         else:
@@ -122,17 +123,13 @@ class Judge:
         if right and dtype == torch.float32 and not variant.is_fused:
             self._expected, self._name = result, f"{variant.label} in float32"
 
+    def _call(self) -> Call:
+        (foreground, background), (mask, foreground_mask) = self._operands, self._masks
+        return Call(foreground, background, mask, background, foreground_mask, self._options)
+
     def _solve(self, upstream: Tensor | None) -> Result:
         foreground, background = (x.requires_grad_(upstream is not None) for x in self._operands)
-        mask, foreground_mask = self._masks
-        output, _ = reference.contextual_attention(
-            foreground,
-            background,
-            mask=mask,
-            value=background,
-            foreground_mask=foreground_mask,
-            options=self._options,
-        )
+        output, _ = reference.contextual_attention(self._call())
         if upstream is None:
             return Result(output)
         gradients = torch.autograd.grad(output, (foreground, background), upstream)

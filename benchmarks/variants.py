@@ -19,6 +19,7 @@ from textbook import textbook
 from torch import Tensor
 
 from contextual_attention import backends, contextual_attention, reference
+from contextual_attention.call import Call
 from contextual_attention.options import Options
 
 # The forms that the package is measured against. They know no foreground_mask: they always do the whole.
@@ -79,7 +80,7 @@ class Variant:
             shape = (batch, channels, *problem.case.size)
             learns = direction != "forward"
             operand = torch.empty(shape, dtype=problem.dtype, device="meta", requires_grad=learns)
-            return reference.dense_bytes(operand, operand, operand, options)
+            return reference.dense_bytes(Call(operand, operand, None, operand, None, options))
         if self.is_backend:
             # What the package promises: three times its inputs, and the bound on the scores.
             return 6 * features + default_workspace(problem.device)

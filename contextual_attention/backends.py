@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from . import operators
+from . import features, operators
 from .extension import load as load_extension
 from .graphs import constant_in_graphs
+from .problem import Problem
 
 extension: ModuleType | None
 extension_error: str | None
@@ -29,6 +32,15 @@ else:
     extension_error = None
 
 
+class Kernels(NamedTuple):
+    """What a fused backend is made of."""
+
+    attend_map: Callable[..., tuple[Tensor, Tensor, Tensor]]  # by interface.ATTEND_MAP
+    # The smallest bound on the score scratch under which they can work on a problem, forward or `backward`.
+    least_workspace: Callable[[Problem, bool], int]
+    road: features.Road = features.TENSOR_CODE  # what they take is worked out by
+
+
 @dataclass(frozen=True)
 class _Backend:
     # Why it cannot run anything here; a function where looking into it at the import would be rude.
@@ -37,6 +49,7 @@ class _Backend:
     dtypes: tuple[torch.dtype, ...]
     # Why it cannot run on one of those devices; None if it can.
     refuses: Callable[[torch.device], str | None] = lambda _: None
+    kernels: Kernels | None = None  # None: it is not fused
 
     def absence(self) -> str | None:
         """Why it cannot run anything here; None if it can."""
@@ -119,13 +132,48 @@ _TRITON_DTYPES = (torch.float32,) if operators.TRITON_DEVICE == "cpu" else _FUSE
 # The oldest that Triton's compiler supports.
 _LEAST_CAPABILITY = (8, 0)
 
+
+def _least_cuda_workspace(problem: Problem, backward: bool) -> int:
+    return extension.least_cuda_workspace(problem, backward)
+
+
+def _least_cpu_workspace(problem: Problem, backward: bool) -> int:
+    return extension.least_cpu_workspace(problem, torch.get_num_threads(), backward)
+
+
+def _least_triton_workspace(problem: Problem, backward: bool) -> int:
+    from .triton import plan
+
+    return plan.least_workspace(problem, backward)
+
+
 # Fastest first: the order in which `choose` tries them.
 _BACKENDS = {
-    "cuda": _Backend(_no_cuda, ("cuda",), _FUSED_DTYPES, _no_code_for),
-    "cpu": _Backend(extension_error, ("cpu",), _FUSED_DTYPES),
-    "triton": _Backend(_no_triton, (operators.TRITON_DEVICE,), _TRITON_DTYPES),
+    "cuda": _Backend(
+        _no_cuda,
+        ("cuda",),
+        _FUSED_DTYPES,
+        _no_code_for,
+        Kernels(operators.attend, _least_cuda_workspace, features.KERNELS),
+    ),
+    "cpu": _Backend(
+        extension_error, ("cpu",), _FUSED_DTYPES, kernels=Kernels(operators.attend, _least_cpu_workspace)
+    ),
+    "triton": _Backend(
+        _no_triton,
+        (operators.TRITON_DEVICE,),
+        _TRITON_DTYPES,
+        kernels=Kernels(operators.attend_triton, _least_triton_workspace),
+    ),
     "reference": _Backend(None, None, (*_FUSED_DTYPES, torch.float64)),
 }
+
+
+def kernels(name: str) -> Kernels:
+    """What the fused backend of this name is made of."""
+    found = _BACKENDS[name].kernels
+    assert found is not None
+    return found
 
 
 def available_backends() -> dict[str, str | None]:

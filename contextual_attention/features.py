@@ -14,8 +14,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import cells, interface, positions
+from . import cells, positions
 from .derivatives import by_samples, differentiable, keep_nothing, no_second_derivative
+from .interface import (
+    FLAG_POSITIONS,
+    TAKE_FEATURES,
+    TAKE_FEATURES_BACKWARD,
+    Flagging,
+    Maps,
+    MapSizes,
+    TakenGradients,
+    Taking,
+    Wanted,
+)
 from .operators import NAMESPACE
 from .options import Options
 
@@ -47,9 +58,7 @@ class Road(NamedTuple):
     # Of the mask of a map: those that are `excluded` from the candidates, else those that attend. Without a
     # mask nothing is missing.
     flag: Callable[[Tensor | None, Tensor, bool, Options], Flags]
-    # Of the foreground, of the background (None: it is the foreground), with what is read of each, (B or 1,
-    # h, w) and (B or 1, hb, wb) bool (None: all).
-    take: Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None, Options], Features]
+    take: Callable[[Maps, Options], Features]
 
 
 # By tensor code
@@ -65,13 +74,8 @@ def _flag(mask: Tensor | None, features: Tensor, excluded: bool, options: Option
     return Flags(chosen, positions.read_by(chosen, options), which)
 
 
-def _take(
-    foreground: Tensor,
-    background: Tensor | None,
-    asked: Tensor | None,
-    read: Tensor | None,
-    options: Options,
-) -> Features:
+def _take(maps: Maps, options: Options) -> Features:
+    foreground, background, asked, read = maps
     source = foreground if background is None else background
     queries = keys = positions.downscale(foreground, asked, options)
     is_one = background is None and asked is None and read is None
@@ -91,70 +95,73 @@ TENSOR_CODE = Road(_flag, _take)
 # By operators
 
 
-def _flag_fake(
-    mask, height, width, rate, aligned, sampled, ksize, stride, taps, wrap, excludes, mean
-):  # fmt: skip
-    h, w = (positions.ceil_div(n, rate) for n in (height, width))
+def _flag_fake(*arguments):
+    (of,) = FLAG_POSITIONS.unpack(arguments)
+    h, w = (positions.ceil_div(n, of.rate) for n in (of.height, of.width))
 
     def new(*size, dtype):
-        return mask.new_empty((mask.shape[0], *size), dtype=dtype)
+        return of.mask.new_empty((of.mask.shape[0], *size), dtype=dtype)
 
-    which = torch.bool if excludes else torch.float32
+    which = torch.bool if of.excludes else torch.float32
     return new(h, w, dtype=torch.bool), new(h, w, dtype=torch.bool), new(h + 1, w + 1, dtype=which)
 
 
-def _take_fake(foreground, background, asked, read, rate, aligned, ksize, eps, adds_eps, both, mean):
-    source = foreground if background is None else background
+def _take_fake(*arguments):
+    maps, how, wanted = TAKE_FEATURES.unpack(arguments)
+    foreground = maps.foreground
+    source = foreground if maps.background is None else maps.background
     (batch, channels), size, source_size = foreground.shape[:2], foreground.shape[2:], source.shape[2:]
-    h, w, hb, wb = (positions.ceil_div(n, rate) for n in (*size, *source_size))
-    is_one = background is None and asked is None and read is None
+    h, w, hb, wb = (positions.ceil_div(n, how.rate) for n in (*size, *source_size))
+    is_one = maps.background is None and maps.asked is None and maps.read is None
 
-    def new(wanted, *shape, dtype=torch.float32):
-        return foreground.new_empty(shape if wanted else (0,), dtype=dtype)
+    def new(is_wanted, *shape, dtype=torch.float32):
+        return foreground.new_empty(shape if is_wanted else (0,), dtype=dtype)
 
     return (
         new(True, batch, h, w, channels, dtype=foreground.dtype),
         new(not is_one, batch, hb, wb, channels, dtype=foreground.dtype),
-        new(both and not is_one, batch, h, w),
+        new(wanted.both and not is_one, batch, h, w),
         new(True, batch, hb, wb),
-        new(read is None, 1, hb, wb, dtype=torch.bool),
-        new(asked is None, 1, h + 1, w + 1),
+        new(maps.read is None, 1, hb, wb, dtype=torch.bool),
+        new(maps.asked is None, 1, h + 1, w + 1),
     )
 
 
-def _take_backward_fake(
-    queries, keys, alpha, beta, asked, read, grad_queries, grad_keys, grad_alpha, grad_beta,
-    rate, aligned, ksize, eps, adds_eps, height, width, background_height, background_width, one_map, needs,
-):  # fmt: skip
-    sizes = ((height, width), (background_height, background_width))
+def _take_backward_fake(*arguments):
+    taken, _, _, maps = TAKE_FEATURES_BACKWARD.unpack(arguments)
+    batch, _, _, channels = taken.queries.shape
+    sizes = ((maps.height, maps.width), (maps.background_height, maps.background_width))
     return tuple(
-        queries.new_empty((queries.shape[0], queries.shape[3], *size) if needs >> i & 1 else (0,))
+        taken.queries.new_empty((batch, channels, *size) if maps.needs >> i & 1 else (0,))
         for i, size in enumerate(sizes)
     )
 
 
 def _setup_context(ctx, inputs, output):
-    foreground, background, asked, read, *ctx.options, _, _ = inputs
+    maps, ctx.how, _ = TAKE_FEATURES.unpack(inputs)
     *taken, valid, weight = output
     ctx.mark_non_differentiable(valid, weight)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*taken, asked, read)
-    ctx.is_one = background is None
-    ctx.sizes = (*foreground.shape[2:], *(foreground if background is None else background).shape[2:])
+    ctx.save_for_backward(*taken, maps.asked, maps.read)
+    ctx.is_one = maps.background is None
+    source = maps.foreground if ctx.is_one else maps.background
+    ctx.sizes = (*maps.foreground.shape[2:], *source.shape[2:])
 
 
 def _differentiate(take_backward: Callable) -> Callable[..., tuple[Tensor | None, ...]]:
     """The gradients of both maps, by this operator."""
 
     def differentiate(ctx, *gradients):
+        inputs = len(ctx.needs_input_grad)
         # Bit i of `needs` asks for the i-th gradient.
         needs = sum(1 << i for i in range(2) if ctx.needs_input_grad[i])
         # (0,): of what was not wanted.
-        given = [None if x is None or x.dim() == 1 else x for x in gradients[:4]]
-        if not needs or all(gradient is None for gradient in given):
-            return (None,) * 11
-        found = take_backward(*ctx.saved_tensors, *given, *ctx.options, *ctx.sizes, ctx.is_one, needs)
-        return *(x if needs >> i & 1 else None for i, x in enumerate(found)), *([None] * 9)
+        of = TakenGradients(*(None if x is None or x.dim() == 1 else x for x in gradients[:4]))
+        if not needs or all(gradient is None for gradient in of):
+            return (None,) * inputs
+        maps = MapSizes(*ctx.sizes, ctx.is_one, needs)
+        found = take_backward(*ctx.saved_tensors, *of, *ctx.how, *maps)
+        return *(x if needs >> i & 1 else None for i, x in enumerate(found)), *([None] * (inputs - 2))
 
     return differentiate
 
@@ -162,12 +169,12 @@ def _differentiate(take_backward: Callable) -> Callable[..., tuple[Tensor | None
 def define(suffix: str) -> Road:
     """The operators flag_positions, take_features and take_features_backward, each with this suffix."""
     flag_name, take_name = f"flag_positions{suffix}", f"take_features{suffix}"
-    for name, schema, fake in (
-        (flag_name, interface.FLAG_POSITIONS, _flag_fake),
-        (take_name, interface.TAKE_FEATURES, _take_fake),
-        (f"{take_name}_backward", interface.TAKE_FEATURES_BACKWARD, _take_backward_fake),
+    for name, operator, fake in (
+        (flag_name, FLAG_POSITIONS, _flag_fake),
+        (take_name, TAKE_FEATURES, _take_fake),
+        (f"{take_name}_backward", TAKE_FEATURES_BACKWARD, _take_backward_fake),
     ):
-        _library.define(name + schema)
+        _library.define(name + operator.schema)
         torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_library)
     operators = torch.ops.contextual_attention
     flag_positions = getattr(operators, flag_name).default
@@ -180,7 +187,7 @@ def define(suffix: str) -> Road:
         getattr(operators, f"{take_name}_backward").default,
         no_second_derivative,
         keep_nothing,
-        linear_in=(6, 7, 8, 9),
+        linear_in=TAKE_FEATURES_BACKWARD.places(*TakenGradients._fields),
     )
     take_features = differentiable(
         getattr(operators, take_name).default, _differentiate(take_backward), _setup_context, linear_in=()
@@ -193,56 +200,46 @@ def _flag_by(flag_positions: Callable) -> Callable:
         if mask is None:
             return _flag(mask, features, excluded, options)
         before = options.propagates and options.propagation == "before"
-        return Flags(
-            *flag_positions(
-                mask.detach() if mask.requires_grad else mask,
-                *features.shape[2:],
-                options.rate,
-                options.downscale == "aligned",
-                options.mask_downscale == "sampled",
-                options.ksize,
-                options.stride,
-                options.fuse_k if before else 1,
-                options.boundary == "wrap",
-                excluded,
-                options.overlap == "mean",
-            )
+        of = Flagging(
+            mask=mask.detach() if mask.requires_grad else mask,
+            height=features.shape[2],
+            width=features.shape[3],
+            rate=options.rate,
+            aligned=options.downscale == "aligned",
+            sampled=options.mask_downscale == "sampled",
+            ksize=options.ksize,
+            stride=options.stride,
+            taps=options.fuse_k if before else 1,
+            wrap=options.boundary == "wrap",
+            excludes=excluded,
+            mean=options.overlap == "mean",
         )
+        return Flags(*flag_positions(*of))
 
     return flag
 
 
 def _take_by(take_features: Callable) -> Callable:
-    def take(
-        foreground: Tensor,
-        background: Tensor | None,
-        asked: Tensor | None,
-        read: Tensor | None,
-        options: Options,
-    ) -> Features:
+    def take(maps: Maps, options: Options) -> Features:
         both = options.normalize == "both"
-        queries, keys, alpha, beta, valid, weight = take_features(
-            foreground,
-            background,
-            asked,
-            read,
-            options.rate,
-            options.downscale == "aligned",
-            options.ksize,
-            float(options.eps),
-            options.eps_mode == "sum",
-            both,
-            options.overlap == "mean",
+        how = Taking(
+            rate=options.rate,
+            aligned=options.downscale == "aligned",
+            ksize=options.ksize,
+            eps=float(options.eps),
+            adds_eps=options.eps_mode == "sum",
         )
-        if background is None and asked is None and read is None:
+        wanted = Wanted(both, options.overlap == "mean")
+        queries, keys, alpha, beta, valid, weight = take_features(*maps, *how, *wanted)
+        if maps.background is None and maps.asked is None and maps.read is None:
             keys, alpha = queries, beta
         return Features(
             queries,
             keys,
             alpha if both else None,
             beta,
-            valid if read is None else None,
-            weight if asked is None else None,
+            valid if maps.read is None else None,
+            weight if maps.asked is None else None,
         )
 
     return take

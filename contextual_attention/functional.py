@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import backends, checks, fused, reference
+from .call import Call
 from .derivatives import in_forward_mode
 from .graphs import has_autocast
 from .options import (
@@ -310,9 +311,8 @@ def attention_weights(
     checks.check_mask("mask", mask, "background", background)
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
     checks.check_queries(queries, foreground, options)
-    return reference.attention_weights(
-        foreground, background, mask=mask, foreground_mask=foreground_mask, queries=queries, options=options
-    )
+    call = Call(foreground, background, mask, background, foreground_mask, options)
+    return reference.attention_weights(call, queries)
 
 
 def attend(
@@ -334,31 +334,15 @@ def attend(
     checks.check_mask("foreground_mask", foreground_mask, "foreground", foreground)
     workspace = checks.checked_workspace(workspace)
     value = background if value is None else value
+    call = Call(foreground, background, mask, value, foreground_mask, options, workspace, return_offsets)
     chosen = backends.choose(backend, foreground.device, foreground.dtype)
     if backend is None and in_forward_mode():
         chosen = "reference"
-    if chosen == "reference":
-        if backend is None:
-            _refuse_large(foreground, background, value, options)
-        return reference.contextual_attention(
-            foreground,
-            background,
-            mask=mask,
-            value=value,
-            foreground_mask=foreground_mask,
-            options=options,
-        )
-    return fused.contextual_attention(
-        foreground,
-        background,
-        mask=mask,
-        value=value,
-        foreground_mask=foreground_mask,
-        options=options,
-        backend=chosen,
-        workspace=workspace,
-        return_offsets=return_offsets,
-    )
+    if chosen != "reference":
+        return fused.contextual_attention(call, chosen)
+    if backend is None:
+        _refuse_large(call)
+    return reference.contextual_attention(call)
 
 
 def _autocast(*operands: Any) -> list[Any]:
@@ -376,12 +360,12 @@ def _is_eligible(x: Any, device: str) -> bool:
     return x.is_floating_point() and x.dtype != torch.float64
 
 
-def _refuse_large(foreground: Tensor, background: Tensor, value: Tensor, options: Options) -> None:
+def _refuse_large(call: Call) -> None:
     """The dense reference is a fall-back only where it is cheap: who wants more of it must say so."""
-    needed = reference.dense_bytes(foreground, background, value, options)
-    if needed <= _DENSE_LIMIT or foreground.device.type == "meta":
+    needed = reference.dense_bytes(call)
+    if needed <= _DENSE_LIMIT or call.foreground.device.type == "meta":
         return
-    reasons = backends.refusals(foreground.device, foreground.dtype)
+    reasons = backends.refusals(call.foreground.device, call.foreground.dtype)
     if in_forward_mode():
         reasons["forward mode"] = "fused backends have the derivative by value only, and only if named"
     raise RuntimeError(

@@ -9,13 +9,21 @@ downscaled foreground; hb, wb the downscaled background.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SymInt = int  # one that may be a symbol where a graph is compiled
 
 
-# Options as the schemas carry them: numbers, for the stable C++ ABI has no strings.
+# Options as the schemas carry them: csrc/common/problem.h has the same enumerations. (A schema may have
+# strings; they would be copied and compared at every call.)
 class Propagation(IntEnum):
     """Where and how scores are summed along diagonals."""
 
@@ -32,62 +40,182 @@ class Masking(IntEnum):
     MULTIPLY = 1
 
 
-_OPERANDS = (
-    "Tensor foreground, Tensor background, Tensor? alpha, Tensor beta, Tensor valid, Tensor? selected, "
-    "Tensor value"
-)
-_OPTIONS = "float softmax_scale, int ksize, int stride, int fuse_k, int propagation, int masking"
+# The operators' arguments, in groups that Python hands on in one piece, and C++ reads in one piece from the
+# dispatcher: structs of the same fields (csrc/common/call.h, csrc/cuda/map_features.cpp).
 
-# workspace: the bound on the score scratch in bytes, 0 for the backend's own choice;
-# foreground (B, h, w, C); background (B, hb, wb, C); alpha (B, h, w) and beta (B, hb, wb) float32, at most
-# the reciprocal norms of the patches (with both, similarities are cosines, which kernels take as bounded);
-# valid (B or 1, hb, wb) bool; selected (B or 1, h, w) bool; value (B, hb+1, wb+1, K)
+
+class Operands(NamedTuple):
+    """What is compared and pasted."""
+
+    foreground: Tensor  # (B, h, w, C)
+    background: Tensor  # (B, hb, wb, C)
+    # At most the reciprocal norms of the patches, float32; with both, similarities are cosines, which kernels
+    # take as bounded.
+    alpha: Tensor | None  # (B, h, w); None: 1
+    beta: Tensor  # (B, hb, wb)
+    valid: Tensor  # (B or 1, hb, wb) bool
+    selected: Tensor | None  # (B or 1, h, w) bool; None: all
+    value: Tensor  # (B, hb + 1, wb + 1, K)
+
+
+class Scoring(NamedTuple):
+    """The options that scores depend on."""
+
+    softmax_scale: float
+    ksize: int
+    stride: int
+    fuse_k: int
+    propagation: int  # a Propagation's value
+    masking: int  # a Masking's value
+
+
+class Run(NamedTuple):
+    """How a forward is to be run."""
+
+    return_offsets: bool
+    workspace: SymInt  # the bound on the score scratch in bytes, 0 for the backend's own choice
+
+
+class Pasting(NamedTuple):
+    """How summed cells become a map: the other arguments of cells.paste."""
+
+    weight: Tensor  # (B or 1, h + 1, w + 1) float32
+    kept: Tensor  # (B, Cv, height, width)
+    keep: bool
+    cell: int
+    height: SymInt
+    width: SymInt
+
+
+class Gradient(NamedTuple):
+    """What is differentiated."""
+
+    grad_cells: Tensor  # that of the cells, float32 or in the dtype of value
+    statistics: Tensor  # (B, 3, h, w) float32, of the forward
+    needs: int  # bit i asks for the gradient of the i-th of foreground, background, alpha, beta, value
+    workspace: SymInt
+
+
+class Flagging(NamedTuple):
+    """What a mask is to say of the positions of a map (features.py)."""
+
+    mask: Tensor  # (B or 1, 1, j * height, j * width) bool or floating
+    height: SymInt  # of the map
+    width: SymInt
+    rate: int
+    aligned: bool
+    sampled: bool
+    ksize: int
+    stride: int
+    taps: int  # of a propagation before the softmax
+    wrap: bool
+    excludes: bool
+    mean: bool
+
+
+class Maps(NamedTuple):
+    """What features are taken of (features.py)."""
+
+    foreground: Tensor  # (B, C, H, W)
+    background: Tensor | None  # (B, C, Hb, Wb); None: the foreground
+    asked: Tensor | None  # (B or 1, h, w) bool; None: every position
+    read: Tensor | None  # (B or 1, hb, wb) bool; None: every position
+
+
+class Taking(NamedTuple):
+    """How the pixels of a map are picked, and their norms made."""
+
+    rate: int
+    aligned: bool
+    ksize: int
+    eps: float
+    adds_eps: bool
+
+
+class Wanted(NamedTuple):
+    """What features are wanted for."""
+
+    both: bool  # norms of the foreground's patches too
+    mean: bool
+
+
+class Taken(NamedTuple):
+    """What was taken, and of which positions."""
+
+    queries: Tensor
+    keys: Tensor
+    alpha: Tensor
+    beta: Tensor
+    asked: Tensor | None
+    read: Tensor | None
+
+
+class TakenGradients(NamedTuple):
+    """The gradients of what was taken."""
+
+    grad_queries: Tensor | None
+    grad_keys: Tensor | None
+    grad_alpha: Tensor | None
+    grad_beta: Tensor | None
+
+
+class MapSizes(NamedTuple):
+    """Of the maps that features were taken of."""
+
+    height: SymInt
+    width: SymInt
+    background_height: SymInt
+    background_width: SymInt
+    one_map: bool  # the background is the foreground
+    needs: int  # bit i asks for the gradient of the i-th map
+
+
+class Operator(NamedTuple):
+    """The arguments of an operator, in groups, and how many tensors it returns."""
+
+    groups: tuple[type, ...]
+    results: int
+
+    @property
+    def schema(self) -> str:
+        """Without the operator's name."""
+        fields = [field for group in self.groups for field in group.__annotations__.items()]
+        arguments = ", ".join(
+            f"{kind.__forward_arg__.replace(' | None', '?')} {name}" for name, kind in fields
+        )
+        return f"({arguments}) -> ({', '.join(['Tensor'] * self.results)})"
+
+    def unpack(self, arguments: Sequence[Any]) -> Iterator[Any]:
+        """The groups of all arguments, which come in the order of the schema."""
+        first = 0
+        for group in self.groups:
+            last = first + len(group._fields)
+            yield group(*arguments[first:last])
+            first = last
+
+    def places(self, *names: str) -> tuple[int, ...]:
+        """Where arguments of these names stand."""
+        all_names = [name for group in self.groups for name in group._fields]
+        return tuple(map(all_names.index, names))
+
+
 # -> cells (B, h+1, w+1, K) float32; offsets (B, 2, h, w) int64, or (0,); statistics (B, 3, h, w) float32
-ATTEND = f"({_OPERANDS}, {_OPTIONS}, bool return_offsets, SymInt workspace) -> (Tensor, Tensor, Tensor)"
-# grad_cells: that of the cells, float32 or in the dtype of value
+ATTEND = Operator((Operands, Scoring, Run), results=3)
 # -> gradients of foreground, background, alpha, beta, value; one that `needs` does not ask for is (0,)
-ATTEND_BACKWARD = (
-    f"(Tensor grad_cells, {_OPERANDS}, Tensor statistics, {_OPTIONS}, int needs,"
-    " SymInt workspace) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
-# The cells weighted and joined, as cells.paste does: it has the other arguments.
-# -> map (B, Cv, height, width) in the dtype of kept; offsets; statistics
-ATTEND_MAP = (
-    f"({_OPERANDS}, Tensor weight, Tensor kept, {_OPTIONS}, bool return_offsets, SymInt workspace,"
-    " bool keep, int cell, SymInt height, SymInt width) -> (Tensor, Tensor, Tensor)"
-)
-
-# What a mask says of positions (features.py); height, width: of the map that it is for; taps: of a
-# propagation before the softmax.
-#
-# mask (B or 1, 1, j * height, j * width) bool or floating; all results have as many samples
+ATTEND_BACKWARD = Operator((Operands, Scoring, Gradient), results=5)
+# -> map (B, Cv, height, width) in the dtype of kept, the cells weighted and joined; offsets; statistics
+ATTEND_MAP = Operator((Operands, Pasting, Scoring, Run), results=3)
+# All results have as many samples as the mask.
 # -> chosen (B or 1, h, w) bool: the missing ones or, if it `excludes`, those without one in their window;
 # read (B or 1, h, w) bool: what chosen patches are made of; cells (B or 1, h+1, w+1): which they paste, bool,
 # if it excludes, else what each counts for there, float32
-FLAG_POSITIONS = (
-    "(Tensor mask, SymInt height, SymInt width, int rate, bool aligned, bool sampled, int ksize, int stride,"
-    " int taps, bool wrap, bool excludes, bool mean) -> (Tensor, Tensor, Tensor)"
-)
-# What features.py takes of both maps, and the gradients of both by those of the first four results.
-#
-# foreground (B, C, H, W); background (B, C, Hb, Wb), None: the foreground; asked (B or 1, h, w) and read
-# (B or 1, hb, wb) bool, None: every position
+FLAG_POSITIONS = Operator((Flagging,), results=3)
 # -> queries; keys; alpha; beta; valid (1, hb, wb) bool and weight (1, h+1, w+1) float32, for all positions.
 # (0,) where not wanted: keys and alpha that are the same as queries and beta, or alpha not `both`; valid and
 # weight where flags are given
-_TAKING = "int rate, bool aligned, int ksize, float eps, bool adds_eps"
-TAKE_FEATURES = (
-    f"(Tensor foreground, Tensor? background, Tensor? asked, Tensor? read, {_TAKING}, bool both, bool mean)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
-)
-# height to background_width: of the maps; one_map: the background is the foreground
+TAKE_FEATURES = Operator((Maps, Taking, Wanted), results=6)
 # -> gradients of foreground and background; one that `needs` does not ask for is (0,)
-TAKE_FEATURES_BACKWARD = (
-    "(Tensor queries, Tensor keys, Tensor alpha, Tensor beta, Tensor? asked, Tensor? read,"
-    " Tensor? grad_queries, Tensor? grad_keys, Tensor? grad_alpha, Tensor? grad_beta,"
-    f" {_TAKING}, SymInt height, SymInt width, SymInt background_height, SymInt background_width,"
-    " bool one_map, int needs) -> (Tensor, Tensor)"
-)
+TAKE_FEATURES_BACKWARD = Operator((Taken, TakenGradients, Taking, MapSizes), results=2)
 
 
 @dataclass(frozen=True)
@@ -120,7 +248,7 @@ def operators_state() -> str:
     """Another one where a schema has changed, or the number of an option."""
     numbers = [(kind.__name__, each.name, each.value) for kind in (Propagation, Masking) for each in kind]
     of_features = (FLAG_POSITIONS, TAKE_FEATURES, TAKE_FEATURES_BACKWARD)
-    schemas = (ATTEND, ATTEND_BACKWARD, ATTEND_MAP, *of_features)
+    schemas = [each.schema for each in (ATTEND, ATTEND_BACKWARD, ATTEND_MAP, *of_features)]
     return _digest(repr((*schemas, numbers)).encode())
 
 

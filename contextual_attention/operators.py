@@ -14,61 +14,57 @@ from collections.abc import Callable
 
 import torch
 
-from . import interface
 from .cells import lift, paste
 from .derivatives import differentiable, keep_nothing, no_second_derivative
+from .interface import ATTEND, ATTEND_BACKWARD, ATTEND_MAP, Gradient, Operands
 
 NAMESPACE = "contextual_attention"
 
 _library = torch.library.Library(NAMESPACE, "DEF")
 
 
-def _attend_fake(
-    foreground, background, alpha, beta, valid, selected, value,
-    softmax_scale, ksize, stride, fuse_k, propagation, masking, return_offsets, workspace,
-):  # fmt: skip
-    batch, h, w, _ = foreground.shape
-    cells = value.new_empty((batch, h + 1, w + 1, value.shape[3]), dtype=torch.float32)
-    offsets_shape = (batch, 2, h, w) if return_offsets else (0,)
-    offsets = foreground.new_empty(offsets_shape, dtype=torch.int64)
-    statistics = foreground.new_empty((batch, 3, h, w), dtype=torch.float32)
-    return cells, offsets, statistics
+def _attend_fake(*arguments):
+    given, _, how = ATTEND.unpack(arguments)
+    batch, h, w, _ = given.foreground.shape
+    cells = given.value.new_empty((batch, h + 1, w + 1, given.value.shape[3]), dtype=torch.float32)
+    return cells, *_rows_fake(given, how)
 
 
-def _attend_backward_fake(
-    grad_cells, foreground, background, alpha, beta, valid, selected, value, statistics,
-    softmax_scale, ksize, stride, fuse_k, propagation, masking, needs, workspace,
-):  # fmt: skip
-    operands = (foreground, background, alpha, beta, value)
+def _attend_map_fake(*arguments):
+    given, pasting, _, how = ATTEND_MAP.unpack(arguments)
+    channels = given.value.shape[3] // pasting.cell**2
+    size = given.foreground.shape[0], channels, pasting.height, pasting.width
+    return pasting.kept.new_empty(size), *_rows_fake(given, how)
+
+
+def _rows_fake(given, how):
+    batch, h, w, _ = given.foreground.shape
+    offsets = given.foreground.new_empty((batch, 2, h, w) if how.return_offsets else (0,), dtype=torch.int64)
+    return offsets, given.foreground.new_empty((batch, 3, h, w), dtype=torch.float32)
+
+
+def _attend_backward_fake(*arguments):
+    given, _, of = ATTEND_BACKWARD.unpack(arguments)
+    inputs = (given.foreground, given.background, given.alpha, given.beta, given.value)
     return tuple(
         torch.empty_like(x, memory_format=torch.contiguous_format)
-        if needs >> i & 1
-        else foreground.new_empty((0,), dtype=foreground.dtype if x is None else x.dtype)
-        for i, x in enumerate(operands)
+        if of.needs >> i & 1
+        else given.foreground.new_empty((0,), dtype=given.foreground.dtype if x is None else x.dtype)
+        for i, x in enumerate(inputs)
     )
 
 
-def _attend_map_fake(
-    foreground, background, alpha, beta, valid, selected, value, weight, kept,
-    softmax_scale, ksize, stride, fuse_k, propagation, masking, return_offsets, workspace,
-    keep, cell, height, width,
-):  # fmt: skip
-    batch, h, w, _ = foreground.shape
-    image = kept.new_empty((batch, value.shape[3] // cell**2, height, width))
-    offsets = foreground.new_empty((batch, 2, h, w) if return_offsets else (0,), dtype=torch.int64)
-    return image, offsets, foreground.new_empty((batch, 3, h, w), dtype=torch.float32)
-
-
 def _setup_context(ctx, inputs, output):
-    (
-        *operands, weight, _, scale, ksize, stride, fuse_k, propagation, masking, _, workspace,
-        ctx.keep, ctx.cell, _, _,
-    ) = inputs  # fmt: skip
+    given, pasting, ctx.scoring, how = ATTEND_MAP.unpack(inputs)
     _, offsets, statistics = output
     ctx.mark_non_differentiable(offsets, statistics)
-    ctx.save_for_backward(*operands, weight, statistics)
-    ctx.options = (scale, ksize, stride, fuse_k, propagation, masking)
-    ctx.workspace = workspace
+    ctx.save_for_backward(*given, pasting.weight, statistics)
+    ctx.workspace, ctx.keep, ctx.cell = how.workspace, pasting.keep, pasting.cell
+
+
+# Which arguments of the map have gradients: those that attend_backward gives, and what is kept.
+_LEARNING = ATTEND_MAP.places("foreground", "background", "alpha", "beta", "value")
+(_KEPT,) = ATTEND_MAP.places("kept")
 
 
 def _differentiate(name: str, attend_backward: Callable) -> Callable[..., tuple[torch.Tensor | None, ...]]:
@@ -76,17 +72,20 @@ def _differentiate(name: str, attend_backward: Callable) -> Callable[..., tuple[
 
     def differentiate(ctx, grad_map, _grad_offsets, _grad_statistics):
         *operands, weight, statistics = ctx.saved_tensors
-        foreground, background, alpha, beta, valid, selected, value, _, kept = range(9)
-        wanted = [ctx.needs_input_grad[i] for i in (foreground, background, alpha, beta, value)]
+        given = Operands(*operands)
         # Bit i of `needs` asks for the i-th gradient of attend_backward.
-        needs = sum(1 << i for i, want in enumerate(wanted) if want)
-        _, h, w, _ = operands[foreground].shape
+        needs = sum(1 << i for i, place in enumerate(_LEARNING) if ctx.needs_input_grad[place])
+        _, h, w, _ = given.foreground.shape
         # The CPU's kernels would make float32 of it; a GPU's multiply it by the value, in the value's dtype.
         wide = name == "attend" and grad_map.device.type == "cpu"
         grad_cells, grad_kept = lift(grad_map, weight, ctx.keep, ctx.cell, h + 1, w + 1, wide)
-        gradients = attend_backward(grad_cells, *operands, statistics, *ctx.options, needs, ctx.workspace)
-        f, b, a, be, v = (x if want else None for x, want in zip(gradients, wanted, strict=True))
-        return f, b, a, be, None, None, v, None, grad_kept if ctx.keep else None, *([None] * 12)
+        of = Gradient(grad_cells, statistics, needs, ctx.workspace)
+        gradients: list[torch.Tensor | None] = [None] * len(ctx.needs_input_grad)
+        for i, gradient in enumerate(attend_backward(*given, *ctx.scoring, *of)):
+            if needs >> i & 1:
+                gradients[_LEARNING[i]] = gradient
+        gradients[_KEPT] = grad_kept if ctx.keep else None
+        return tuple(gradients)
 
     return differentiate
 
@@ -98,33 +97,34 @@ def _define(name: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.
     float32 cells, whose gradient would have to be float32 too, for its whole way through the backward.
     """
     backward, whole = f"{name}_backward", f"{name}_map"
-    for each, schema, fake in (
-        (name, interface.ATTEND, _attend_fake),
-        (backward, interface.ATTEND_BACKWARD, _attend_backward_fake),
-        (whole, interface.ATTEND_MAP, _attend_map_fake),
+    for each, operator, fake in (
+        (name, ATTEND, _attend_fake),
+        (backward, ATTEND_BACKWARD, _attend_backward_fake),
+        (whole, ATTEND_MAP, _attend_map_fake),
     ):
-        _library.define(each + schema)
+        _library.define(each + operator.schema)
         torch.library.register_fake(f"{NAMESPACE}::{each}", fake, lib=_library)
     operators = torch.ops.contextual_attention
     attend = getattr(operators, name).default
 
     # Where kernels have not registered for the whole as well.
-    def attend_map(*inputs):
-        *operands, weight, kept = inputs[:9]
-        *options, keep, cell, height, width = inputs[9:]
-        cells, offsets, statistics = attend(*operands, *options)
-        return paste(cells, weight, kept, keep, cell, height, width), offsets, statistics
+    def attend_map(*arguments):
+        given, pasting, scoring, how = ATTEND_MAP.unpack(arguments)
+        cells, offsets, statistics = attend(*given, *scoring, *how)
+        return paste(cells, *pasting), offsets, statistics
 
     _library.impl(whole, attend_map, "CompositeExplicitAutograd")
     attend_backward = differentiable(
-        getattr(operators, backward).default, no_second_derivative, keep_nothing, linear_in=(0,)
+        getattr(operators, backward).default,
+        no_second_derivative,
+        keep_nothing,
+        linear_in=ATTEND_BACKWARD.places("grad_cells"),
     )
-    value, kept = 6, 8
     return differentiable(
         getattr(operators, whole).default,
         _differentiate(name, attend_backward),
         _setup_context,
-        linear_in=(value, kept),
+        linear_in=ATTEND_MAP.places("value", "kept"),
         derived=1,
     )
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .call import Call
 from .graphs import without_autocast
 from .options import Options
 
@@ -25,41 +26,24 @@ from .options import Options
 # The whole layer
 
 
-def contextual_attention(
-    foreground: Tensor,
-    background: Tensor,
-    *,
-    mask: Tensor | None,
-    value: Tensor,
-    foreground_mask: Tensor | None,
-    options: Options,
-) -> tuple[Tensor, Tensor]:
+def contextual_attention(call: Call) -> tuple[Tensor, Tensor]:
     """Rebuild `foreground` from patches of `value`, weighted by the similarity of `background`'s patches.
 
-    The arguments are those of `contextual_attention.contextual_attention`, already checked. Half precision
-    operands are computed in float32, as the fused backends accumulate. Holds several (B, N, hs * ws) arrays:
-    see `dense_bytes`.
-
-    Args:
-        foreground: (B, C, H, W), floating.
-        background: (B, C, Hb, Wb), dtype of `foreground`.
-        mask: (B or 1, 1, j * Hb, j * Wb), non-zero = missing; None: nothing is missing.
-        value: (B, Cv, m * Hb, m * Wb), dtype of `foreground`.
-        foreground_mask: (B or 1, 1, j * H, j * W), non-zero = rebuild; None: rebuild everything.
-        options: what every step does.
+    Half precision operands are computed in float32, as the fused backends accumulate. Holds several
+    (B, N, hs * ws) arrays: see `dense_bytes`.
 
     Returns:
         The output (B, Cv, m * H, m * W) in the dtype of `foreground`, and the offsets (B, 2, h, w) int64.
     """
-    with without_autocast(foreground.device.type):
-        f, b, v = widen(foreground), widen(background), widen(value)
-        selected = select(foreground_mask, f.shape[-2:], options)
-        weights = final_weights(f, b, mask, selected, options)
-        m = v.shape[-2] // b.shape[-2]
-        valid = validity(mask, b.shape[-2:], options, f.device)
-        pasted = zero_unless(valid, value_patches(v, m, options))
-        output = deconvolve(weights, pasted, f, m, selected, options)
-    return output.to(foreground.dtype), offsets(weights, options)
+    options = call.options
+    with without_autocast(call.foreground.device.type):
+        f, b, v = widen(call.foreground), widen(call.background), widen(call.value)
+        selected = select(call.foreground_mask, f.shape[-2:], options)
+        weights = final_weights(f, b, call.mask, selected, options)
+        valid = validity(call.mask, b.shape[-2:], options, f.device)
+        pasted = zero_unless(valid, value_patches(v, call.m, options))
+        output = deconvolve(weights, pasted, f, call.m, selected, options)
+    return output.to(call.foreground.dtype), offsets(weights, options)
 
 
 def final_weights(
@@ -77,16 +61,17 @@ def final_weights(
     return a
 
 
-def dense_bytes(foreground: Tensor, background: Tensor, value: Tensor, options: Options) -> int:
+def dense_bytes(call: Call) -> int:
     """Bytes that `contextual_attention` takes at its peak, gradients included when an operand requires them.
 
     An estimate of the arrays that grow with N * hs * ws and of the patches; it reads shapes only.
     """
+    foreground, background, value, options = call.foreground, call.background, call.value, call.options
     batch, channels, height, width = foreground.shape
     candidates = math.prod(_ceil(_ceil(n, options.rate), options.stride) for n in background.shape[-2:])
     positions = math.prod(_ceil(n, options.rate) for n in (height, width))
     everywhere = math.prod(_ceil(n, options.rate) for n in background.shape[-2:])
-    cell = options.rate * (value.shape[-2] // background.shape[-2])
+    cell = options.rate * call.m
     patches = options.ksize**2 * channels * (positions + everywhere)
     pasted = (2 * cell) ** 2 * value.shape[1] * (positions + everywhere)
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (foreground, background, value))
@@ -345,35 +330,28 @@ def offsets(weights: Tensor, options: Options) -> Tensor:
 # Single rows of the weights
 
 
-def attention_weights(
-    foreground: Tensor,
-    background: Tensor,
-    *,
-    mask: Tensor | None,
-    foreground_mask: Tensor | None,
-    queries: Tensor,
-    options: Options,
-) -> Tensor:
+def attention_weights(call: Call, queries: Tensor) -> Tensor:
     """Final weights A[p, .] of chosen foreground positions, as maps over the downscaled background.
 
     Only the rows that reach a query by propagation are computed: O(Q * fuse_k**2 * hs * ws) memory.
 
     Args:
-        foreground, background, mask, foreground_mask, options: as in `contextual_attention`.
+        call: Its value does not matter.
         queries: (Q, 2) or (B, Q, 2) integer, (row, column) on the downscaled foreground grid.
 
     Returns:
         (B, Q, hb, wb) in the dtype of `foreground`; 0 off the stride grid.
     """
-    with without_autocast(foreground.device.type):
-        f, b = widen(foreground), widen(background)
-        selected = select(foreground_mask, f.shape[-2:], options)
+    options = call.options
+    with without_autocast(call.foreground.device.type):
+        f, b = widen(call.foreground), widen(call.background)
+        selected = select(call.foreground_mask, f.shape[-2:], options)
         rows = queries.to(f.device, torch.int64).expand(f.shape[0], -1, -1)
-        weights = _weight_rows(f, b, mask, selected, rows, options)
+        weights = _weight_rows(f, b, call.mask, selected, rows, options)
         hb, wb = (_ceil(n, options.rate) for n in b.shape[-2:])
         maps = weights.new_zeros(*weights.shape[:2], hb, wb)
         maps[..., :: options.stride, :: options.stride] = weights
-    return maps.to(foreground.dtype)
+    return maps.to(call.foreground.dtype)
 
 
 def _weight_rows(

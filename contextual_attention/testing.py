@@ -6,13 +6,14 @@ m the resolution of `value`, j that of a mask, over the map that it is for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .call import Call
 from .options import PRESETS, Options
 
 
@@ -95,6 +96,14 @@ def make_inputs(
         "foreground_mask": missing(case.foreground_mask, height, width),
         **asdict(case.options),
     }
+
+
+def call_of(inputs: Mapping[str, Any]) -> Call:
+    """The keyword arguments of the layer in one piece, as a backend takes them; unchecked."""
+    options = Options(**{each.name: inputs[each.name] for each in fields(Options)})
+    value = inputs["background"] if inputs["value"] is None else inputs["value"]
+    maps = (inputs[name] for name in ("foreground", "background", "mask"))
+    return Call(*maps, value, inputs["foreground_mask"], options)
 
 
 # What is missing: (B or 1, 1, height, width) bool, from B, height, width.

@@ -4,6 +4,8 @@ What it takes for a device's rates is an estimate, which no test here can check;
 pipeline itself, whose kernels and products do nothing meanwhile.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import cut_problems
@@ -13,9 +15,10 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from test_backends_agree import least_workspace as least_workspace_of
 
-from contextual_attention import contextual_attention, fused
-from contextual_attention.interface import Propagation
+from contextual_attention import contextual_attention
+from contextual_attention.interface import Masking, Propagation
 from contextual_attention.options import PRESETS
+from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import make_inputs
 from contextual_attention.triton import plan as triton_plan
 
@@ -33,11 +36,7 @@ ENOUGH_ROWS = 1024
 def image(preset, height, width, batch=1):
     """The problem of images of so many pixels: features of 128 channels at a quarter of that, rate 2."""
     h, w = height // 8, width // 8
-    _, ksize, stride, fuse_k, propagation, _ = fused.schema_options(PRESETS[preset])
-    return {
-        "batch": batch, "h": h, "w": w, "hb": h, "wb": w, "channels": 128, "value_channels": 512,
-        "ksize": ksize, "stride": stride, "fuse_k": fuse_k, "propagation": propagation,
-    }  # fmt: skip
+    return Problem(128, 512, h, w, h, w, *scoring(PRESETS[preset]), batch)
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +44,14 @@ def find_plan(cuda_module):
     """How a problem is cut, or what the planner says of a tile."""
 
     def find(problem, workspace, backward, cache=L2, tile=None, octets=False):
-        return cuda_module.cuda_plan(
-            **problem, workspace=workspace, cache=cache, backward=backward, tile=tile, octets=octets
-        )
+        return cuda_module.cuda_plan(problem, workspace, cache, backward, tile, octets)
 
     return find
 
 
 @pytest.fixture(scope="module")
 def least_workspace(cuda_module):
-    def find(problem, backward):
-        sizes = {name: x for name, x in problem.items() if name != "batch"}
-        return cuda_module.least_cuda_workspace(**sizes, backward=backward)
-
-    return find
+    return cuda_module.least_cuda_workspace
 
 
 @pytest.fixture
@@ -73,21 +66,21 @@ def launches(cuda_module, find_plan):
             assert cut[0]["foreground"] == cut[1]["foreground"]
             assert cut[0]["background"] == cut[1]["background"]
         # Nothing reads or writes them: they take no memory.
-        features = torch.empty(1, p["h"], p["w"], p["channels"], dtype=dtype)
-        norms = torch.empty(1, p["h"], p["w"])
-        valid = torch.empty(1, p["h"], p["w"], dtype=torch.bool)
-        value = torch.empty(1, p["h"] + 1, p["w"] + 1, p["value_channels"], dtype=dtype)
+        features = torch.empty(1, p.h, p.w, p.channels, dtype=dtype)
+        norms = torch.empty(1, p.h, p.w)
+        valid = torch.empty(1, p.h, p.w, dtype=torch.bool)
+        value = torch.empty(1, p.h + 1, p.w + 1, p.value_channels, dtype=dtype)
         alpha = norms if PRESETS[preset].normalize == "both" else None
         operands = (features, features, alpha, norms, valid, None, value)
-        options = fused.schema_options(PRESETS[preset])
+        options = scoring(PRESETS[preset])
         operators = torch.ops.contextual_attention
         cuda_module.take_launch_count()
         with nothing_done(cuda_module, converts=False):
             if backward:
                 needs = 0b11011 if alpha is None else 0b11111  # every gradient
-                statistics = torch.empty(1, 3, p["h"], p["w"])
+                statistics = torch.empty(1, 3, p.h, p.w)
                 operators.attend_cuda_on_host_backward(
-                    value, *operands, statistics, *options, needs, workspace
+                    *operands, *options, value, statistics, needs, workspace
                 )
             else:
                 operators.attend_cuda_on_host(*operands, *options, False, workspace)
@@ -216,14 +209,21 @@ def problems(draw, most):
     side = st.integers(1, most)
     propagation = draw(st.sampled_from(list(Propagation)))
     wraps = propagation == Propagation.BEFORE_WRAP
-    return {
-        "batch": draw(st.integers(1, 3)),
-        "h": draw(side), "w": draw(side), "hb": draw(side), "wb": draw(side),
-        "channels": draw(st.sampled_from([1, 16, 128])),
-        "value_channels": draw(st.sampled_from([1, 64, 512])),
-        "ksize": draw(st.sampled_from([1, 3, 5])), "stride": 1 if wraps else draw(st.integers(1, 2)),
-        "fuse_k": draw(st.sampled_from([1, 3, 5])), "propagation": propagation.value,
-    }  # fmt: skip
+    return Problem(
+        batch=draw(st.integers(1, 3)),
+        h=draw(side),
+        w=draw(side),
+        hb=draw(side),
+        wb=draw(side),
+        channels=draw(st.sampled_from([1, 16, 128])),
+        value_channels=draw(st.sampled_from([1, 64, 512])),
+        softmax_scale=10.0,
+        ksize=draw(st.sampled_from([1, 3, 5])),
+        stride=1 if wraps else draw(st.integers(1, 2)),
+        fuse_k=draw(st.sampled_from([1, 3, 5])),
+        propagation=propagation.value,
+        masking=Masking.EXCLUDE.value,
+    )
 
 
 def pieces(height, width, whole_lines):
@@ -244,8 +244,10 @@ def pieces(height, width, whole_lines):
 )
 def test_no_cut_that_fits_is_cheaper(find_plan, least_workspace, problem, share, backward, cache):
     """Found by trying all; as cheap as the plan itself says, for these very arguments."""
-    problem |= {"channels": min(problem["channels"], 4), "value_channels": min(problem["value_channels"], 4)}
-    maps = (problem["h"], problem["w"]), (problem["hb"], problem["wb"])
+    problem = replace(
+        problem, channels=min(problem.channels, 4), value_channels=min(problem.value_channels, 4)
+    )
+    maps = (problem.h, problem.w), (problem.hb, problem.wb)
     whole = find_plan(problem, 0, backward, cache, (*maps[0], *maps[1]))
     least = least_workspace(problem, backward)
     workspace = int(least + share * (whole["bytes"] - least))
@@ -259,8 +261,8 @@ def test_no_cut_that_fits_is_cheaper(find_plan, least_workspace, problem, share,
     event("cut")
     again = find_plan(problem, 0, backward, cache, (*found["foreground"], *found["background"]))
     assert found == again
-    long = (problem["ksize"], problem["fuse_k"]) != (3, 3)
-    whole_lines = problem["propagation"] == Propagation.BEFORE_WRAP and (backward or long)
+    long = (problem.ksize, problem.fuse_k) != (3, 3)
+    whole_lines = problem.propagation == Propagation.BEFORE_WRAP and (backward or long)
     for foreground in pieces(*maps[0], whole_lines):
         for background in pieces(*maps[1], whole_lines):
             other = find_plan(problem, 0, backward, cache, (*foreground, *background))
@@ -278,8 +280,8 @@ def test_plans_stay_within_the_workspace(find_plan, least_workspace, problem, ba
 
 def solved_by_octets(problem):
     """The same sizes, of what octets suit."""
-    propagation = Propagation.AFTER_ZERO if problem["fuse_k"] == 3 else Propagation.NONE
-    return problem | {"ksize": 3, "stride": 1, "fuse_k": 3, "propagation": propagation.value}
+    propagation = Propagation.AFTER_ZERO if problem.fuse_k == 3 else Propagation.NONE
+    return replace(problem, ksize=3, stride=1, fuse_k=3, propagation=propagation.value)
 
 
 @settings(max_examples=100)
@@ -289,15 +291,15 @@ def test_plans_by_octets_stay_within_the_workspace(find_plan, problem, power):
     workspace = int(2**power)
     found = find_plan(problem, workspace, False, octets=True)
     assert found["bytes"] <= workspace
-    whole = find_plan(problem | {"batch": 1}, 2**60, False, octets=True)["bytes"]
+    whole = find_plan(replace(problem, batch=1), 2**60, False, octets=True)["bytes"]
     if whole <= workspace:
-        groups = -(-problem["batch"] // (workspace // whole))
-        assert found["samples"] == -(-problem["batch"] // groups)
+        groups = -(-problem.batch // (workspace // whole))
+        assert found["samples"] == -(-problem.batch // groups)
         assert found["bytes"] == found["samples"] * whole
     elif found["samples"]:
         event("cut")
         assert found["samples"] == 1
-        assert found["background"] == [problem["hb"], problem["wb"]]
+        assert found["background"] == [problem.hb, problem.wb]
     else:
         event("too little")
 
@@ -306,11 +308,11 @@ def test_plans_by_octets_stay_within_the_workspace(find_plan, problem, power):
 @given(problem=problems(most=48).map(solved_by_octets), share=st.floats(0.05, 0.99))
 def test_no_cut_by_octets_is_cheaper(find_plan, problem, share):
     """Of those that fit and whose halo is no larger than the tile itself."""
-    maps, background = (problem["h"], problem["w"]), (problem["hb"], problem["wb"])
+    maps, background = (problem.h, problem.w), (problem.hb, problem.wb)
     workspace = int(share * find_plan(problem, 0, False, tile=(*maps, *background), octets=True)["bytes"])
     found = find_plan(problem, workspace, False, octets=True)
     # A patch, a propagation and a cell reach to either side; the cell before the tile is the neighbour's.
-    halo = 5 if problem["propagation"] == Propagation.AFTER_ZERO.value else 3
+    halo = 5 if problem.propagation == Propagation.AFTER_ZERO.value else 3
     fitting = []
     for rows, columns in pieces(*maps, whole_lines=False):
         pixels = min(rows + halo, maps[0]) * min(columns + halo, maps[1])
@@ -329,12 +331,12 @@ def test_no_cut_by_octets_is_cheaper(find_plan, problem, share):
 @given(problem=problems(most=300), power=st.floats(26, 31))
 def test_tiles_have_enough_rows(find_plan, problem, power):
     """Wherever twice as many by the whole background would fit."""
-    problem |= {"ksize": 3, "fuse_k": 3, "value_channels": 512}
-    assume(min(problem["h"], problem["w"]) >= 46)
-    roomy = find_plan(problem, 0, False, tile=(46, 46, problem["hb"], problem["wb"]))
+    problem = replace(problem, ksize=3, fuse_k=3, value_channels=512)
+    assume(min(problem.h, problem.w) >= 46)
+    roomy = find_plan(problem, 0, False, tile=(46, 46, problem.hb, problem.wb))
     assume(roomy["bytes"] <= 2**power)
     rows, columns = find_plan(problem, int(2**power), False)["foreground"]
-    event("cut" if (rows, columns) != (problem["h"], problem["w"]) else "whole")
+    event("cut" if (rows, columns) != (problem.h, problem.w) else "whole")
     assert rows * columns >= ENOUGH_ROWS
 
 

@@ -13,8 +13,8 @@ from helpers.compare import FORWARD, GRADIENT, assert_near, assert_solved, in_dt
 from helpers.cpu_hooks import counted
 from helpers.roads import ROUNDING
 
-from contextual_attention.fused import schema_options
 from contextual_attention.options import PRESETS, Options
+from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import Case, make_inputs
 
 DIRECTIONS = ("forward", "backward")
@@ -48,12 +48,8 @@ SHAPES = [
 def cut(options, shape, workspace, backward):
     """How the planner cuts such a problem, in words; empty if it does not fit into the workspace."""
     foreground, background, channels = shape
-    _, ksize, stride, fuse_k, propagation, _ = schema_options(options)
-    (h, w), (hb, wb) = foreground, background
-    return cpu_hooks.cut(
-        h=h, w=w, hb=hb, wb=wb, value_channels=channels, ksize=ksize, stride=stride, fuse_k=fuse_k,
-        propagation=propagation, threads=torch.get_num_threads(), workspace=workspace, backward=backward,
-    )  # fmt: skip
+    problem = Problem(1, channels, *foreground, *background, *scoring(options))
+    return cpu_hooks.cut(problem, torch.get_num_threads(), workspace, backward)
 
 
 @functools.cache

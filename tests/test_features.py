@@ -13,6 +13,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from contextual_attention import ContextualAttention, cells, contextual_attention, features, positions
+from contextual_attention.interface import Maps
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.testing import CASES, LAYOUTS, make_inputs
 
@@ -98,7 +99,7 @@ def test_nan_that_nobody_reads_goes_nowhere(road):
     x[mask.expand_as(x) > 0] = float("nan")
     x.requires_grad_()
     read = road.flag(mask, x, True, Options()).read
-    found = road.take(x, None, None, read, Options(normalize="background"))
+    found = road.take(Maps(x, None, None, read), Options(normalize="background"))
     (found.keys.square().sum() + found.beta.sum()).backward()
     assert found.keys.isfinite().all()
     assert x.grad.isfinite().all()
@@ -110,7 +111,7 @@ def test_what_is_saved_may_come_back_in_another_layout(road):
     f, b = (torch.randn(2, 3, *size, requires_grad=True) for size in ((6, 8), (4, 10)))
 
     def slopes():
-        found = road.take(f, b, None, None, Options())
+        found = road.take(Maps(f, b, None, None), Options())
         return torch.autograd.grad(sum((x**2).sum() for x in found[:4]), (f, b))
 
     def turned(x):
@@ -141,7 +142,7 @@ def test_the_pixel_of_a_position_and_the_position_of_a_pixel(cuda_module, size, 
     """By the rounding of float32, and its adjoint: each pixel's slope says how often it was read."""
     chosen = Options(rate=rate, downscale="aligned", ksize=1)
     x = torch.arange(1.0, rate * size + 1).expand(1, 1, rate, -1).clone().requires_grad_()
-    found = cuda_module.road.take(x, None, None, None, chosen)
+    found = cuda_module.road.take(Maps(x, None, None, None), chosen)
     assert torch.equal(found.queries, positions.downscale(x, None, chosen))
     (slope,) = torch.autograd.grad(found.queries.sum(), x)
     (expected,) = torch.autograd.grad(positions.downscale(x, None, chosen).sum(), x)

@@ -9,8 +9,9 @@ import torch
 from helpers import footprint
 from helpers.footprint import assert_nothing_more_is_held
 
-from contextual_attention import cells, contextual_attention, fused
+from contextual_attention import cells, contextual_attention
 from contextual_attention.options import Options
+from contextual_attention.problem import Problem, scoring
 
 # As executor.h takes the host to be.
 HOST_CACHE = 1 << 16
@@ -57,11 +58,8 @@ def test_octets_hold_nothing_that_need_not_be(share, cuda_on_host):
 
 def plan_of(module, workspace, backward):
     """What the planner makes of it, for the map of the test."""
-    _, ksize, stride, fuse_k, propagation, _ = fused.schema_options(Options())
-    return module.cuda_plan(
-        batch=1, h=24, w=24, hb=24, wb=24, channels=128, value_channels=512, ksize=ksize, stride=stride,
-        fuse_k=fuse_k, propagation=propagation, workspace=workspace, cache=HOST_CACHE, backward=backward,
-    )  # fmt: skip
+    problem = Problem(128, 512, 24, 24, 24, 24, *scoring(Options()))
+    return module.cuda_plan(problem, workspace, HOST_CACHE, backward)
 
 
 @pytest.mark.parametrize("learns", [False, True])

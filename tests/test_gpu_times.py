@@ -82,7 +82,7 @@ class TestNames:
                 qualified = qualified.replace(f"ScoreKind::{kind}", f"({PREFIX}ScoreKind){i}")
             expected = body.replace("ScoreKind::", "").replace(" ", "")
             for unnamed, columns in (("(anonymous namespace)", "4"), ("<unnamed>", "(int)4")):
-                arguments = f"({qualified}, {PREFIX}{unnamed}::Strips)"
+                arguments = f"({qualified}, {PREFIX}{unnamed}::Combs)"
                 name = f"void {PREFIX}{unnamed}::walk_paths<{qualified}, {columns}>{arguments}"
                 assert short_name(name) == f"walk_paths<{expected},4>"
 
@@ -463,7 +463,7 @@ def ncu_csv(*launches):
 F1 = (
     "void contextual_attention::cuda::<unnamed>::walk_paths<contextual_attention::cuda::DiagonalSum3<"
     "contextual_attention::cuda::Plain, contextual_attention::cuda::ScoreSink<(contextual_attention::cuda::"
-    "ScoreKind)3>>, (int)4>(T1, contextual_attention::cuda::<unnamed>::Strips)"
+    "ScoreKind)3>>, (int)4>(T1, contextual_attention::cuda::<unnamed>::Combs)"
 )
 METRICS = {
     "gpu__time_duration.sum": ("ns", "50,000"),

@@ -20,6 +20,7 @@ from test_cuda_on_host import BY_NAME, CUT, EACH_CUT, WRAP, workspaces
 
 from contextual_attention import contextual_attention, fused
 from contextual_attention.options import Options
+from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import Case, make_inputs
 
 THREADS, WARP, OCTET = 256, 32, 8
@@ -131,10 +132,8 @@ def test_items_beyond_32_bits(launched):
 
 def test_a_grid_takes_this_many_samples(launched, cuda_module):
     """What the planner keeps to, and no more."""
-    found = cuda_module.cuda_plan(
-        3 * MOST_SAMPLES, 1, 1, 1, 1, channels=1, value_channels=1, ksize=3, stride=1, fuse_k=3,
-        propagation=0, workspace=2**40, cache=0, backward=False,
-    )  # fmt: skip
+    problem = Problem(1, 1, 1, 1, 1, 1, *scoring(Options(fuse=False)), 3 * MOST_SAMPLES)
+    found = cuda_module.cuda_plan(problem, workspace=2**40, cache=0, backward=False)
     assert found["samples"] == MOST_SAMPLES
     assert_each_once(launched("items", MOST_SAMPLES, ctypes.c_int64(1)), MOST_SAMPLES, 1)
     with pytest.raises(AssertionError, match="invalid configuration"):
@@ -385,7 +384,7 @@ def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
             for workspace in (None, least, 2 * least, 4 * least):
                 assert_solved(problem, solve(problem, "cuda", workspace=workspace), expected(case, learns))
             with monkeypatch.context() as patch:
-                patch.setattr(fused, "least_workspace", lambda *_: 0)  # the kernels' own check speaks
+                patch.setattr(fused, "_check_workspace", lambda *_: None)  # the kernels' own check speaks
                 with pytest.raises(RuntimeError, match="expected at least"):
                     solve(problem, "cuda", workspace=1)
     for case in PLANNED_BY_OCTETS:

@@ -15,9 +15,10 @@ from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
 from test_backends_agree import BY_NAME, HALF_CASES, dense_in, exact, least_workspace
 
-from contextual_attention import contextual_attention, fused
+from contextual_attention import contextual_attention, features, fused
 from contextual_attention.options import Options
-from contextual_attention.testing import Case, make_inputs
+from contextual_attention.problem import Problem, scoring
+from contextual_attention.testing import Case, call_of, make_inputs
 
 HALVES = [torch.bfloat16, torch.float16]
 EACH_HALF = pytest.mark.parametrize("dtype", HALVES, ids=str)
@@ -182,13 +183,9 @@ def plan(module, problem, workspace):
     batch, channels = problem["foreground"].shape[:2]
     (h, w), (hb, wb) = (positions(problem, name) for name in ("foreground", "background"))
     value = problem["background"] if problem["value"] is None else problem["value"]
-    options = Options(**{name: problem[name] for name in asdict(Options())})
-    _, ksize, stride, fuse_k, propagation, _ = fused.schema_options(options)
-    return module.cuda_plan(
-        batch=batch, h=h, w=w, hb=hb, wb=wb, channels=channels, value_channels=value[0].numel() // (hb * wb),
-        ksize=ksize, stride=stride, fuse_k=fuse_k, propagation=propagation, workspace=workspace, cache=0,
-        backward=False, octets=True,
-    )  # fmt: skip
+    scores = scoring(call_of(problem).options)
+    solved = Problem(channels, value[0].numel() // (hb * wb), h, w, hb, wb, *scores, batch)
+    return module.cuda_plan(solved, workspace, cache=0, backward=False, octets=True)
 
 
 def extremes(module, problem):
@@ -282,12 +279,11 @@ def test_what_octets_do_not_suit(module, changed, dtype):
 def test_a_value_of_another_dtype_goes_another_way(module):
     """As a caller of the operator alone may have it."""
     problem = make_inputs(SMALL, torch.bfloat16)
-    maps = {name: problem[name] for name in ("foreground", "background", "mask", "foreground_mask")}
-    given, _ = fused.operands(**maps, value=problem["background"], options=SMALL.options, backend="cpu")
+    given, _ = fused.operands(call_of(problem), features.TENSOR_CODE)
     attend = torch.ops.contextual_attention.attend_cuda_on_host
     for dtype in (torch.bfloat16, torch.float32):
         operands = given._replace(value=given.value.to(dtype))
-        attend(*operands, *fused.schema_options(SMALL.options), False, 0)
+        attend(*operands, *scoring(SMALL.options), False, 0)
         assert module.last_cuda_tiling(backward=False)["octets"] == (dtype == torch.bfloat16)
 
 

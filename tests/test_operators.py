@@ -6,8 +6,8 @@ from helpers import compare
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from contextual_attention import ContextualAttention, cells, contextual_attention
-from contextual_attention.interface import Masking, Propagation
+from contextual_attention import ContextualAttention, cells, contextual_attention, interface
+from contextual_attention.interface import Masking, Pasting, Propagation
 from contextual_attention.options import Options
 
 ATTEND = torch.ops.contextual_attention.attend.default
@@ -52,9 +52,9 @@ def arguments_of_map(inputs, options, return_offsets, keep, batch=2):
     """Those of attend_map: a map of 6 x 7 pixels from cells of 2 x 2."""
     arguments = operands(**inputs, batch=batch)
     kept = torch.randn(batch, 2, 6, 7).to(arguments[0].dtype)
-    arguments = differentiable([*arguments, torch.rand(1, 4, 5), kept])
-    arguments[7].requires_grad_(False)  # the shares, which depend on masks alone
-    return (*arguments, *options, return_offsets, WORKSPACE, keep, 2, 6, 7)
+    weight = torch.rand(1, 4, 5)  # has no gradient: it depends on masks alone
+    pasting = Pasting(weight, *differentiable([kept]), keep, 2, 6, 7)
+    return (*differentiable(arguments), *pasting, *options, return_offsets, WORKSPACE)
 
 
 @pytest.mark.parametrize("return_offsets", [False, True])
@@ -71,10 +71,10 @@ def test_attend_map_is_registered_properly(inputs, options, keep):
 
 def test_its_map_is_that_of_its_cells():
     arguments = arguments_of_map(*VARIANTS[2], return_offsets=True, keep=True)
-    *inputs, weight, kept = arguments[:9]
+    given, pasting, scoring, how = interface.ATTEND_MAP.unpack(arguments)
     image, offsets, statistics = ATTEND_MAP(*arguments)
-    summed, *others = ATTEND(*inputs, *arguments[9:-4])
-    assert torch.equal(image, cells.paste(summed, weight, kept, *arguments[-4:]))
+    summed, *others = ATTEND(*given, *scoring, *how)
+    assert torch.equal(image, cells.paste(summed, *pasting))
     assert all(map(torch.equal, (offsets, statistics), others))
 
 
@@ -86,7 +86,7 @@ def test_attend_backward_is_registered_properly(inputs, options, needs):
         needs &= ~0b100
     summed, _, statistics = ATTEND(*arguments, *options, False, WORKSPACE)
     gradient = torch.ones_like(summed)
-    torch.library.opcheck(BACKWARD, (gradient, *arguments, statistics, *options, needs, WORKSPACE))
+    torch.library.opcheck(BACKWARD, (*arguments, *options, gradient, statistics, needs, WORKSPACE))
 
 
 class BackwardCalls(TorchDispatchMode):

@@ -9,8 +9,9 @@ from helpers import oracle
 from helpers.compare import in_dtype, options_of
 
 from contextual_attention import attention_weights, contextual_attention, reference
+from contextual_attention.call import Call
 from contextual_attention.options import PRESETS, Options
-from contextual_attention.testing import Case, make_inputs
+from contextual_attention.testing import Case, call_of, make_inputs
 
 BEFORE = {"propagation": "before"}
 WRAP = {"propagation": "before", "boundary": "wrap"}
@@ -134,8 +135,7 @@ def test_weights_of_rows_are_rows_of_the_dense_weights(preset):
     selected = reference.select(problem["foreground_mask"], (24, 20), case.options)
     dense = reference.final_weights(*maps, problem["mask"], selected, case.options)
     queries = torch.tensor([[[0, 0], [11, 9], [5, 1]], [[4, 0], [0, 9], [1, 8]]])
-    masks = {name: problem[name] for name in ("mask", "foreground_mask")}
-    rows = reference.attention_weights(*maps, **masks, queries=queries, options=case.options)
+    rows = reference.attention_weights(call_of(problem), queries)
     for i, j in itertools.product(range(2), range(3)):
         row, column = queries[i, j]
         torch.testing.assert_close(rows[i, j], dense[i, row, column], rtol=0, atol=1e-14)
@@ -145,14 +145,8 @@ def test_weights_of_rows_do_not_hold_all_rows():
     """One query against 9216 candidates: all rows would take 680 MB."""
     features = torch.randn(1, 1, 96, 96)
     with torch.profiler.profile(profile_memory=True) as profile:
-        reference.attention_weights(
-            features,
-            features,
-            mask=None,
-            foreground_mask=None,
-            queries=torch.tensor([[40, 50]]),
-            options=Options(rate=1),
-        )
+        call = Call(features, features, None, features, None, Options(rate=1))
+        reference.attention_weights(call, torch.tensor([[40, 50]]))
     assert max(event.cpu_memory_usage for event in profile.events()) < 32 * 96**2 * 4
 
 

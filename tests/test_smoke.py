@@ -21,11 +21,12 @@ from on_gpu.trials import again, dense_operator, stages
 from on_gpu.trials.cases import TRIALS, Trial
 from on_gpu.trials.runs import LINE, Runs, run_here
 
-from contextual_attention import available_backends, cells, fused
+from contextual_attention import available_backends, backends, cells, features, fused
+from contextual_attention.interface import ATTEND_MAP
 from contextual_attention.options import Options
-from contextual_attention.testing import Case, make_inputs
+from contextual_attention.problem import Problem, scoring
+from contextual_attention.testing import Case, call_of, make_inputs
 from contextual_attention.triton import plan as triton_plan
-from contextual_attention.triton import problem as triton_problem
 
 BY_NAME = {trial.name: trial for trial in TRIALS}
 DENSE = stages.Operator("dense", dense_operator.attend, dense_operator.attend_backward)
@@ -149,32 +150,21 @@ class Planned:
 def plan_of(module, backend, trial, kib, backward):
     """As the operators ask for it."""
     problem = make_inputs(trial.case, trial.dtype)
-    options = stages.options_of(problem)
-    given, schema = stages.operands_of(problem, options), fused.schema_options(options)
-    samples, *sizes, channels = given.foreground.shape
-    sizes += given.background.shape[1:3]
-    value_channels = given.value.shape[3]
+    call = call_of(problem)
+    given, _ = fused.operands(call, features.TENSOR_CODE)
+    solved = Problem.of(given, scoring(call.options))
     bound = kib and kib * 1024
     if backend == "triton":
-        solved = triton_problem.Problem(channels, value_channels, *sizes, *schema)
         default = triton_plan.default_workspace(MEMORY)
-        found = triton_plan.make_plan(solved, samples, bound or 0, backward, default)
+        found = triton_plan.make_plan(solved, solved.batch, bound or 0, backward, default)
         tile = (found.rows, found.columns, found.block_rows, solved.wb)
         assert found.several == (found.block_rows < solved.hb)
     else:
-        names = ("h", "w", "hb", "wb", "ksize", "stride", "fuse_k", "propagation")
-        found = module.cuda_plan(
-            **dict(zip(names, (*sizes, *schema[1:5]), strict=True)),
-            batch=samples,
-            channels=channels,
-            value_channels=value_channels,
-            workspace=bound or module.default_cuda_workspace(MEMORY),
-            cache=L2,
-            backward=backward,
-        )
+        workspace = bound or module.default_cuda_workspace(MEMORY)
+        found = module.cuda_plan(solved, workspace, L2, backward)
         assert found["samples"] > 0
         tile = (*found["foreground"], *found["background"])
-    return Planned(tile, tuple(sizes), samples)
+    return Planned(tile, (solved.h, solved.w, solved.hb, solved.wb), solved.batch)
 
 
 @pytest.mark.parametrize("backend", ["cuda", "triton"])
@@ -361,14 +351,16 @@ def backend(cuda_on_host, monkeypatch):
 
         def attend_map(*inputs):
             """With the gradients of the right one."""
-            (*operands, weight, kept), (*schema, keep, cell, height, width) = inputs[:9], inputs[9:]
+            given, pasting, scores, how = ATTEND_MAP.unpack(inputs)
             output, _, _ = cuda_on_host.attend(*inputs)
             with torch.no_grad():
-                summed, offsets, statistics = operator.forward(*operands, *schema)
-                off = cells.paste(summed, weight, kept, keep, cell, height, width) - output
+                summed, offsets, statistics = operator.forward(*given, *scores, *how)
+                off = cells.paste(summed, *pasting) - output
             return output + off, offsets, statistics
 
-        monkeypatch.setitem(fused._OPERATORS, "cuda", attend_map)
+        cuda = backends._BACKENDS["cuda"]
+        off = replace(cuda, kernels=cuda.kernels._replace(attend_map=attend_map))
+        monkeypatch.setitem(backends._BACKENDS, "cuda", off)
         monkeypatch.setattr(stages, "operator_of", lambda backend: operator)
 
     return plant

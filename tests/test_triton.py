@@ -12,11 +12,12 @@ import pytest
 import torch
 from helpers import cut_problems
 
-from contextual_attention import backends, fused
+from contextual_attention import backends
 from contextual_attention.interface import Masking, Propagation
+from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import make_inputs
 from contextual_attention.triton import plan
-from contextual_attention.triton.problem import Problem, Window
+from contextual_attention.triton.windows import Window
 
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
@@ -170,8 +171,8 @@ MOST_STRIPS_OF_A_TEST = 10_000
 def test_cut_problems_are_no_hang(case):
     """Of the tests for a GPU, forward and backward, every pass over the strips counted."""
     x = make_inputs(case)["foreground"][:, :, :: case.options.rate, :: case.options.rate]
-    (samples, channels, h, w), options = x.shape, fused.schema_options(case.options)
-    solved = Problem(channels, channels * case.options.rate**2, h, w, h, w, *options)
+    samples, channels, h, w = x.shape
+    solved = Problem(channels, channels * case.options.rate**2, h, w, h, w, *scoring(case.options))
     least = max(plan.least_workspace(solved, backward) for backward in (False, True))
     for mib in cut_problems.MIB:
         workspace, strips = cut_problems.workspace_of(mib, least), 0

@@ -1,6 +1,6 @@
 """The Triton backend: the operator of operators.py for a GPU, imported when it is first used.
 
-problem.py      sizes and options, and the windows of the maps that a strip of scores covers
+windows.py      the windows of the maps that a strip of scores covers
 plan.py         how a problem is cut so that its scores fit into the workspace
 kernels*.py     what runs on the GPU
 launch.py       how that is started

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..problem import Problem
 from . import launch
 from .launch import Combine, Scores, Taps
 from .plan import Phase, Plan, area
-from .problem import Area, Problem
 from .strips import (
     Operands,
     Statistics,
@@ -36,6 +36,7 @@ from .strips import (
     shifted_maps,
     shifted_weight_sums,
 )
+from .windows import Area
 
 
 @dataclass(frozen=True)

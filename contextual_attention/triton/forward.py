@@ -15,11 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..problem import Problem
 from . import launch
 from .launch import Epilogue, Scores
 from .plan import Phase
-from .problem import Area, Problem
 from .strips import Strips, product, propagated_sums, shifted_maps, shifted_weight_sums
+from .windows import Area
 
 
 class Forward(Strips):

@@ -13,8 +13,9 @@ import torch
 import triton
 from torch import Tensor
 
+from ..problem import Problem
 from . import kernels, kernels_backward, kernels_reductions
-from .problem import Area, Problem, Window
+from .windows import Area, Window
 
 # 16 foreground pixels share most of the scores that their sums read; with 8 warps two programs of the largest
 # filters fit into a multiprocessor, without spills. The interpreter's time goes with the number of programs.

@@ -8,66 +8,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import interface
+from ..problem import Problem
 from .backward import Backward, Gradients
 from .forward import Forward
 from .plan import Plan, default_workspace, make_plan
-from .problem import Problem
 from .strips import Operands, Statistics
 
 
-def attend(
-    foreground: Tensor,
-    background: Tensor,
-    alpha: Tensor | None,
-    beta: Tensor,
-    valid: Tensor,
-    selected: Tensor | None,
-    value: Tensor,
-    *arguments: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
+def attend(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """cells, offsets and statistics; see interface.py."""
-    *options, return_offsets, workspace = arguments
-    problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
-    samples, size = foreground.shape[0], (problem.h, problem.w)
+    given, scoring, how = interface.ATTEND.unpack(arguments)
+    problem, operands = Problem.of(given, scoring), _prepare(given, scoring)
+    samples, size = problem.batch, (problem.h, problem.w)
     # Zeros: strips add to the cells.
-    cells = value.new_zeros(
+    cells = given.value.new_zeros(
         (samples, problem.h + 1, problem.w + 1, problem.value_channels), dtype=torch.float32
     )
-    offsets = value.new_zeros((samples, 2, *size) if return_offsets else (0,), dtype=torch.int64)
+    offsets = given.value.new_zeros((samples, 2, *size) if how.return_offsets else (0,), dtype=torch.int64)
     statistics = Statistics(*(operands.beta.new_zeros((samples, problem.h * problem.w)) for _ in range(3)))
-    with torch.cuda.device_of(foreground):
-        for first, last, plan in _turns(problem, samples, workspace, False, foreground.device):
+    with torch.cuda.device_of(given.foreground):
+        for first, last, plan in _turns(problem, samples, how.workspace, False, given.foreground.device):
             # Not kept by a name: the scratch of one turn is gone when the next one takes its own.
             Forward(problem, plan, operands.samples(first, last), statistics.samples(first, last)).run(
-                cells[first:last], offsets[first:last] if return_offsets else None
+                cells[first:last], offsets[first:last] if how.return_offsets else None
             )
     return cells, offsets, torch.stack(list(vars(statistics).values()), 1).view(samples, 3, *size)
 
 
-def attend_backward(
-    grad_cells: Tensor,
-    foreground: Tensor,
-    background: Tensor,
-    alpha: Tensor | None,
-    beta: Tensor,
-    valid: Tensor,
-    selected: Tensor | None,
-    value: Tensor,
-    statistics: Tensor,
-    *arguments: Any,
-) -> tuple[Tensor, ...]:
+def attend_backward(*arguments: Any) -> tuple[Tensor, ...]:
     """Gradients of foreground, background, alpha, beta and value; see interface.py."""
-    *options, needs, workspace = arguments
-    inputs = (foreground, background, alpha, beta, value)
-    sums = [_zeros(x, foreground) if needs >> i & 1 else None for i, x in enumerate(inputs)]
-    problem, operands = _prepare(foreground, background, alpha, beta, valid, selected, value, options)
+    given, scoring, of = interface.ATTEND_BACKWARD.unpack(arguments)
+    inputs = (given.foreground, given.background, given.alpha, given.beta, given.value)
+    sums = [_zeros(x, given.foreground) if of.needs >> i & 1 else None for i, x in enumerate(inputs)]
+    problem, operands = Problem.of(given, scoring), _prepare(given, scoring)
     # Copies of the statistics: the backward makes its own in their place.
-    rows = Statistics(*(x.flatten(1).clone() for x in statistics.unbind(1)))
-    _add_gradients(problem, operands, rows, grad_cells.to(value.dtype).contiguous(), sums, workspace)
-    del operands, rows
+    rows = Statistics(*(x.flatten(1).clone() for x in of.statistics.unbind(1)))
+    upstream = of.grad_cells.to(given.value.dtype).contiguous()
+    _add_gradients(problem, operands, rows, upstream, sums, of.workspace)
+    del operands, rows, upstream
     # The value's comes last, the largest: by then the float32 ones of the others are gone, one by one.
     return tuple(
-        foreground.new_empty((0,), dtype=foreground.dtype if x is None else x.dtype)
+        given.foreground.new_empty((0,), dtype=given.foreground.dtype if x is None else x.dtype)
         if (result := sums.pop(0)) is None
         else result.to(x.dtype)
         for x in inputs
@@ -91,32 +73,22 @@ def _add_gradients(
             Backward(problem, plan, *parts, upstream[first:last], gradients.samples(first, last)).run()
 
 
-def _prepare(
-    foreground: Tensor,
-    background: Tensor,
-    alpha: Tensor | None,
-    beta: Tensor,
-    valid: Tensor,
-    selected: Tensor | None,
-    value: Tensor,
-    options: list[Any],
-) -> tuple[Problem, Operands]:
-    samples, h, w, channels = foreground.shape
-    _, hb, wb, _ = background.shape
-    problem = Problem(channels, value.shape[3], h, w, hb, wb, *options)
-    candidates = -(-hb // problem.stride) * -(-wb // problem.stride)
-    valid = _expand(valid, samples)
-    operands = Operands(
-        foreground.contiguous(),
-        background.contiguous(),
-        None if alpha is None else _expand(alpha, samples),
-        _expand(beta, samples),
+def _prepare(given: interface.Operands, scoring: interface.Scoring) -> Operands:
+    """As the kernels take them: contiguous, of every sample."""
+    samples, _, _, _ = given.foreground.shape
+    _, hb, wb, _ = given.background.shape
+    candidates = -(-hb // scoring.stride) * -(-wb // scoring.stride)
+    valid = _expand(given.valid, samples)
+    return Operands(
+        given.foreground.contiguous(),
+        given.background.contiguous(),
+        None if given.alpha is None else _expand(given.alpha, samples),
+        _expand(given.beta, samples),
         valid,
-        None if selected is None else _expand(selected, samples),
-        value.contiguous(),
-        candidates - valid.sum(1) if problem.multiplies else None,
+        None if given.selected is None else _expand(given.selected, samples),
+        given.value.contiguous(),
+        candidates - valid.sum(1) if scoring.masking == interface.Masking.MULTIPLY else None,
     )
-    return problem, operands
 
 
 def _expand(x: Tensor, samples: int) -> Tensor:

@@ -17,7 +17,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
-from .problem import Area, Problem, Window
+from ..problem import Problem
+from .windows import Area, Window
 
 # Score scratch where the caller sets no bound, at least, and in these steps.
 LEAST_DEFAULT, _DEFAULT_STEP = 256 * 2**20, 64 * 2**20

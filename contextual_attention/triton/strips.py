@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..problem import Problem
 from . import launch
 from .launch import Combine, Epilogue, Scores, Taps
 from .plan import Phase, Plan, area, row_length, stages
-from .problem import Area, Problem, Window
+from .windows import Area, Window
 
 
 @dataclass(frozen=True)

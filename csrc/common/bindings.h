@@ -4,20 +4,36 @@
 
 #include <pybind11/pybind11.h>
 
+#include <type_traits>
+
 #include "problem.h"
 
-namespace contextual_attention {
+namespace pybind11::detail {
 
-// A single sample, as far as plans depend on it.
-inline Problem problem_of(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
-                          int64_t fuse_k, int64_t propagation) {
-  Problem problem{};
-  problem.batch = 1;
-  problem.h = h, problem.w = w, problem.hb = hb, problem.wb = wb;
-  problem.ksize = ksize, problem.stride = stride, problem.fuse_k = fuse_k;
-  problem.propagation = static_cast<Propagation>(propagation);
-  return problem;
-}
+// From an object with the fields of a problem (contextual_attention/problem.py); an AttributeError without.
+template <>
+struct type_caster<contextual_attention::Problem> {
+  PYBIND11_TYPE_CASTER(contextual_attention::Problem, const_name("Problem"));
+
+  bool load(handle from, bool) {
+    const auto read = [&](auto& field, const char* name) {
+      using Field = std::decay_t<decltype(field)>;
+      if constexpr (std::is_enum_v<Field>)
+        field = static_cast<Field>(from.attr(name).cast<int64_t>());
+      else
+        field = from.attr(name).cast<Field>();
+    };
+#define CA_READ(type, name) read(value.name, #name);
+    CA_SIZES(CA_READ)
+    CA_SCORING(CA_READ)
+#undef CA_READ
+    return true;
+  }
+};
+
+}  // namespace pybind11::detail
+
+namespace contextual_attention {
 
 // Add what there is to ask of the kernels: cpu/bindings.cpp and, in builds that have them, cuda/bindings.cpp.
 void bind_cpu(pybind11::module_& module);

@@ -12,13 +12,17 @@ using torch::stable::Tensor;
 int64_t samples_of(const Tensor& mask, const Problem& p) { return mask.size(0) == 1 ? 1 : p.batch; }
 
 void check_options(const Problem& p) {
+  STD_TORCH_CHECK(p.propagation >= Propagation::none && p.propagation <= Propagation::after_zero &&
+                      p.masking >= Masking::exclude && p.masking <= Masking::multiply,
+                  "contextual_attention: unknown propagation ", static_cast<int64_t>(p.propagation),
+                  " or masking ", static_cast<int64_t>(p.masking));
   STD_TORCH_CHECK(p.ksize > 0 && p.ksize % 2 == 1 && p.fuse_k > 0 && p.fuse_k % 2 == 1 && p.stride > 0,
                   "contextual_attention: ksize and fuse_k must be odd and positive, stride positive; got ",
                   p.ksize, ", ", p.fuse_k, ", ", p.stride);
   STD_TORCH_CHECK(!(p.wrap() && p.stride > 1), "contextual_attention: wrapped propagation asks for stride 1");
 }
 
-void check_masks(const Arguments& a, const Problem& p) {
+void check_masks(const Operands& a, const Problem& p) {
   check_shape(a.valid, "valid", {samples_of(a.valid, p), p.hb, p.wb});
   STD_TORCH_CHECK(a.valid.scalar_type() == ScalarType::Bool, "contextual_attention: valid must be bool");
   if (!a.selected) return;
@@ -36,25 +40,16 @@ void check_shape(const Tensor& t, const char* name, std::initializer_list<int64_
   STD_TORCH_CHECK(same, "contextual_attention: ", name, " does not have the shape that its peers ask for");
 }
 
-Problem checked_problem(const Arguments& a, double softmax_scale, int64_t ksize, int64_t stride,
-                        int64_t fuse_k, int64_t propagation, int64_t masking) {
+Problem checked_problem(const Operands& a, const Scoring& scoring) {
   STD_TORCH_CHECK(a.foreground.dim() == 4 && a.background.dim() == 4 && a.value.dim() == 4,
                   "contextual_attention: foreground, background and value must have 4 dimensions");
-  STD_TORCH_CHECK(propagation >= 0 && propagation <= 3 && masking >= 0 && masking <= 1,
-                  "contextual_attention: unknown propagation ", propagation, " or masking ", masking);
-  const Problem p{a.foreground.size(0),
-                  a.foreground.size(3),
-                  a.value.size(3),
-                  a.foreground.size(1),
-                  a.foreground.size(2),
-                  a.background.size(1),
-                  a.background.size(2),
-                  static_cast<float>(softmax_scale),
-                  ksize,
-                  stride,
-                  fuse_k,
-                  static_cast<Propagation>(propagation),
-                  static_cast<Masking>(masking)};
+  Problem p{};
+  p.batch = a.foreground.size(0), p.channels = a.foreground.size(3), p.value_channels = a.value.size(3);
+  p.h = a.foreground.size(1), p.w = a.foreground.size(2);
+  p.hb = a.background.size(1), p.wb = a.background.size(2);
+#define CA_SET(type, name) p.name = scoring.name;
+  CA_SCORING(CA_SET)
+#undef CA_SET
   check_options(p);
   check_shape(a.background, "background", {p.batch, p.hb, p.wb, p.channels});
   check_shape(a.beta, "beta", {p.batch, p.hb, p.wb});

@@ -13,13 +13,28 @@ namespace contextual_attention {
 enum class Propagation : int64_t { none = 0, before_zero = 1, before_wrap = 2, after_zero = 3 };
 enum class Masking : int64_t { exclude = 0, multiply = 1 };
 
+// The options that scores depend on, as Scoring in interface.py, and the sizes: X(type, name)...
+#define CA_SCORING(X)         \
+  X(float, softmax_scale)     \
+  X(int64_t, ksize)           \
+  X(int64_t, stride)          \
+  X(int64_t, fuse_k)          \
+  X(Propagation, propagation) \
+  X(Masking, masking)
+#define CA_SIZES(X)          \
+  X(int64_t, batch)          \
+  X(int64_t, channels)       \
+  X(int64_t, value_channels) \
+  X(int64_t, h)              \
+  X(int64_t, w)              \
+  X(int64_t, hb)             \
+  X(int64_t, wb)
+
 struct Problem {
-  int64_t batch, channels, value_channels;
-  int64_t h, w, hb, wb;
-  float softmax_scale;
-  int64_t ksize, stride, fuse_k;
-  Propagation propagation;
-  Masking masking;
+#define CA_FIELD(type, name) type name;
+  CA_SIZES(CA_FIELD)
+  CA_SCORING(CA_FIELD)
+#undef CA_FIELD
 
   bool before() const {
     return propagation == Propagation::before_zero || propagation == Propagation::before_wrap;
@@ -30,27 +45,6 @@ struct Problem {
   int64_t fuse_radius() const { return propagation == Propagation::none ? 0 : fuse_k / 2 * stride; }
   // Candidates of the softmax: the positions of the stride grid, valid or not.
   int64_t candidates() const { return ((hb + stride - 1) / stride) * ((wb + stride - 1) / stride); }
-};
-
-// One sample's operands and results, float32, contiguous.
-struct Operands {
-  const float* foreground;  // (h, w, C)
-  const float* background;  // (hb, wb, C)
-  const float* alpha;       // (h, w), or null: 1
-  const float* beta;        // (hb, wb)
-  const bool* valid;        // (hb, wb)
-  const bool* selected;     // (h, w), or null: all
-  const float* value;       // (hb+1, wb+1, K), or null:
-  const uint16_t* value16;  // the same in bfloat16
-  int64_t invalid_candidates;
-};
-
-// Row statistics kept for the backward: A1[p,q] = exp(logit - offset[p]) * inverse_sum[p], and for a
-// propagation after the softmax A2[p,q] = valid[q] * (D A1)[p,q] * inverse_total[p].
-struct Statistics {
-  float* offset;         // (h, w)
-  float* inverse_sum;    // (h, w), 0 for a row without weights
-  float* inverse_total;  // (h, w), 0 for a row without weights
 };
 
 // A sum of propagated weights that is no normal number holds no digits to rescale by, and its reciprocal

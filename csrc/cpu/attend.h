@@ -1,8 +1,8 @@
 // The operator on one sample, forward and backward.
 #pragma once
 
-#include "../common/problem.h"
 #include "plan.h"
+#include "sample.h"
 
 namespace contextual_attention::cpu {
 

@@ -25,11 +25,6 @@ std::vector<std::string> supported_simd_levels() {
   return supported;
 }
 
-int64_t least_cpu_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t ksize, int64_t stride,
-                            int64_t fuse_k, int64_t propagation, int64_t threads, bool backward) {
-  return least_workspace(problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation), threads, backward);
-}
-
 // They are those of a capsule (tests/native/cpu_hooks.cpp), or with None there are none.
 void set_hooks(const std::optional<py::capsule>& table) {
   void* found = table ? PyCapsule_GetPointer(table->ptr(), kHooksName) : nullptr;
@@ -48,9 +43,8 @@ void bind_cpu(py::module_& module) {
       "Raises:\n    ValueError: if the level is unknown, not built, or not supported by this processor.");
   module.def("supported_simd_levels", &supported_simd_levels,
              "The SIMD levels that were built and that this processor can run, slowest first.");
-  module.def("least_cpu_workspace", &least_cpu_workspace, py::arg("h"), py::arg("w"), py::arg("hb"),
-             py::arg("wb"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"),
-             py::arg("threads"), py::arg("backward"),
+  module.def("least_cpu_workspace", &least_workspace, py::arg("problem"), py::arg("threads"),
+             py::arg("backward"),
              "The least bytes of score scratch with which the CPU kernels can work on such a problem.");
   module.def("set_hooks", &set_hooks, py::arg("table"),
              "For tests: what the CPU kernels call from now on as they work, a capsule; None: nothing.\n\n"

@@ -14,6 +14,7 @@
 #include "filters.h"
 #include "layout.h"
 #include "plan.h"
+#include "sample.h"
 
 namespace contextual_attention::cpu {
 

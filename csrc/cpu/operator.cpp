@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "../common/call.h"
-#include "../common/problem.h"
 #include "attend.h"
 #include "gemm.h"
 #include "hooks.h"
@@ -63,7 +62,7 @@ struct Batch {
   }
 };
 
-Batch make_batch(const Arguments& a, const Problem& problem, bool keep_bfloat16) {
+Batch make_batch(const contextual_attention::Operands& a, const Problem& problem, bool keep_bfloat16) {
   std::optional<Tensor> alpha, selected;
   if (a.alpha) alpha = as_float(*a.alpha);
   if (a.selected) selected = torch::stable::contiguous(*a.selected);
@@ -135,25 +134,21 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
   });
 }
 
-std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor background,
-                                              std::optional<Tensor> alpha, Tensor beta, Tensor valid,
-                                              std::optional<Tensor> selected, Tensor value,
-                                              double softmax_scale, int64_t ksize, int64_t stride,
-                                              int64_t fuse_k, int64_t propagation, int64_t masking,
-                                              bool return_offsets, int64_t workspace) {
-  const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
-  const Batch batch = make_batch(
-      arguments, checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking),
-      true);
+std::tuple<Tensor, Tensor, Tensor> attend_cpu(const contextual_attention::Operands& given,
+                                              const Scoring& scoring, const Run& how) {
+  const Batch batch = make_batch(given, checked_problem(given, scoring), true);
   const Problem& p = batch.problem;
-  Tensor cells = zeros(value, {p.batch, p.h + 1, p.w + 1, p.value_channels}, ScalarType::Float);
-  Tensor offsets = return_offsets ? zeros(value, {p.batch, 2, p.h, p.w}, ScalarType::Long)
-                                  : zeros(value, {0}, ScalarType::Long);
-  Tensor statistics = zeros(value, {p.batch, 3, p.h, p.w}, ScalarType::Float);
+  const auto new_result = [&](std::initializer_list<int64_t> sizes, ScalarType dtype) {
+    return zeros(given.value, sizes, dtype);
+  };
+  Tensor cells = new_result({p.batch, p.h + 1, p.w + 1, p.value_channels}, ScalarType::Float);
+  Tensor offsets = how.return_offsets ? new_result({p.batch, 2, p.h, p.w}, ScalarType::Long)
+                                      : new_result({0}, ScalarType::Long);
+  Tensor statistics = new_result({p.batch, 3, p.h, p.w}, ScalarType::Float);
   float* cell_data = cells.mutable_data_ptr<float>();
-  int64_t* offset_data = return_offsets ? offsets.mutable_data_ptr<int64_t>() : nullptr;
+  int64_t* offset_data = how.return_offsets ? offsets.mutable_data_ptr<int64_t>() : nullptr;
   for_samples(
-      batch, workspace, false,
+      batch, how.workspace, false,
       [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
         attend(p, operands, schedule, lanes, scratch,
                cell_data + n * (p.h + 1) * (p.w + 1) * p.value_channels,
@@ -163,28 +158,22 @@ std::tuple<Tensor, Tensor, Tensor> attend_cpu(Tensor foreground, Tensor backgrou
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
-    Tensor grad_cells, Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta,
-    Tensor valid, std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale,
-    int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs,
-    int64_t workspace) {
-  const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
-  const Batch batch = make_batch(
-      arguments, checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking),
-      false);
+    const contextual_attention::Operands& given, const Scoring& scoring, const Gradient& of) {
+  const Batch batch = make_batch(given, checked_problem(given, scoring), false);
   const Problem& p = batch.problem;
-  check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
-  check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});
-  const Tensor output = as_float(grad_cells);
-  Tensor rows = as_float(statistics);
+  check_shape(of.grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
+  check_shape(of.statistics, "statistics", {p.batch, 3, p.h, p.w});
+  const Tensor output = as_float(of.grad_cells);
+  Tensor rows = as_float(of.statistics);
   const int64_t sizes[] = {p.h * p.w * p.channels, p.hb * p.wb * p.channels, p.h * p.w, p.hb * p.wb,
                            (p.hb + 1) * (p.wb + 1) * p.value_channels};
-  Tensor results[] = {zeros(value, {0}, ScalarType::Float), zeros(value, {0}, ScalarType::Float),
-                      zeros(value, {0}, ScalarType::Float), zeros(value, {0}, ScalarType::Float),
-                      zeros(value, {0}, ScalarType::Float)};
+  const auto none = [&] { return zeros(given.value, {0}, ScalarType::Float); };
+  Tensor results[] = {none(), none(), none(), none(), none()};
   float* data[5] = {};
-  const Tensor* operands_in[] = {&foreground, &background, alpha ? &*alpha : nullptr, &beta, &value};
+  const Tensor* operands_in[] = {&given.foreground, &given.background, given.alpha ? &*given.alpha : nullptr,
+                                 &given.beta, &given.value};
   for (int i = 0; i < 5; ++i) {
-    if (!(needs >> i & 1)) continue;
+    if (!(of.needs >> i & 1)) continue;
     STD_TORCH_CHECK(operands_in[i],
                     "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
     results[i] = torch::stable::new_zeros(output, operands_in[i]->sizes(), ScalarType::Float);
@@ -192,7 +181,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
   }
   const int64_t cell_count = (p.h + 1) * (p.w + 1) * p.value_channels;
   for_samples(
-      batch, workspace, true,
+      batch, of.workspace, true,
       [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
         const auto part = [&](int i) { return data[i] ? data[i] + n * sizes[i] : nullptr; };
         const Gradients gradients{
@@ -200,7 +189,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
         attend_backward(p, operands, schedule, lanes, scratch, statistics_of(p, rows, n), gradients);
       });
   const auto as_operand = [&](int i) {
-    const ScalarType dtype = operands_in[i] ? operands_in[i]->scalar_type() : foreground.scalar_type();
+    const ScalarType dtype = operands_in[i] ? operands_in[i]->scalar_type() : given.foreground.scalar_type();
     return dtype == ScalarType::Float ? results[i] : torch::stable::to(results[i], dtype);
   };
   return {as_operand(0), as_operand(1), as_operand(2), as_operand(3), as_operand(4)};
@@ -209,8 +198,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
-  m.impl("attend", TORCH_BOX(&attend_cpu));
-  m.impl("attend_backward", TORCH_BOX(&attend_backward_cpu));
+  m.impl("attend", CA_BOX(attend_cpu));
+  m.impl("attend_backward", CA_BOX(attend_backward_cpu));
 }
 
 }  // namespace contextual_attention::cpu

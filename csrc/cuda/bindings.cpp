@@ -16,11 +16,7 @@ namespace py = pybind11;
 namespace contextual_attention {
 namespace {
 
-int64_t least_cuda_workspace(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
-                             int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k,
-                             int64_t propagation, bool backward) {
-  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
-  problem.channels = channels, problem.value_channels = value_channels;
+int64_t least_cuda_workspace(const Problem& problem, bool backward) {
   return cuda::least_plan(problem, backward).bytes;
 }
 
@@ -33,12 +29,8 @@ py::dict describe(const cuda::Plan& plan) {
   return result;
 }
 
-py::dict cuda_plan(int64_t batch, int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t channels,
-                   int64_t value_channels, int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation,
-                   int64_t workspace, int64_t cache, bool backward,
+py::dict cuda_plan(const Problem& problem, int64_t workspace, int64_t cache, bool backward,
                    const std::optional<std::array<int64_t, 4>>& tile, bool octets) {
-  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
-  problem.batch = batch, problem.channels = channels, problem.value_channels = value_channels;
   cuda::Plan plan;
   if (tile) {
     const auto [y, x, v, u] = *tile;
@@ -66,15 +58,11 @@ std::optional<py::dict> last_cuda_tiling(bool backward) {
 }  // namespace
 
 void bind_cuda(py::module_& module) {
-  module.def("least_cuda_workspace", &least_cuda_workspace, py::arg("h"), py::arg("w"), py::arg("hb"),
-             py::arg("wb"), py::arg("channels"), py::arg("value_channels"), py::arg("ksize"),
-             py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"), py::arg("backward"),
+  module.def("least_cuda_workspace", &least_cuda_workspace, py::arg("problem"), py::arg("backward"),
              "The least bytes of score scratch with which the CUDA kernels can work on such a problem.");
   module.def(
-      "cuda_plan", &cuda_plan, py::arg("batch"), py::arg("h"), py::arg("w"), py::arg("hb"), py::arg("wb"),
-      py::arg("channels"), py::arg("value_channels"), py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"),
-      py::arg("propagation"), py::arg("workspace"), py::arg("cache"), py::arg("backward"),
-      py::arg("tile") = py::none(), py::arg("octets") = false,
+      "cuda_plan", &cuda_plan, py::arg("problem"), py::arg("workspace"), py::arg("cache"),
+      py::arg("backward"), py::arg("tile") = py::none(), py::arg("octets") = false,
       "How the CUDA kernels cut such a problem on a device with so many bytes of level 2 cache: \"samples\"\n"
       "at once (0: nothing fits), the tiles of \"foreground\" and \"background\" (rows, columns), "
       "\"bytes\", and\n"

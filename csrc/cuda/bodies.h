@@ -11,7 +11,7 @@
 namespace contextual_attention::cuda {
 
 enum class Shape {
-  paths,   // (n, path, x, strip): walks down a diagonal of rows at fixed columns
+  paths,   // (n, path, x, comb): walks down a diagonal of rows at fixed columns
   octets,  // (n, path, x, u): the same at eight columns that lie side by side
   points,  // (n, row, column)
   rows,    // (n, row, lanes): a warp works on one row
@@ -39,12 +39,12 @@ struct Columns {
   static constexpr int32_t count = kCount;
 };
 
-// run(Columns<n>) with the number for a region: few strips, and as few idle columns in the last one.
+// run(Columns<n>) with the number for a region: few combs, and as few idle columns in the last one.
 template <class Run>
 void with_columns(const Region& region, const Run& run) {
   const int32_t pieces = (region.u.count + kLanes - 1) / kLanes;
-  const int32_t strips = (pieces + kMostColumns - 1) / kMostColumns;
-  switch ((pieces + strips - 1) / strips) {
+  const int32_t combs = (pieces + kMostColumns - 1) / kMostColumns;
+  switch ((pieces + combs - 1) / combs) {
     case 1:
       return run(Columns<1>{});
     case 2:

@@ -36,16 +36,16 @@ struct CellSum {
   int32_t samples;
 
   template <int32_t kColumns>
-  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Comb<kColumns>& comb) const {
     const int32_t y = region.y.first + path.y, v = region.v.first + path.v;
-    out.pad(n, y, x, v, strip.u);
-    Walk<kColumns> walk(source, n, y, x, v, strip);
-    int64_t at = out.index(n, y, x, v, strip.u);
+    out.pad(n, y, x, v, comb.u);
+    Walk<kColumns> walk(source, n, y, x, v, comb);
+    int64_t at = out.index(n, y, x, v, comb.u);
     Values<kColumns> before = walk.row();
     for (int32_t step = 0; step < path.length; ++step) {
       walk.next();
       const Values<kColumns> current = walk.row();
-      out.store(at, sum_of(before, current), strip);
+      out.store(at, sum_of(before, current), comb);
       at += out.down;
       before = current;
     }
@@ -68,20 +68,20 @@ struct CellSum {
     int64_t down;
     PixelWalk<const float> offset, gain, total;
     PixelWalk<const bool> valid;
-    Strip<kColumns> strip;
+    Comb<kColumns> comb;
     int32_t x, height, width;    // the cells' column, the size of the maps' rows
     int32_t index, first, last;  // the line's row, and where rows of both maps begin and end
     bool exact;
     Line<kColumns> above, here, below;
 
     CA_BOTH Walk(const FinalWeights<T>& source, int32_t n, int32_t y, int32_t x, int32_t v,
-                 const Strip<kColumns>& strip)
+                 const Comb<kColumns>& comb)
         : down(source.scores.down),
           offset(source.offset, n, y - kAbove, x),
           gain(source.gain, n, y - kAbove, x),
           total(source.total, n, y - 1, x),
-          valid(source.valid, n, v - 1, strip.u),
-          strip(strip),
+          valid(source.valid, n, v - 1, comb.u),
+          comb(comb),
           x(x),
           height(source.scores.region.x.size),
           width(source.scores.region.u.size),
@@ -94,7 +94,7 @@ struct CellSum {
       // Relative to a row that the map holds: a cell's own row may lie beyond the last one.
       const int32_t y1 = y < map.region.y.size ? y : y - 1, v1 = v < map.region.v.size ? v : v - 1;
       const int32_t y_away = y - kAbove - y1, v_away = v - kAbove - v1;
-      const T* score = map.row(n, y1, x) + map.column(v1, strip.u) + y_away * map.region.x.count * map.pitch +
+      const T* score = map.row(n, y1, x) + map.column(v1, comb.u) + y_away * map.region.x.count * map.pitch +
                        v_away * map.region.u.count;
       CA_UNROLL
       for (int32_t i = 0; i <= kTaps; ++i) scores[i] = score + (i + kFurthest) * map.right();
@@ -141,9 +141,9 @@ struct CellSum {
     CA_BOTH bool in_row(int32_t aside) const { return x + aside >= 0 && x + aside < height; }
     CA_BOTH bool has(int32_t k, int32_t aside) const {
       // Cells begin at 0 and end at the maps' width.
-      const bool from = aside >= 0 || k > 0 || strip.u + aside >= 0;
-      const bool to = aside < 0 || strip.at(k) + aside < width;
-      return from && to && strip.has(k);
+      const bool from = aside >= 0 || k > 0 || comb.u + aside >= 0;
+      const bool to = aside < 0 || comb.at(k) + aside < width;
+      return from && to && comb.has(k);
     }
     CA_BOTH void rescale(Values<kColumns>& sums, int32_t aside) const {
       const float factor = in_row(aside) ? total.beside(0, aside) : 0.0f;

@@ -10,18 +10,18 @@
 
 namespace contextual_attention::cuda {
 
-// Which columns of a strip have a neighbour to the left and to the right in both maps.
+// Which columns of a comb have a neighbour to the left and to the right in both maps.
 template <int32_t kColumns>
 struct Edges {
-  Strip<kColumns> strip;
+  Comb<kColumns> comb;
   bool left_of_row, right_of_row;
   int32_t last;  // column of the background
 
-  CA_BOTH Edges(const Region& region, int32_t x, const Strip<kColumns>& columns)
-      : strip(columns), left_of_row(x > 0), right_of_row(x + 1 < region.x.size), last(region.u.size - 1) {}
-  CA_BOTH bool has(int32_t k) const { return strip.has(k); }
-  CA_BOTH bool left(int32_t k) const { return left_of_row && (k > 0 || strip.u > 0); }
-  CA_BOTH bool right(int32_t k) const { return right_of_row && strip.at(k) < last; }
+  CA_BOTH Edges(const Region& region, int32_t x, const Comb<kColumns>& columns)
+      : comb(columns), left_of_row(x > 0), right_of_row(x + 1 < region.x.size), last(region.u.size - 1) {}
+  CA_BOTH bool has(int32_t k) const { return comb.has(k); }
+  CA_BOTH bool left(int32_t k) const { return left_of_row && (k > 0 || comb.u > 0); }
+  CA_BOTH bool right(int32_t k) const { return right_of_row && comb.at(k) < last; }
 };
 
 // Scores as they are.
@@ -39,7 +39,7 @@ struct Plain {
 
     // The sums over the columns u - 1 ... u + 1, and as many of x.
     CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
-      // There is something to read beside every score (plan.h), also for columns beyond the strip's end.
+      // There is something to read beside every score (plan.h), also for columns beyond the comb's end.
       const float* before = edges.left_of_row ? here - right : here;
       const float* after = edges.right_of_row ? here + right : here;
       Values<kColumns> on_left, sums, on_right;
@@ -59,9 +59,8 @@ struct Plain {
     CA_BOTH void next() { here += down; }
   };
   template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
-                               const Strip<kColumns>& strip) const {
-    return {&scores.at(n, y, x, v, strip.u), scores.right(), scores.down};
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
+    return {&scores.at(n, y, x, v, comb.u), scores.right(), scores.down};
   }
 };
 
@@ -117,10 +116,9 @@ struct Gained {
     }
   };
   template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
-                               const Strip<kColumns>& strip) const {
-    return {&scores.at(n, y, x, v, strip.u), scores.right(),   scores.down, {row_gain, n, y, x},
-            {column_gain, n, v, strip.u},    {offset, n, y, x}};
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
+    return {&scores.at(n, y, x, v, comb.u), scores.right(),   scores.down, {row_gain, n, y, x},
+            {column_gain, n, v, comb.u},    {offset, n, y, x}};
   }
 };
 
@@ -172,20 +170,19 @@ struct DiagonalSum3 {
   int32_t samples;
 
   template <int32_t kColumns>
-  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
-    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, strip); });
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Comb<kColumns>& comb) const {
+    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, comb); });
   }
 
  private:
   template <int32_t kColumns>
-  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
-                            const Strip<kColumns>& strip) const {
+  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x, const Comb<kColumns>& comb) const {
     const int32_t y = segment.y, v = segment.v;
-    const Edges<kColumns> edges(region, x, strip);
+    const Edges<kColumns> edges(region, x, comb);
     Values<kColumns> before{};
-    if (y > 0 && v > 0) before = source.template start<kColumns>(n, y - 1, x, v - 1, strip).line(edges);
-    auto in = source.template start<kColumns>(n, y, x, v, strip);
-    auto out = sink.template start<kColumns>(n, y, x, v, strip);
+    if (y > 0 && v > 0) before = source.template start<kColumns>(n, y - 1, x, v - 1, comb).line(edges);
+    auto in = source.template start<kColumns>(n, y, x, v, comb);
+    auto out = sink.template start<kColumns>(n, y, x, v, comb);
     const Values<kColumns> here = in.line(edges);
     // Whether the last row is one of both maps' last ones.
     const bool ends = y + segment.length == region.y.size || v + segment.length == region.v.size;
@@ -231,32 +228,31 @@ struct CellGradient {
   int32_t samples;
 
   template <int32_t kColumns>
-  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
-    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, strip); });
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Comb<kColumns>& comb) const {
+    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, comb); });
   }
 
  private:
   template <int32_t kColumns>
-  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
-                            const Strip<kColumns>& strip) const {
-    const float* cell = &cells.at(n, segment.y, x, segment.v, strip.u);
-    auto out = sink.template start<kColumns>(n, segment.y, x, segment.v, strip);
-    Values<kColumns> here = line(cell, strip);
+  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x, const Comb<kColumns>& comb) const {
+    const float* cell = &cells.at(n, segment.y, x, segment.v, comb.u);
+    auto out = sink.template start<kColumns>(n, segment.y, x, segment.v, comb);
+    Values<kColumns> here = line(cell, comb);
     for (int32_t i = 0; i < segment.length; ++i) {
       cell += cells.down;
-      const Values<kColumns> after = line(cell, strip);
+      const Values<kColumns> after = line(cell, comb);
       out.put(sum_of(here, after));
       here = after;
       out.next();
     }
   }
   template <int32_t kColumns>
-  CA_BOTH Values<kColumns> line(const float* cell, const Strip<kColumns>& strip) const {
+  CA_BOTH Values<kColumns> line(const float* cell, const Comb<kColumns>& comb) const {
     const float* beside = cell + cells.right();
     Values<kColumns> sums{};
     CA_UNROLL
     for (int32_t k = 0; k < kColumns; ++k)
-      if (strip.has(k)) sums[k] = load(cell + k * kLanes) + load(beside + k * kLanes);
+      if (comb.has(k)) sums[k] = load(cell + k * kLanes) + load(beside + k * kLanes);
     return sums;
   }
 };

@@ -51,13 +51,13 @@ struct WarpLanes {
 // Small blocks, for paths end at different times; so many on a multiprocessor leave a thread 168 registers.
 constexpr int32_t kWalkers = 128, kBlocks = 3;
 
-// The columns (x, u) of a region as strips, a warp each. Neighbouring x go to one block, so that the taps at
+// The columns (x, u) of a region as combs, a warp each. Neighbouring x go to one block, so that the taps at
 // x - 1 and x + 1 find their scores in the nearest cache.
-struct Strips {
-  int32_t across, blocks;  // strips of a row; blocks of a path
+struct Combs {
+  int32_t across, blocks;  // combs of a row; blocks of a path
 
   template <int32_t kColumns>
-  static Strips of(const Region& region) {
+  static Combs of(const Region& region) {
     constexpr int32_t kWidth = kLanes * kColumns, kWarps = kWalkers / kWarp;
     const int32_t across = (region.u.count + kWidth - 1) / kWidth;
     return {across, (region.x.count * across + kWarps - 1) / kWarps};
@@ -66,14 +66,14 @@ struct Strips {
 
 template <class Body, int32_t kColumns>
 __global__ void __launch_bounds__(kWalkers, kBlocks)
-    walk_paths(const __grid_constant__ Body body, const Strips strips) {
+    walk_paths(const __grid_constant__ Body body, const Combs combs) {
   const Region& region = body.region;
-  const int32_t warp = blockIdx.x % strips.blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
-  const int32_t x = warp % region.x.count, strip = warp / region.x.count;
-  const int32_t u = strip * kLanes * kColumns + threadIdx.x % kWarp;
-  if (strip >= strips.across || u >= region.u.count) return;
-  body.walk(blockIdx.y, Path::of(region, blockIdx.x / strips.blocks), region.x.first + x,
-            Strip<kColumns>{region.u.first + u, region.u.first + region.u.count});
+  const int32_t warp = blockIdx.x % combs.blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
+  const int32_t x = warp % region.x.count, comb = warp / region.x.count;
+  const int32_t u = comb * kLanes * kColumns + threadIdx.x % kWarp;
+  if (comb >= combs.across || u >= region.u.count) return;
+  body.walk(blockIdx.y, Path::of(region, blockIdx.x / combs.blocks), region.x.first + x,
+            Comb<kColumns>{region.u.first + u, region.u.first + region.u.count});
 }
 
 // Octets of a path side by side, and of as many paths as a warp has lanes for; neighbouring x in one block.
@@ -132,9 +132,9 @@ const char* message(cudaError_t error) { return error == cudaSuccess ? nullptr :
 
 template <int32_t kColumns, class Body>
 void start_walks(const Body& body, cudaStream_t stream) {
-  const Strips strips = Strips::of<kColumns>(body.region);
-  const int64_t blocks = int64_t(Path::count(body.region)) * strips.blocks;
-  walk_paths<Body, kColumns><<<grid(blocks, body.samples), kWalkers, 0, stream>>>(body, strips);
+  const Combs combs = Combs::of<kColumns>(body.region);
+  const int64_t blocks = int64_t(Path::count(body.region)) * combs.blocks;
+  walk_paths<Body, kColumns><<<grid(blocks, body.samples), kWalkers, 0, stream>>>(body, combs);
 }
 
 template <class Body>

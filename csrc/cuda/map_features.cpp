@@ -7,6 +7,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "../common/call.h"
 #include "map_tensors.h"
 
 namespace contextual_attention::cuda {
@@ -14,6 +15,54 @@ namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+#define CA_FLAGGING(X) \
+  X(Tensor, mask)      \
+  X(int64_t, height)   \
+  X(int64_t, width)    \
+  X(int64_t, rate)     \
+  X(bool, aligned)     \
+  X(bool, sampled)     \
+  X(int64_t, ksize)    \
+  X(int64_t, stride)   \
+  X(int64_t, taps)     \
+  X(bool, wrap)        \
+  X(bool, excludes)    \
+  X(bool, mean)
+#define CA_MAPS(X)                     \
+  X(Tensor, foreground)                \
+  X(std::optional<Tensor>, background) \
+  X(std::optional<Tensor>, asked)      \
+  X(std::optional<Tensor>, read)
+#define CA_TAKING(X) X(int64_t, rate) X(bool, aligned) X(int64_t, ksize) X(double, eps) X(bool, adds_eps)
+#define CA_WANTED(X) X(bool, both) X(bool, mean)
+#define CA_TAKEN_FEATURES(X)      \
+  X(Tensor, queries)              \
+  X(Tensor, keys)                 \
+  X(Tensor, alpha)                \
+  X(Tensor, beta)                 \
+  X(std::optional<Tensor>, asked) \
+  X(std::optional<Tensor>, read)
+#define CA_TAKEN_GRADIENTS(X)            \
+  X(std::optional<Tensor>, grad_queries) \
+  X(std::optional<Tensor>, grad_keys)    \
+  X(std::optional<Tensor>, grad_alpha)   \
+  X(std::optional<Tensor>, grad_beta)
+#define CA_MAP_SIZES(X)         \
+  X(int64_t, height)            \
+  X(int64_t, width)             \
+  X(int64_t, background_height) \
+  X(int64_t, background_width)  \
+  X(bool, one_map)              \
+  X(int64_t, needs)
+
+CA_GROUP(Flagging, CA_FLAGGING)
+CA_GROUP(Maps, CA_MAPS)
+CA_GROUP(TakingOptions, CA_TAKING)
+CA_GROUP(Wanted, CA_WANTED)
+CA_GROUP(TakenFeatures, CA_TAKEN_FEATURES)
+CA_GROUP(TakenGradients, CA_TAKEN_GRADIENTS)
+CA_GROUP(MapSizes, CA_MAP_SIZES)
 
 // queries, keys, alpha, beta, valid, weight
 using Features = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
@@ -32,57 +81,53 @@ Sampling sampling(int64_t size, int64_t rate, bool aligned) {
 // chosen, read, cells
 using Flags = std::tuple<Tensor, Tensor, Tensor>;
 
-Flags flag_positions(Tensor mask, int64_t height, int64_t width, int64_t rate, bool aligned, bool sampled,
-                     int64_t ksize, int64_t stride, int64_t taps, bool wrap, bool excludes, bool mean) {
-  const Sampling down = sampling(height, rate, aligned), right = sampling(width, rate, aligned);
-  const int64_t samples = mask.size(0), scale = mask.size(2) / height, bytes = mask.element_size();
-  STD_TORCH_CHECK(mask.dim() == 4 && mask.size(2) == scale * height && mask.size(3) == scale * width &&
+Flags flag_positions(const Flagging& of) {
+  const Tensor& mask = of.mask;
+  const Sampling down = sampling(of.height, of.rate, of.aligned),
+                 right = sampling(of.width, of.rate, of.aligned);
+  const int64_t samples = mask.size(0), scale = mask.size(2) / of.height, bytes = mask.element_size();
+  STD_TORCH_CHECK(mask.dim() == 4 && mask.size(2) == scale * of.height && mask.size(3) == scale * of.width &&
                       bytes <= 8 && (mask.scalar_type() == ScalarType::Bool) == (bytes == 1),
                   "contextual_attention: a mask must be bool or floating, at a multiple of the map's size");
   const auto flags = [&] { return empty(mask, {samples, down.count, right.count}, ScalarType::Bool); };
-  const Tensor missing = flags(), read = flags(), chosen = excludes ? flags() : missing;
+  const Tensor missing = flags(), read = flags(), chosen = of.excludes ? flags() : missing;
   const Tensor cells = empty(mask, {samples, down.count + 1, right.count + 1},
-                             excludes ? ScalarType::Bool : ScalarType::Float);
-  STD_TORCH_CHECK(ksize >= 1 && stride >= 1 && taps >= 1,
+                             of.excludes ? ScalarType::Bool : ScalarType::Float);
+  STD_TORCH_CHECK(of.ksize >= 1 && of.stride >= 1 && of.taps >= 1,
                   "contextual_attention: ksize, stride and taps must be positive");
   run_beside(mask, [&](const Executor& executor) {
     const auto run = [&](const auto& body) { run_all(executor, body, samples); };
     run(DownscaleMask{static_cast<const char*>(mask.const_data_ptr()), int32_t(bytes), bytes * mask.stride(0),
                       bytes * mask.stride(2), bytes * mask.stride(3), int32_t(mask.size(2)),
-                      int32_t(mask.size(3)), int32_t(scale * rate), sampled, down, right,
-                      sampling(mask.size(2), scale, aligned), sampling(mask.size(3), scale, aligned),
+                      int32_t(mask.size(3)), int32_t(scale * of.rate), of.sampled, down, right,
+                      sampling(mask.size(2), scale, of.aligned), sampling(mask.size(3), scale, of.aligned),
                       pixel_map<bool>(missing), 0, 0});
-    if (excludes)
-      run(FindCandidates{pixel_map<const bool>(missing), pixel_map<bool>(chosen), int32_t(ksize),
-                         int32_t(stride), 0, 0});
+    if (of.excludes)
+      run(FindCandidates{pixel_map<const bool>(missing), pixel_map<bool>(chosen), int32_t(of.ksize),
+                         int32_t(of.stride), 0, 0});
     // As far as a propagation reaches, which ran left-right first: so what a position sums is found down the
     // columns first.
     Tensor spread = chosen;
     const auto reach = [&](bool along_columns) {
       const Tensor next = flags();
-      run(Spread{pixel_map<const bool>(spread), pixel_map<bool>(next), int32_t(taps), int32_t(stride), wrap,
-                 along_columns, 0, 0});
+      run(Spread{pixel_map<const bool>(spread), pixel_map<bool>(next), int32_t(of.taps), int32_t(of.stride),
+                 of.wrap, along_columns, 0, 0});
       spread = next;
     };
-    if (taps > 1) reach(true);
-    if (taps > 1 && wrap) reach(false);
+    if (of.taps > 1) reach(true);
+    if (of.taps > 1 && of.wrap) reach(false);
     run(FindRead{pixel_map<const bool>(spread), pixel_map<const bool>(chosen), pixel_map<bool>(read),
-                 excludes ? pixel_map<bool>(cells) : PixelMap<bool>{},
-                 excludes ? PixelMap<float>{} : pixel_map<float>(cells), int32_t(ksize), mean, 0, 0});
+                 of.excludes ? pixel_map<bool>(cells) : PixelMap<bool>{},
+                 of.excludes ? PixelMap<float>{} : pixel_map<float>(cells), int32_t(of.ksize), of.mean, 0,
+                 0});
   });
   return {chosen, read, cells};
 }
 
 // Features
 
-// How the pixels of a map are picked and its norms are made, as the schemas of interface.py have it.
-struct Taking {
-  int64_t rate;
-  bool aligned;
-  int64_t ksize;
-  double eps;
-  bool adds_eps;
-
+// How the pixels of a map are picked and its norms are made.
+struct Taking : TakingOptions {
   Sampling sampling(int64_t size) const { return cuda::sampling(size, rate, aligned); }
   int64_t positions(int64_t size) const { return sampling(size).count; }
   NormGuard guard(int64_t channels) const {
@@ -119,34 +164,33 @@ Taken take(const Executor& executor, const Tensor& image, const std::optional<Te
   return taken;
 }
 
-Features take_features(Tensor foreground, std::optional<Tensor> background, std::optional<Tensor> asked,
-                       std::optional<Tensor> read, int64_t rate, bool aligned, int64_t ksize, double eps,
-                       bool adds_eps, bool both, bool mean) {
-  const Taking taking{rate, aligned, ksize, eps, adds_eps};
-  const Tensor& from = background ? *background : foreground;
+Features take_features(const Maps& maps, const TakingOptions& how, const Wanted& wanted) {
+  const Tensor& foreground = maps.foreground;
+  const Taking taking{how};
+  const Tensor& from = maps.background ? *maps.background : foreground;
   STD_TORCH_CHECK(
       from.scalar_type() == foreground.scalar_type() && from.size(0) == foreground.size(0) &&
           from.size(1) == foreground.size(1),
       "contextual_attention: foreground and background must have the same dtype, samples and channels");
-  const bool shared = !background && !asked && !read;
+  const bool shared = !maps.background && !maps.asked && !maps.read;
   const int64_t h = taking.positions(foreground.size(2)), w = taking.positions(foreground.size(3));
   const int64_t hb = taking.positions(from.size(2)), wb = taking.positions(from.size(3));
-  const auto or_none = [&](bool wanted, std::initializer_list<int64_t> sizes, ScalarType dtype) {
-    return wanted ? empty(foreground, sizes, dtype) : empty(foreground, {0}, dtype);
+  const auto or_none = [&](bool is_wanted, std::initializer_list<int64_t> sizes, ScalarType dtype) {
+    return is_wanted ? empty(foreground, sizes, dtype) : empty(foreground, {0}, dtype);
   };
-  const Tensor valid = or_none(!read, {1, hb, wb}, ScalarType::Bool);
-  const Tensor weight = or_none(!asked, {1, h + 1, w + 1}, ScalarType::Float);
+  const Tensor valid = or_none(!maps.read, {1, hb, wb}, ScalarType::Bool);
+  const Tensor weight = or_none(!maps.asked, {1, h + 1, w + 1}, ScalarType::Float);
   std::optional<Taken> queries, keys;
   run_beside(foreground, [&](const Executor& executor) {
-    queries = take(executor, foreground, asked, taking, both || shared);
-    if (!shared) keys = take(executor, from, read, taking, true);
+    queries = take(executor, foreground, maps.asked, taking, wanted.both || shared);
+    if (!shared) keys = take(executor, from, maps.read, taking, true);
     const bool some = foreground.size(0) > 0;
     run_all(
         executor,
         FinishPositions{some ? queries->finish() : PatchNorms{}, some && keys ? keys->finish() : PatchNorms{},
-                        int32_t(ksize), taking.guard(foreground.size(1)),
-                        read ? PixelMap<bool>{} : pixel_map<bool>(valid),
-                        asked ? PixelMap<float>{} : pixel_map<float>(weight), mean,
+                        int32_t(taking.ksize), taking.guard(foreground.size(1)),
+                        maps.read ? PixelMap<bool>{} : pixel_map<bool>(valid),
+                        maps.asked ? PixelMap<float>{} : pixel_map<float>(weight), wanted.mean,
                         int32_t(std::max(h, hb) + 1), int32_t(std::max(w, wb) + 1), 0, 0},
         std::max<int64_t>(1, foreground.size(0)));
   });
@@ -231,28 +275,26 @@ Tensor map_gradient(const Executor& executor, const Taking& taking, int64_t heig
   return image;
 }
 
-std::tuple<Tensor, Tensor> take_features_backward(
-    Tensor queries, Tensor keys, Tensor alpha, Tensor beta, std::optional<Tensor> asked,
-    std::optional<Tensor> read, std::optional<Tensor> grad_queries, std::optional<Tensor> grad_keys,
-    std::optional<Tensor> grad_alpha, std::optional<Tensor> grad_beta, int64_t rate, bool aligned,
-    int64_t ksize, double eps, bool adds_eps, int64_t height, int64_t width, int64_t background_height,
-    int64_t background_width, bool one_map, int64_t needs) {
-  const Taking taking{rate, aligned, ksize, eps, adds_eps};
+std::tuple<Tensor, Tensor> take_features_backward(const TakenFeatures& taken, const TakenGradients& of,
+                                                  const TakingOptions& how, const MapSizes& maps) {
+  const Taking taking{how};
   // As the forward made them, but for what a caller's hooks on saved tensors do.
-  for (Tensor* saved : {&queries, &keys, &alpha, &beta}) *saved = torch::stable::contiguous(*saved);
+  const auto packed = [](const Tensor& saved) { return torch::stable::contiguous(saved); };
+  const Tensor queries = packed(taken.queries), keys = packed(taken.keys);
+  const Tensor alpha = packed(taken.alpha), beta = packed(taken.beta);
   const bool shared = keys.dim() == 1;
-  const Slopes of_queries{queries, shared ? beta : alpha, asked, grad_queries,
-                          shared ? grad_beta : grad_alpha};
-  const Slopes of_keys{keys, beta, read, grad_keys, grad_beta};
+  const Slopes of_queries{queries, shared ? beta : alpha, taken.asked, of.grad_queries,
+                          shared ? of.grad_beta : of.grad_alpha};
+  const Slopes of_keys{keys, beta, taken.read, of.grad_keys, of.grad_beta};
   std::tuple<Tensor, Tensor> gradients{empty(queries, {0}, queries.scalar_type()),
                                        empty(queries, {0}, queries.scalar_type())};
   run_beside(queries, [&](const Executor& executor) {
-    if (needs & 1)
-      std::get<0>(gradients) =
-          map_gradient(executor, taking, height, width, of_queries, one_map && !shared ? &of_keys : nullptr);
-    if (needs & 2)
+    if (maps.needs & 1)
+      std::get<0>(gradients) = map_gradient(executor, taking, maps.height, maps.width, of_queries,
+                                            maps.one_map && !shared ? &of_keys : nullptr);
+    if (maps.needs & 2)
       std::get<1>(gradients) =
-          map_gradient(executor, taking, background_height, background_width, of_keys, nullptr);
+          map_gradient(executor, taking, maps.background_height, maps.background_width, of_keys, nullptr);
   });
   return gradients;
 }
@@ -260,9 +302,9 @@ std::tuple<Tensor, Tensor> take_features_backward(
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CA_DEVICE, m) {
-  m.impl("flag_positions" CA_PLACE, TORCH_BOX(&flag_positions));
-  m.impl("take_features" CA_PLACE, TORCH_BOX(&take_features));
-  m.impl("take_features" CA_PLACE "_backward", TORCH_BOX(&take_features_backward));
+  m.impl("flag_positions" CA_PLACE, CA_BOX(flag_positions));
+  m.impl("take_features" CA_PLACE, CA_BOX(take_features));
+  m.impl("take_features" CA_PLACE "_backward", CA_BOX(take_features_backward));
 }
 
 }  // namespace contextual_attention::cuda

@@ -172,15 +172,15 @@ struct Pick {
   PixelMap<const bool> kept;
   int32_t samples, first;
 
-  CA_BOTH int32_t strips() const { return (right.count + kPicked - 1) / kPicked; }
-  CA_BOTH int32_t rows() const { return down.count * strips(); }
+  CA_BOTH int32_t runs() const { return (right.count + kPicked - 1) / kPicked; }
+  CA_BOTH int32_t rows() const { return down.count * runs(); }
   template <class Lanes>
   CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
     constexpr int32_t kSlices = Lanes::count < kPicked ? 1 : Lanes::count / kPicked;
     constexpr int32_t kStep = Lanes::count < kPicked ? Lanes::count : kPicked;
-    const int32_t y = row / strips(), strip = row % strips() * kPicked;
+    const int32_t y = row / runs(), run = row % runs() * kPicked;
     for (int32_t i = lanes.index % kPicked; i < kPicked; i += kStep) {
-      const int32_t x = strip + i, slice = lanes.index / kPicked;
+      const int32_t x = run + i, slice = lanes.index / kPicked;
       const float sum =
           lanes.template sum_apart<kPicked>(x < right.count ? move<kSlices>(n + first, y, x, slice) : 0.0f);
       if (x < right.count && slice == 0) squares.at(n + first, y, x) = sum;

@@ -27,7 +27,7 @@ Tensor as_float(const Tensor& t) {
       t.scalar_type() == ScalarType::Float ? t : torch::stable::to(t, ScalarType::Float));
 }
 
-Inputs inputs_of(const Arguments& a, const Problem& problem) {
+Inputs inputs_of(const Operands& a, const Problem& problem) {
   STD_TORCH_CHECK(a.foreground.scalar_type() == a.background.scalar_type(),
                   "contextual_attention: foreground and background must have the same dtype");
   std::optional<Tensor> alpha, selected;
@@ -43,7 +43,7 @@ Inputs inputs_of(const Arguments& a, const Problem& problem) {
           torch::stable::contiguous(a.value)};
 }
 
-void check_one_device(const Arguments& a) {
+void check_one_device(const Operands& a) {
   const auto same = [&](const Tensor& t) {
     return t.device().type() == a.foreground.device().type() &&
            t.get_device_index() == a.foreground.get_device_index();
@@ -70,13 +70,12 @@ Plan plan_for(const Problem& p, const Executor& executor, int64_t workspace, boo
 }
 
 // By octets wherever they suit a call and fit.
-Tiling forward_tiling(const Inputs& inputs, const Executor& executor, bool return_offsets,
-                      int64_t workspace) {
-  if (octets_suit(inputs, return_offsets)) {
-    const Plan plan = make_octet_plan(inputs.problem, bound_of(executor, workspace));
+Tiling forward_tiling(const Inputs& inputs, const Executor& executor, const Run& how) {
+  if (octets_suit(inputs, how.return_offsets)) {
+    const Plan plan = make_octet_plan(inputs.problem, bound_of(executor, how.workspace));
     if (plan.samples > 0) return {plan, true};
   }
-  return {plan_for(inputs.problem, executor, workspace, false), false};
+  return {plan_for(inputs.problem, executor, how.workspace, false), false};
 }
 
 Tensor new_scratch(const Inputs& inputs, const Plan& plan) {
@@ -104,37 +103,36 @@ Tensor finished(Tensor sum, const Tensor& operand) {
   return torch::stable::reshape(sum, operand.sizes());
 }
 
-std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Arguments& arguments,
-                                           const Problem& p, bool return_offsets, int64_t workspace) {
-  const Inputs inputs = inputs_of(arguments, p);
-  const auto [plan, by_octets] = forward_tiling(inputs, executor, return_offsets, workspace);
+std::tuple<Tensor, Tensor, Tensor> forward(const Executor& executor, const Operands& given, const Problem& p,
+                                           const Run& how) {
+  const Inputs inputs = inputs_of(given, p);
+  const auto [plan, by_octets] = forward_tiling(inputs, executor, how);
   note_tiling({plan, by_octets}, false);
   Tensor scratch = new_scratch(inputs, plan);
   const int64_t cells[] = {p.batch, p.h + 1, p.w + 1, p.value_channels};
   Results results{new_result(inputs.beta, plan, p, {cells, 4}), std::nullopt,
                   torch::stable::new_empty(inputs.beta, {p.batch, 3, p.h, p.w}, ScalarType::Float)};
   const Tensor none = torch::stable::new_empty(inputs.beta, {0}, ScalarType::Long);
-  if (return_offsets)
+  if (how.return_offsets)
     results.offsets = torch::stable::new_empty(inputs.beta, {p.batch, 2, p.h, p.w}, ScalarType::Long);
   const auto run = by_octets ? attend_by_octets : attend;
   run(inputs, executor, plan, static_cast<char*>(scratch.mutable_data_ptr()), results);
   return {results.cells, results.offsets ? *results.offsets : none, results.statistics};
 }
 
-Gradients make_gradients(const Executor& executor, const Arguments& arguments, const Problem& p,
-                         const Tensor& grad_cells, const Tensor& statistics, int64_t needs,
-                         int64_t workspace) {
-  const Inputs inputs = inputs_of(arguments, p);
-  const Plan plan = plan_for(p, executor, workspace, true);
+Gradients make_gradients(const Executor& executor, const Operands& given, const Problem& p,
+                         const Gradient& of) {
+  const Inputs inputs = inputs_of(given, p);
+  const Plan plan = plan_for(p, executor, of.workspace, true);
   note_tiling({plan, false}, true);
   Tensor scratch = new_scratch(inputs, plan);
-  Tensor rows = as_float(statistics);
+  Tensor rows = as_float(of.statistics);
   const ScalarType dtype = inputs.value.scalar_type();
   const Tensor upstream = torch::stable::contiguous(
-      grad_cells.scalar_type() == dtype ? grad_cells : torch::stable::to(grad_cells, dtype));
+      of.grad_cells.scalar_type() == dtype ? of.grad_cells : torch::stable::to(of.grad_cells, dtype));
   Gradients gradients{};
   const auto add = [&](int i, std::optional<Tensor>& gradient, const Tensor& operand, bool is_norm) {
-    if (!(needs >> i & 1)) return;
+    if (!(of.needs >> i & 1)) return;
     gradient = is_norm ? torch::stable::new_zeros(operand, operand.sizes(), ScalarType::Float)
                        : new_gradient(operand, plan, p);
   };
@@ -148,83 +146,66 @@ Gradients make_gradients(const Executor& executor, const Arguments& arguments, c
   return gradients;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& executor,
-                                                            const Arguments& arguments, const Problem& p,
-                                                            const Tensor& grad_cells,
-                                                            const Tensor& statistics, int64_t needs,
-                                                            int64_t workspace) {
-  check_shape(grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
-  check_shape(statistics, "statistics", {p.batch, 3, p.h, p.w});
-  const Tensor* operands[] = {&arguments.foreground, &arguments.background,
-                              arguments.alpha ? &*arguments.alpha : nullptr, &arguments.beta,
-                              &arguments.value};
-  STD_TORCH_CHECK(arguments.alpha || !(needs >> 2 & 1),
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& executor, const Operands& given,
+                                                            const Problem& p, const Gradient& of) {
+  check_shape(of.grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
+  check_shape(of.statistics, "statistics", {p.batch, 3, p.h, p.w});
+  const Tensor* operands[] = {&given.foreground, &given.background, given.alpha ? &*given.alpha : nullptr,
+                              &given.beta, &given.value};
+  STD_TORCH_CHECK(given.alpha || !(of.needs >> 2 & 1),
                   "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
   // With everything that it is worked out with gone at the end.
-  Gradients gradients = make_gradients(executor, arguments, p, grad_cells, statistics, needs, workspace);
+  Gradients gradients = make_gradients(executor, given, p, of);
   std::optional<Tensor>* sums[] = {&gradients.foreground, &gradients.background, &gradients.alpha,
                                    &gradients.beta, &gradients.value};
   // The value's comes last, the largest: by then those in float32 of the others are gone, one after the
   // other.
   const auto result = [&](int i) {
     const Tensor& operand = operands[i] ? *operands[i] : *operands[0];
-    if (!*sums[i]) return torch::stable::new_empty(arguments.foreground, {0}, operand.scalar_type());
+    if (!*sums[i]) return torch::stable::new_empty(given.foreground, {0}, operand.scalar_type());
     return finished(*std::exchange(*sums[i], std::nullopt), operand);
   };
   return {result(0), result(1), result(2), result(3), result(4)};
 }
 
-std::tuple<Tensor, Tensor, Tensor> attend_cuda(Tensor foreground, Tensor background,
-                                               std::optional<Tensor> alpha, Tensor beta, Tensor valid,
-                                               std::optional<Tensor> selected, Tensor value,
-                                               double softmax_scale, int64_t ksize, int64_t stride,
-                                               int64_t fuse_k, int64_t propagation, int64_t masking,
-                                               bool return_offsets, int64_t workspace) {
-  const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
-  const Problem p = checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
-  check_one_device(arguments);
-  return run_beside(foreground, [&](const Executor& executor) {
-    return forward(executor, arguments, p, return_offsets, workspace);
-  });
+std::tuple<Tensor, Tensor, Tensor> attend_cuda(const Operands& given, const Scoring& scoring,
+                                               const Run& how) {
+  const Problem p = checked_problem(given, scoring);
+  check_one_device(given);
+  return run_beside(given.foreground,
+                    [&](const Executor& executor) { return forward(executor, given, p, how); });
 }
 
-std::tuple<Tensor, Tensor, Tensor> attend_map_cuda(
-    Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta, Tensor valid,
-    std::optional<Tensor> selected, Tensor value, Tensor weight, Tensor kept, double softmax_scale,
-    int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, bool return_offsets,
-    int64_t workspace, bool keep, int64_t cell, int64_t height, int64_t width) {
-  const auto [cells, offsets, statistics] =
-      attend_cuda(foreground, background, alpha, beta, valid, selected, value, softmax_scale, ksize, stride,
-                  fuse_k, propagation, masking, return_offsets, workspace);
-  return {paste(cells, weight, kept, keep, cell, height, width), offsets, statistics};
+std::tuple<Tensor, Tensor, Tensor> attend_map_cuda(const Operands& given, const Pasting& pasting,
+                                                   const Scoring& scoring, const Run& how) {
+  const auto [cells, offsets, statistics] = attend_cuda(given, scoring, how);
+  return {
+      paste(cells, pasting.weight, pasting.kept, pasting.keep, pasting.cell, pasting.height, pasting.width),
+      offsets, statistics};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cuda(
-    Tensor grad_cells, Tensor foreground, Tensor background, std::optional<Tensor> alpha, Tensor beta,
-    Tensor valid, std::optional<Tensor> selected, Tensor value, Tensor statistics, double softmax_scale,
-    int64_t ksize, int64_t stride, int64_t fuse_k, int64_t propagation, int64_t masking, int64_t needs,
-    int64_t workspace) {
-  const Arguments arguments{foreground, background, alpha, beta, valid, selected, value};
-  const Problem p = checked_problem(arguments, softmax_scale, ksize, stride, fuse_k, propagation, masking);
-  check_one_device(arguments);
-  return run_beside(foreground, [&](const Executor& executor) {
-    return backward(executor, arguments, p, grad_cells, statistics, needs, workspace);
-  });
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cuda(const Operands& given,
+                                                                        const Scoring& scoring,
+                                                                        const Gradient& of) {
+  const Problem p = checked_problem(given, scoring);
+  check_one_device(given);
+  return run_beside(given.foreground,
+                    [&](const Executor& executor) { return backward(executor, given, p, of); });
 }
 
 }  // namespace
 
 #if defined(CA_CUDA_ARCHITECTURES)
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CUDA, m) {
-  m.impl("attend", TORCH_BOX(&attend_cuda));
-  m.impl("attend_map", TORCH_BOX(&attend_map_cuda));
-  m.impl("attend_backward", TORCH_BOX(&attend_backward_cuda));
+  m.impl("attend", CA_BOX(attend_cuda));
+  m.impl("attend_map", CA_BOX(attend_map_cuda));
+  m.impl("attend_backward", CA_BOX(attend_backward_cuda));
 }
 #else
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
-  m.impl("attend_cuda_on_host", TORCH_BOX(&attend_cuda));
-  m.impl("attend_cuda_on_host_map", TORCH_BOX(&attend_map_cuda));
-  m.impl("attend_cuda_on_host_backward", TORCH_BOX(&attend_backward_cuda));
+  m.impl("attend_cuda_on_host", CA_BOX(attend_cuda));
+  m.impl("attend_cuda_on_host_map", CA_BOX(attend_map_cuda));
+  m.impl("attend_cuda_on_host_backward", CA_BOX(attend_backward_cuda));
 }
 #endif
 

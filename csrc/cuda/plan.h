@@ -53,7 +53,7 @@ struct Extent {
   int64_t down, right;
 };
 
-// Pieces that a map may be cut into: strips of whole lines and, unless only those will do, about squares.
+// Pieces that a map may be cut into: bands of whole lines and, unless only those will do, about squares.
 std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines);
 
 // Everything at once, as many samples as fit, of which each takes so many bytes; samples is 0 where none

@@ -147,16 +147,16 @@ using ScoreMap = Scores<float>;
 // what a row has in common is fetched and counted once for all of them.
 constexpr int32_t kLanes = 32;
 
-// The columns u, u + kLanes, ... of a walk, those before `end`; the first is one.
+// A comb: the columns u, u + kLanes, ... of a walk, those before `end`; the first is one.
 template <int32_t kColumns>
-struct Strip {
+struct Comb {
   int32_t u, end;
 
   CA_BOTH int32_t at(int32_t k) const { return u + k * kLanes; }
   CA_BOTH bool has(int32_t k) const { return k == 0 || at(k) < end; }
 };
 
-// A value for each column of a strip.
+// A value for each column of a comb.
 template <int32_t kColumns>
 struct Values {
   float of[kColumns];
@@ -208,7 +208,7 @@ struct PixelWalk {
       : here(map.of(n) + row * map.width + column), width(map.width), exists(map.data != nullptr) {}
   CA_BOTH explicit operator bool() const { return exists; }
   CA_BOTH auto operator*() const { return load(here); }
-  // Of a column of a strip, and the pixels beside it.
+  // Of a column of a comb, and the pixels beside it.
   CA_BOTH auto operator[](int32_t k) const { return beside(k, 0); }
   CA_BOTH auto beside(int32_t k, int32_t aside) const { return load(here + k * kLanes + aside); }
   CA_BOTH void next() { here += width; }
@@ -276,23 +276,23 @@ struct OperandMap {
         static_cast<uint16_t*>(data)[at] = 0;
   }
   template <int32_t kColumns>
-  CA_BOTH void store(int64_t at, const Values<kColumns>& values, const Strip<kColumns>& strip) const {
+  CA_BOTH void store(int64_t at, const Values<kColumns>& values, const Comb<kColumns>& comb) const {
     if (storage == Storage::float32)
-      store_as<float>(at, values, strip, [](float x) { return x; });
+      store_as<float>(at, values, comb, [](float x) { return x; });
     else if (storage == Storage::bfloat16)
-      store_as<uint16_t>(at, values, strip, to_bfloat16);
+      store_as<uint16_t>(at, values, comb, to_bfloat16);
     else
-      store_as<uint16_t>(at, values, strip, to_float16);
+      store_as<uint16_t>(at, values, comb, to_float16);
   }
 
  private:
   template <class T, int32_t kColumns, class Convert>
-  CA_BOTH void store_as(int64_t at, const Values<kColumns>& values, const Strip<kColumns>& strip,
+  CA_BOTH void store_as(int64_t at, const Values<kColumns>& values, const Comb<kColumns>& comb,
                         const Convert& convert) const {
     T* here = static_cast<T*>(data) + at;
     CA_UNROLL
     for (int32_t k = 0; k < kColumns; ++k)
-      if (strip.has(k)) here[k * kLanes] = convert(values[k]);
+      if (comb.has(k)) here[k * kLanes] = convert(values[k]);
   }
 };
 

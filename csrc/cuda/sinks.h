@@ -1,4 +1,4 @@
-// What becomes of sums along diagonals: start(n, y, x, v, strip) begins a walk down the columns of a strip,
+// What becomes of sums along diagonals: start(n, y, x, v, comb) begins a walk down the columns of a comb,
 // put(sums) takes the sums of where the walk is, next() goes one row down in both maps.
 #pragma once
 
@@ -81,7 +81,7 @@ struct ScoreSink {
   template <int32_t kColumns>
   struct Walk {
     const ScoreSink& sink;
-    Strip<kColumns> strip;
+    Comb<kColumns> comb;
     int64_t at;
     PixelWalk<const float> alpha, beta, offset;
     PixelWalk<const bool> valid, selected;
@@ -91,7 +91,7 @@ struct ScoreSink {
       const float factor = alpha ? sink.scale * *alpha : sink.scale;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
-        const float norm = beta && strip.has(k) ? beta[k] : 1.0f;
+        const float norm = beta && comb.has(k) ? beta[k] : 1.0f;
         values[k] = sums[k] * factor * norm;
       }
       if (kKind == ScoreKind::weights) {
@@ -99,7 +99,7 @@ struct ScoreSink {
         to_weights(values.of, sink.exact);
       }
       if (kKind != ScoreKind::plain) drop(values);
-      sink.out.store(at, values, strip);
+      sink.out.store(at, values, comb);
     }
     CA_BOTH void next() {
       at += sink.out.down;
@@ -126,21 +126,20 @@ struct ScoreSink {
       const float nothing = kKind == ScoreKind::logits ? -INFINITY : 0.0f;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
-        const uint32_t counts = takes_part && strip.has(k) ? valid[k] : 0;
+        const uint32_t counts = takes_part && comb.has(k) ? valid[k] : 0;
         values[k] = counts ? values[k] : nothing;
       }
     }
   };
   template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
-                               const Strip<kColumns>& strip) const {
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
     return {*this,
-            strip,
-            out.index(n, y, x, v, strip.u),
+            comb,
+            out.index(n, y, x, v, comb.u),
             {alpha, n, y, x},
-            {beta, n, v, strip.u},
+            {beta, n, v, comb.u},
             {offset, n, y, x},
-            {valid, n, v, strip.u},
+            {valid, n, v, comb.u},
             {selected, n, y, x}};
   }
 };
@@ -152,14 +151,14 @@ struct ValidSink {
 
   template <int32_t kColumns>
   struct Walk {
-    Strip<kColumns> strip;
+    Comb<kColumns> comb;
     ScoreWalk score;
     PixelWalk<const bool> valid;
 
     CA_BOTH void put(const Values<kColumns>& gradients) const {
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        if (strip.has(k)) score[k] = valid[k] ? gradients[k] : 0.0f;
+        if (comb.has(k)) score[k] = valid[k] ? gradients[k] : 0.0f;
     }
     CA_BOTH void next() {
       score.next();
@@ -167,9 +166,8 @@ struct ValidSink {
     }
   };
   template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
-                               const Strip<kColumns>& strip) const {
-    return {strip, {out, n, y, x, v, strip.u}, {valid, n, v, strip.u}};
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
+    return {comb, {out, n, y, x, v, comb.u}, {valid, n, v, comb.u}};
   }
 };
 
@@ -181,7 +179,7 @@ struct AttentionGradientSink {
 
   template <int32_t kColumns>
   struct Walk {
-    Strip<kColumns> strip;
+    Comb<kColumns> comb;
     ScoreWalk score;
     PixelWalk<const bool> valid;
     PixelWalk<const float> centre, scale;
@@ -190,7 +188,7 @@ struct AttentionGradientSink {
       const float middle = *centre, factor = *scale;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        if (strip.has(k)) score[k] = valid[k] ? (gradients[k] - middle) * factor : 0.0f;
+        if (comb.has(k)) score[k] = valid[k] ? (gradients[k] - middle) * factor : 0.0f;
     }
     CA_BOTH void next() {
       score.next();
@@ -200,9 +198,8 @@ struct AttentionGradientSink {
     }
   };
   template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
-                               const Strip<kColumns>& strip) const {
-    return {strip, {out, n, y, x, v, strip.u}, {valid, n, v, strip.u}, {centre, n, y, x}, {scale, n, y, x}};
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
+    return {comb, {out, n, y, x, v, comb.u}, {valid, n, v, comb.u}, {centre, n, y, x}, {scale, n, y, x}};
   }
 };
 
@@ -214,7 +211,7 @@ struct LogitGradientSink {
 
   template <int32_t kColumns>
   struct Walk {
-    Strip<kColumns> strip;
+    Comb<kColumns> comb;
     float scale;
     ScoreWalk score;
     PixelWalk<const float> inverse_sum, centre;
@@ -223,7 +220,7 @@ struct LogitGradientSink {
       const float factor = scale * *inverse_sum, middle = *centre;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        if (strip.has(k)) score[k] *= factor * (gradients[k] - middle);
+        if (comb.has(k)) score[k] *= factor * (gradients[k] - middle);
     }
     CA_BOTH void next() {
       score.next();
@@ -232,9 +229,8 @@ struct LogitGradientSink {
     }
   };
   template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
-                               const Strip<kColumns>& strip) const {
-    return {strip, scale, {weights, n, y, x, v, strip.u}, {inverse_sum, n, y, x}, {centre, n, y, x}};
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
+    return {comb, scale, {weights, n, y, x, v, comb.u}, {inverse_sum, n, y, x}, {centre, n, y, x}};
   }
 };
 
@@ -246,7 +242,7 @@ struct NormProductSink {
 
   template <int32_t kColumns>
   struct Walk {
-    Strip<kColumns> strip;
+    Comb<kColumns> comb;
     ScoreWalk score, gradient;
     PixelWalk<const float> alpha, beta;
 
@@ -254,7 +250,7 @@ struct NormProductSink {
       const float norm = alpha ? *alpha : 1.0f;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        if (strip.has(k)) score[k] = sums[k] * beta[k] * norm * load(&gradient[k]);
+        if (comb.has(k)) score[k] = sums[k] * beta[k] * norm * load(&gradient[k]);
     }
     CA_BOTH void next() {
       score.next();
@@ -264,13 +260,12 @@ struct NormProductSink {
     }
   };
   template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
-                               const Strip<kColumns>& strip) const {
-    return {strip,
-            {out, n, y, x, v, strip.u},
-            {gradient, n, y, x, v, strip.u},
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
+    return {comb,
+            {out, n, y, x, v, comb.u},
+            {gradient, n, y, x, v, comb.u},
             {alpha, n, y, x},
-            {beta, n, v, strip.u}};
+            {beta, n, v, comb.u}};
   }
 };
 
@@ -281,17 +276,16 @@ struct OperandSink {
   template <int32_t kColumns>
   struct Walk {
     const OperandMap& out;
-    Strip<kColumns> strip;
+    Comb<kColumns> comb;
     int64_t at;
 
-    CA_BOTH void put(const Values<kColumns>& sums) const { out.store(at, sums, strip); }
+    CA_BOTH void put(const Values<kColumns>& sums) const { out.store(at, sums, comb); }
     CA_BOTH void next() { at += out.down; }
   };
   template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v,
-                               const Strip<kColumns>& strip) const {
-    out.pad(n, y, x, v, strip.u);
-    return {out, strip, out.index(n, y, x, v, strip.u)};
+  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
+    out.pad(n, y, x, v, comb.u);
+    return {out, comb, out.index(n, y, x, v, comb.u)};
   }
 };
 

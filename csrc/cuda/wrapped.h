@@ -109,22 +109,21 @@ struct WrappedSum3 : WrappedPixels {
   int32_t samples;
 
   template <int32_t kColumns>
-  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
-    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, strip); });
+  CA_BOTH void walk(int32_t n, const Path& path, int32_t x, const Comb<kColumns>& comb) const {
+    Segment::each(region, path, [&](const Segment& segment) { walk_segment(n, segment, x, comb); });
   }
 
  private:
   template <int32_t kColumns>
-  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x,
-                            const Strip<kColumns>& strip) const {
+  CA_BOTH void walk_segment(int32_t n, const Segment& segment, int32_t x, const Comb<kColumns>& comb) const {
     const int32_t y = segment.y, v = segment.v, end = segment.length;
     const bool begins = y == 0 || v == 0, ends = y + end == region.y.size || v + end == region.v.size;
     // Before the walk, whose registers they would keep waiting.
     Values<kColumns> before{}, last{};
-    if (begins) before = row_beyond(n, y - 1, x, v - 1, strip);
-    if (ends) last = row_beyond(n, y + end, x, v + end, strip);
-    Walk<kColumns> walk(*this, n, {y, x, 0}, v, strip);
-    auto out = sink.template start<kColumns>(n, y, x, v, strip);
+    if (begins) before = row_beyond(n, y - 1, x, v - 1, comb);
+    if (ends) last = row_beyond(n, y + end, x, v + end, comb);
+    Walk<kColumns> walk(*this, n, {y, x, 0}, v, comb);
+    auto out = sink.template start<kColumns>(n, y, x, v, comb);
     if (!begins) before = walk.row();
     walk.next();
     const Values<kColumns> here = walk.row();
@@ -136,11 +135,11 @@ struct WrappedSum3 : WrappedPixels {
 
   template <int32_t kColumns>
   CA_BOTH Values<kColumns> row_beyond(int32_t n, int32_t y, int32_t x, int32_t v,
-                                      const Strip<kColumns>& strip) const {
+                                      const Comb<kColumns>& comb) const {
     Values<kColumns> sums{};
     CA_UNROLL
     for (int32_t k = 0; k < kColumns; ++k)
-      if (strip.has(k)) sums[k] = beyond(n, {y, x, 0}, {v, strip.at(k), 0});
+      if (comb.has(k)) sums[k] = beyond(n, {y, x, 0}, {v, comb.at(k), 0});
     return sums;
   }
   // Down one of the columns that a row adds up.
@@ -158,22 +157,22 @@ struct WrappedSum3 : WrappedPixels {
     CA_BOTH void next() { score += down; }
   };
 
-  // Down the rows, the first of them -1. The strip's columns at the edges of the background have taps of
+  // Down the rows, the first of them -1. The comb's columns at the edges of the background have taps of
   // their own, over the ends of its rows.
   template <int32_t kColumns>
   struct Walk {
     Tap left, middle, right, left_edge, right_edge;
-    Strip<kColumns> strip;
+    Comb<kColumns> comb;
     int32_t index, width;
 
     CA_BOTH Walk(const WrappedPixels& body, int32_t n, const Position& p, int32_t v,
-                 const Strip<kColumns>& strip)
-        : left(body, body.pair(n, p, Position{v, strip.u - 1, 0}, -1, 0)),
-          middle(body, body.pair(n, p, Position{v, strip.u, 0}, 0, 0)),
-          right(body, body.pair(n, p, Position{v, strip.u + 1, 0}, 1, 0)),
+                 const Comb<kColumns>& comb)
+        : left(body, body.pair(n, p, Position{v, comb.u - 1, 0}, -1, 0)),
+          middle(body, body.pair(n, p, Position{v, comb.u, 0}, 0, 0)),
+          right(body, body.pair(n, p, Position{v, comb.u + 1, 0}, 1, 0)),
           left_edge(body, body.pair(n, p, Position{v - 1, body.region.u.size - 1, 0}, -1, -1)),
           right_edge(body, body.pair(n, p, Position{v + 1, 0, 0}, 1, 1)),
-          strip(strip),
+          comb(comb),
           index(-1),
           width(body.region.u.size) {}
 
@@ -183,19 +182,19 @@ struct WrappedSum3 : WrappedPixels {
     }
     CA_BOTH Values<kColumns> row() const {
       Values<kColumns> before = line(left), sums = line(middle), after = line(right);
-      const float over_left = left_edge.has(index) && strip.u == 0 ? load(left_edge.score) : 0.0f;
+      const float over_left = left_edge.has(index) && comb.u == 0 ? load(left_edge.score) : 0.0f;
       const bool over_right = right_edge.has(index);
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
-        if (k == 0 && strip.u == 0) before[k] = over_left;
-        if (strip.has(k) && strip.at(k) + 1 == width) after[k] = over_right ? load(right_edge.score) : 0.0f;
+        if (k == 0 && comb.u == 0) before[k] = over_left;
+        if (comb.has(k) && comb.at(k) + 1 == width) after[k] = over_right ? load(right_edge.score) : 0.0f;
         sums[k] += before[k] + after[k];
       }
       return sums;
     }
 
    private:
-    // There is something to read beside every score (plan.h), also for columns beyond the strip's end.
+    // There is something to read beside every score (plan.h), also for columns beyond the comb's end.
     CA_BOTH Values<kColumns> line(const Tap& tap) const {
       Values<kColumns> values{};
       if (!tap.has(index)) return values;

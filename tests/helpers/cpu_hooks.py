@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from contextual_attention import backends
+from contextual_attention.problem import Problem
 from helpers import native_build
 from helpers.native_build import CSRC, NATIVE
 
@@ -38,9 +39,9 @@ def counted() -> Iterator[dict[str, Any]]:
         backends.extension.set_hooks(_native().table())
 
 
-def cut(**problem: int) -> str:
-    """How the planner cuts a problem, in words, such as the "cuts" that are counted."""
-    return _native().cut(**problem)
+def cut(problem: Problem, threads: int, workspace: int, backward: bool) -> str:
+    """How the planner cuts a problem, in words, as the "cuts" that are counted; empty: nothing fits."""
+    return _native().cut(problem, threads, workspace, backward)
 
 
 def perturb_products(seed: int, anew: bool) -> None:

@@ -20,7 +20,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from contextual_attention import backends, cells, extension, features, fused, operators, positions
+from contextual_attention import backends, cells, extension, features, operators, positions
 from helpers import native_build
 from helpers.emulated_build import FOLDER, MODULE, PLANNER, SOURCES, Builder
 from helpers.native_build import NATIVE
@@ -178,10 +178,12 @@ def cuda_maps() -> contextlib.AbstractContextManager:
 
 def stand_in(monkeypatch, module: ModuleType) -> None:
     """The backend "cuda" by this module and OPERATOR, on CPU tensors."""
-    monkeypatch.setitem(fused._OPERATORS, "cuda", module.attend)
-    monkeypatch.setitem(fused._ROADS, "cuda", module.road)
-    monkeypatch.setattr(
-        backends.extension, "least_cuda_workspace", module.least_cuda_workspace, raising=False
+    kernels = backends.Kernels(module.attend, module.least_cuda_workspace, module.road)
+    here = replace(
+        backends._BACKENDS["cuda"],
+        unavailable=None,
+        devices=("cpu",),
+        refuses=lambda _: None,
+        kernels=kernels,
     )
-    here = replace(backends._BACKENDS["cuda"], unavailable=None, devices=("cpu",), refuses=lambda _: None)
     monkeypatch.setitem(backends._BACKENDS, "cuda", here)

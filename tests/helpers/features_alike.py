@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from contextual_attention import cells, features
+from contextual_attention.interface import Maps
 from helpers.compare import options_of
 
 NORMS = 1e-6  # relative, of each
@@ -31,7 +32,8 @@ def taken(road: features.Road, problem: dict[str, Any]) -> tuple[list[features.F
     if problem["mask"] is not None or chosen.stride > 1:
         flags.append(road.flag(problem["mask"], background, True, chosen))
         read = flags[-1].read
-    found = road.take(foreground, None if background is foreground else background, asked, read, chosen)
+    maps = Maps(foreground, None if background is foreground else background, asked, read)
+    found = road.take(maps, chosen)
     return flags, found
 
 

@@ -31,10 +31,10 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from contextual_attention import cells, contextual_attention, fused
+from contextual_attention import cells, contextual_attention
 from contextual_attention.options import Options
+from contextual_attention.problem import Problem, scoring
 from contextual_attention.triton.plan import Plan, make_plan
-from contextual_attention.triton.problem import Problem
 
 Result = TypeVar("Result")
 
@@ -72,7 +72,7 @@ def triton_bytes(x: Tensor, workspace: int) -> int:
     """`most_bytes` of Triton's backend, by the plan that it makes."""
     _, channels, height, width = x.shape
     sizes = (height // 2, width // 2) * 2
-    solved = Problem(channels, 4 * channels, *sizes, *fused.schema_options(Options()))
+    solved = Problem(channels, 4 * channels, *sizes, *scoring(Options()))
     found = make_plan(solved, x.shape[0], workspace, x.requires_grad, workspace)
     return most_bytes(x, found.scratch + strip_bytes(x, found))
 

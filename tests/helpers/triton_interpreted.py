@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_any_workspace import cases
 
-from contextual_attention import available_backends, backends, cells, contextual_attention, fused
+from contextual_attention import available_backends, backends, cells, contextual_attention
 from contextual_attention.options import PRESETS, Options
+from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import CASES, Case, make_inputs
-from contextual_attention.triton import backward, launch, operator, plan, problem, strips
+from contextual_attention.triton import backward, launch, operator, plan, strips
 from helpers import footprint
 from helpers.compare import ROUNDED_OTHERWISE, assert_saturated, assert_solved, gradients, in_dtype, solve
 from helpers.perturbed import ROUNDINGS, perturbed_products
@@ -76,7 +77,7 @@ def sizes(inputs):
     cell = options.rate * (value.shape[2] // inputs["background"].shape[2])
     maps = (-(-n // options.rate) for x in ("foreground", "background") for n in inputs[x].shape[2:])
     channels = (inputs["foreground"].shape[1], cell**2 * value.shape[1])
-    return problem.Problem(*channels, *maps, *fused.schema_options(options))
+    return Problem(*channels, *maps, *scoring(options))
 
 
 def assert_exact(inputs, result, rounding=0.0):
@@ -265,7 +266,7 @@ def test_nothing_is_held_that_need_not_be(learns, dtype, cut, monkeypatch):
     x = torch.randn(2, 128, 48, 48).to(dtype).requires_grad_(learns)
     pieces = (6, 8, 4)
     cut(*pieces)
-    sizes = problem.Problem(128, 512, 24, 24, 24, 24, *fused.schema_options(Options()))
+    sizes = Problem(128, 512, 24, 24, 24, 24, *scoring(Options()))
     found = plan.cut(sizes, learns, 1, *pieces)
     footprint.assert_nothing_more_is_held(
         x, found.scratch + footprint.strip_bytes(x, found), backend="triton"

@@ -43,14 +43,10 @@ py::dict stop_counting_work() {
   return counts;
 }
 
-std::string cut(int64_t h, int64_t w, int64_t hb, int64_t wb, int64_t value_channels, int64_t ksize,
-                int64_t stride, int64_t fuse_k, int64_t propagation, int64_t threads, int64_t workspace,
-                bool backward) {
-  Problem problem = problem_of(h, w, hb, wb, ksize, stride, fuse_k, propagation);
-  problem.channels = 1, problem.value_channels = value_channels;
-  const std::vector<char> all(hb, 1);
-  const Plan plan = make_plan(problem, all, {{0, h, 0, w}}, threads, workspace, backward);
-  return plan.chunk == 0 ? "" : describe(problem, plan, h, backward);
+std::string cut(const Problem& problem, int64_t threads, int64_t workspace, bool backward) {
+  const std::vector<char> all(problem.hb, 1);
+  const Plan plan = make_plan(problem, all, {{0, problem.h, 0, problem.w}}, threads, workspace, backward);
+  return plan.chunk == 0 ? "" : describe(problem, plan, problem.h, backward);
 }
 
 }  // namespace
@@ -65,10 +61,6 @@ PYBIND11_MODULE(cpu_hooks, module) {
              "The work since start_counting_work: \"gemm_calls\", \"gemm_flop\", \"score_visits\" (scores\n"
              "written or reduced by a filter), \"scratch_bytes\" (the largest score scratch of a call) and\n"
              "\"cuts\" (how problems were cut, a set of descriptions).");
-  module.def(
-      "cut", &cut, py::arg("h"), py::arg("w"), py::arg("hb"), py::arg("wb"), py::arg("value_channels"),
-      py::arg("ksize"), py::arg("stride"), py::arg("fuse_k"), py::arg("propagation"), py::arg("threads"),
-      py::arg("workspace"), py::arg("backward"),
-      "How a problem of one feature channel is cut, as \"cuts\" has it; empty if nothing fits into the\n"
-      "workspace.");
+  module.def("cut", &cut, py::arg("problem"), py::arg("threads"), py::arg("workspace"), py::arg("backward"),
+             "How a problem is cut, as \"cuts\" has it; empty if nothing fits into the workspace.");
 }

@@ -14,7 +14,7 @@ void run_paths(const Body& body, int32_t n) {
       for (int32_t u = 0; u < region.u.count; ++u)
         if (u % kWidth < kLanes)
           body.walk(n, Path::of(region, i), region.x.first + x,
-                    Strip<kColumns>{region.u.first + u, region.u.first + region.u.count});
+                    Comb<kColumns>{region.u.first + u, region.u.first + region.u.count});
 }
 
 template <class Body>

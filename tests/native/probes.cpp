@@ -24,10 +24,10 @@ struct PathProbe {
   int32_t samples;
 
   template <int32_t kColumns>
-  void walk(int32_t n, const Path& path, int32_t x, const Strip<kColumns>& strip) const {
+  void walk(int32_t n, const Path& path, int32_t x, const Comb<kColumns>& comb) const {
     for (int32_t i = 0; i < path.length; ++i)
       for (int32_t k = 0; k < kColumns; ++k)
-        if (strip.has(k)) visit({n, path.y + i, x, path.v + i, strip.at(k)});
+        if (comb.has(k)) visit({n, path.y + i, x, path.v + i, comb.at(k)});
   }
 };
 

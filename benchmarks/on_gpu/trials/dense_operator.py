@@ -13,56 +13,61 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contextual_attention import fused, reference
-from contextual_attention.interface import Masking, Propagation
+from contextual_attention import reference
+from contextual_attention.interface import (
+    ATTEND,
+    ATTEND_BACKWARD,
+    Masking,
+    Operands,
+    Propagation,
+    Scoring,
+)
 from contextual_attention.options import Options
 
 # The operands that have gradients, in the order of attend_backward.
 DIFFERENTIABLE = ("foreground", "background", "alpha", "beta", "value")
-_OPERANDS = len(fused.Operands._fields)
 
 
 def attend(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """cells and statistics, float64; no offsets."""
-    operands, schema = arguments[:_OPERANDS], arguments[_OPERANDS:-2]
-    cells, statistics = _attend(_wide(operands), options_of(schema))
+    given, scoring, _ = ATTEND.unpack(arguments)
+    cells, statistics = _attend(_wide(given), options_of(scoring))
     return cells, torch.empty(0, dtype=torch.int64), statistics
 
 
-def attend_backward(grad_cells: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+def attend_backward(*arguments: Any) -> tuple[Tensor, ...]:
     """By autograd; the statistics given are not needed."""
-    operands, schema, needs = arguments[:_OPERANDS], arguments[_OPERANDS + 1 : -2], arguments[-2]
-    wide = _wide(operands)
-    wanted = [needs >> i & 1 for i in range(len(DIFFERENTIABLE))]
+    given, scoring, of = ATTEND_BACKWARD.unpack(arguments)
+    wide = _wide(given)
+    wanted = [of.needs >> i & 1 for i in range(len(DIFFERENTIABLE))]
     leaves = [getattr(wide, DIFFERENTIABLE[i]).requires_grad_() for i, want in enumerate(wanted) if want]
     with torch.enable_grad():
-        cells, _ = _attend(wide, options_of(schema))
-        found = iter(torch.autograd.grad(cells, leaves, grad_cells.double()) if leaves else ())
+        cells, _ = _attend(wide, options_of(scoring))
+        found = iter(torch.autograd.grad(cells, leaves, of.grad_cells.double()) if leaves else ())
     return tuple(next(found) if want else torch.empty(0) for want in wanted)
 
 
-def options_of(schema: tuple[Any, ...]) -> Options:
-    """From softmax_scale to masking, as the schema has them."""
-    softmax_scale, ksize, stride, fuse_k, propagation, masking = schema
+def options_of(scoring: Scoring) -> Options:
+    propagation = scoring.propagation
     return Options(
         rate=1,  # the operands are downscaled
-        softmax_scale=softmax_scale,
-        ksize=ksize,
-        stride=stride,
-        fuse_k=fuse_k,
+        softmax_scale=scoring.softmax_scale,
+        ksize=scoring.ksize,
+        stride=scoring.stride,
+        fuse_k=scoring.fuse_k,
         fuse=propagation != Propagation.NONE,
         propagation="after" if propagation == Propagation.AFTER_ZERO else "before",
         boundary="wrap" if propagation == Propagation.BEFORE_WRAP else "zero",
-        masking="exclude" if masking == Masking.EXCLUDE else "multiply",
+        masking="exclude" if scoring.masking == Masking.EXCLUDE else "multiply",
     )
 
 
-def _wide(operands: tuple[Any, ...]) -> fused.Operands:
-    wide = (x.detach().double() if x is not None and x.is_floating_point() else x for x in operands)
-    return fused.Operands(*wide)
+def _wide(given: Operands) -> Operands:
+    wide = (x.detach().double() if x is not None and x.is_floating_point() else x for x in given)
+    return Operands(*wide)
 
 
-def _attend(given: fused.Operands, options: Options) -> tuple[Tensor, Tensor]:
+def _attend(given: Operands, options: Options) -> tuple[Tensor, Tensor]:
     grid = (..., slice(None, None, options.stride), slice(None, None, options.stride))
     queries = reference.foreground_patches(given.foreground.permute(0, 3, 1, 2), options)
     keys = reference.background_patches(given.background.permute(0, 3, 1, 2), options)

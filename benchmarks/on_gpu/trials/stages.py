@@ -18,8 +18,11 @@ from helpers import emulated
 from helpers.compare import GRADIENT, options_of, steepness, upstream
 from torch import Tensor
 
-from contextual_attention import cells, fused, positions
+from contextual_attention import backends, cells, fused
+from contextual_attention.interface import Gradient, Operands
 from contextual_attention.options import Options
+from contextual_attention.problem import scoring
+from contextual_attention.testing import call_of
 from on_gpu.records import shortened
 from on_gpu.trials import dense_operator
 from on_gpu.trials.dense_operator import DIFFERENTIABLE
@@ -101,7 +104,7 @@ class _Stages:
         self._examined = examined
         self._judge = judge
         self._options: Options = options_of(examined.problem)
-        self._schema = fused.schema_options(self._options)
+        self._scoring = scoring(self._options)
         dtype = examined.problem["foreground"].dtype
         # Weights and results are rounded to the dtype, and logits by a share of themselves.
         self._share = steepness(examined.problem) * (2 * torch.finfo(dtype).eps + GRADIENT)
@@ -113,11 +116,11 @@ class _Stages:
     def wrong(self) -> Iterator[Wrong]:
         here = self._examined.problem
         there = moved(here, self._examined.device)
-        exact = operands_of(here, self._options)
-        found = operands_of(there, self._options, self._backend)
+        exact = operands_of(here)
+        found = operands_of(there, self._backend)
         yield from self._operands(found, exact)
         # The same for both, as the device has them.
-        given = fused.Operands(*(None if x is None else x.detach().cpu() for x in found))
+        given = Operands(*(None if x is None else x.detach().cpu() for x in found))
         self.doing = "the operator"
         own = self._examined
         summed, offsets, statistics = self._call(self._judge.forward, given, 0)
@@ -136,8 +139,8 @@ class _Stages:
     def _rest(
         self,
         there: dict[str, Any],
-        found: fused.Operands,
-        given: fused.Operands,
+        found: Operands,
+        given: Operands,
         summed: Tensor,
         statistics: Tensor,
         its_statistics: Tensor,
@@ -165,8 +168,8 @@ class _Stages:
         self.doing = "backward of the operands"
         yield from self._operands_backward(there, slopes, needs)
 
-    def _operands(self, found: fused.Operands, exact: fused.Operands) -> Iterator[Wrong]:
-        for name, x, y in zip(fused.Operands._fields, found, exact, strict=True):
+    def _operands(self, found: Operands, exact: Operands) -> Iterator[Wrong]:
+        for name, x, y in zip(Operands._fields, found, exact, strict=True):
             if y is None:
                 continue
             # All but the norms are copies; these are sums of a hundred squares or so.
@@ -183,17 +186,16 @@ class _Stages:
             bound = self._share * exact_totals.abs().cpu()
             yield from compared("sums of propagated weights", totals, exact_totals, bound, _ROWS)
 
-    def _assembled(
-        self, problem: dict[str, Any], given: fused.Operands, summed: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _assembled(self, problem: dict[str, Any], given: Operands, summed: Tensor) -> tuple[Tensor, Tensor]:
         """The output of the layer for these cells, and their gradient."""
-        foreground, background = problem["foreground"].detach(), problem["background"]
-        m = positions.resolution(_value(problem), background)
-        keep, cell, *size = fused.joining(given, foreground, m, self._options)
+        foreground = problem["foreground"].detach()
+        detached = problem | {"foreground": foreground}
         weight = cells.shares(given.foreground.shape[1:3], given.selected, self._options, foreground)
+        pasting = fused.pasting(call_of(detached), given, weight)
         with torch.no_grad():
             summed = summed.to(foreground.device, torch.float32)
-            output = cells.paste(summed, weight, foreground, keep, cell, *size)
+            output = cells.paste(summed, *pasting)
+            keep, cell = pasting.keep, pasting.cell
             slope, _ = cells.lift(upstream(output), weight, keep, cell, *summed.shape[1:3], False)
         return output, slope
 
@@ -201,7 +203,7 @@ class _Stages:
         self, there: dict[str, Any], slopes: tuple[Tensor, ...], needs: int
     ) -> Iterator[Wrong]:
         def gradients(problem: dict[str, Any]) -> list[Tensor]:
-            made = operands_of(problem, self._options)
+            made = operands_of(problem)
             chosen = [i for i in range(len(DIFFERENTIABLE)) if needs >> i & 1]
             outputs = [getattr(made, DIFFERENTIABLE[i]) for i in chosen]
             upstreams = [slopes[i].to(x) for i, x in zip(chosen, outputs, strict=True)]
@@ -212,30 +214,22 @@ class _Stages:
         for name, x, y in zip(leaves, found, exact, strict=True):
             yield from self._near(f"gradient of {name} through the operands", x, y, _MAPS)
 
-    def _call(
-        self, forward: Callable, given: fused.Operands, workspace: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _call(self, forward: Callable, given: Operands, workspace: int) -> tuple[Tensor, Tensor, Tensor]:
         with torch.no_grad():
-            return forward(*given, *self._schema, self._examined.return_offsets, workspace)
+            return forward(*given, *self._scoring, self._examined.return_offsets, workspace)
 
     def _back(
         self,
         backward: Callable,
         grad_cells: Tensor,
-        given: fused.Operands,
+        given: Operands,
         statistics: Tensor,
         needs: int,
         workspace: int,
     ) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            return backward(
-                grad_cells.to(given.beta.device),
-                *given,
-                statistics,
-                *self._schema,
-                needs,
-                workspace,
-            )
+            of = Gradient(grad_cells.to(given.beta.device), statistics, needs, workspace)
+            return backward(*given, *self._scoring, *of)
 
     def _near(self, stage: str, found: Tensor, exact: Tensor, axes: tuple[str, ...]) -> Iterator[Wrong]:
         return compared(stage, found, exact, self._share * largest(exact), axes)
@@ -254,16 +248,8 @@ def moved(problem: dict[str, Any], device: str) -> dict[str, Any]:
     }
 
 
-def operands_of(problem: dict[str, Any], options: Options, backend: str = "cpu") -> fused.Operands:
-    given, _ = fused.operands(
-        problem["foreground"],
-        problem["background"],
-        mask=problem["mask"],
-        value=_value(problem),
-        foreground_mask=problem["foreground_mask"],
-        options=options,
-        backend=backend,
-    )
+def operands_of(problem: dict[str, Any], backend: str = "cpu") -> Operands:
+    given, _ = fused.operands(call_of(problem), backends.kernels(backend).road)
     return given
 
 

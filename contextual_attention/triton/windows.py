@@ -1,8 +1,4 @@
-"""Sizes and options of one call, and the windows of the maps that strips of scores cover.
-
-Shape legend: B samples; C feature and K value channels of a cell; foreground h x w, background hb x wb
-positions; there are (h + 1)(w + 1) and (hb + 1)(wb + 1) cells.
-"""
+"""The windows of the maps that strips of scores cover."""
 
 from __future__ import annotations
 
@@ -11,58 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from ..interface import Masking, Propagation
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is computed of a sample: sizes, and the options of the operator's schema."""
-
-    channels: int
-    value_channels: int
-    h: int
-    w: int
-    hb: int
-    wb: int
-    softmax_scale: float
-    ksize: int
-    stride: int
-    fuse_k: int
-    propagation: int
-    masking: int
-
-    @property
-    def before(self) -> bool:
-        return self.propagation in (Propagation.BEFORE_ZERO, Propagation.BEFORE_WRAP)
-
-    @property
-    def after(self) -> bool:
-        return self.propagation == Propagation.AFTER_ZERO
-
-    @property
-    def wraps(self) -> bool:
-        return self.propagation == Propagation.BEFORE_WRAP
-
-    @property
-    def multiplies(self) -> bool:
-        return self.masking == Masking.MULTIPLY
-
-    @property
-    def patch_reach(self) -> int:
-        return self.ksize // 2
-
-    @property
-    def tap_reach(self) -> int:
-        """How far a tap of the propagation lies from its position."""
-        return self.fuse_k // 2 * self.stride
-
-    def fuse_reach(self, side: int) -> int:
-        """Rows and columns on each side that the propagation reads; the map's shorter side is `side`."""
-        if self.propagation == Propagation.NONE:
-            return 0
-        # It runs over the ends of rows into the rows above and below, and of columns likewise.
-        return self.tap_reach + (-(-self.tap_reach // side) if self.wraps else 0)
 
 
 @dataclass(frozen=True)
