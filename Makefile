@@ -1,7 +1,7 @@
 # Everyday targets. `make test` and `make demo` are the README's two commands; the others use the environment that
 # is active (pip install -c constraints.txt -e ".[dev]").
 
-.PHONY: help demo test gpu gpu-bundle build lint format wheel clean
+.PHONY: help demo test gpu gpu-bundle build docs notebook lint format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
@@ -20,6 +20,13 @@ gpu-bundle:  ## build what travels to such a machine, for Python 3.12 and Hopper
 
 build:  ## recompile what has changed, in place
 	python setup.py build_ext --inplace
+
+# The variable keeps the theme from telling of another generator every time. With --quiet no warning would count.
+docs:  ## build the documentation's site into build/site; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 mkdocs build
+
+notebook:  ## run the notebook and store what it shows
+	cd examples && python -c 'import nbclient, nbformat; n = nbformat.read("contextual_attention.ipynb", 4); nbclient.execute(n, record_timing=False); nbformat.write(n, "contextual_attention.ipynb")'
 
 lint:  ## check the form of the sources
 	.ci/lint

@@ -183,7 +183,7 @@ def available_backends() -> dict[str, str | None]:
     takes CPU tensors in float32, bfloat16 and float16, ``"cuda"`` and ``"triton"`` the same on a CUDA
     device, ``"reference"`` takes everything.
 
-    Example:
+    Examples:
         >>> available_backends()["reference"] is None
         True
     """

@@ -145,7 +145,7 @@ def contextual_attention(
         fuse: Whether to propagate. Default True.
         fuse_k: Taps of the propagation in each direction; odd, (fuse_k - 1) * stride <= 64. Default 3.
         softmax_scale: Factor on the similarities in the softmax; 0 to 1e12. Default 10.
-        normalize: ``"both"`` (default), or ``"background"``: s = <F_p, B_q / |B_q|>.
+        normalize: ``"both"`` (default), or ``"background"``: ``s = <F_p, B_q / |B_q|>``.
         eps: Guards the norms; 1e-12 to 1e12. Default 1e-4.
         eps_mode: |x| = max(||x||, eps) for ``"max"`` (default), sqrt(sum(x_i**2 + eps)) for ``"sum"``.
         downscale: ``"strided"`` (default), or ``"aligned"``, TensorFlow's align_corners, for sizes that are
@@ -197,7 +197,7 @@ def contextual_attention(
     forward and about twice that backward, in memory for a few copies of the maps plus ``workspace``: the
     N x M scores are never held whole. The reference holds several copies of them, and of all patches.
 
-    Example:
+    Examples:
         >>> features = torch.randn(1, 16, 32, 32)
         >>> hole = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
         >>> hole[..., 8:24, 8:24] = True
@@ -268,8 +268,7 @@ def attention_weights(
         foreground, background, mask, foreground_mask: As in `contextual_attention`.
         queries: (Q, 2), or (B, Q, 2) for different positions in every sample, of any integer dtype:
             (row, column) on the downscaled foreground grid, from 0.
-        ksize, stride, rate, fuse, fuse_k, softmax_scale, normalize, eps, eps_mode, downscale, mask_downscale,
-        propagation, boundary, masking, overlap: As in `contextual_attention`, with the same defaults.
+        ksize to overlap: As in `contextual_attention`, with the same defaults.
 
     Returns:
         (B, Q, hb, wb) in the dtype of the operands, hb = ceil(Hb / rate). A map sums to 1; to 0 where there
@@ -283,7 +282,7 @@ def attention_weights(
     Cost: eager and dense over the background, for the queries and those of their neighbours that propagation
     reads: O(Q * fuse_k**2 * hb * wb) memory.
 
-    Example:
+    Examples:
         >>> features = torch.randn(1, 16, 32, 32)
         >>> maps = attention_weights(features, features, queries=torch.tensor([[0, 0], [5, 9]]))
         >>> maps.shape, torch.allclose(maps.sum((2, 3)), torch.ones(1, 2))

@@ -31,8 +31,7 @@ class ContextualAttention(nn.Module):
     arXiv:1801.07892); the defaults are the paper's.
 
     Args:
-        ksize, stride, rate, fuse, fuse_k, softmax_scale, normalize, eps, eps_mode, downscale, mask_downscale,
-        propagation, boundary, masking, overlap: As in `contextual_attention`; `Options` describes each.
+        ksize to overlap: As in `contextual_attention`; `Options` describes each.
         backend: One of ``available_backends()``. Default: the fastest that can run the problem.
         workspace: Bound, in bytes, on what a fused backend holds of the scores. Default: 32 MiB on a CPU; on
             a GPU a 64th of its memory, at least 256 MiB (an H100: 1,216 MiB).
@@ -46,7 +45,7 @@ class ContextualAttention(nn.Module):
         TypeError: An unknown option, or one of the wrong type.
         ValueError: An option out of its range, or a pair that contradict each other.
 
-    Example:
+    Examples:
         >>> layer = ContextualAttention.from_preset("mmagic", softmax_scale=5.0)
         >>> features = torch.randn(2, 16, 32, 32)
         >>> layer(features, features, torch.zeros(2, 1, 128, 128)).shape
@@ -114,7 +113,7 @@ class ContextualAttention(nn.Module):
         Raises:
             TypeError, ValueError: As `Options.from_preset`.
 
-        Example:
+        Examples:
             >>> ContextualAttention.from_preset("paper", rate=4)
             ContextualAttention(rate=4)
         """

@@ -63,8 +63,8 @@ class Options:
         fuse: Whether to propagate attention along equal displacements, which makes it coherent.
         fuse_k: Taps of the propagation in each direction; odd, >= 1, (fuse_k - 1) * stride at most 64.
         softmax_scale: Factor on the similarities before the softmax; 0 to 1e12.
-        normalize: ``"both"`` divides <F_p, B_q> by |F_p| |B_q| (the paper), ``"background"`` by |B_q| alone
-            (all published code).
+        normalize: ``"both"`` divides ``<F_p, B_q>`` by |F_p| |B_q| (the paper), ``"background"`` by |B_q|
+            alone (all published code).
         eps: Guards the norms against 0; 1e-12 to 1e12.
         eps_mode: The guarded norm is max(||x||, eps) for ``"max"``, sqrt(sum(x_i**2 + eps)) for ``"sum"``.
         downscale: Which pixel stands for position i: i * rate for ``"strided"``, or, for ``"aligned"``,
@@ -83,7 +83,7 @@ class Options:
         ValueError: An option out of its range, or a pair that contradict each other: with ``fuse`` and
             ``fuse_k`` > 1, ``boundary="wrap"`` goes with neither ``stride`` > 1 nor ``propagation="after"``.
 
-    Example:
+    Examples:
         >>> Options.from_preset("mmagic", softmax_scale=5.0).boundary
         'wrap'
     """
@@ -141,7 +141,7 @@ class Options:
             ValueError: An unknown preset, or options that ``Options`` refuses.
             TypeError: An unknown option, or one of the wrong type.
 
-        Example:
+        Examples:
             >>> Options.from_preset("daa233", rate=4).eps_mode
             'sum'
         """
@@ -258,3 +258,4 @@ PRESETS: Mapping[str, Options] = MappingProxyType(
         "mmagic": _PUBLISHED,
     }
 )
+"""The options of each preset, by its name: the paper's, and those of every published layer."""

@@ -44,7 +44,7 @@ def offsets_to_image(offsets: Tensor, size: tuple[int, int] | None = None) -> Te
 
     Cost: the picture and about ten float64 maps of h·w.
 
-    Example:
+    Examples:
         >>> offsets = torch.tensor([[3, -3, 0], [-3, 3, 0]]).reshape(1, 2, 1, 3)
         >>> offsets_to_image(offsets)[0, :, 0].T.tolist()  # bottom-left, top-right, itself
         [[220, 0, 255], [32, 255, 0], [255, 255, 255]]

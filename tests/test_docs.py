@@ -89,6 +89,11 @@ def test_presets():
         assert values == differing.get(name, [default] * len(values)), name
 
 
+def slug(heading):
+    """What a link to a heading calls it."""
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+
+
 @pytest.mark.parametrize("page", TEXTS)
 def test_links_within_the_repository(page):
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXTS[page]) if "://" not in link]
@@ -98,7 +103,7 @@ def test_links_within_the_repository(page):
         assert path.exists(), link
         if heading:
             text = path.read_text(encoding="utf-8")
-            assert heading in {line.lstrip("# ").lower() for line in text.splitlines() if line[:1] == "#"}
+            assert heading in {slug(line.lstrip("# ")) for line in text.splitlines() if line[:1] == "#"}
 
 
 def test_the_number_on_the_first_screen_is_the_measured_one():

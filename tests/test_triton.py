@@ -130,7 +130,7 @@ def test_plans_keep_to_the_workspace_and_cover_everything(way, backward):
         assert all(count == 1 for row in covered for count in row)
         rows = [row for block in found.blocks(sizes) for row in range(block.top, block.top + block.rows)]
         assert rows == list(range(sizes.hb))
-        assert found.several == (len(list(found.blocks(sizes))) > 1)
+        assert found.whole_background == (len(list(found.blocks(sizes))) == 1)
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -178,7 +178,7 @@ def test_cut_problems_are_no_hang(case):
         workspace, strips = cut_problems.workspace_of(mib, least), 0
         for backward in (False, True):
             found = plan.make_plan(solved, samples, workspace, backward, plan.LEAST_DEFAULT)
-            turns = math.ceil(samples / found.samples) * (1 + found.several)
+            turns = math.ceil(samples / found.samples) * (1 if found.whole_background else 2)
             strips += turns * len(list(found.strips(solved)))
         assert strips <= MOST_STRIPS_OF_A_TEST
 

@@ -79,7 +79,7 @@ class Backward(Strips):
         self._score_dtype = torch.float32 if half is torch.float16 else half
 
     def run(self) -> None:
-        if self.plan.several and self._gradients.asks_for_scores:
+        if not self.plan.whole_background and self._gradients.asks_for_scores:
             self._collect_centres()
         for strip in self.plan.strips(self.problem):
             gram, weights, final = self.weights(Phase.BACKWARD, strip)
@@ -108,15 +108,15 @@ class Backward(Strips):
         """dS."""
         phase, problem, statistics = Phase.BACKWARD, self.problem, self.statistics
         slope = self._attention_gradient(phase, strip)
-        complete = self.plan.several
+        centres_known = not self.plan.whole_background
         if problem.after:
             centre, scale = self._total_centre, statistics.inverse_total
-            if not complete:
+            if not centres_known:
                 self._sum(final, slope, slope.area, centre, scale, Combine.SCALED)
             launch.centre(slope, None, self.operands.valid, scale, centre)
             slope = self._propagated_gradient(phase, strip, slope)
         centre, scale = self._softmax_centre, statistics.inverse_sum
-        if not complete:
+        if not centres_known:
             self._sum(weights, slope, slope.area, centre, scale, Combine.SCALED)
         launch.centre(slope, weights, None, scale, centre, problem.softmax_scale)
         if not problem.before:

@@ -28,7 +28,7 @@ class Forward(Strips):
 
     def run(self, cells: Tensor, offsets: Tensor | None) -> None:
         """Adds to cells (B, h + 1, w + 1, K); offsets (B, 2, h, w) int64 are written."""
-        if self.plan.several:
+        if not self.plan.whole_background:
             self._collect_statistics()
         best = None if offsets is None else _Best(self.problem, offsets)
         for strip in self.plan.strips(self.problem):

@@ -61,7 +61,7 @@ class Plan:
     columns: int
     block_rows: int
     slots: tuple[int, ...]
-    several: bool  # blocks
+    whole_background: bool  # in one block, and not several
 
     @property
     def scratch(self) -> int:
@@ -171,16 +171,16 @@ def _extent(length: int, full: int, reach: tuple[int, int], cells: int) -> int:
 
 def cut(problem: Problem, backward: bool, samples: int, rows: int, columns: int, block_rows: int) -> Plan:
     """The plan with these pieces."""
-    several = block_rows < problem.hb
+    whole_background = block_rows >= problem.hb
     phases = [Phase.BACKWARD] if backward else [Phase.FORWARD]
-    if several:
+    if not whole_background:
         phases.append(Phase.CENTRES if backward else Phase.STATISTICS)
     taken: dict[int, int] = {}
     for phase in phases:
         for slot, size in _slot_bytes(problem, phase, rows, columns, block_rows).items():
             taken[slot] = max(taken.get(slot, 0), size)
     slots = [-(-samples * taken.get(i, 0) // _ALIGNMENT) * _ALIGNMENT for i in range(max(taken) + 1)]
-    return Plan(samples, rows, columns, block_rows, tuple(slots), several)
+    return Plan(samples, rows, columns, block_rows, tuple(slots), whole_background)
 
 
 def default_workspace(memory: int) -> int:
@@ -251,7 +251,7 @@ def _cost(problem: Problem, plan: Plan, backward: bool) -> float:
     q = _extent(plan.block_rows, problem.hb, gram.q, 0) * problem.wb
     # A product with fewer rows than a tile of a matrix product takes as long as one with those.
     pasting = max(plan.rows * plan.columns, _GEMM_ROWS) * plan.block_rows * problem.wb
-    return tiles * blocks * ((1 + plan.several) * (p * q + _STRIP_COST) + pasting)
+    return tiles * blocks * ((1 if plan.whole_background else 2) * (p * q + _STRIP_COST) + pasting)
 
 
 def area(problem: Problem, phase: Phase, name: str, strip: Area) -> Area:

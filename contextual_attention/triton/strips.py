@@ -112,10 +112,10 @@ class Strips:
         Where the strip has the whole background, the statistics of its rows are made with them, forward and
         backward alike: a product made anew may round otherwise, and the weights of a row still sum to 1.
         """
-        complete = self.plan.several
+        statistics_known = not self.plan.whole_background
         gram = self.gram(phase, strip)
-        weights = (self._known_weights if complete else self._new_weights)(phase, strip, gram)
-        final = self._propagated(phase, strip, weights, complete) if self.problem.after else weights
+        weights = (self._known_weights if statistics_known else self._new_weights)(phase, strip, gram)
+        final = self._propagated(phase, strip, weights, statistics_known) if self.problem.after else weights
         return gram, weights, final
 
     def _known_weights(self, phase: Phase, strip: Area, gram: Scores) -> Scores:
@@ -149,15 +149,15 @@ class Strips:
             invalid=self.operands.invalid,
         )
 
-    def _propagated(self, phase: Phase, strip: Area, weights: Scores, complete: bool) -> Scores:
-        """A2 before its rescaling, and unless the statistics are `complete` those of its rows."""
+    def _propagated(self, phase: Phase, strip: Area, weights: Scores, statistics_known: bool) -> Scores:
+        """A2 before its rescaling, and unless they are known the statistics of its rows."""
         final = self.array(phase, "final", area(self.problem, phase, "final", strip))
         part = launch.diagonal_sum(
             final,
             weights,
             Taps.fuse(self.problem),
             row_scale=self.statistics.inverse_sum,
-            epilogue=Epilogue.MASK if complete else Epilogue.MASK_AND_SUM,
+            epilogue=Epilogue.MASK if statistics_known else Epilogue.MASK_AND_SUM,
             valid=self.operands.valid,
         )
         if part is not None:

@@ -24,9 +24,9 @@ class Backward : public LogitGradient {
            Centres& centres)
       : LogitGradient(problem, operands, statistics, block, plan, tile, lanes, scratch, gradients, centres) {}
 
-  // `complete`: c1 and c2 are known, else this block is the whole background.
-  void run(bool complete) {
-    complete_ = complete;
+  // `centres_known`: c1 and c2; else this block is the whole background.
+  void run(bool centres_known) {
+    centres_known_ = centres_known;
     if (gradients_.background) background_.assign(layout_.size * problem_.channels, 0.0f);
     int64_t first = tile_.y0;
     for (int64_t y = tile_.y0; y < tile_.y1; ++y) {
@@ -245,7 +245,7 @@ void attend_backward(const Problem& problem, const Operands& operands, const Sch
                      int64_t lanes, float* scratch, const Statistics& statistics,
                      const Gradients& gradients) {
   const Plan& plan = schedule.plan;
-  const bool several = plan.layouts.size() > 1;
+  const bool whole_background = plan.whole_background();
   const auto reach = [&](Stage stage) {
     return ring_shape(stage, problem, plan.layouts[0], plan.chunk, true).radius;
   };
@@ -254,14 +254,14 @@ void attend_backward(const Problem& problem, const Operands& operands, const Sch
     const auto march = [&](const Block& block) {
       return Backward(problem, operands, statistics, block, plan, tile, lanes, scratch, gradients, centres);
     };
-    if (several && gradients.scores()) {
+    if (!whole_background && gradients.scores()) {
       clear(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
       for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).collect_centres();
       finish_total(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
       finish_softmax(problem, operands, statistics, tile.around(problem, reach(Stage::logit_gradient)),
                      centres);
     }
-    for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).run(several);
+    for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).run(!whole_background);
   }
 }
 

@@ -22,16 +22,16 @@ class Forward : public March {
 
   // First of two passes over the blocks: the row statistics.
   void accumulate(PartialSums& sums) {
-    sums_ = Sums::accumulate;
+    sums_ = Sums::partial;
     partial_ = &sums;
     // Wrapped rows repeat after h: each is counted once.
     const int64_t first = first_row(radius(Stage::weights));
     need_weights(std::min(last_row(radius(Stage::weights)), first + problem_.h) - 1);
   }
 
-  // `complete`: the row statistics are known, else this block is the whole background.
-  void run(bool complete, float* cells, Offsets* offsets) {
-    sums_ = complete ? Sums::apply : Sums::compute;
+  // `statistics_known`: of the rows; else this block is the whole background.
+  void run(bool statistics_known, float* cells, Offsets* offsets) {
+    sums_ = statistics_known ? Sums::known : Sums::own;
     int64_t first = tile_.y0;
     for (int64_t y = tile_.y0; y <= tile_.y1; ++y) {
       if (y < tile_.y1) final_weights(y, offsets);
@@ -76,9 +76,9 @@ class Forward : public March {
                 [&](Batch::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
                   float* row = column.target + span.at + start;
                   filters_.diagonal_sum(row, taps, column.count, span.at + start, n, 1.0f, valid.data());
-                  if (sums_ == Sums::compute) column.sum += filters_.sum(row, n);
+                  if (sums_ == Sums::own) column.sum += filters_.sum(row, n);
                 });
-      if (sums_ != Sums::compute) return;
+      if (sums_ != Sums::own) return;
       for (const Batch::Column& column : batch.columns())
         statistics_.inverse_total[pixel(y, column.x)] =
             column.sum < kLeastTotal ? 0.0f : static_cast<float>(1.0 / column.sum);
@@ -183,7 +183,7 @@ void attend(const Problem& problem, const Operands& operands, const Schedule& sc
   const Plan& plan = schedule.plan;
   Offsets offsets{displacement, std::vector<float>(displacement ? problem.h * problem.w : 0)};
   Offsets* wanted = displacement ? &offsets : nullptr;
-  if (plan.layouts.size() == 1) {
+  if (plan.whole_background()) {
     const Block block(problem, operands, plan.layouts[0]);
     for (const Tile& tile : schedule.tiles)
       Forward(problem, operands, statistics, block, plan, tile, lanes, scratch).run(false, cells, wanted);

@@ -54,7 +54,7 @@ class LogitGradient : public March {
         gradients_(gradients),
         centres_(centres),
         next_cell_gradient_(cell_key(first_row(radius(Stage::attention_gradient)))) {
-    sums_ = Sums::apply;
+    sums_ = Sums::known;
     std::memset(scratch_end_, 0, kLaneRows * lanes * layout_.size * sizeof(float));
   }
   ~LogitGradient() = default;
@@ -108,7 +108,7 @@ class LogitGradient : public March {
     const float* weights = ring(Stage::weights).at(y, x);
     const float scale = statistics_.inverse_sum[p];
     double& centre = centres_.softmax[p];
-    if (!complete_) {
+    if (!centres_known_) {
       double mass = invalid_mass(problem_, operands_, statistics_.offset[p]);
       const double sum = weighted_sum(weights, gradient, layout_.logit_gradient, mass);
       centre = mean(sum, mass);
@@ -125,7 +125,7 @@ class LogitGradient : public March {
 
   const Gradients& gradients_;
   Centres& centres_;
-  bool complete_ = false;  // c1 and c2 are known
+  bool centres_known_ = false;  // c1 and c2 are known
 
  private:
   void propagate(int64_t y) {
@@ -202,7 +202,7 @@ class LogitGradient : public March {
         const float* weights = ring(Stage::final).at(row, x);
         if (collecting_) {
           centre += weighted_sum(weights, target, layout_.owned, centres_.total_mass[p]);
-        } else if (!complete_) {
+        } else if (!centres_known_) {
           double mass = 0;
           const double sum = weighted_sum(weights, target, layout_.final, mass);
           centre = mean(sum, mass);

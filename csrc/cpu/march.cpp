@@ -269,7 +269,7 @@ float inverse_of_sum(const Problem& problem, const Operands& operands, float off
 // exp(logit - offset) of the valid positions, and with the whole row at hand its statistics.
 void March::normalise(float* row, int64_t p) {
   float& offset = statistics_.offset[p];
-  if (sums_ == Sums::compute) {
+  if (sums_ == Sums::own) {
     offset = -std::numeric_limits<float>::infinity();
     for (const Span& span : layout_.weights)
       offset = std::max(offset, filters_.largest(row + span.at, block_.valid.data() + span.at, span.length));
@@ -277,7 +277,7 @@ void March::normalise(float* row, int64_t p) {
   double sum = 0;
   for (const Span& span : layout_.weights)
     sum += filters_.exponentials(row + span.at, block_.valid.data() + span.at, span.length, offset);
-  if (sums_ == Sums::compute) statistics_.inverse_sum[p] = inverse_of_sum(problem_, operands_, offset, sum);
+  if (sums_ == Sums::own) statistics_.inverse_sum[p] = inverse_of_sum(problem_, operands_, offset, sum);
 }
 
 // Adds what this block owns to the sums of the row, which move to the larger offset.
@@ -309,14 +309,14 @@ void March::add_shifted(const float* row, int64_t p, const Span& span) const {
 
 bool March::needs_weights(int64_t p, bool any_span) {
   const bool empty = (operands_.selected && !operands_.selected[p]) || !any_span;
-  if (empty && sums_ == Sums::compute) statistics_.offset[p] = statistics_.inverse_sum[p] = 0;
-  return !empty && (sums_ != Sums::apply || has_weights(p));
+  if (empty && sums_ == Sums::own) statistics_.offset[p] = statistics_.inverse_sum[p] = 0;
+  return !empty && (sums_ != Sums::known || has_weights(p));
 }
 
 void March::weigh(Batch& batch, int64_t y, const std::vector<Span>& spans) {
-  if (sums_ != Sums::apply)
+  if (sums_ != Sums::known)
     for (const Batch::Column& column : batch.columns()) statistics_.offset[pixel(y, column.x)] = logit_bound_;
-  const bool shifted = sums_ == Sums::accumulate && problem_.after();
+  const bool shifted = sums_ == Sums::partial && problem_.after();
   const float* gain = problem_.before() ? nullptr : block_.beta.data();
   batch.run(spans, [&](Batch::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
     const int64_t at = span.at + start, p = pixel(y, column.x);
@@ -326,9 +326,9 @@ void March::weigh(Batch& batch, int64_t y, const std::vector<Span>& spans) {
   });
   for (const Batch::Column& column : batch.columns()) {
     const int64_t p = pixel(y, column.x);
-    if (sums_ == Sums::compute)
+    if (sums_ == Sums::own)
       statistics_.inverse_sum[p] = inverse_of_sum(problem_, operands_, logit_bound_, column.sum);
-    if (sums_ == Sums::accumulate) partial_->weights[p] += column.sum;
+    if (sums_ == Sums::partial) partial_->weights[p] += column.sum;
   }
 }
 
@@ -348,19 +348,19 @@ void March::weights_row(int64_t y) {
   } else {
     need_gram(y + problem_.patch_radius());
   }
-  const std::vector<Span>& spans = sums_ == Sums::accumulate ? layout_.owned : layout_.weights;
+  const std::vector<Span>& spans = sums_ == Sums::partial ? layout_.owned : layout_.weights;
   const Ring& weights = ring(Stage::weights);
   for_batches(weights, [&](Batch& batch, int64_t x0, int64_t x1) {
     for (int64_t x = x0; x < x1; ++x)
       if (needs_weights(pixel(y, x), !spans.empty())) add_logits(batch, weights.at(y, x), y, x);
-    const bool known = std::isfinite(logit_bound_) || sums_ == Sums::apply;
+    const bool known = std::isfinite(logit_bound_) || sums_ == Sums::known;
     if (known && !problem_.wrap()) return weigh(batch, y, spans);
     if (!problem_.wrap()) sum_batch(batch, spans, problem_.before() ? nullptr : block_.beta.data());
     for (const Batch::Column& column : batch.columns()) {
       std::vector<Tap> taps;
       if (problem_.wrap())
         top_down(column.target, ring(Stage::rowwise), y, column.x, spans, problem_.softmax_scale, taps);
-      if (sums_ == Sums::accumulate)
+      if (sums_ == Sums::partial)
         accumulate(column.target, pixel(y, column.x));
       else
         normalise(column.target, pixel(y, column.x));

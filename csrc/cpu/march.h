@@ -106,8 +106,8 @@ class Batch {
 
 class March {
  public:
-  // What the row of weights does with the row statistics.
-  enum class Sums { compute, accumulate, apply };
+  // The row statistics: of this pass alone, parts of them, or known before it.
+  enum class Sums { own, partial, known };
 
  protected:
   March(const Problem& problem, const Operands& operands, const Statistics& statistics, const Block& block,
@@ -193,7 +193,7 @@ class March {
   const int64_t lanes_;
   const Filters& filters_;
   float* scratch_end_;
-  Sums sums_ = Sums::compute;
+  Sums sums_ = Sums::own;
   PartialSums* partial_ = nullptr;
 
  private:

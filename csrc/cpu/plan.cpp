@@ -46,7 +46,7 @@ double cost(const Problem& p, const Plan& plan, int64_t width, bool backward) {
   const Radii radii(p, backward);
   const int64_t gram_columns = std::min(p.w, width + 2 * radii.gram);
   const bool whole = gram_columns == p.w;
-  const double passes = plan.layouts.size() > 1 ? 2 : 1;
+  const double passes = plan.whole_background() ? 1 : 2;
   double total = 0;
   for (const Layout& layout : plan.layouts) {
     const double scores = static_cast<double>(layout.size * gram_columns);
@@ -219,7 +219,7 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
                     best = plan;
                   }
                   // Nothing beats the whole problem at once.
-                  return plan.chunk <= height || plan.layouts.size() > 1 || plan.segments > 1;
+                  return plan.chunk <= height || !plan.whole_background() || plan.segments > 1;
                 });
   return best;
 }

@@ -53,6 +53,9 @@ struct Plan {
   int64_t segments = 1;  // of a tile's columns
   int64_t chunk = 0;     // foreground rows that one GEMM takes
   int64_t scratch = 0;   // floats
+
+  // One block, and not several.
+  bool whole_background() const { return layouts.size() == 1; }
 };
 
 // An area of the foreground that is worked on as a whole: rows [y0, y1), columns [x0, x1).

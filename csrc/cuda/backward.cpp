@@ -43,10 +43,10 @@ class Backward : public Pipeline {
         total_centre_(problem_.after() ? new_centre() : centre_) {}
 
   void run() {
-    const bool whole_rows = plan_.whole_background(problem_);
-    if (!whole_rows && gradients_.scores()) {
+    const bool whole_background = plan_.whole_background(problem_);
+    if (!whole_background && gradients_.scores()) {
       for_tiles([&](const Region& own, bool, bool first) {
-        const Stages stages = make_stages(problem_, own, Pass::centres, whole_rows);
+        const Stages stages = make_stages(problem_, own, Pass::centres, whole_background);
         const ScoreMap weights = make_weights(stages, false, Storage::float32).as<float>();
         if (!bounded_)
           executor_.run(FollowRows{weights, first, statistic(0), exact_, tap_sums(products_),
@@ -57,10 +57,10 @@ class Backward : public Pipeline {
       finish_centres(everything(), everything());
     }
     for_tiles([&](const Region& own, bool first_rows, bool first_columns) {
-      const Stages stages = make_stages(problem_, own, Pass::backward, whole_rows);
-      const OperandMap operand_weights = make_weights(stages, !whole_rows, Storage::float32);
+      const Stages stages = make_stages(problem_, own, Pass::backward, whole_background);
+      const OperandMap operand_weights = make_weights(stages, !whole_background, Storage::float32);
       const ScoreMap weights = operand_weights.as<float>();
-      if (whole_rows && !bounded_) {
+      if (whole_background && !bounded_) {
         collect_statistics(operand_weights, stages, true);
         finish_statistics(stages.weights);
         executor_.run(WeighRows{weights, reading(statistic(0)), exact_, samples_});
@@ -68,7 +68,7 @@ class Backward : public Pipeline {
       if (gradients_.value) value_gradient(operand_weights, stages.cells, first_rows);
       if (!gradients_.scores()) return;
       const ScoreMap cells = make_cell_gradient(stages);
-      if (whole_rows) {
+      if (whole_background) {
         const Region& rows = problem_.after() ? stages.weights : stages.logit;
         collect_centres(weights, cells, stages, {rows.y, rows.x, own.v, own.u}, true);
         finish_centres(stages.attention, stages.logit);

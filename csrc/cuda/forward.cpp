@@ -24,19 +24,19 @@ class Forward : public Pipeline {
   }
 
   void run() {
-    const bool whole_rows = plan_.whole_background(problem_);
-    if (!whole_rows) {
+    const bool whole_background = plan_.whole_background(problem_);
+    if (!whole_background) {
       for_tiles([&](const Region& own, bool, bool first) {
-        const Stages stages = make_stages(problem_, own, Pass::statistics, whole_rows);
+        const Stages stages = make_stages(problem_, own, Pass::statistics, whole_background);
         collect_statistics(make_weights(stages, false, storage_), stages, first);
       });
       finish_statistics(everything());
     }
     for_tiles([&](const Region& own, bool, bool first) {
-      const Stages stages = make_stages(problem_, own, Pass::forward, whole_rows);
-      const OperandMap weights = make_weights(stages, !whole_rows, storage_);
-      const bool are_logits = leaves_logits(!whole_rows);
-      if (whole_rows) {
+      const Stages stages = make_stages(problem_, own, Pass::forward, whole_background);
+      const OperandMap weights = make_weights(stages, !whole_background, storage_);
+      const bool are_logits = leaves_logits(!whole_background);
+      if (whole_background) {
         collect_statistics(weights, stages, true);
         finish_statistics(stages.weights);
       }

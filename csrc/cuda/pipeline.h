@@ -89,9 +89,9 @@ class Pipeline {
   void for_tiles(const std::function<void(const Region&, bool, bool)>& each) const;
 
   // Weights exp(logit - offset) of the valid, where the offsets are known or not needed, else logits.
-  OperandMap make_weights(const Stages& stages, bool statistics_are_known, Storage storage);
+  OperandMap make_weights(const Stages& stages, bool statistics_known, Storage storage);
   // Whether it leaves logits, for later kernels to take off the offset.
-  bool leaves_logits(bool statistics_are_known) const { return !bounded_ && !statistics_are_known; }
+  bool leaves_logits(bool statistics_known) const { return !bounded_ && !statistics_known; }
   // Row sums over the own columns of what make_weights made before the statistics were known.
   void collect_statistics(const OperandMap& weights, const Stages& stages, bool first);
   template <class T>

@@ -10,10 +10,10 @@ namespace contextual_attention::cuda {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-OperandMap Pipeline::make_weights(const Stages& stages, bool statistics_are_known, Storage storage) {
+OperandMap Pipeline::make_weights(const Stages& stages, bool statistics_known, Storage storage) {
   const ScoreMap gram = scores(uses_.gram, stages.gram);
   multiply_features(stages, gram);
-  const bool are_logits = leaves_logits(statistics_are_known);
+  const bool are_logits = leaves_logits(statistics_known);
   auto sink = plain(operand(uses_.weights, stages.weights, are_logits ? Storage::float32 : storage));
   sink.scale = problem_.softmax_scale;
   if (!bounded_) sink.offset = reading(statistic(0));

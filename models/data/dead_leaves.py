@@ -50,7 +50,7 @@ def dead_leaves(size: tuple[int, int], generator: torch.Generator) -> Tensor:
 
     Cost: about 8 ms for 96 x 96 on one core.
 
-    Example:
+    Examples:
         >>> dead_leaves((64, 96), torch.Generator().manual_seed(0)).shape
         torch.Size([3, 64, 96])
     """

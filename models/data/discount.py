@@ -35,7 +35,7 @@ def discount_weights(mask: Tensor, gamma: float) -> Tensor:
     Cost: exact and linear in the pixels, by scipy on the CPU (about 5 ms for 256 x 256). A mask on a GPU is
     copied to the CPU, which waits for the device, and its weights back: better computed where masks are made.
 
-    Example:
+    Examples:
         >>> mask = torch.zeros(1, 1, 3, 5)
         >>> mask[..., 1:4] = 1
         >>> discount_weights(mask, 0.5)[0, 0, 0]

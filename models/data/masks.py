@@ -63,7 +63,7 @@ def random_boxes(
         ValueError: A box that does not fit into the image, a ``shrink`` that may leave nothing of it, or
             boxes that leave no known pixel however they are drawn.
 
-    Example:
+    Examples:
         >>> holes = random_boxes(2, (256, 256), 128, torch.Generator().manual_seed(0))
         >>> holes.mask.shape, holes.mask.sum((1, 2, 3)).tolist(), holes.boxes[:, 2:].tolist()
         (torch.Size([2, 1, 256, 256]), [16384, 16384], [[128, 128], [128, 128]])
@@ -233,7 +233,7 @@ def bounding_boxes(mask: Tensor) -> Tensor:
     Raises:
         ValueError: A sample with nothing missing.
 
-    Example:
+    Examples:
         >>> mask = torch.zeros(1, 1, 64, 64)
         >>> mask[..., 10:14, 60:62] = 1
         >>> bounding_boxes(mask).tolist()

@@ -37,7 +37,7 @@ def register_method(name: str) -> Callable[[Method], Method]:
     Raises:
         ValueError: The name is taken.
 
-    Example:
+    Examples:
         >>> @register_method("black")
         ... def fill_with_black(image, mask):
         ...     return image.masked_fill(mask, -1)

@@ -117,7 +117,7 @@ def fill_exemplar(
     Cost: at a scale, time goes with N * M up to ``full_search``, beyond it with N alone. Memory: about 200
     bytes a pixel of the picture, and ``workspace``. 12 megapixels, 1 % missing: 2.7 GB, 80 s of one core.
 
-    Example:
+    Examples:
         >>> image = torch.linspace(-9, 9, 48).sin().expand(1, 3, 48, 48).contiguous()
         >>> hole = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
         >>> hole[..., 20:28, 20:28] = True

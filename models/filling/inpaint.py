@@ -68,7 +68,7 @@ def inpaint(
 
     Cost: that of the method, one picture after the other.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> picture = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
         >>> mask = np.zeros((32, 32), bool)

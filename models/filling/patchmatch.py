@@ -65,7 +65,7 @@ def fill_patchmatch(
     Cost: time and memory go with N * P * C: a gather of that size for each of about 15 candidates in an
     iteration.
 
-    Example:
+    Examples:
         >>> image = torch.zeros(1, 3, 40, 40)
         >>> hole = torch.zeros(1, 1, 40, 40, dtype=torch.bool)
         >>> hole[..., 10:20, 10:20] = True

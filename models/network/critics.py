@@ -35,7 +35,7 @@ class Critic(nn.Module):
     Raises:
         ValueError: Channels or size below 1.
 
-    Example:
+    Examples:
         >>> critic = Critic(channels=(8, 16, 32, 64), size=32)
         >>> critic(torch.rand(4, 3, 32, 32)).shape
         torch.Size([4])

@@ -140,7 +140,7 @@ class InpaintGenerator(
     `save_pretrained`, `from_pretrained` and `push_to_hub` are those of huggingface_hub, as `FolderOfWeights`
     changes them: a folder with config.json, which has the whole configuration, and model.safetensors.
 
-    Example:
+    Examples:
         >>> generator = InpaintGenerator(cnum=8)
         >>> image = torch.rand(2, 3, 50, 70) * 2 - 1
         >>> mask = torch.zeros(2, 1, 50, 70)

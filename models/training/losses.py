@@ -22,7 +22,7 @@ def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     Returns:
         A scalar.
 
-    Example:
+    Examples:
         >>> wasserstein_critic_loss(torch.tensor([3.0, 1.0]), torch.tensor([0.0, 1.0]))
         tensor(-1.5000)
     """
@@ -38,7 +38,7 @@ def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
     Returns:
         A scalar.
 
-    Example:
+    Examples:
         >>> wasserstein_generator_loss(torch.tensor([0.0, 1.0]))
         tensor(-0.5000)
     """
@@ -74,7 +74,7 @@ def gradient_penalty(
 
     Cost: a forward, a backward and, when it is differentiated, a backward of both.
 
-    Example:
+    Examples:
         >>> weight = torch.tensor(2.0, requires_grad=True)
         >>> critic = lambda x: weight * x[:, 0, 0, 0]  # its gradient has norm 2 everywhere
         >>> gradient_penalty(critic, torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4))
@@ -108,7 +108,7 @@ def clip_weights(critic: nn.Module, limit: float) -> None:
     Raises:
         ValueError: A limit that is not positive.
 
-    Example:
+    Examples:
         >>> layer = torch.nn.Linear(4, 1)
         >>> clip_weights(layer, 0.01)
         >>> bool(layer.weight.abs().max() <= 0.01)
@@ -134,7 +134,7 @@ def discounted_l1(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     Returns:
         A scalar.
 
-    Example:
+    Examples:
         >>> weights = torch.tensor([1.0, 0.5, 0.0]).view(1, 1, 1, 3)
         >>> discounted_l1(torch.full((1, 3, 1, 3), 2.0), torch.zeros(1, 3, 1, 3), weights)
         tensor(1.5000)

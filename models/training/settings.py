@@ -56,7 +56,7 @@ def change(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
     Raises:
         ValueError: A name that the configuration does not have, or a value that it refuses.
 
-    Example:
+    Examples:
         >>> from contextual_attention.models.training.config import PRESETS
         >>> change(PRESETS["paper"], {"data.size": "128", "masks.box": "64"}).masks.box
         64

@@ -25,7 +25,7 @@ from helpers import native_build
 from helpers.emulated_build import FOLDER, MODULE, PLANNER, SOURCES, Builder
 from helpers.native_build import NATIVE
 
-OPERATOR = "attend_cuda_on_host"
+OPERATOR = "attend_on_host"
 
 _LIBRARY = torch.library.Library("aten", "IMPL")
 
@@ -69,7 +69,7 @@ def load_ready_made() -> ModuleType | None:
 def load_module(file: Path) -> ModuleType:
     """Registers OPERATOR and its backward, and what is around it.
 
-    The module has what bind_cuda adds, `run_by`, `attend` and `road`, of features.py.
+    The module has what bind_cuda adds, `plan`, `run_by`, `attend` and `road`, of features.py.
     """
     _LIBRARY.impl("bmm.dtype_out", _widened_product, "CPU")
     attend = operators._define(OPERATOR)

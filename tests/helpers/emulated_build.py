@@ -80,9 +80,9 @@ class Builder(native_build.Builder):
                 self._rewrite(source)
 
     def module(self) -> Path:
-        """The pipeline as an operator, with what bind_cuda adds and `run_by`."""
+        """The pipeline as an operator, with what bind_cuda adds, `plan` and `run_by`."""
         sources = [*sorted(SOURCES.glob("*.cpp")), *sorted((CSRC / "common").glob("*.cpp"))]
-        tests_own = [NATIVE / "ways.cpp", NATIVE / "emulator.cpp"]
+        tests_own = [NATIVE / f"{name}.cpp" for name in ("ways", "plans", "emulator")]
         return self.library(MODULE, [*sources, *map(self.rewritten, REWRITTEN), *tests_own])
 
     def rewritten(self, source: Path) -> Path:

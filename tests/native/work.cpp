@@ -91,7 +91,7 @@ const Filters& counted(const Filters& filters) {
 std::string describe(const Problem& problem, const Plan& plan, int64_t height, bool backward) {
   std::string kind = backward ? "backward" : "forward";
   kind += problem.wrap() ? ", wrapped" : ", bounded";
-  kind += plan.layouts.size() > 1 ? ", blocks" : ", whole background";
+  kind += plan.whole_background() ? ", whole background" : ", blocks";
   kind += plan.segments > 1 ? ", segments" : ", whole rows";
   return kind + (plan.chunk > height ? ", all at once"
                  : plan.chunk > 1    ? ", some at a time"
