@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from helpers.compare import ROUNDED_OTHERWISE, assert_solved, in_dtype, solve
-from helpers.cpu_hooks import counted, perturb_products
+from helpers.cpu_hooks import counted_work, perturb_products
 from helpers.roads import PERTURBED
 
 from contextual_attention import backends
@@ -34,10 +34,10 @@ def bits(problem):
 
 
 def test_counting_stops(problem):
-    with counted() as first:
+    with counted_work() as first:
         bits(problem)
     bits(problem)
-    with counted() as second:
+    with counted_work() as second:
         pass
     assert all(first[name] > 0 for name in ("gemm_calls", "gemm_flop", "score_visits", "scratch_bytes"))
     assert {kind.partition(",")[0] for kind in first["cuts"]} == {"forward", "backward"}
@@ -60,10 +60,10 @@ def test_products_round_otherwise(problem):
 
 
 def test_products_are_counted_while_they_are_perturbed(problem):
-    with counted() as work:
+    with counted_work() as work:
         bits(problem)
     with perturbed(anew=True):
-        with counted() as meanwhile:
+        with counted_work() as meanwhile:
             bits(problem)
         assert not bits(problem).equal(bits(problem))
     assert meanwhile == work

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import cpu_hooks
 from helpers.compare import FORWARD, GRADIENT, assert_near, assert_solved, in_dtype, solve
-from helpers.cpu_hooks import counted
+from helpers.cpu_hooks import counted_work
 from helpers.roads import ROUNDING
 
 from contextual_attention.options import PRESETS, Options
@@ -49,7 +49,7 @@ def cut(options, shape, workspace, backward):
     """How the planner cuts such a problem, in words; empty if it does not fit into the workspace."""
     foreground, background, channels = shape
     problem = Problem(1, channels, *foreground, *background, *scoring(options))
-    return cpu_hooks.cut(problem, torch.get_num_threads(), workspace, backward)
+    return cpu_hooks.cut_of(problem, torch.get_num_threads(), workspace, backward)
 
 
 @functools.cache
@@ -88,7 +88,7 @@ def test_every_kind_of_cut_gives_the_same(propagation, kind):
     backward = kind.startswith("backward")
     shape, workspace = examples(propagation, backward)[kind]
     problem, exact = problem_of(propagation, shape, backward)
-    with counted() as work:
+    with counted_work() as work:
         found = solve(problem, "cpu", workspace=workspace)
     assert kind in work["cuts"]
     assert_solved(problem, found, exact, ROUNDING)
@@ -117,12 +117,12 @@ def test_the_default_workspace_cuts_large_maps_and_gives_the_same(preset, direct
     foreground, background = LARGE[direction]
     case = Case("large", (1, 2, *foreground), background, mask="holes", options=Options.from_preset(preset))
     problem = make_inputs(case, requires_grad=direction == "backward")
-    with counted() as work:
+    with counted_work() as work:
         output, _, slopes = solve(problem, "cpu")
     assert any(
         kind.startswith(direction) and ("blocks" in kind or "segments" in kind) for kind in work["cuts"]
     )
-    with counted() as work:
+    with counted_work() as work:
         expected, _, expected_slopes = solve(problem, "cpu", workspace=2**30)
     assert all("whole background, whole rows, all at once" in kind for kind in work["cuts"])
     # Logits of up to 300 or so, ten times those that the bounds are set for.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.cpu_hooks import counted
+from helpers.cpu_hooks import counted_work
 
 from contextual_attention import contextual_attention
 
@@ -24,11 +24,11 @@ def features(height: int, width: int, batch: int = 1, requires_grad: bool = Fals
 def work_of(height: int, width: int, backward: bool = False, **arguments) -> dict[str, int]:
     x = features(height, width, requires_grad=backward)
     if not backward:
-        with counted() as work:
+        with counted_work() as work:
             contextual_attention(x, x, **arguments)
         return work
     y = contextual_attention(x, x, **arguments)
-    with counted() as work:
+    with counted_work() as work:
         y.sum().backward()
     return work
 

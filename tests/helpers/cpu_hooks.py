@@ -23,11 +23,11 @@ def _native() -> ModuleType:
     builder = native_build.Builder(native_build.load_build_script(), native_build.folder_of("hooks"))
     tests_own = [NATIVE / f"{name}.cpp" for name in ("cpu_hooks", "rounding", "work")]
     planner = [CSRC / f"cpu/{name}.cpp" for name in ("layout", "plan", "schedule")]
-    return native_build.load_module("cpu_hooks", builder.library("cpu_hooks", [*tests_own, *planner]))
+    return native_build.load_library("cpu_hooks", builder.library("cpu_hooks", [*tests_own, *planner]))
 
 
 @contextlib.contextmanager
-def counted() -> Iterator[dict[str, Any]]:
+def counted_work() -> Iterator[dict[str, Any]]:
     """The counts of what is done within, once it is done, as tests/native/work.h has them."""
     work: dict[str, Any] = {}
     _native().start_counting_work()
@@ -39,7 +39,7 @@ def counted() -> Iterator[dict[str, Any]]:
         backends.extension.set_hooks(_native().table())
 
 
-def cut(problem: Problem, threads: int, workspace: int, backward: bool) -> str:
+def cut_of(problem: Problem, threads: int, workspace: int, backward: bool) -> str:
     """How the planner cuts a problem, in words, as the "cuts" that are counted; empty: nothing fits."""
     return _native().cut(problem, threads, workspace, backward)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from contextual_attention import backends, cells, extension, features, operators, positions
 from helpers import native_build
-from helpers.emulated_build import FOLDER, MODULE, PLANNER, SOURCES, Builder
+from helpers.emulated_build import FOLDER, MODULE, PLANNER, SOURCES, EmulatedBuilder
 from helpers.native_build import NATIVE
 
 OPERATOR = "attend_on_host"
@@ -35,7 +35,7 @@ def _widened_product(a: Tensor, b: Tensor, out_dtype: torch.dtype, *, out: Tenso
     return torch.bmm(a.to(out_dtype), b.to(out_dtype), out=out)
 
 
-def build_probes(builder: Builder) -> ctypes.CDLL:
+def build_probes(builder: EmulatedBuilder) -> ctypes.CDLL:
     """The functions of probes.cpp."""
     probes = ctypes.CDLL(builder.library("probes", [NATIVE / "probes.cpp", NATIVE / "emulator.cpp"]))
     probes.take_visits.restype = ctypes.POINTER(ctypes.c_int64)
@@ -44,7 +44,7 @@ def build_probes(builder: Builder) -> ctypes.CDLL:
     return probes
 
 
-def build_module(builder: Builder) -> ModuleType:
+def build_module(builder: EmulatedBuilder) -> ModuleType:
     """What `load_module` gives, of the sources as they are."""
     return load_module(builder.module())
 
@@ -77,7 +77,7 @@ def load_module(file: Path) -> ModuleType:
     for each in CELLS:
         schema = str(each._opoverload._schema).partition("(")
         operators._library.define(f"{on_host(each)}({schema[2]}")
-    module = native_build.load_module(MODULE, file)
+    module = native_build.load_library(MODULE, file)
     module.attend = attend
     module.road = road
     return module

@@ -48,7 +48,7 @@ FLAGS = [
 ]
 
 
-class Builder(native_build.Builder):
+class EmulatedBuilder(native_build.Builder):
     """Of sources that may be those of CUDA.
 
     Args:
@@ -99,4 +99,4 @@ class Builder(native_build.Builder):
 
 
 if __name__ == "__main__":
-    print(Builder(load_build_script(), counts_branches=False).module())
+    print(EmulatedBuilder(load_build_script(), counts_branches=False).module())

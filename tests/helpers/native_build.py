@@ -31,7 +31,7 @@ def folder_of(name: str) -> Path:
     return ROOT / "build" / f"{name}.{sys.implementation.cache_tag}"
 
 
-def load_module(name: str, file: Path) -> ModuleType:
+def load_library(name: str, file: Path) -> ModuleType:
     """A Python module of this name out of a shared library."""
     loader = ExtensionFileLoader(name, str(file))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))

@@ -22,7 +22,7 @@ PERTURBED = int(os.environ.get("PERTURB_PRODUCTS", "0"))
 ROUNDING = ROUNDED_OTHERWISE if PERTURBED else 0.0
 
 
-def perturb_products() -> None:
+def perturb_all_products() -> None:
     """As PERTURBED says, for all that is not on a road of its own."""
     if PERTURBED and backends.extension is not None:
         cpu_hooks.perturb_products(PERTURBED, anew=False)
