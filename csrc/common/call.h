@@ -37,7 +37,6 @@ class Stack {
 // A group of arguments, from the list of its fields: X(type, name)...
 #define CA_MEMBER(type, name) type name;
 #define CA_TAKEN(type, name) stack.take<type>(),
-#define CA_ONE(type, name) +1
 #define CA_GROUP(Name, FIELDS)                                          \
   struct Name {                                                         \
     static constexpr uint64_t count = FIELDS(CA_ONE);                   \

@@ -29,6 +29,7 @@ enum class Masking : int64_t { exclude = 0, multiply = 1 };
   X(int64_t, w)              \
   X(int64_t, hb)             \
   X(int64_t, wb)
+#define CA_ONE(type, name) +1  // how many
 
 struct Problem {
 #define CA_FIELD(type, name) type name;

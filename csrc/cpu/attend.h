@@ -14,12 +14,12 @@ struct Schedule {
   int64_t height() const;  // of the highest tile
 };
 
-Schedule make_schedule(const Problem& problem, const Operands& operands, int64_t lanes, int64_t workspace,
+Schedule make_schedule(const Problem& problem, const Sample& sample, int64_t lanes, int64_t workspace,
                        bool backward);
 
 // cells (h+1, w+1, K) and offsets (2, h, w; may be null) start as zeros; statistics are written for every
 // pixel that takes part and start as zeros. `scratch`: schedule.plan.scratch floats.
-void attend(const Problem& problem, const Operands& operands, const Schedule& schedule, int64_t lanes,
+void attend(const Problem& problem, const Sample& sample, const Schedule& schedule, int64_t lanes,
             float* scratch, float* cells, int64_t* offsets, const Statistics& statistics);
 
 // Gradients, float32, zero at the start; null: not asked for.
@@ -34,7 +34,7 @@ struct Gradients {
   bool scores() const { return foreground || background || alpha || beta; }
 };
 
-void attend_backward(const Problem& problem, const Operands& operands, const Schedule& schedule,
-                     int64_t lanes, float* scratch, const Statistics& statistics, const Gradients& gradients);
+void attend_backward(const Problem& problem, const Sample& sample, const Schedule& schedule, int64_t lanes,
+                     float* scratch, const Statistics& statistics, const Gradients& gradients);
 
 }  // namespace contextual_attention::cpu

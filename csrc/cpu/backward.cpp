@@ -19,10 +19,10 @@ namespace {
 
 class Backward : public LogitGradient {
  public:
-  Backward(const Problem& problem, const Operands& operands, const Statistics& statistics, const Block& block,
+  Backward(const Problem& problem, const Sample& sample, const Statistics& statistics, const Block& block,
            const Plan& plan, const Tile& tile, int64_t lanes, float* scratch, const Gradients& gradients,
            Centres& centres)
-      : LogitGradient(problem, operands, statistics, block, plan, tile, lanes, scratch, gradients, centres) {}
+      : LogitGradient(problem, sample, statistics, block, plan, tile, lanes, scratch, gradients, centres) {}
 
   // `centres_known`: c1 and c2; else this block is the whole background.
   void run(bool centres_known) {
@@ -145,11 +145,11 @@ class Backward : public LogitGradient {
 
   void gram_gradient_row(int64_t y, int64_t row) {
     const Ring& gram = ring(Stage::gram_gradient);
-    for_batches(gram, [&](Batch& batch, int64_t x0, int64_t x1) {
+    for_bundles(gram, [&](Bundle& bundle, int64_t x0, int64_t x1) {
       for (int64_t x = x0; x < x1; ++x)
-        batch.add(x, gram.memory() + (row * gram.columns() + x - gram.first()) * gram.size(), 1.0f,
-                  [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::product_gradient), y, x, taps); });
-      sum_batch(batch, layout_.gram_gradient, nullptr);
+        bundle.add(x, gram.memory() + (row * gram.columns() + x - gram.first()) * gram.size(), 1.0f,
+                   [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::product_gradient), y, x, taps); });
+      sum_bundle(bundle, layout_.gram_gradient, nullptr);
     });
   }
 
@@ -159,7 +159,7 @@ class Backward : public LogitGradient {
     const int64_t c = problem_.channels, columns = gram.columns(), pixels = rows * columns;
     std::vector<float> buffer, sums(gradients_.foreground ? pixels * c : 0);
     const float* features =
-        gather_rows(operands_.foreground, problem_.w, c, y, rows, gram.first(), columns, buffer);
+        gather_rows(sample_.foreground, problem_.w, c, y, rows, gram.first(), columns, buffer);
     for (const Span& span : layout_.gram_gradient) {
       const Matrix scores = row_major(gram.memory() + span.at, pixels, span.length, gram.size());
       if (gradients_.foreground)
@@ -221,7 +221,7 @@ void finish_total(const Problem& problem, const Tile& area, Centres& centres) {
 }
 
 // c1 likewise, now that c2 is whole.
-void finish_softmax(const Problem& problem, const Operands& operands, const Statistics& statistics,
+void finish_softmax(const Problem& problem, const Sample& sample, const Statistics& statistics,
                     const Tile& area, Centres& centres) {
   const int64_t reach = problem.fuse_radius(), step = problem.stride, k = problem.fuse_k;
   const int64_t taps = problem.after() ? k * k : 0;
@@ -233,17 +233,15 @@ void finish_softmax(const Problem& problem, const Operands& operands, const Stat
         if (row < 0 || row >= problem.h || column < 0 || column >= problem.w) continue;
         centres.softmax[p] -= centres.total[row * problem.w + column] * centres.shifted[p * taps + t];
       }
-      centres.softmax[p] =
-          mean(centres.softmax[p],
-               centres.softmax_mass[p] + invalid_mass(problem, operands, statistics.offset[p]));
+      centres.softmax[p] = mean(
+          centres.softmax[p], centres.softmax_mass[p] + invalid_mass(problem, sample, statistics.offset[p]));
     }
 }
 
 }  // namespace
 
-void attend_backward(const Problem& problem, const Operands& operands, const Schedule& schedule,
-                     int64_t lanes, float* scratch, const Statistics& statistics,
-                     const Gradients& gradients) {
+void attend_backward(const Problem& problem, const Sample& sample, const Schedule& schedule, int64_t lanes,
+                     float* scratch, const Statistics& statistics, const Gradients& gradients) {
   const Plan& plan = schedule.plan;
   const bool whole_background = plan.whole_background();
   const auto reach = [&](Stage stage) {
@@ -252,16 +250,16 @@ void attend_backward(const Problem& problem, const Operands& operands, const Sch
   Centres centres(problem);
   for (const Tile& tile : schedule.tiles) {
     const auto march = [&](const Block& block) {
-      return Backward(problem, operands, statistics, block, plan, tile, lanes, scratch, gradients, centres);
+      return Backward(problem, sample, statistics, block, plan, tile, lanes, scratch, gradients, centres);
     };
     if (!whole_background && gradients.scores()) {
       clear(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
-      for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).collect_centres();
+      for (const Layout& layout : plan.layouts) march(Block(problem, sample, layout)).collect_centres();
       finish_total(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
-      finish_softmax(problem, operands, statistics, tile.around(problem, reach(Stage::logit_gradient)),
+      finish_softmax(problem, sample, statistics, tile.around(problem, reach(Stage::logit_gradient)),
                      centres);
     }
-    for (const Layout& layout : plan.layouts) march(Block(problem, operands, layout)).run(!whole_background);
+    for (const Layout& layout : plan.layouts) march(Block(problem, sample, layout)).run(!whole_background);
   }
 }
 

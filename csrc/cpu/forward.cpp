@@ -16,9 +16,9 @@ struct Offsets {
 
 class Forward : public March {
  public:
-  Forward(const Problem& problem, const Operands& operands, const Statistics& statistics, const Block& block,
+  Forward(const Problem& problem, const Sample& sample, const Statistics& statistics, const Block& block,
           const Plan& plan, const Tile& tile, int64_t lanes, float* scratch)
-      : March(problem, operands, statistics, block, plan, tile, lanes, scratch, false) {}
+      : March(problem, sample, statistics, block, plan, tile, lanes, scratch, false) {}
 
   // First of two passes over the blocks: the row statistics.
   void accumulate(PartialSums& sums) {
@@ -41,7 +41,7 @@ class Forward : public March {
       }
       const Ring& chunk = ring(Stage::cells);
       const int64_t at = (y - first) * chunk.columns() * chunk.size();
-      if (operands_.value16)
+      if (sample_.value16)
         cell_row(final_ring(), reinterpret_cast<uint16_t*>(chunk.memory()) + at, y, final_scale());
       else
         cell_row(final_ring(), chunk.memory() + at, y, final_scale());
@@ -69,17 +69,17 @@ class Forward : public March {
     need_weights(y + problem_.fuse_radius());
     const Ring& final = ring(Stage::final);
     const std::vector<float>& valid = block_.valid;
-    for_batches(final, [&](Batch& batch, int64_t x0, int64_t x1) {
+    for_bundles(final, [&](Bundle& bundle, int64_t x0, int64_t x1) {
       for (int64_t x = x0; x < x1; ++x)
-        if (!operands_.selected || operands_.selected[pixel(y, x)]) add_propagation(batch, y, x);
-      batch.run(layout_.final,
-                [&](Batch::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
-                  float* row = column.target + span.at + start;
-                  filters_.diagonal_sum(row, taps, column.count, span.at + start, n, 1.0f, valid.data());
-                  if (sums_ == Sums::own) column.sum += filters_.sum(row, n);
-                });
+        if (!sample_.selected || sample_.selected[pixel(y, x)]) add_propagation(bundle, y, x);
+      bundle.run(layout_.final,
+                 [&](Bundle::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
+                   float* row = column.target + span.at + start;
+                   filters_.diagonal_sum(row, taps, column.count, span.at + start, n, 1.0f, valid.data());
+                   if (sums_ == Sums::own) column.sum += filters_.sum(row, n);
+                 });
       if (sums_ != Sums::own) return;
-      for (const Batch::Column& column : batch.columns())
+      for (const Bundle::Column& column : bundle.columns())
         statistics_.inverse_total[pixel(y, column.x)] =
             column.sum < kLeastTotal ? 0.0f : static_cast<float>(1.0 / column.sum);
     });
@@ -105,15 +105,15 @@ class Forward : public March {
     const int64_t pixels = rows * columns;
     for (const CellRun& run : layout_.cell_runs) {
       const int64_t length = run.count * pitch, first = run.first * pitch * k;
-      if (operands_.value16) {
+      if (sample_.value16) {
         product16_.resize(pixels * k);
         multiply_bfloat16(product16_.data(), reinterpret_cast<uint16_t*>(chunk.memory()) + run.at,
-                          chunk.size(), operands_.value16 + first, pixels, length, k);
+                          chunk.size(), sample_.value16 + first, pixels, length, k);
         add_rows(y, rows, product16_.data(), cells, filters_.add_bfloat16);
         continue;
       }
       const Matrix weights = row_major(chunk.memory() + run.at, pixels, length, chunk.size());
-      const Matrix value = row_major(operands_.value + first, length, k, k);
+      const Matrix value = row_major(sample_.value + first, length, k, k);
       if (columns == problem_.w + 1) {
         multiply(row_major(cells + y * columns * k, pixels, k, k), weights, value, true);
       } else {
@@ -138,7 +138,7 @@ class Forward : public March {
 };
 
 // The statistics of a tile and the pixels around it, from the sums over all blocks.
-void finish_statistics(const Problem& problem, const Operands& operands, const Tile& area, const Tile& tile,
+void finish_statistics(const Problem& problem, const Sample& sample, const Tile& area, const Tile& tile,
                        const PartialSums& sums, const Statistics& statistics) {
   for (int64_t y = area.y0; y < area.y1; ++y)
     for (int64_t x = area.x0; x < area.x1; ++x) {
@@ -146,14 +146,14 @@ void finish_statistics(const Problem& problem, const Operands& operands, const T
       const bool empty = sums.weights[p] == 0;
       if (empty) statistics.offset[p] = 0;
       statistics.inverse_sum[p] =
-          empty ? 0.0f : inverse_of_sum(problem, operands, statistics.offset[p], sums.weights[p]);
+          empty ? 0.0f : inverse_of_sum(problem, sample, statistics.offset[p], sums.weights[p]);
     }
   if (!problem.after()) return;
   const int64_t reach = problem.fuse_radius(), step = problem.stride, k = problem.fuse_k;
   for (int64_t y = tile.y0; y < tile.y1; ++y)
     for (int64_t x = tile.x0; x < tile.x1; ++x) {
       const int64_t p = y * problem.w + x;
-      if (operands.selected && !operands.selected[p]) continue;
+      if (sample.selected && !sample.selected[p]) continue;
       double total = 0;
       for (int64_t t = 0; t < k * k; ++t) {
         const int64_t row = y - reach + t / k * step, column = x - reach + t % k * step;
@@ -178,15 +178,15 @@ void clear(const Problem& problem, const Tile& area, PartialSums& sums, const St
 
 }  // namespace
 
-void attend(const Problem& problem, const Operands& operands, const Schedule& schedule, int64_t lanes,
+void attend(const Problem& problem, const Sample& sample, const Schedule& schedule, int64_t lanes,
             float* scratch, float* cells, int64_t* displacement, const Statistics& statistics) {
   const Plan& plan = schedule.plan;
   Offsets offsets{displacement, std::vector<float>(displacement ? problem.h * problem.w : 0)};
   Offsets* wanted = displacement ? &offsets : nullptr;
   if (plan.whole_background()) {
-    const Block block(problem, operands, plan.layouts[0]);
+    const Block block(problem, sample, plan.layouts[0]);
     for (const Tile& tile : schedule.tiles)
-      Forward(problem, operands, statistics, block, plan, tile, lanes, scratch).run(false, cells, wanted);
+      Forward(problem, sample, statistics, block, plan, tile, lanes, scratch).run(false, cells, wanted);
     return;
   }
   PartialSums sums(problem);
@@ -195,13 +195,13 @@ void attend(const Problem& problem, const Operands& operands, const Schedule& sc
     const Tile area = tile.around(problem, reach);
     clear(problem, area, sums, statistics);
     for (const Layout& layout : plan.layouts) {
-      const Block block(problem, operands, layout);
-      Forward(problem, operands, statistics, block, plan, tile, lanes, scratch).accumulate(sums);
+      const Block block(problem, sample, layout);
+      Forward(problem, sample, statistics, block, plan, tile, lanes, scratch).accumulate(sums);
     }
-    finish_statistics(problem, operands, area, tile, sums, statistics);
+    finish_statistics(problem, sample, area, tile, sums, statistics);
     for (const Layout& layout : plan.layouts) {
-      const Block block(problem, operands, layout);
-      Forward(problem, operands, statistics, block, plan, tile, lanes, scratch).run(true, cells, wanted);
+      const Block block(problem, sample, layout);
+      Forward(problem, sample, statistics, block, plan, tile, lanes, scratch).run(true, cells, wanted);
     }
   }
 }

@@ -47,10 +47,10 @@ class LogitGradient : public March {
   }
 
  protected:
-  LogitGradient(const Problem& problem, const Operands& operands, const Statistics& statistics,
+  LogitGradient(const Problem& problem, const Sample& sample, const Statistics& statistics,
                 const Block& block, const Plan& plan, const Tile& tile, int64_t lanes, float* scratch,
                 const Gradients& gradients, Centres& centres)
-      : March(problem, operands, statistics, block, plan, tile, lanes, scratch, true),
+      : March(problem, sample, statistics, block, plan, tile, lanes, scratch, true),
         gradients_(gradients),
         centres_(centres),
         next_cell_gradient_(cell_key(first_row(radius(Stage::attention_gradient)))) {
@@ -109,7 +109,7 @@ class LogitGradient : public March {
     const float scale = statistics_.inverse_sum[p];
     double& centre = centres_.softmax[p];
     if (!centres_known_) {
-      double mass = invalid_mass(problem_, operands_, statistics_.offset[p]);
+      double mass = invalid_mass(problem_, sample_, statistics_.offset[p]);
       const double sum = weighted_sum(weights, gradient, layout_.logit_gradient, mass);
       centre = mean(sum, mass);
     }
@@ -130,10 +130,10 @@ class LogitGradient : public March {
  private:
   void propagate(int64_t y) {
     need_weights(y + problem_.fuse_radius());
-    for_batches(ring(Stage::final), [&](Batch& batch, int64_t x0, int64_t x1) {
+    for_bundles(ring(Stage::final), [&](Bundle& bundle, int64_t x0, int64_t x1) {
       for (int64_t x = x0; x < x1; ++x)
-        if (has_total(pixel(y, x))) add_propagation(batch, y, x);
-      sum_batch(batch, layout_.final, block_.valid.data());
+        if (has_total(pixel(y, x))) add_propagation(bundle, y, x);
+      sum_bundle(bundle, layout_.final, block_.valid.data());
     });
   }
 
@@ -157,7 +157,7 @@ class LogitGradient : public March {
           multiply(row_major(cells.at(row, cells.first()) + run.at, rows * cells.columns(), run.count * pitch,
                              cells.size()),
                    row_major(output, rows * cells.columns(), k, k),
-                   row_major(operands_.value + run.first * pitch * k, run.count * pitch, k, k).transposed(),
+                   row_major(sample_.value + run.first * pitch * k, run.count * pitch, k, k).transposed(),
                    false);
         done += rows;
       }

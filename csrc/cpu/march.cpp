@@ -11,7 +11,7 @@
 
 namespace contextual_attention::cpu {
 
-Block::Block(const Problem& problem, const Operands& operands, const Layout& layout)
+Block::Block(const Problem& problem, const Sample& sample, const Layout& layout)
     : layout(layout), background(layout.size * problem.channels), beta(layout.size), valid(layout.size) {
   const int64_t wb = problem.wb, c = problem.channels;
   torch::stable::parallel_for(0, static_cast<int64_t>(layout.rows.size()), kScoresWorthSharing / (wb * c) + 1,
@@ -19,11 +19,11 @@ Block::Block(const Problem& problem, const Operands& operands, const Layout& lay
                                 for (int64_t row = begin; row < end; ++row) {
                                   const int64_t v = layout.rows[row], at = layout.at(row);
                                   if (v < 0) continue;
-                                  std::copy_n(operands.background + v * wb * c, wb * c,
+                                  std::copy_n(sample.background + v * wb * c, wb * c,
                                               background.begin() + at * c);
-                                  std::copy_n(operands.beta + v * wb, wb, beta.begin() + at);
+                                  std::copy_n(sample.beta + v * wb, wb, beta.begin() + at);
                                   for (int64_t u = 0; u < wb; ++u)
-                                    valid[at + u] = operands.valid[v * wb + u] ? 1.0f : 0.0f;
+                                    valid[at + u] = sample.valid[v * wb + u] ? 1.0f : 0.0f;
                                 }
                               });
 }
@@ -34,16 +34,15 @@ PartialSums::PartialSums(const Problem& problem)
 
 // Cosines of patches are bounded, and with a small softmax scale even the least of them has a weight that
 // does not vanish against the greatest. A little more than the scale, for what rounding adds.
-static float bound_of_logits(const Problem& problem, const Operands& operands) {
-  const bool bounded = operands.alpha && !problem.before() && std::abs(problem.softmax_scale) <= 20.0f;
+static float bound_of_logits(const Problem& problem, const Sample& sample) {
+  const bool bounded = sample.alpha && !problem.before() && std::abs(problem.softmax_scale) <= 20.0f;
   return bounded ? 1.0001f * std::abs(problem.softmax_scale) : std::numeric_limits<float>::infinity();
 }
 
-March::March(const Problem& problem, const Operands& operands, const Statistics& statistics,
-             const Block& block, const Plan& plan, const Tile& tile, int64_t lanes, float* scratch,
-             bool backward)
+March::March(const Problem& problem, const Sample& sample, const Statistics& statistics, const Block& block,
+             const Plan& plan, const Tile& tile, int64_t lanes, float* scratch, bool backward)
     : problem_(problem),
-      operands_(operands),
+      sample_(sample),
       statistics_(statistics),
       block_(block),
       layout_(block.layout),
@@ -52,8 +51,8 @@ March::March(const Problem& problem, const Operands& operands, const Statistics&
       lanes_(lanes),
       filters_(active_filters()),
       taps_(lanes),
-      batches_(lanes),
-      logit_bound_(bound_of_logits(problem, operands)) {
+      bundles_(lanes),
+      logit_bound_(bound_of_logits(problem, sample)) {
   for (int s = 0; s < static_cast<int>(Stage::count); ++s) {
     const Stage stage = static_cast<Stage>(s);
     const RingShape shape = ring_shape(stage, problem, layout_, plan.chunk, backward);
@@ -110,16 +109,16 @@ void March::sum_spans(float* target, const std::vector<Tap>& taps, const std::ve
                           scale, gain);
 }
 
-void March::sum_batch(Batch& batch, const std::vector<Span>& spans, const float* gain) const {
-  batch.run(spans,
-            [&](const Batch::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
-              const int64_t at = span.at + start;
-              filters_.diagonal_sum(column.target + at, taps, column.count, at, n, column.scale, gain);
-            });
+void March::sum_bundle(Bundle& bundle, const std::vector<Span>& spans, const float* gain) const {
+  bundle.run(spans,
+             [&](const Bundle::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
+               const int64_t at = span.at + start;
+               filters_.diagonal_sum(column.target + at, taps, column.count, at, n, column.scale, gain);
+             });
 }
 
-void March::add_propagation(Batch& batch, int64_t y, int64_t x) const {
-  batch.add(x, ring(Stage::final).at(y, x), 1.0f, [&](std::vector<Tap>& taps) {
+void March::add_propagation(Bundle& bundle, int64_t y, int64_t x) const {
+  bundle.add(x, ring(Stage::final).at(y, x), 1.0f, [&](std::vector<Tap>& taps) {
     fuse_taps(ring(Stage::weights), y, x, taps, [&](int64_t n) { return statistics_.inverse_sum[n]; });
   });
 }
@@ -215,7 +214,7 @@ void March::gram_rows(int64_t y, int64_t count) {
     const int64_t row = y + done, actual = actual_row(row);
     const int64_t rows = std::min({count - done, gram.contiguous(row), problem_.h - actual});
     const float* features =
-        gather_rows(operands_.foreground, problem_.w, c, actual, rows, gram.first(), gram.columns(), buffer);
+        gather_rows(sample_.foreground, problem_.w, c, actual, rows, gram.first(), gram.columns(), buffer);
     multiply(row_major(gram.at(row, gram.first()), rows * gram.columns(), gram.size(), gram.size()),
              row_major(features, rows * gram.columns(), c, c),
              row_major(block_.background.data(), gram.size(), c, c).transposed(), false);
@@ -237,32 +236,32 @@ void March::need_gram(int64_t y) {
 void March::similarity_row(int64_t y) {
   need_gram(y + problem_.patch_radius());
   const Ring& similarity = ring(Stage::similarity);
-  for_batches(similarity, [&](Batch& batch, int64_t x0, int64_t x1) {
+  for_bundles(similarity, [&](Bundle& bundle, int64_t x0, int64_t x1) {
     for (int64_t x = x0; x < x1; ++x)
-      batch.add(x, similarity.at(y, x), alpha(pixel(y, x)),
-                [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::gram), y, x, taps); });
-    sum_batch(batch, layout_.similarity, block_.beta.data());
+      bundle.add(x, similarity.at(y, x), alpha(pixel(y, x)),
+                 [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::gram), y, x, taps); });
+    sum_bundle(bundle, layout_.similarity, block_.beta.data());
   });
 }
 
-void March::add_logits(Batch& batch, float* row, int64_t y, int64_t x) const {
+void March::add_logits(Bundle& bundle, float* row, int64_t y, int64_t x) const {
   const float scale = problem_.softmax_scale;
   if (problem_.before())
-    batch.add(x, row, scale, [&](std::vector<Tap>& taps) {
+    bundle.add(x, row, scale, [&](std::vector<Tap>& taps) {
       fuse_taps(ring(Stage::similarity), y, x, taps, [](int64_t) { return 1.0f; });
     });
   else
-    batch.add(x, row, scale * alpha(pixel(y, x)),
-              [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::gram), y, x, taps); });
+    bundle.add(x, row, scale * alpha(pixel(y, x)),
+               [&](std::vector<Tap>& taps) { patch_taps(ring(Stage::gram), y, x, taps); });
 }
 
-double invalid_mass(const Problem& problem, const Operands& operands, float offset) {
-  if (problem.masking != Masking::multiply || operands.invalid_candidates == 0) return 0;
-  return static_cast<double>(operands.invalid_candidates) * std::exp(-static_cast<double>(offset));
+double invalid_mass(const Problem& problem, const Sample& sample, float offset) {
+  if (problem.masking != Masking::multiply || sample.invalid_candidates == 0) return 0;
+  return static_cast<double>(sample.invalid_candidates) * std::exp(-static_cast<double>(offset));
 }
 
-float inverse_of_sum(const Problem& problem, const Operands& operands, float offset, double sum) {
-  sum += invalid_mass(problem, operands, offset);
+float inverse_of_sum(const Problem& problem, const Sample& sample, float offset, double sum) {
+  sum += invalid_mass(problem, sample, offset);
   return sum == 0 ? 0.0f : static_cast<float>(1.0 / sum);
 }
 
@@ -277,7 +276,7 @@ void March::normalise(float* row, int64_t p) {
   double sum = 0;
   for (const Span& span : layout_.weights)
     sum += filters_.exponentials(row + span.at, block_.valid.data() + span.at, span.length, offset);
-  if (sums_ == Sums::own) statistics_.inverse_sum[p] = inverse_of_sum(problem_, operands_, offset, sum);
+  if (sums_ == Sums::own) statistics_.inverse_sum[p] = inverse_of_sum(problem_, sample_, offset, sum);
 }
 
 // Adds what this block owns to the sums of the row, which move to the larger offset.
@@ -308,26 +307,27 @@ void March::add_shifted(const float* row, int64_t p, const Span& span) const {
 }
 
 bool March::needs_weights(int64_t p, bool any_span) {
-  const bool empty = (operands_.selected && !operands_.selected[p]) || !any_span;
+  const bool empty = (sample_.selected && !sample_.selected[p]) || !any_span;
   if (empty && sums_ == Sums::own) statistics_.offset[p] = statistics_.inverse_sum[p] = 0;
   return !empty && (sums_ != Sums::known || has_weights(p));
 }
 
-void March::weigh(Batch& batch, int64_t y, const std::vector<Span>& spans) {
+void March::weigh(Bundle& bundle, int64_t y, const std::vector<Span>& spans) {
   if (sums_ != Sums::known)
-    for (const Batch::Column& column : batch.columns()) statistics_.offset[pixel(y, column.x)] = logit_bound_;
+    for (const Bundle::Column& column : bundle.columns())
+      statistics_.offset[pixel(y, column.x)] = logit_bound_;
   const bool shifted = sums_ == Sums::partial && problem_.after();
   const float* gain = problem_.before() ? nullptr : block_.beta.data();
-  batch.run(spans, [&](Batch::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
+  bundle.run(spans, [&](Bundle::Column& column, const Tap* taps, const Span& span, int64_t start, int64_t n) {
     const int64_t at = span.at + start, p = pixel(y, column.x);
     column.sum += filters_.softmax_weights(column.target + at, taps, column.count, at, n, column.scale, gain,
                                            block_.valid.data(), statistics_.offset[p]);
     if (shifted) add_shifted(column.target, p, {at, n});
   });
-  for (const Batch::Column& column : batch.columns()) {
+  for (const Bundle::Column& column : bundle.columns()) {
     const int64_t p = pixel(y, column.x);
     if (sums_ == Sums::own)
-      statistics_.inverse_sum[p] = inverse_of_sum(problem_, operands_, logit_bound_, column.sum);
+      statistics_.inverse_sum[p] = inverse_of_sum(problem_, sample_, logit_bound_, column.sum);
     if (sums_ == Sums::partial) partial_->weights[p] += column.sum;
   }
 }
@@ -350,13 +350,13 @@ void March::weights_row(int64_t y) {
   }
   const std::vector<Span>& spans = sums_ == Sums::partial ? layout_.owned : layout_.weights;
   const Ring& weights = ring(Stage::weights);
-  for_batches(weights, [&](Batch& batch, int64_t x0, int64_t x1) {
+  for_bundles(weights, [&](Bundle& bundle, int64_t x0, int64_t x1) {
     for (int64_t x = x0; x < x1; ++x)
-      if (needs_weights(pixel(y, x), !spans.empty())) add_logits(batch, weights.at(y, x), y, x);
+      if (needs_weights(pixel(y, x), !spans.empty())) add_logits(bundle, weights.at(y, x), y, x);
     const bool known = std::isfinite(logit_bound_) || sums_ == Sums::known;
-    if (known && !problem_.wrap()) return weigh(batch, y, spans);
-    if (!problem_.wrap()) sum_batch(batch, spans, problem_.before() ? nullptr : block_.beta.data());
-    for (const Batch::Column& column : batch.columns()) {
+    if (known && !problem_.wrap()) return weigh(bundle, y, spans);
+    if (!problem_.wrap()) sum_bundle(bundle, spans, problem_.before() ? nullptr : block_.beta.data());
+    for (const Bundle::Column& column : bundle.columns()) {
       std::vector<Tap> taps;
       if (problem_.wrap())
         top_down(column.target, ring(Stage::rowwise), y, column.x, spans, problem_.softmax_scale, taps);

@@ -43,7 +43,7 @@ class Ring {
 
 // The background as one block of the march sees it: gathered into the layout, zeros elsewhere.
 struct Block {
-  Block(const Problem& problem, const Operands& operands, const Layout& layout);
+  Block(const Problem& problem, const Sample& sample, const Layout& layout);
 
   const Layout& layout;
   std::vector<float> background;  // (size, C)
@@ -59,14 +59,14 @@ struct PartialSums {
 };
 
 // What invalid candidates that are not excluded, whose logit is 0, add to the sum of a row's exponentials.
-double invalid_mass(const Problem& problem, const Operands& operands, float offset);
+double invalid_mass(const Problem& problem, const Sample& sample, float offset);
 
 // 1 / (sum of a row's exponentials, with the invalid candidates where they count), 0 for an empty row.
-float inverse_of_sum(const Problem& problem, const Operands& operands, float offset, double sum);
+float inverse_of_sum(const Problem& problem, const Sample& sample, float offset, double sum);
 
-// Diagonal sums of neighbouring columns, taken run by run: what one column reads, the next ones find in the
-// nearest cache.
-class Batch {
+// Diagonal sums of a bundle of neighbouring columns, taken run by run: what one column reads, the next ones
+// find in the nearest cache.
+class Bundle {
  public:
   struct Column {
     int64_t x;
@@ -110,7 +110,7 @@ class March {
   enum class Sums { own, partial, known };
 
  protected:
-  March(const Problem& problem, const Operands& operands, const Statistics& statistics, const Block& block,
+  March(const Problem& problem, const Sample& sample, const Statistics& statistics, const Block& block,
         const Plan& plan, const Tile& tile, int64_t lanes, float* scratch, bool backward);
 
   // Virtual rows that exist, within `radius` of the tile.
@@ -129,7 +129,7 @@ class March {
     for (; next <= y && next < last; ++next) make(next);
   }
   // f(lane, x0, x1) for the columns of the stage, shared out among the lanes; f(lane, x) for every column;
-  // f(batch, x0, x1) with an empty batch of the lane's own.
+  // f(bundle, x0, x1) with an empty bundle of the lane's own.
   void for_lanes(const Ring& ring, const std::function<void(int64_t, int64_t, int64_t)>& f) const;
   template <class F>
   void for_columns(const Ring& ring, const F& f) const {
@@ -138,16 +138,16 @@ class March {
     });
   }
   template <class F>
-  void for_batches(const Ring& ring, const F& f) {
+  void for_bundles(const Ring& ring, const F& f) {
     for_lanes(ring, [&](int64_t lane, int64_t x0, int64_t x1) {
-      batches_[lane].clear();
-      f(batches_[lane], x0, x1);
+      bundles_[lane].clear();
+      f(bundles_[lane], x0, x1);
     });
   }
 
   void need_gram(int64_t y);
   void need_weights(int64_t y);
-  float alpha(int64_t pixel) const { return operands_.alpha ? operands_.alpha[pixel] : 1.0f; }
+  float alpha(int64_t pixel) const { return sample_.alpha ? sample_.alpha[pixel] : 1.0f; }
   bool has_weights(int64_t pixel) const { return statistics_.inverse_sum[pixel] != 0; }
 
   // An empty list of the lane's own.
@@ -163,9 +163,9 @@ class March {
   void cell_taps(const Ring& source, int64_t y, int64_t x, const float* scale, std::vector<Tap>& taps) const;
   void sum_spans(float* target, const std::vector<Tap>& taps, const std::vector<Span>& spans, float scale,
                  const float* gain) const;
-  void sum_batch(Batch& batch, const std::vector<Span>& spans, const float* gain) const;
+  void sum_bundle(Bundle& bundle, const std::vector<Span>& spans, const float* gain) const;
   // The propagation after the softmax, of normalised weights.
-  void add_propagation(Batch& batch, int64_t y, int64_t x) const;
+  void add_propagation(Bundle& bundle, int64_t y, int64_t x) const;
   // The wrapped passes; each is its own adjoint.
   void left_right(float* target, const Ring& source, int64_t y, int64_t x, const std::vector<Span>& spans,
                   std::vector<Tap>& taps) const;
@@ -184,7 +184,7 @@ class March {
   }
 
   const Problem& problem_;
-  const Operands& operands_;
+  const Sample& sample_;
   const Statistics& statistics_;
   const Block& block_;
   const Layout& layout_;
@@ -208,9 +208,9 @@ class March {
   }
   // Whether a row has weights to be made; one that has none gets its statistics here.
   bool needs_weights(int64_t p, bool any_span);
-  void add_logits(Batch& batch, float* row, int64_t y, int64_t x) const;
+  void add_logits(Bundle& bundle, float* row, int64_t y, int64_t x) const;
   // Weights of logits with a known bound, in one look; of any logits.
-  void weigh(Batch& batch, int64_t y, const std::vector<Span>& spans);
+  void weigh(Bundle& bundle, int64_t y, const std::vector<Span>& spans);
   void normalise(float* row, int64_t p);
   void accumulate(float* row, int64_t p);
   void add_shifted(const float* row, int64_t p, const Span& span) const;
@@ -219,7 +219,7 @@ class March {
   int64_t radii_[static_cast<int>(Stage::count)];
   int64_t next_[static_cast<int>(Stage::count)];  // first row not made yet
   mutable std::vector<std::vector<Tap>> taps_;
-  std::vector<Batch> batches_;
+  std::vector<Bundle> bundles_;
   // No logit lies above it (infinity: nothing is known).
   float logit_bound_;
 };
@@ -240,11 +240,11 @@ void March::fuse_taps(const Ring& source, int64_t y, int64_t x, std::vector<Tap>
 template <class Cell>
 void March::cell_row(const Ring& source, Cell* cells, int64_t y, const float* scale) {
   const Ring& shape = ring(Stage::cells);
-  for_batches(shape, [&](Batch& batch, int64_t x0, int64_t x1) {
+  for_bundles(shape, [&](Bundle& bundle, int64_t x0, int64_t x1) {
     for (int64_t x = x0; x < x1; ++x)
-      batch.add(x, nullptr, 1.0f, [&](std::vector<Tap>& taps) { cell_taps(source, y, x, scale, taps); });
-    batch.run(layout_.cells, [&](const Batch::Column& column, const Tap* taps, const CellSpan& span,
-                                 int64_t start, int64_t n) {
+      bundle.add(x, nullptr, 1.0f, [&](std::vector<Tap>& taps) { cell_taps(source, y, x, scale, taps); });
+    bundle.run(layout_.cells, [&](const Bundle::Column& column, const Tap* taps, const CellSpan& span,
+                                  int64_t start, int64_t n) {
       Cell* target = cells + (column.x - shape.first()) * shape.size();
       sum_cells(target + span.cell_at + start, taps, column.count, span.at + start, n);
     });

@@ -36,33 +36,32 @@ struct Batch {
   Tensor foreground, background, beta, value, valid;
   std::optional<Tensor> alpha, selected;
 
-  Operands sample(int64_t n) const {
+  Sample sample(int64_t n) const {
     const Problem& p = problem;
     const auto floats = [n](const Tensor& t, int64_t size) { return t.const_data_ptr<float>() + n * size; };
     const auto flags = [n](const Tensor& t, int64_t size) {
       return t.const_data_ptr<bool>() + (t.size(0) == 1 ? 0 : n * size);
     };
-    Operands operands{floats(foreground, p.h * p.w * p.channels),
-                      floats(background, p.hb * p.wb * p.channels),
-                      alpha ? floats(*alpha, p.h * p.w) : nullptr,
-                      floats(beta, p.hb * p.wb),
-                      flags(valid, p.hb * p.wb),
-                      selected ? flags(*selected, p.h * p.w) : nullptr,
-                      nullptr,
-                      nullptr,
-                      0};
+    Sample sample{floats(foreground, p.h * p.w * p.channels),
+                  floats(background, p.hb * p.wb * p.channels),
+                  alpha ? floats(*alpha, p.h * p.w) : nullptr,
+                  floats(beta, p.hb * p.wb),
+                  flags(valid, p.hb * p.wb),
+                  selected ? flags(*selected, p.h * p.w) : nullptr,
+                  nullptr,
+                  nullptr,
+                  0};
     const int64_t at = n * (p.hb + 1) * (p.wb + 1) * p.value_channels;
     if (value.scalar_type() == ScalarType::Float)
-      operands.value = value.const_data_ptr<float>() + at;
+      sample.value = value.const_data_ptr<float>() + at;
     else
-      operands.value16 = static_cast<const uint16_t*>(value.const_data_ptr()) + at;
-    operands.invalid_candidates =
-        p.candidates() - std::count(operands.valid, operands.valid + p.hb * p.wb, true);
-    return operands;
+      sample.value16 = static_cast<const uint16_t*>(value.const_data_ptr()) + at;
+    sample.invalid_candidates = p.candidates() - std::count(sample.valid, sample.valid + p.hb * p.wb, true);
+    return sample;
   }
 };
 
-Batch make_batch(const contextual_attention::Operands& a, const Problem& problem, bool keep_bfloat16) {
+Batch make_batch(const Operands& a, const Problem& problem, bool keep_bfloat16) {
   std::optional<Tensor> alpha, selected;
   if (a.alpha) alpha = as_float(*a.alpha);
   if (a.selected) selected = torch::stable::contiguous(*a.selected);
@@ -88,16 +87,16 @@ Statistics statistics_of(const Problem& p, Tensor& statistics, int64_t n) {
 constexpr int64_t kDefaultWorkspace = 32 << 20;
 
 // Whole samples to every thread where that keeps all of them busy, else all threads to one sample at a
-// time. run(sample, operands, schedule, lanes, scratch).
-template <class Run>
-void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run& run) {
+// time. each(its number, sample, schedule, lanes, scratch).
+template <class Each>
+void for_samples(const Batch& batch, int64_t workspace, bool backward, const Each& each) {
   const Problem& p = batch.problem;
   const int64_t threads = torch::stable::get_num_threads(), samples = p.batch;
-  std::vector<Operands> operands;
-  for (int64_t n = 0; n < samples; ++n) operands.push_back(batch.sample(n));
+  std::vector<Sample> given;
+  for (int64_t n = 0; n < samples; ++n) given.push_back(batch.sample(n));
   const auto schedules = [&](int64_t lanes, int64_t bytes) {
     std::vector<Schedule> all;
-    for (const Operands& sample : operands) all.push_back(make_schedule(p, sample, lanes, bytes, backward));
+    for (const Sample& sample : given) all.push_back(make_schedule(p, sample, lanes, bytes, backward));
     return all;
   };
   const auto fits = [](const std::vector<Schedule>& all) {
@@ -125,7 +124,7 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
   float* memory = scratch.mutable_data_ptr<float>();
   const auto work = [&](int64_t worker) {
     for (int64_t n = samples * worker / workers; n < samples * (worker + 1) / workers; ++n)
-      run(n, operands[n], planned[n], threads / workers, memory + worker * floats);
+      each(n, given[n], planned[n], threads / workers, memory + worker * floats);
   };
   // Not a parallel_for of one worker: it would count as a parallel region, in which the lanes get no threads.
   if (workers == 1) return work(0);
@@ -134,8 +133,7 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Run
   });
 }
 
-std::tuple<Tensor, Tensor, Tensor> attend_cpu(const contextual_attention::Operands& given,
-                                              const Scoring& scoring, const Run& how) {
+std::tuple<Tensor, Tensor, Tensor> attend_cpu(const Operands& given, const Scoring& scoring, const Run& how) {
   const Batch batch = make_batch(given, checked_problem(given, scoring), true);
   const Problem& p = batch.problem;
   const auto new_result = [&](std::initializer_list<int64_t> sizes, ScalarType dtype) {
@@ -149,16 +147,16 @@ std::tuple<Tensor, Tensor, Tensor> attend_cpu(const contextual_attention::Operan
   int64_t* offset_data = how.return_offsets ? offsets.mutable_data_ptr<int64_t>() : nullptr;
   for_samples(
       batch, how.workspace, false,
-      [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
-        attend(p, operands, schedule, lanes, scratch,
-               cell_data + n * (p.h + 1) * (p.w + 1) * p.value_channels,
+      [&](int64_t n, const Sample& sample, const Schedule& schedule, int64_t lanes, float* scratch) {
+        attend(p, sample, schedule, lanes, scratch, cell_data + n * (p.h + 1) * (p.w + 1) * p.value_channels,
                offset_data ? offset_data + n * 2 * p.h * p.w : nullptr, statistics_of(p, statistics, n));
       });
   return {cells, offsets, statistics};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
-    const contextual_attention::Operands& given, const Scoring& scoring, const Gradient& of) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(const Operands& given,
+                                                                       const Scoring& scoring,
+                                                                       const Gradient& of) {
   const Batch batch = make_batch(given, checked_problem(given, scoring), false);
   const Problem& p = batch.problem;
   check_shape(of.grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
@@ -182,11 +180,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(
   const int64_t cell_count = (p.h + 1) * (p.w + 1) * p.value_channels;
   for_samples(
       batch, of.workspace, true,
-      [&](int64_t n, const Operands& operands, const Schedule& schedule, int64_t lanes, float* scratch) {
+      [&](int64_t n, const Sample& sample, const Schedule& schedule, int64_t lanes, float* scratch) {
         const auto part = [&](int i) { return data[i] ? data[i] + n * sizes[i] : nullptr; };
         const Gradients gradients{
             output.const_data_ptr<float>() + n * cell_count, part(0), part(1), part(2), part(3), part(4)};
-        attend_backward(p, operands, schedule, lanes, scratch, statistics_of(p, rows, n), gradients);
+        attend_backward(p, sample, schedule, lanes, scratch, statistics_of(p, rows, n), gradients);
       });
   const auto as_operand = [&](int i) {
     const ScalarType dtype = operands_in[i] ? operands_in[i]->scalar_type() : given.foreground.scalar_type();

@@ -75,13 +75,13 @@ std::vector<int64_t> candidates(int64_t most) {
 template <class Visit>
 void for_each_plan(const Problem& problem, const std::vector<char>& row_valid, int64_t height,
                    int64_t full_width, int64_t lanes, int64_t floats, bool backward, Visit visit) {
-  const int64_t most_segments = problem.wrap() ? 1 : full_width;
+  const int64_t most_across = problem.wrap() ? 1 : full_width;
   for (int64_t blocks : candidates(std::max<int64_t>(1, most_blocks(problem, row_valid, backward)))) {
     Plan plan;
     plan.layouts = make_layouts(problem, row_valid, blocks, backward);
-    for (int64_t segments : candidates(most_segments)) {
-      const int64_t width = ceil_div(full_width, segments);
-      plan.segments = segments;
+    for (int64_t tiles_across : candidates(most_across)) {
+      const int64_t width = ceil_div(full_width, tiles_across);
+      plan.tiles_across = tiles_across;
       int64_t one = 0, two = 0;
       for (const Layout& layout : plan.layouts) {
         one = std::max(one, scratch_floats(problem, layout, width, 1, lanes, backward));
@@ -211,15 +211,15 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
   Plan best;
   double least = std::numeric_limits<double>::infinity();
   for_each_plan(problem, row_valid, height, width, lanes, floats, backward,
-                [&](const Plan& plan, int64_t segment_width) {
+                [&](const Plan& plan, int64_t tile_width) {
                   if (plan.scratch > floats) return true;
-                  const double total = cost(problem, plan, segment_width, backward);
+                  const double total = cost(problem, plan, tile_width, backward);
                   if (total < least) {
                     least = total;
                     best = plan;
                   }
                   // Nothing beats the whole problem at once.
-                  return plan.chunk <= height || !plan.whole_background() || plan.segments > 1;
+                  return plan.chunk <= height || !plan.whole_background() || plan.tiles_across > 1;
                 });
   return best;
 }

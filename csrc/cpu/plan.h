@@ -1,9 +1,9 @@
 // How a problem is cut so that its scores fit into the workspace.
 //
 // The march goes down the rows of a tile of the foreground and holds, for every stage, only the rows
-// that the next stage still reads (a ring). Where even that is too much, the tile is cut into segments
-// of columns and the background into blocks of rows; more than one block needs a pass of its own for the
-// row statistics. The cheapest cut that fits is taken.
+// that the next stage still reads (a ring). Where even that is too much, the tile is cut into narrower
+// ones, side by side, and the background into blocks of rows; more than one block needs a pass of its own for
+// the row statistics. The cheapest cut that fits is taken.
 #pragma once
 
 #include <cstdint>
@@ -50,9 +50,9 @@ constexpr int64_t kScoresWorthSharing = 1 << 14;
 
 struct Plan {
   std::vector<Layout> layouts;
-  int64_t segments = 1;  // of a tile's columns
-  int64_t chunk = 0;     // foreground rows that one GEMM takes
-  int64_t scratch = 0;   // floats
+  int64_t tiles_across = 1;  // in place of each
+  int64_t chunk = 0;         // foreground rows that one GEMM takes
+  int64_t scratch = 0;       // floats
 
   // One block, and not several.
   bool whole_background() const { return layouts.size() == 1; }

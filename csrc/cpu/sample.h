@@ -5,8 +5,8 @@
 
 namespace contextual_attention::cpu {
 
-// One sample's operands and results, float32, contiguous.
-struct Operands {
+// One sample's operands, float32, contiguous.
+struct Sample {
   const float* foreground;  // (h, w, C)
   const float* background;  // (hb, wb, C)
   const float* alpha;       // (h, w), or null: 1

@@ -84,9 +84,7 @@ Plan octet_plan_of(const Problem& p, const TileSize& tile) {
 }
 
 Plan make_octet_plan(const Problem& p, int64_t workspace) {
-  const Question question{p.batch,  p.channels, p.value_channels,       p.h,       p.w, p.hb, p.wb, p.ksize,
-                          p.stride, p.fuse_k,   int64_t(p.propagation), workspace, 0,   0,    1};
-  return kept_plan(question, [&] {
+  return kept_plan(p, {workspace, 0, false, true}, [&] {
     const TileSize all{p.h, p.w, p.hb, p.wb};
     const Plan whole = whole_plan(p, octet_plan_of(p, all).bytes, workspace);
     return whole.samples > 0 ? whole : cheapest_cut(p, workspace);

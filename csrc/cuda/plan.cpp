@@ -67,7 +67,9 @@ void add_maps(const Problem& p, const TileSize& tile, const Stages& s, bool back
     buffers.product = std::max({buffers.product, padded(s.cells.columns()) * k, padded(s.own.columns()) * c});
 }
 
-std::map<Question, Plan> kept;
+// All fields of a problem and of a question.
+using Key = std::array<int64_t, CA_SIZES(CA_ONE) CA_SCORING(CA_ONE) + 4>;
+std::map<Key, Plan> kept;
 std::mutex keeping;
 constexpr size_t kMostKept = 64;
 
@@ -76,12 +78,18 @@ std::mutex noting;
 
 }  // namespace
 
-Plan kept_plan(const Question& question, const std::function<Plan()>& search) {
+Plan kept_plan(const Problem& problem, const Question& question, const std::function<Plan()>& search) {
+  Problem p = problem;
+  p.softmax_scale = 0;  // no plan depends on it
+#define CA_VALUE(type, name) static_cast<int64_t>(p.name),
+  const Key key{CA_SIZES(CA_VALUE) CA_SCORING(CA_VALUE) question.workspace, question.cache, question.backward,
+                question.by_octets};
+#undef CA_VALUE
   const std::lock_guard<std::mutex> lock(keeping);
-  const auto known = kept.find(question);
+  const auto known = kept.find(key);
   if (known != kept.end()) return known->second;
   if (kept.size() == kMostKept) kept.clear();
-  return kept[question] = search();
+  return kept[key] = search();
 }
 
 void note_tiling(const Tiling& tiling, bool backward) {
@@ -154,10 +162,7 @@ Plan least_plan(const Problem& p, bool backward) {
 }
 
 Plan make_plan(const Problem& p, int64_t workspace, int64_t cache, bool backward) {
-  const Question question{
-      p.batch,  p.channels, p.value_channels,       p.h,       p.w,   p.hb,    p.wb, p.ksize,
-      p.stride, p.fuse_k,   int64_t(p.propagation), workspace, cache, backward};
-  return kept_plan(question, [&] {
+  return kept_plan(p, {workspace, cache, backward, false}, [&] {
     const Plan one = plan_of(p, {p.h, p.w, p.hb, p.wb}, backward);
     const Plan whole = whole_plan(p, one.bytes, workspace);
     return whole.samples > 0 ? whole : cheapest_cut(p, workspace, cache, backward);

@@ -60,9 +60,14 @@ std::vector<Extent> extents(int64_t height, int64_t width, bool whole_lines);
 // does.
 Plan whole_plan(const Problem& problem, int64_t bytes, int64_t workspace);
 
-// Plans by what they depend on: a search takes milliseconds, and shapes come again.
-using Question = std::array<int64_t, 15>;
-Plan kept_plan(const Question& question, const std::function<Plan()>& search);
+// What a plan for a problem depends on besides.
+struct Question {
+  int64_t workspace, cache;
+  bool backward, by_octets;
+};
+
+// The plan that was found when the same was asked before: a search takes milliseconds, and shapes come again.
+Plan kept_plan(const Problem& problem, const Question& question, const std::function<Plan()>& search);
 
 // How a call was cut.
 struct Tiling {

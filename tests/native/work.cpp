@@ -92,7 +92,7 @@ std::string describe(const Problem& problem, const Plan& plan, int64_t height, b
   std::string kind = backward ? "backward" : "forward";
   kind += problem.wrap() ? ", wrapped" : ", bounded";
   kind += plan.whole_background() ? ", whole background" : ", blocks";
-  kind += plan.segments > 1 ? ", segments" : ", whole rows";
+  kind += plan.tiles_across > 1 ? ", tiles across" : ", whole rows";
   return kind + (plan.chunk > height ? ", all at once"
                  : plan.chunk > 1    ? ", some at a time"
                                      : ", one at a time");
