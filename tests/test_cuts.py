@@ -19,7 +19,7 @@ from contextual_attention.testing import Case, make_inputs
 
 DIRECTIONS = ("forward", "backward")
 BACKGROUND = ("whole background", "blocks")
-COLUMNS = ("whole rows", "segments")
+COLUMNS = ("whole rows", "tiles across")
 ROWS = ("all at once", "some at a time", "one at a time")
 # Every kind of cut, as tests/native/work.h's describe() names it. Wrapped propagation runs on over the
 # ends of rows: its rows stay whole.
@@ -120,7 +120,7 @@ def test_the_default_workspace_cuts_large_maps_and_gives_the_same(preset, direct
     with counted_work() as work:
         output, _, slopes = solve(problem, "cpu")
     assert any(
-        kind.startswith(direction) and ("blocks" in kind or "segments" in kind) for kind in work["cuts"]
+        kind.startswith(direction) and ("blocks" in kind or "tiles across" in kind) for kind in work["cuts"]
     )
     with counted_work() as work:
         expected, _, expected_slopes = solve(problem, "cpu", workspace=2**30)
