@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..problem import Problem
+from ..stages import Stage, reach_into
 from .windows import Area, Window
 
 # Score scratch where the caller sets no bound, at least, and in these steps.
@@ -43,8 +44,8 @@ class Phase(Enum):
         return self in (Phase.CENTRES, Phase.BACKWARD)
 
 
-class Stage(NamedTuple):
-    """An array of scores of a strip: its slot, and how far it reaches around tile and block."""
+class Array(NamedTuple):
+    """A stage of a strip: its slot, and how far it reaches around tile and block."""
 
     slot: int
     p: tuple[int, int]  # rows and columns before and after
@@ -90,48 +91,49 @@ def row_length(columns: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def stages(problem: Problem, phase: Phase) -> dict[str, Stage]:
+def stages(problem: Problem, phase: Phase) -> dict[str, Array]:
     """The stages of a phase by name. (Reaches of foreground and background differ where taps wrap.)"""
     sides = min(problem.h, problem.w), min(problem.hb, problem.wb)
     p, q = (_reaches(problem, phase, side) for side in sides)
     slots = _slots(problem, phase)
-    found = {name: Stage(slots[name], p[name], q[name]) for name in p}
+    found = {name: Array(slots[name], p[name], q[name]) for name in p}
     # A patch pastes on the cell of its position and on the next ones; a wrapped window may meet two edges.
-    found["cells"] = Stage(slots["cells"], (0, 0), (0, 0), 1)
+    found["cells"] = Array(slots["cells"], (0, 0), (0, 0), 1)
     if phase.is_backward:
         found["cell gradient"] = found["attention"]._replace(slot=slots["cell gradient"], cells=2)
-        found["gram gradient"] = Stage(slots["gram gradient"], (0, 0), (0, 0))
+        found["gram gradient"] = Array(slots["gram gradient"], (0, 0), (0, 0))
     return found
 
 
 def _reaches(problem: Problem, phase: Phase, side: int) -> dict[str, tuple[int, int]]:
     """(before, after) of every stage of pixels, on a map whose shorter side is `side`."""
-    patch, fuse = problem.patch_reach, problem.fuse_reach(side)
 
-    def wider(reach: tuple[int, int], by: int) -> tuple[int, int]:
-        return reach[0] + by, reach[1] + by
+    def read_by(over: tuple[int, int], *stages: Stage) -> tuple[int, int]:
+        """What the first of these stages over so much reads of the one before the last of them."""
+        by = sum(reach_into(stage, problem, side) for stage in stages)
+        return over[0] + by, over[1] + by
 
     found: dict[str, tuple[int, int]] = {}
     if phase is Phase.FORWARD:
         # The cells of a tile take from the row and the column of pixels before it, too.
         pasted = (1, 0)
-        weights = wider(pasted, fuse) if problem.after else pasted
     elif phase is Phase.STATISTICS:
-        pasted = weights = (0, 0)
+        pasted = (0, 0)
     else:
-        product = (patch, patch) if phase is Phase.BACKWARD else (0, 0)
-        pasted = wider(product, fuse) if problem.after or problem.before else product
-        if phase is Phase.CENTRES and not problem.after:
-            pasted = product
+        product, logit = (0, 0), (0, 0)
+        if phase is Phase.BACKWARD:
+            product = read_by((0, 0), Stage.GRAM_GRADIENT)
+            logit = read_by(product, Stage.PRODUCT_GRADIENT, Stage.COLUMNWISE_GRADIENT)
+        pasted = read_by(logit, Stage.LOGIT_GRADIENT)
         if phase is Phase.BACKWARD:
             pasted = (max(pasted[0], 1), pasted[1])
-        weights = wider(pasted, fuse) if problem.after else pasted
         found |= {"product": product, "attention": pasted}
+    weights = pasted if phase is Phase.STATISTICS else read_by(pasted, Stage.FINAL)
     found |= {"final": pasted, "weights": weights}
-    compared = wider(weights, fuse) if problem.before else weights
+    compared = read_by(weights, Stage.WEIGHTS, Stage.ROWWISE)
     if problem.before:
         found["similarity"] = compared
-    return found | {"gram": wider(compared, patch)}
+    return found | {"gram": read_by(compared, Stage.SIMILARITY)}
 
 
 def _slots(problem: Problem, phase: Phase) -> dict[str, int]:

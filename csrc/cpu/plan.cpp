@@ -11,16 +11,17 @@ struct Radii {
   int64_t gram, similarity, rowwise, weights, final, attention, logit, columnwise, product;
 
   Radii(const Problem& p, bool backward) {
-    const int64_t patch = p.patch_radius(), fuse = p.fuse_radius(), crossed = rows_crossed(p);
-    product = backward ? patch : 0;
-    columnwise = product + (p.wrap() && backward ? crossed : 0);
-    logit = columnwise + (p.before() && backward ? fuse : 0);
-    attention = logit + (p.after() && backward ? fuse : 0);
+    const auto into = [&](Stage stage) { return reach_into(stage, p, p.w); };
+    const auto if_backward = [&](Stage stage) { return backward ? into(stage) : 0; };
+    product = if_backward(Stage::gram_gradient);
+    columnwise = product + if_backward(Stage::product_gradient);
+    logit = columnwise + if_backward(Stage::columnwise_gradient);
+    attention = logit + if_backward(Stage::logit_gradient);
     final = attention;
-    weights = p.after() ? final + fuse : logit;
-    rowwise = weights + (p.wrap() ? fuse : 0);
-    similarity = p.wrap() ? rowwise + crossed : weights + (p.before() ? fuse : 0);
-    gram = similarity + patch;
+    weights = final + into(Stage::final);
+    rowwise = weights + into(Stage::weights);
+    similarity = rowwise + into(Stage::rowwise);
+    gram = similarity + into(Stage::similarity);
   }
 };
 
@@ -134,23 +135,25 @@ struct Cutter {
 
 }  // namespace
 
-int64_t rows_crossed(const Problem& problem) { return ceil_div(problem.fuse_radius(), problem.w); }
-
 RingShape ring_shape(Stage stage, const Problem& p, const Layout& layout, int64_t chunk, bool backward) {
   const Radii r(p, backward);
-  const int64_t patch = p.patch_radius(), fuse = p.fuse_radius(), crossed = rows_crossed(p);
   const int64_t size = layout.size;
+  // The rows that the filter into the next stage reads.
+  const auto read_by = [&](Stage next) { return 2 * reach_into(next, p, p.w) + 1; };
   const auto if_backward = [&](bool used, int64_t rows) { return backward && used ? rows : 0; };
   switch (stage) {
-    case Stage::gram:
+    case Stage::gram: {
       // Backward, the raw products are read again when the gradient reaches their row.
+      const int64_t patch = reach_into(Stage::similarity, p, p.w);
       return {chunk + patch + (backward ? r.gram - r.product : patch), r.gram, size, false};
+    }
     case Stage::similarity:
-      return {p.before() ? 2 * (p.wrap() ? crossed : fuse) + 1 : 0, r.similarity, size, false};
+      return {p.before() ? read_by(p.wrap() ? Stage::rowwise : Stage::weights) : 0, r.similarity, size,
+              false};
     case Stage::rowwise:
-      return {p.wrap() ? 2 * fuse + 1 : 0, r.rowwise, size, false};
+      return {p.wrap() ? read_by(Stage::weights) : 0, r.rowwise, size, false};
     case Stage::weights:
-      return {p.after() ? std::max<int64_t>(2, 2 * fuse + 1) : 2, r.weights, size, false};
+      return {std::max<int64_t>(2, read_by(Stage::final)), r.weights, size, false};
     case Stage::final:
       return {p.after() ? 2 : 0, r.final, size, false};
     case Stage::cells:
@@ -158,13 +161,13 @@ RingShape ring_shape(Stage stage, const Problem& p, const Layout& layout, int64_
     case Stage::cell_gradient:
       return {if_backward(true, chunk + 1), r.attention, layout.gradient_size, true};
     case Stage::attention_gradient:
-      return {if_backward(p.after(), 2 * fuse + 1), r.attention, size, false};
+      return {if_backward(p.after(), read_by(Stage::logit_gradient)), r.attention, size, false};
     case Stage::logit_gradient:
-      return {if_backward(p.before(), 2 * fuse + 1), r.logit, size, false};
+      return {if_backward(p.before(), read_by(Stage::columnwise_gradient)), r.logit, size, false};
     case Stage::columnwise_gradient:
-      return {if_backward(p.wrap(), 2 * crossed + 1), r.columnwise, size, false};
+      return {if_backward(p.wrap(), read_by(Stage::product_gradient)), r.columnwise, size, false};
     case Stage::product_gradient:
-      return {if_backward(true, 2 * patch + 1), r.product, size, false};
+      return {if_backward(true, read_by(Stage::gram_gradient)), r.product, size, false};
     case Stage::gram_gradient:
       return {if_backward(true, chunk), 0, size, false};
     case Stage::count:
