@@ -1,4 +1,9 @@
 import os
+import sys
+from pathlib import Path
+
+# For tools/. The last place: a package that is installed is what is tested, not its sources here.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 # Before torch is imported: threads that wait for each other sleep. On a machine with other work they would
 # else spin through their turns, and the tests take ten times as long.

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from on_gpu import symbols as stable_abi
 
 from contextual_attention.backends import extension
 from contextual_attention.interface import State
+from tools.gpu import symbols as stable_abi
 
 ROOT = Path(__file__).resolve().parent.parent
 
