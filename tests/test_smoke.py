@@ -161,7 +161,7 @@ def plan_of(module, backend, trial, kib, backward):
         assert found.whole_background == (found.block_rows >= solved.hb)
     else:
         workspace = bound or module.default_cuda_workspace(MEMORY)
-        found = module.cuda_plan(solved, workspace, L2, backward)
+        found = module.plan(solved, workspace, L2, backward)
         assert found["samples"] > 0
         tile = (*found["foreground"], *found["background"])
     return Planned(tile, (solved.h, solved.w, solved.hb, solved.wb), solved.batch)
@@ -204,7 +204,7 @@ def test_every_way_of_cutting_has_a_trial(cuda_module):
 
 
 SMALL = Case("small", (2, 3, 14, 12), mask="hole", options=Options())
-HOST = "attend_cuda_on_host"
+HOST = "attend_on_host"
 
 
 def faulty(operator, forward=None, backward=None):

@@ -1,9 +1,9 @@
-// For tests: matrix products that round otherwise, as those of another library or processor do.
+// Matrix products that round otherwise, as those of another library or processor do.
 #pragma once
 
 #include <cstdint>
 
-#include "gemm.h"
+#include "cpu/gemm.h"
 
 namespace contextual_attention::cpu {
 
@@ -12,8 +12,9 @@ namespace contextual_attention::cpu {
 // to what is there: the same entry would be off the same way in every term. Seed 0: products are as they are
 // again.
 void perturb_products(uint64_t seed, bool anew);
+bool is_perturbing();
 
-// Nothing unless asked for. `inner`: how many terms every entry sums, `adds`: to what was there.
+// What the kernels call (cpu/hooks.h); nothing unless perturbing.
 void round_otherwise(const Matrix& product, int64_t inner, bool adds);
 
 }  // namespace contextual_attention::cpu

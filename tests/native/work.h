@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <vector>
 
-#include "filters.h"
+#include "cpu/attend.h"
+#include "cpu/filters.h"
 
 namespace contextual_attention::cpu {
 
@@ -14,26 +16,22 @@ struct Work {
   int64_t gemm_flop;           // their floating point operations
   int64_t score_visits;        // scores that a filter has written or reduced
   int64_t scratch_bytes;       // the largest score scratch of one call
-  std::set<std::string> cuts;  // how problems were cut (plan.h, describe)
+  std::set<std::string> cuts;  // how problems were cut, as describe() has it
 };
 
 // Starts from zero, in all threads. Counting costs a little: the filters run behind counting ones.
 void start_counting();
 Work stop_counting();
-
-// Nothing unless counting.
-void count_gemm(int64_t rows, int64_t columns, int64_t inner);
-void count_scratch(int64_t bytes);
-
 bool is_counting();
-void count_cut(const std::string& kind);
-// describe() is called only if it is wanted.
-template <class Describe>
-void count_cuts(const Describe& describe) {
-  if (is_counting()) count_cut(describe());
-}
 
+// What the kernels call (cpu/hooks.h); nothing unless counting.
+void count_plans(const Problem& problem, const std::vector<Schedule>& samples, int64_t bytes, bool backward);
+void count_product(int64_t rows, int64_t columns, int64_t inner);
 // The table itself, or one that counts and calls it.
 const Filters& counted(const Filters& filters);
+
+// How a plan cuts a problem of which the highest tile has `height` rows: such as
+// "backward, wrapped, blocks, whole rows, one at a time".
+std::string describe(const Problem& problem, const Plan& plan, int64_t height, bool backward);
 
 }  // namespace contextual_attention::cpu

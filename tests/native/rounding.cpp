@@ -35,6 +35,8 @@ void perturb_products(uint64_t seed, bool anew) {
   next_draw = seed == 0 ? 0 : mixed(seed) | 1;  // odd, and stays so: never 0
 }
 
+bool is_perturbing() { return next_draw != 0; }
+
 void round_otherwise(const Matrix& product, int64_t inner, bool adds) {
   if (next_draw == 0 || (adds && step == 0)) return;
   const uint64_t draw = mixed(next_draw.fetch_add(step) + mixed(product.rows)) + mixed(inner);

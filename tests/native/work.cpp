@@ -1,5 +1,6 @@
 #include "work.h"
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 
@@ -65,27 +66,36 @@ Work stop_counting() {
   return {gemm_calls, gemm_flop, score_visits, scratch_bytes, cuts};
 }
 
-void count_gemm(int64_t rows, int64_t columns, int64_t inner_size) {
+bool is_counting() { return counting; }
+
+void count_plans(const Problem& problem, const std::vector<Schedule>& samples, int64_t bytes, bool backward) {
+  if (!counting) return;
+  const std::lock_guard<std::mutex> lock(cuts_mutex);
+  scratch_bytes = std::max<int64_t>(scratch_bytes, bytes);
+  for (const Schedule& sample : samples)
+    cuts.insert(describe(problem, sample.plan, sample.height(), backward));
+}
+
+void count_product(int64_t rows, int64_t columns, int64_t inner_size) {
   if (!counting) return;
   ++gemm_calls;
   gemm_flop += 2 * rows * columns * inner_size;
-}
-
-void count_scratch(int64_t bytes) {
-  if (counting && bytes > scratch_bytes) scratch_bytes = bytes;
-}
-
-bool is_counting() { return counting; }
-
-void count_cut(const std::string& kind) {
-  const std::lock_guard<std::mutex> lock(cuts_mutex);
-  cuts.insert(kind);
 }
 
 const Filters& counted(const Filters& filters) {
   if (!counting) return filters;
   inner = &filters;
   return kCounting;
+}
+
+std::string describe(const Problem& problem, const Plan& plan, int64_t height, bool backward) {
+  std::string kind = backward ? "backward" : "forward";
+  kind += problem.wrap() ? ", wrapped" : ", bounded";
+  kind += plan.whole_background() ? ", whole background" : ", blocks";
+  kind += plan.tiles_across > 1 ? ", tiles across" : ", whole rows";
+  return kind + (plan.chunk > height ? ", all at once"
+                 : plan.chunk > 1    ? ", some at a time"
+                                     : ", one at a time");
 }
 
 }  // namespace contextual_attention::cpu
