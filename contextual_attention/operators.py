@@ -67,8 +67,10 @@ _LEARNING = ATTEND_MAP.places("foreground", "background", "alpha", "beta", "valu
 (_KEPT,) = ATTEND_MAP.places("kept")
 
 
-def _differentiate(name: str, attend_backward: Callable) -> Callable[..., tuple[torch.Tensor | None, ...]]:
-    """The gradient of the map that `name` makes, by this operator."""
+def _differentiate(
+    attend_backward: Callable, widens: str | None
+) -> Callable[..., tuple[torch.Tensor | None, ...]]:
+    """The gradient of the map, by this operator; `widens`: see `define`."""
 
     def differentiate(ctx, grad_map, _grad_offsets, _grad_statistics):
         *operands, weight, statistics = ctx.saved_tensors
@@ -76,8 +78,7 @@ def _differentiate(name: str, attend_backward: Callable) -> Callable[..., tuple[
         # Bit i of `needs` asks for the i-th gradient of attend_backward.
         needs = sum(1 << i for i, place in enumerate(_LEARNING) if ctx.needs_input_grad[place])
         _, h, w, _ = given.foreground.shape
-        # The CPU's kernels would make float32 of it; a GPU's multiply it by the value, in the value's dtype.
-        wide = name == "attend" and grad_map.device.type == "cpu"
+        wide = grad_map.device.type == widens
         grad_cells, grad_kept = lift(grad_map, weight, ctx.keep, ctx.cell, h + 1, w + 1, wide)
         of = Gradient(grad_cells, statistics, needs, ctx.workspace)
         gradients: list[torch.Tensor | None] = [None] * len(ctx.needs_input_grad)
@@ -90,11 +91,16 @@ def _differentiate(name: str, attend_backward: Callable) -> Callable[..., tuple[
     return differentiate
 
 
-def _define(name: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def define(
+    name: str, widens: str | None = None
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """The operator of this name, its name_backward, and its name_map, which is returned with its derivatives.
 
     name_map joins what the operator sums into a map, and is differentiated as one: between the two there are
     float32 cells, whose gradient would have to be float32 too, for its whole way through the backward.
+
+    Args:
+        widens: The type of device whose kernels take that gradient in float32; others in the value's dtype.
     """
     backward, whole = f"{name}_backward", f"{name}_map"
     for each, operator, fake in (
@@ -122,7 +128,7 @@ def _define(name: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.
     )
     return differentiable(
         getattr(operators, whole).default,
-        _differentiate(name, attend_backward),
+        _differentiate(attend_backward, widens),
         _setup_context,
         linear_in=ATTEND_MAP.places("value", "kept"),
         derived=1,
@@ -142,10 +148,11 @@ def _attend_triton_backward(*arguments):
 
 
 # Kernels register for "attend" from C++, by device.
-attend = _define("attend")
+# The CPU's would make float32 of the gradient; a GPU's multiply it by the value.
+attend = define("attend", widens="cpu")
 # A device can have Triton's kernels beside those of the extension, so they have names of their own. Triton's
 # interpreter, which must be asked for before triton is imported, runs them on the CPU.
-attend_triton = _define("attend_triton")
+attend_triton = define("attend_triton")
 TRITON_DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 _library.impl("attend_triton", _attend_triton, TRITON_DEVICE.upper())
 _library.impl("attend_triton_backward", _attend_triton_backward, TRITON_DEVICE.upper())

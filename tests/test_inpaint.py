@@ -147,6 +147,17 @@ def test_a_picture_of_several_may_have_nothing_missing():
     assert torch.equal(inpaint(pictures, mask)[1], pictures[1])
 
 
+def test_a_method_is_offered_everywhere():
+    """The command has a list of its own, and the page a name for each."""
+    from contextual_attention.commands import inpaint as command
+    from contextual_attention.models.filling.inpaint import METHODS
+
+    pytest.importorskip("gradio", reason="gradio, which the page is made with, is not installed")
+    from contextual_attention.models.filling import page
+
+    assert command.METHODS == METHODS == tuple(page._METHODS)
+
+
 def test_methods_join_the_evaluation():
     from contextual_attention.models.evaluation.evaluate import METHODS
 

@@ -16,7 +16,7 @@ from .needs import need
 from .photographs import by_stem, is_many, photographs_of
 
 HELP = "Remove what a mask marks from photographs."
-METHODS = ("exemplar", "patchmatch", "model")
+METHODS = ("exemplar", "patchmatch", "model")  # inpaint's own, which is not imported for a help text
 _ALPHA = "alpha"
 
 

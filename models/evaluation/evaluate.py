@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..data.samples import Place, Sample, Samples, collate
-from ..filling.inpaint import inpaint
+from ..filling import inpaint as filling
 from ..network.pretrained import generator_folder, load_generator
 from .metrics import DEFINITIONS, picture_metrics
 
@@ -68,8 +68,9 @@ def fill_with_grey(image: Tensor, mask: Tensor) -> Tensor:
     return image.masked_fill(mask, 0)
 
 
-register_method("exemplar")(partial(inpaint, method="exemplar"))
-register_method("patchmatch")(partial(inpaint, method="patchmatch"))
+for _name in filling.METHODS:
+    if _name != "model":  # models are named by their paths
+        register_method(_name)(partial(filling.inpaint, method=_name))
 
 
 def model_method(path: str, device: torch.device | str = "cpu") -> Method:

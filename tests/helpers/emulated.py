@@ -72,7 +72,7 @@ def load_module(file: Path) -> ModuleType:
     The module has what bind_cuda adds, `plan`, `run_by`, `attend` and `road`, of features.py.
     """
     _LIBRARY.impl("bmm.dtype_out", _widened_product, "CPU")
-    attend = operators._define(OPERATOR)
+    attend = operators.define(OPERATOR)
     road = features.define("_on_host")
     for each in CELLS:
         schema = str(each._opoverload._schema).partition("(")
