@@ -106,6 +106,14 @@ def test_links_within_the_repository(page):
             assert heading in {slug(line.lstrip("# ")) for line in text.splitlines() if line[:1] == "#"}
 
 
+def test_files_that_the_architecture_names_exist():
+    """Between backquotes, from the root, or within the layer's package."""
+    named = re.findall(r"`([\w./]+/[\w.]*|[\w/]+\.(?:py|h|cpp|cu|md))`", TEXTS["docs/architecture.md"])
+    places = (ROOT, ROOT / "contextual_attention", ROOT / "csrc/cuda")
+    assert len(named) > 40
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
 def test_the_number_on_the_first_screen_is_the_measured_one():
     rows = json.loads((ROOT / "benchmarks/results/xeon-avx512-2cpu.json").read_text())["rows"]
     same = {
