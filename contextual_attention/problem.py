@@ -84,12 +84,5 @@ class Problem:
 
     @property
     def tap_reach(self) -> int:
-        """How far a tap of the propagation lies from its position."""
-        return self.fuse_k // 2 * self.stride
-
-    def fuse_reach(self, side: int) -> int:
-        """Rows and columns on each side that the propagation reads; the map's shorter side is `side`."""
-        if self.propagation == Propagation.NONE:
-            return 0
-        # It runs over the ends of rows into the rows above and below, and of columns likewise.
-        return self.tap_reach + (-(-self.tap_reach // side) if self.wraps else 0)
+        """How far a tap of the propagation lies from its position; 0 where there is none."""
+        return 0 if self.propagation == Propagation.NONE else self.fuse_k // 2 * self.stride

@@ -34,7 +34,7 @@ class Backward : public LogitGradient {
         need_final(y);
         continue;
       }
-      need_product(y + problem_.patch_radius());
+      need_product(last_read(Stage::gram_gradient, y));
       if (!gradients_.foreground && !gradients_.background) continue;
       if (y - first == plan_.chunk) {
         feature_gradients(first, y - first);
@@ -87,9 +87,9 @@ class Backward : public LogitGradient {
   void need_product(int64_t y) {
     advance(Stage::product_gradient, y, [&](int64_t row) {
       if (problem_.wrap())
-        need_columnwise(row + rows_crossed(problem_));
+        need_columnwise(last_read(Stage::product_gradient, row));
       else if (problem_.before())
-        need_logits(row + problem_.fuse_radius());
+        need_logits(last_read(Stage::columnwise_gradient, row));
       else
         need_logit_inputs(row);
       const Ring& products = ring(Stage::product_gradient);
@@ -103,7 +103,7 @@ class Backward : public LogitGradient {
 
   void need_columnwise(int64_t y) {
     advance(Stage::columnwise_gradient, y, [&](int64_t row) {
-      need_logits(row + problem_.fuse_radius());
+      need_logits(last_read(Stage::columnwise_gradient, row));
       const Ring& columnwise = ring(Stage::columnwise_gradient);
       for_columns(columnwise, [&](int64_t lane, int64_t x) {
         top_down(columnwise.at(row, x), ring(Stage::logit_gradient), row, x, layout_.columnwise_gradient,

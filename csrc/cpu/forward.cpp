@@ -66,7 +66,7 @@ class Forward : public March {
 
   // A2 before its rescaling: the propagated weights that land on valid positions, and their sum.
   void propagate(int64_t y) {
-    need_weights(y + problem_.fuse_radius());
+    need_weights(last_read(Stage::final, y));
     const Ring& final = ring(Stage::final);
     const std::vector<float>& valid = block_.valid;
     for_bundles(final, [&](Bundle& bundle, int64_t x0, int64_t x1) {
@@ -190,7 +190,7 @@ void attend(const Problem& problem, const Sample& sample, const Schedule& schedu
     return;
   }
   PartialSums sums(problem);
-  const int64_t reach = problem.after() ? problem.fuse_radius() : 0;
+  const int64_t reach = reach_into(Stage::final, problem, problem.w).before;
   for (const Tile& tile : schedule.tiles) {
     const Tile area = tile.around(problem, reach);
     clear(problem, area, sums, statistics);

@@ -47,18 +47,16 @@ Rows covering(const Rows& cells) {
   return rows;
 }
 
-// Rows that one step of the propagation reaches, in the direction of its adjoint or not (the reach is
-// the same). The wrapped passes: top-down is cyclic; left-right moves over row ends.
-struct Reach {
+// The rows of the stage before that these rows of a stage read; its adjoint reaches as far.
+struct Reading {
   const Problem& problem;
-  int64_t rows_crossed() const { return ceil_div(problem.fuse_radius(), problem.wb); }
-  Rows top_down(const Rows& rows) const { return dilate(rows, problem.fuse_radius(), true); }
-  Rows left_right(const Rows& rows) const { return dilate(rows, rows_crossed()); }
-  Rows box(const Rows& rows) const { return dilate(rows, problem.fuse_radius()); }
-  // Rows whose scores take part in the logits of these rows.
-  Rows scores(const Rows& rows) const {
-    if (problem.wrap()) return left_right(top_down(rows));
-    return problem.before() ? box(rows) : rows;
+  Rows operator()(Stage stage, const Rows& rows) const {
+    const Filter filter = filter_into(stage, problem);
+    return dilate(rows, reach_of(filter, problem, problem.wb).before, filter == Filter::top_down);
+  }
+  // The similarities that take part in these rows of weights.
+  Rows similarities(const Rows& weights) const {
+    return (*this)(Stage::rowwise, (*this)(Stage::weights, weights));
   }
 };
 
@@ -69,38 +67,30 @@ struct Needs {
 };
 
 void add_backward(const Problem& problem, const Rows& owned, const Rows& valid, Needs& needs) {
-  const Reach reach{problem};
-  const Rows scores = reach.scores(valid);
-  needs.gram_gradient = both(Rows(owned.begin(), owned.end() - 1), dilate(scores, problem.patch_radius()));
-  needs.product_gradient = both(dilate(needs.gram_gradient, problem.patch_radius()), scores);
-  Rows logits = needs.product_gradient;
-  if (problem.wrap()) {
-    needs.columnwise_gradient = reach.left_right(logits);
-    logits = reach.top_down(needs.columnwise_gradient);
-  } else if (problem.before()) {
-    logits = reach.box(logits);
-  }
-  needs.logit_gradient = both(logits, valid);
-  needs.attention_gradient = needs.logit_gradient;
-  if (problem.after()) {
-    needs.attention_gradient = both(reach.box(needs.logit_gradient), valid);
-    needs.final = either(needs.final, needs.attention_gradient);
-  }
+  const Reading read{problem};
+  const Rows scores = read.similarities(valid);
+  needs.gram_gradient = both(Rows(owned.begin(), owned.end() - 1), read(Stage::similarity, scores));
+  needs.product_gradient = both(read(Stage::gram_gradient, needs.gram_gradient), scores);
+  const Rows columnwise = read(Stage::product_gradient, needs.product_gradient);
+  if (problem.wrap()) needs.columnwise_gradient = columnwise;
+  needs.logit_gradient = both(read(Stage::columnwise_gradient, columnwise), valid);
+  needs.attention_gradient = both(read(Stage::logit_gradient, needs.logit_gradient), valid);
+  if (problem.after()) needs.final = either(needs.final, needs.attention_gradient);
 }
 
 Needs find_needs(const Problem& problem, const Rows& owned, const Rows& valid, bool backward) {
-  const Reach reach{problem};
+  const Reading read{problem};
   Needs needs;
   needs.cells = both(owned, cells_of(valid));
   needs.final = both(covering(needs.cells), valid);
   if (backward) add_backward(problem, owned, valid, needs);
-  needs.weights = problem.after() ? both(reach.box(needs.final), valid) : needs.final;
+  needs.weights = both(read(Stage::final, needs.final), valid);
   if (backward) needs.weights = either(needs.weights, needs.logit_gradient);
-  if (problem.wrap()) needs.rowwise = reach.top_down(needs.weights);
-  needs.similarity = reach.scores(needs.weights);
+  if (problem.wrap()) needs.rowwise = read(Stage::weights, needs.weights);
+  needs.similarity = read.similarities(needs.weights);
   Rows products = needs.similarity;
   if (backward) products = either(products, needs.product_gradient);
-  needs.gram = dilate(products, problem.patch_radius());
+  needs.gram = read(Stage::similarity, products);
   return needs;
 }
 
@@ -226,7 +216,8 @@ Layout make_layout(const Problem& problem, const Rows& owned, const Rows& valid,
 std::vector<int64_t> rows_with_work(const Problem& problem, const Rows& valid, bool backward) {
   Rows rows = cells_of(valid);
   if (backward) {
-    Rows touched = dilate(Reach{problem}.scores(valid), problem.patch_radius());
+    const Reading read{problem};
+    Rows touched = read(Stage::similarity, read.similarities(valid));
     touched.push_back(0);
     rows = either(rows, touched);
   }

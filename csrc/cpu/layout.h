@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../common/problem.h"
+#include "../common/stages.h"
 
 namespace contextual_attention::cpu {
 

@@ -82,7 +82,7 @@ class LogitGradient : public March {
   // What dL of row y reads.
   void need_logit_inputs(int64_t y) {
     if (problem_.after()) {
-      need_propagated_gradient(y + problem_.fuse_radius());
+      need_propagated_gradient(last_read(Stage::logit_gradient, y));
     } else {
       need_final(y);
       need_cell_gradient(cell_key(y) + 1);
@@ -129,7 +129,7 @@ class LogitGradient : public March {
 
  private:
   void propagate(int64_t y) {
-    need_weights(y + problem_.fuse_radius());
+    need_weights(last_read(Stage::final, y));
     for_bundles(ring(Stage::final), [&](Bundle& bundle, int64_t x0, int64_t x1) {
       for (int64_t x = x0; x < x1; ++x)
         if (has_total(pixel(y, x))) add_propagation(bundle, y, x);

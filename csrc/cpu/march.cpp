@@ -234,7 +234,7 @@ void March::need_gram(int64_t y) {
 
 // S[p, q] = alpha_p beta_q (D_ksize G)[p, q], where the propagation reads it before the softmax.
 void March::similarity_row(int64_t y) {
-  need_gram(y + problem_.patch_radius());
+  need_gram(last_read(Stage::similarity, y));
   const Ring& similarity = ring(Stage::similarity);
   for_bundles(similarity, [&](Bundle& bundle, int64_t x0, int64_t x1) {
     for (int64_t x = x0; x < x1; ++x)
@@ -333,20 +333,19 @@ void March::weigh(Bundle& bundle, int64_t y, const std::vector<Span>& spans) {
 }
 
 void March::weights_row(int64_t y) {
-  const int64_t fuse = problem_.fuse_radius(), crossed = problem_.wrap() ? rows_crossed(problem_) : 0;
   const auto make_similarity = [&](int64_t row) { similarity_row(row); };
   if (problem_.wrap()) {
-    advance(Stage::rowwise, y + fuse, [&](int64_t row) {
-      advance(Stage::similarity, row + crossed, make_similarity);
+    advance(Stage::rowwise, last_read(Stage::weights, y), [&](int64_t row) {
+      advance(Stage::similarity, last_read(Stage::rowwise, row), make_similarity);
       const Ring& rowwise = ring(Stage::rowwise);
       for_columns(rowwise, [&](int64_t lane, int64_t x) {
         left_right(rowwise.at(row, x), ring(Stage::similarity), row, x, layout_.rowwise, taps(lane));
       });
     });
   } else if (problem_.before()) {
-    advance(Stage::similarity, y + fuse, make_similarity);
+    advance(Stage::similarity, last_read(Stage::weights, y), make_similarity);
   } else {
-    need_gram(y + problem_.patch_radius());
+    need_gram(last_read(Stage::similarity, y));
   }
   const std::vector<Span>& spans = sums_ == Sums::partial ? layout_.owned : layout_.weights;
   const Ring& weights = ring(Stage::weights);

@@ -6,22 +6,17 @@
 namespace contextual_attention::cpu {
 namespace {
 
-// How far beyond the tile each stage reaches, from the outputs back to the Gram matrix.
-struct Radii {
-  int64_t gram, similarity, rowwise, weights, final, attention, logit, columnwise, product;
+// How far beyond the tile each stage goes, in rows and columns. What its pixels paste on it shares with its
+// neighbours: it needs none of theirs.
+class Radii {
+ public:
+  Radii(const Problem& p, bool backward)
+      : reaches_(backward ? Reaches(p, p.w, {Stage::final, Stage::gram_gradient})
+                          : Reaches(p, p.w, {Stage::final})) {}
+  int64_t operator()(Stage stage) const { return reaches_[stage].value_or(Reach{0, 0}).before; }
 
-  Radii(const Problem& p, bool backward) {
-    const int64_t patch = p.patch_radius(), fuse = p.fuse_radius(), crossed = rows_crossed(p);
-    product = backward ? patch : 0;
-    columnwise = product + (p.wrap() && backward ? crossed : 0);
-    logit = columnwise + (p.before() && backward ? fuse : 0);
-    attention = logit + (p.after() && backward ? fuse : 0);
-    final = attention;
-    weights = p.after() ? final + fuse : logit;
-    rowwise = weights + (p.wrap() ? fuse : 0);
-    similarity = p.wrap() ? rowwise + crossed : weights + (p.before() ? fuse : 0);
-    gram = similarity + patch;
-  }
+ private:
+  Reaches reaches_;
 };
 
 int64_t scratch_floats(const Problem& problem, const Layout& layout, int64_t width, int64_t chunk,
@@ -43,8 +38,8 @@ double efficiency(int64_t rows) { return static_cast<double>(rows) / static_cast
 double cost(const Problem& p, const Plan& plan, int64_t width, bool backward) {
   constexpr double kFilterFlop = 60;
   const double c = static_cast<double>(p.channels), k = static_cast<double>(p.value_channels);
-  const Radii radii(p, backward);
-  const int64_t gram_columns = std::min(p.w, width + 2 * radii.gram);
+  const Radii radius(p, backward);
+  const int64_t gram_columns = std::min(p.w, width + 2 * radius(Stage::gram));
   const bool whole = gram_columns == p.w;
   const double passes = plan.whole_background() ? 1 : 2;
   double total = 0;
@@ -54,7 +49,7 @@ double cost(const Problem& p, const Plan& plan, int64_t width, bool backward) {
     total += passes * scores * (2 * c / efficiency(gram_columns * (whole ? plan.chunk : 1)) + kFilterFlop);
     total += cells * 2 * k / efficiency((width + 1) * plan.chunk);
     if (backward) {
-      const int64_t columns = std::min(p.w, width + 2 * radii.attention) + 1;
+      const int64_t columns = std::min(p.w, width + 2 * radius(Stage::attention_gradient)) + 1;
       const double gradients = static_cast<double>(layout.gradient_size * columns);
       total += passes * gradients * (2 * k / efficiency(columns * plan.chunk) + kFilterFlop);
       total += 4 * c * static_cast<double>(layout.size * width) / efficiency(width * plan.chunk);
@@ -134,39 +129,41 @@ struct Cutter {
 
 }  // namespace
 
-int64_t rows_crossed(const Problem& problem) { return ceil_div(problem.fuse_radius(), problem.w); }
-
 RingShape ring_shape(Stage stage, const Problem& p, const Layout& layout, int64_t chunk, bool backward) {
-  const Radii r(p, backward);
-  const int64_t patch = p.patch_radius(), fuse = p.fuse_radius(), crossed = rows_crossed(p);
-  const int64_t size = layout.size;
+  const Radii radius(p, backward);
+  const int64_t around = radius(stage), size = layout.size;
+  // The rows that the filter into the next stage reads.
+  const auto read_by = [&](Stage next) { return 2 * reach_into(next, p, p.w).before + 1; };
   const auto if_backward = [&](bool used, int64_t rows) { return backward && used ? rows : 0; };
   switch (stage) {
-    case Stage::gram:
+    case Stage::gram: {
       // Backward, the raw products are read again when the gradient reaches their row.
-      return {chunk + patch + (backward ? r.gram - r.product : patch), r.gram, size, false};
+      const int64_t patch = reach_into(Stage::similarity, p, p.w).before;
+      const int64_t until = backward ? around - radius(Stage::product_gradient) : patch;
+      return {chunk + patch + until, around, size, false};
+    }
     case Stage::similarity:
-      return {p.before() ? 2 * (p.wrap() ? crossed : fuse) + 1 : 0, r.similarity, size, false};
+      return {p.before() ? read_by(p.wrap() ? Stage::rowwise : Stage::weights) : 0, around, size, false};
     case Stage::rowwise:
-      return {p.wrap() ? 2 * fuse + 1 : 0, r.rowwise, size, false};
+      return {p.wrap() ? read_by(Stage::weights) : 0, around, size, false};
     case Stage::weights:
-      return {p.after() ? std::max<int64_t>(2, 2 * fuse + 1) : 2, r.weights, size, false};
+      return {std::max<int64_t>(2, read_by(Stage::final)), around, size, false};
     case Stage::final:
-      return {p.after() ? 2 : 0, r.final, size, false};
+      return {p.after() ? 2 : 0, around, size, false};
     case Stage::cells:
-      return {chunk, 0, layout.cell_size, true};
+      return {chunk, around, layout.cell_size, true};
     case Stage::cell_gradient:
-      return {if_backward(true, chunk + 1), r.attention, layout.gradient_size, true};
+      return {if_backward(true, chunk + 1), around, layout.gradient_size, true};
     case Stage::attention_gradient:
-      return {if_backward(p.after(), 2 * fuse + 1), r.attention, size, false};
+      return {if_backward(p.after(), read_by(Stage::logit_gradient)), around, size, false};
     case Stage::logit_gradient:
-      return {if_backward(p.before(), 2 * fuse + 1), r.logit, size, false};
+      return {if_backward(p.before(), read_by(Stage::columnwise_gradient)), around, size, false};
     case Stage::columnwise_gradient:
-      return {if_backward(p.wrap(), 2 * crossed + 1), r.columnwise, size, false};
+      return {if_backward(p.wrap(), read_by(Stage::product_gradient)), around, size, false};
     case Stage::product_gradient:
-      return {if_backward(true, 2 * patch + 1), r.product, size, false};
+      return {if_backward(true, read_by(Stage::gram_gradient)), around, size, false};
     case Stage::gram_gradient:
-      return {if_backward(true, chunk), 0, size, false};
+      return {if_backward(true, chunk), around, size, false};
     case Stage::count:
       break;
   }
@@ -182,10 +179,10 @@ Tile Tile::around(const Problem& problem, int64_t radius) const {
 std::vector<Tile> make_tiles(const Problem& problem, const bool* selected, bool backward) {
   const Tile whole{0, problem.h, 0, problem.w};
   if (!selected || (problem.wrap() && backward)) return {whole};
-  const Radii radii(problem, backward);
-  Cutter cutter{selected, problem.w, radii.gram, {}};
+  const Radii radius(problem, backward);
+  Cutter cutter{selected, problem.w, radius(Stage::gram), {}};
   // Padded boxes must stay apart.
-  const int64_t padding = radii.logit;
+  const int64_t padding = radius(Stage::logit_gradient);
   cutter.gap = std::max(cutter.gap, 2 * padding);
   cutter.cut(whole, true, false);
   if (problem.wrap() && !cutter.tiles.empty()) {

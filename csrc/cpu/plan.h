@@ -10,26 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "../common/stages.h"
 #include "layout.h"
 
 namespace contextual_attention::cpu {
-
-enum class Stage {
-  gram,
-  similarity,
-  rowwise,
-  weights,
-  final,
-  cells,
-  // backward only
-  cell_gradient,
-  attention_gradient,
-  logit_gradient,
-  columnwise_gradient,
-  product_gradient,
-  gram_gradient,
-  count
-};
 
 // A stage's ring: its rows (0: the stage is not used), how far beyond the tile it reaches, in foreground
 // rows and columns, and the floats that one foreground pixel (or cell) takes.
@@ -39,9 +23,6 @@ struct RingShape {
 };
 
 RingShape ring_shape(Stage stage, const Problem& problem, const Layout& layout, int64_t chunk, bool backward);
-
-// Rows of a tile that the left-right pass crosses when it runs over row ends.
-int64_t rows_crossed(const Problem& problem);
 
 // Backward, rows of scores that every lane has to itself: dA, R, and the sums of the gradient of beta.
 constexpr int64_t kLaneRows = 3;

@@ -5,7 +5,7 @@
 // their halo runs over the ends.
 #pragma once
 
-#include "../common/problem.h"
+#include "../common/stages.h"
 #include "score_maps.h"
 
 namespace contextual_attention::cuda {

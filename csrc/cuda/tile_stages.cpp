@@ -1,12 +1,12 @@
-#include "stages.h"
+#include "tile_stages.h"
 
 #include <algorithm>
 
 namespace contextual_attention::cuda {
 namespace {
 
-Axis dilated(const Axis& axis, int64_t radius, bool ring) {
-  const int64_t first = axis.first - radius, end = int64_t(axis.first) + axis.count + radius;
+Axis dilated(const Axis& axis, const Reach& by, bool ring) {
+  const int64_t first = axis.first - by.before, end = int64_t(axis.first) + axis.count + by.after;
   if (ring && end - first < axis.size)
     return {int32_t(floor_mod(first, axis.size)), int32_t(end - first), axis.size};
   const int64_t low = ring ? 0 : std::max<int64_t>(0, first);
@@ -14,19 +14,16 @@ Axis dilated(const Axis& axis, int64_t radius, bool ring) {
   return {int32_t(low), int32_t(high - low), axis.size};
 }
 
-Region dilated(const Problem& p, const Region& region, int64_t radius) {
-  if (radius == 0) return region;
+Region dilated(const Problem& p, const Region& region, const Reach& foreground, const Reach& background) {
   if (p.wrap())  // as wide as the maps already
-    return {dilated(region.y, radius, true), region.x, dilated(region.v, radius, true), region.u};
-  return {dilated(region.y, radius, false), dilated(region.x, radius, false),
-          dilated(region.v, radius, false), dilated(region.u, radius, false)};
+    return {dilated(region.y, foreground, true), region.x, dilated(region.v, background, true), region.u};
+  return {dilated(region.y, foreground, false), dilated(region.x, foreground, false),
+          dilated(region.v, background, false), dilated(region.u, background, false)};
 }
 
-// The rows that the left-right pass reads where it runs over row ends.
-Region crossed(const Problem& p, const Region& region) {
-  if (!p.wrap()) return region;
-  return {dilated(region.y, ceil_div(p.fuse_radius(), p.w), true), region.x,
-          dilated(region.v, ceil_div(p.fuse_radius(), p.wb), true), region.u};
+// What a stage over a region reads of the stage before it.
+Region read_by(Stage stage, const Problem& p, const Region& region) {
+  return dilated(p, region, reach_into(stage, p, p.w), reach_into(stage, p, p.wb));
 }
 
 // The cells that a tile answers for.
@@ -40,12 +37,6 @@ Axis covered_cells(const Axis& pixels) {
   const int32_t over = pixels.first + pixels.count > pixels.size ? 1 : 0;
   const int32_t count = pixels.count + 1 + over, size = pixels.size + 1;
   return count < size ? Axis{pixels.first, count, size} : Axis{0, size, size};
-}
-
-// The pixels that paste into the owned cells.
-Axis pasting(const Axis& pixels) {
-  const int32_t before = pixels.first > 0 ? 1 : 0;
-  return {pixels.first - before, pixels.count + before, pixels.size};
 }
 
 bool is_whole(const Axis& down, const Axis& right) {
@@ -104,20 +95,27 @@ Region each_axis(const Region& r, Make make) {
   return {make(r.y), make(r.x), make(r.v), make(r.u)};
 }
 
+// The pixels that paste into the owned cells. (Cells end at the edges, even where the propagation wraps.)
+Region pasting(const Problem& p, const Region& own) {
+  const Reach reach = reach_into(Stage::cells, p, p.w);
+  return each_axis(own, [&](const Axis& pixels) { return dilated(pixels, reach, false); });
+}
+
 void add_backward_stages(const Problem& p, Pass pass, bool whole_background, Stages& stages) {
-  const int64_t fuse = p.fuse_radius(), after = p.after() ? fuse : 0;
   if (pass == Pass::centres) {
-    stages.attention = dilated(p, stages.own, after);
+    stages.attention = read_by(Stage::logit_gradient, p, stages.own);
     stages.weights = stages.own;
   } else {
-    stages.product = dilated(p, stages.own, p.patch_radius());
-    stages.columnwise = crossed(p, stages.product);
-    stages.logit = dilated(p, stages.columnwise, p.before() ? fuse : 0);
-    stages.attention = dilated(p, stages.logit, after);
+    stages.product = read_by(Stage::gram_gradient, p, stages.own);
+    stages.columnwise = read_by(Stage::product_gradient, p, stages.product);
+    stages.logit = read_by(Stage::columnwise_gradient, p, stages.columnwise);
+    stages.attention = read_by(Stage::logit_gradient, p, stages.logit);
     // The sums behind the centres of `attention` read one window further; E the pixels before the own ones.
     const bool sums = whole_background && p.after();
-    const Region pasted = dilated(p, stages.own, 1 + after);
-    const Region read = sums ? dilated(p, stages.attention, fuse) : stages.logit;
+    const int64_t before = reach_into(Stage::cells, p, p.w).before;
+    const Reach around{before, before};  // to both sides, though E reads only those before
+    const Region pasted = read_by(Stage::final, p, dilated(p, stages.own, around, around));
+    const Region read = sums ? read_by(Stage::final, p, stages.attention) : stages.logit;
     stages.weights = {
         read.y.count > pasted.y.count ? read.y : pasted.y, read.x.count > pasted.x.count ? read.x : pasted.x,
         read.v.count > pasted.v.count ? read.v : pasted.v, read.u.count > pasted.u.count ? read.u : pasted.u};
@@ -151,7 +149,7 @@ Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_ba
   else if (pass == Pass::statistics)
     stages.weights = own;
   else
-    stages.weights = dilated(p, each_axis(own, pasting), p.after() ? p.fuse_radius() : 0);
+    stages.weights = read_by(Stage::final, p, pasting(p, own));
   stages.in_pieces = wraps_at_once(p) && (pass == Pass::statistics || pass == Pass::forward);
   if (stages.in_pieces) {
     const Region& w = stages.weights;
@@ -162,10 +160,9 @@ Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_ba
     stages.similarity = stages.gram;
     return stages;
   }
-  stages.rowwise = dilated(p, stages.weights, p.wrap() ? p.fuse_radius() : 0);
-  stages.similarity =
-      p.wrap() ? crossed(p, stages.rowwise) : dilated(p, stages.weights, p.before() ? p.fuse_radius() : 0);
-  stages.gram = dilated(p, stages.similarity, p.patch_radius());
+  stages.rowwise = read_by(Stage::weights, p, stages.weights);
+  stages.similarity = read_by(Stage::rowwise, p, stages.rowwise);
+  stages.gram = read_by(Stage::similarity, p, stages.similarity);
   stages.foreground = one_piece(stages.similarity.y, stages.similarity.x);
   stages.background = one_piece(stages.similarity.v, stages.similarity.u);
   return stages;
