@@ -7,6 +7,7 @@ asked where the extension is not compiled. tests/test_stages.py compares the two
 from __future__ import annotations
 
 from enum import Enum
+from itertools import pairwise
 from typing import NamedTuple
 
 from .problem import Problem
@@ -74,8 +75,8 @@ def filter_into(stage: Stage, problem: Problem) -> Filter:
 def reach_of(taps: Filter, problem: Problem, columns: int) -> Reach:
     """That of a filter on a map of so many columns.
 
-    The wrapped passes may read all columns: this is how far they read in rows. With a map's shorter side for its
-    columns, both passes together read no further than the sum of theirs, in columns either.
+    The wrapped passes may read all columns: this is how far they read in rows. With a map's shorter side for
+    its columns, both passes together read no further than the sum of theirs, in columns either.
     """
     if taps is Filter.PASTING:
         return Reach(1, 0)
@@ -92,21 +93,26 @@ def reach_of(taps: Filter, problem: Problem, columns: int) -> Reach:
     return Reach(radius, radius)
 
 
+def reach_into(stage: Stage, problem: Problem, columns: int) -> Reach:
+    """That of a stage in the one before it."""
+    return reach_of(filter_into(stage, problem), problem, columns)
+
+
 def reaches(problem: Problem, columns: int, *made: Stage) -> dict[Stage, Reach]:
-    """How far stages must go beyond a tile that holds those `made` of its own size: all that are read for it."""
+    """How far every stage behind those `made`, which have the size of a tile, must go beyond it."""
     found = dict.fromkeys(made, Reach(0, 0))
 
     def need(stage: Stage, reach: Reach) -> None:
         found[stage] = reach.or_more(found.get(stage, reach))
 
     order = list(Stage)
-    for before, stage in reversed(list(zip(order, order[1:]))):
+    for before, stage in reversed(list(pairwise(order))):
         if stage not in found:
             continue
         here = found[stage]
         # The gradient of the cells is a product, of no stage before it.
         if stage is not Stage.CELL_GRADIENT:
-            need(before, here.beyond(reach_of(filter_into(stage, problem), problem, columns)))
+            need(before, here.beyond(reach_into(stage, problem, columns)))
         # A softmax's gradient reads its weights too, and that of their rescaling the rescaled ones.
         if stage is Stage.ATTENTION_GRADIENT:
             need(Stage.FINAL, here)

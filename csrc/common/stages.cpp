@@ -47,7 +47,7 @@ Reach reach_of(Filter filter, const Problem& p, int64_t columns) {
   }
 }
 
-Reaches::Reaches(const Problem& p, int64_t columns, std::initializer_list<Stage> made) {
+Reaches::Reaches(const Problem& p, int64_t columns, const std::vector<Stage>& made) {
   for (Stage stage : made) need(stage, {0, 0});
   for (int s = kStages - 1; s > 0; --s) {
     const Stage stage = static_cast<Stage>(s);

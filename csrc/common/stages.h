@@ -4,8 +4,8 @@
 #pragma once
 
 #include <array>
-#include <initializer_list>
 #include <optional>
+#include <vector>
 
 #include "problem.h"
 
@@ -62,8 +62,8 @@ constexpr int kStages = static_cast<int>(Stage::count);
 
 class Reaches {
  public:
-  // Those of all stages behind `made`, which a tile holds of its own size.
-  Reaches(const Problem& problem, int64_t columns, std::initializer_list<Stage> made);
+  // Those of all stages behind `made`, which have the size of a tile.
+  Reaches(const Problem& problem, int64_t columns, const std::vector<Stage>& made);
 
   // How far a stage must go beyond the tile; none where nothing reads it.
   const std::optional<Reach>& operator[](Stage stage) const { return found_[static_cast<int>(stage)]; }

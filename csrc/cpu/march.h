@@ -122,7 +122,9 @@ class March {
   const Ring& ring(Stage stage) const { return rings_[static_cast<int>(stage)]; }
   int64_t radius(Stage stage) const { return radii_[static_cast<int>(stage)]; }
   // The last row of the stage before that this row of a stage reads.
-  int64_t last_read(Stage stage, int64_t row) const { return row + reach_into(stage, problem_, problem_.w).after; }
+  int64_t last_read(Stage stage, int64_t row) const {
+    return row + reach_into(stage, problem_, problem_.w).after;
+  }
   // Calls make(y) for every row of the stage not made so far, up to y.
   template <class Make>
   void advance(Stage stage, int64_t y, Make make) {
