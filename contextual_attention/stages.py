@@ -113,9 +113,7 @@ def reaches(problem: Problem, columns: int, *made: Stage) -> dict[Stage, Reach]:
         # The gradient of the cells is a product, of no stage before it.
         if stage is not Stage.CELL_GRADIENT:
             need(before, here.beyond(reach_into(stage, problem, columns)))
-        # A softmax's gradient reads its weights too, and that of their rescaling the rescaled ones.
+        # That of the final weights is centred by them. (With these come all weights that a softmax's reads.)
         if stage is Stage.ATTENTION_GRADIENT:
             need(Stage.FINAL, here)
-        if stage is Stage.LOGIT_GRADIENT:
-            need(Stage.WEIGHTS, here)
     return found

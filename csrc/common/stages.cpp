@@ -56,9 +56,8 @@ Reaches::Reaches(const Problem& p, int64_t columns, const std::vector<Stage>& ma
     // The gradient of the cells is a product, of no stage before it.
     if (stage != Stage::cell_gradient)
       need(static_cast<Stage>(s - 1), {here.before + by.before, here.after + by.after});
-    // A softmax's gradient reads its weights too, and that of their rescaling the rescaled ones.
+    // That of the final weights is centred by them. (With these come all weights that a softmax's reads.)
     if (stage == Stage::attention_gradient) need(Stage::final, here);
-    if (stage == Stage::logit_gradient) need(Stage::weights, here);
   }
 }
 
