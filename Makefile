@@ -7,16 +7,16 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/:/'
 
 demo:  ## install into .venv, remove an object from a photograph, run the quick benchmark
-	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt ".[bench]" && python benchmarks/removal_picture.py --keep . && python -m contextual_attention inpaint photo.png mask.png -o out.png && python benchmarks/bench_attention.py --quick
+	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt ".[bench]" && python tools/docs/removal_picture.py --keep . && python -m contextual_attention inpaint photo.png mask.png -o out.png && python benchmarks/bench_attention.py --quick
 
 test:  ## install into .venv and run all tests
 	python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt torch && pip install -c constraints.txt -e ".[test]" && pytest -n 2
 
 gpu:  ## on a machine with a GPU: check, test and measure into RESULTS=dir, offline, in 9 minutes
-	python3 benchmarks/gpu_session.py $(or $(RESULTS),$(error RESULTS=dir is missing: where results go)) --minutes 9
+	python3 tools/gpu/session.py $(or $(RESULTS),$(error RESULTS=dir is missing: where results go)) --minutes 9
 
 gpu-bundle:  ## build what travels to such a machine, for Python 3.12 and Hopper, so that nothing is compiled there
-	cd benchmarks && python -m on_gpu.bundle $(if $(PYTHON),--python $(PYTHON))
+	python -m tools.gpu.bundle $(if $(PYTHON),--python $(PYTHON))
 
 build:  ## recompile what has changed, in place
 	python setup.py build_ext --inplace

@@ -7,7 +7,7 @@
 
 Every backend that works here runs against the textbook form (convolutions with patches as filters, as the
 published layers do it), a dense form (unfold and matrix products) and that form under torch.compile. Results
-are checked before anything is timed; how time and memory are taken stands in measure.py.
+are checked before anything is timed; how time and memory are taken stands in attention_bench/measure.py.
 
 Ends with status 1 if a result is wrong or a backend fails, whatever the times are; the others go on.
 """
@@ -17,17 +17,20 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
-import devices
 import torch
-from cases import CASES, PASSES, QUICK, Case, Problem, find_case
-from report import plot
-from results import Row, machine, save
-from screen import Screen, make_screen
-from session import Plan, measure
-from variants import FORMS
 
+from attention_bench import devices
+from attention_bench.cases import CASES, PASSES, QUICK, Case, Problem, find_case
+from attention_bench.course import Plan, measure
+from attention_bench.plot import plot
+from attention_bench.results import Row, machine, save
+from attention_bench.screen import Screen, make_screen
+from attention_bench.variants import FORMS
+from attention_bench.wording import table
 from contextual_attention import available_backends
 from contextual_attention.options import PRESETS
 
@@ -47,18 +50,16 @@ def main() -> int:
     _announce(arguments, screen)
     plan = _plan(arguments)
     problems = list(_problems(cases, arguments, screen))
-    about = machine(sorted({problem.device for problem, _ in problems}))
+    about = machine(sorted({problem.device for problem in problems}))
     rows: list[Row] = []
-    if arguments.json:
-        save(arguments.json, about, rows)  # refuses another machine's file before anything is measured
+    save(arguments.json, about, rows)  # refuses another machine's file before anything is measured
     with screen.progress(len(problems)) as progress:
-        for problem, direction in problems:
-            new = measure(problem, direction, plan, progress.tell)
+        for problem in problems:
+            new = measure(problem, plan, progress.tell)
             rows += new
             progress.advance()
-            screen.table(new)
-            if arguments.json:
-                save(arguments.json, about, rows)
+            screen.table(table(new))
+            save(arguments.json, about, rows)
     if arguments.plot:
         plot(rows, arguments.plot)
     wrong = [row for row in rows if row.wrong]
@@ -102,7 +103,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     quick, budget = arguments.quick, arguments.budget
     budget = (0.3 if quick else 4.0) if budget is None else budget
     backends, forms = tuple(arguments.backend), tuple(arguments.against)
-    return Plan(backends, forms, arguments.threads, budget, arguments.patience, quick)
+    return Plan(backends, forms, budget, arguments.patience, quick)
 
 
 def _announce(arguments: argparse.Namespace, screen: Screen) -> None:
@@ -121,21 +122,16 @@ def _announce(arguments: argparse.Namespace, screen: Screen) -> None:
         )
 
 
-def _problems(
-    cases: list[Case], arguments: argparse.Namespace, screen: Screen
-) -> Iterator[tuple[Problem, str]]:
+def _problems(cases: list[Case], arguments: argparse.Namespace, screen: Screen) -> Iterator[Problem]:
     """Every problem and pass that is asked for and makes sense."""
     places = dict.fromkeys(devices.device_of(name) for name in arguments.backend)
-    passes = arguments.passes or ["forward", "both"]
-    for device in places:
-        for dtype in arguments.dtype:
-            for case in cases:
-                for channels in arguments.channels or (
-                    case.channels[:1] if arguments.quick else case.channels
-                ):
-                    problem = Problem(case, channels, DTYPES[dtype], arguments.preset, device)
-                    if _makes_sense(problem, screen):
-                        yield from ((problem, each) for each in passes if each in case.passes)
+    for device, dtype, case in product(places, arguments.dtype, cases):
+        usual = case.channels[:1] if arguments.quick else case.channels
+        for channels in arguments.channels or usual:
+            problem = Problem(case, channels, DTYPES[dtype], arguments.preset, device)
+            if _makes_sense(problem, screen):
+                passes = (each for each in arguments.passes or ("forward", "both") if each in case.passes)
+                yield from (replace(problem, direction=each) for each in passes)
 
 
 def _makes_sense(problem: Problem, screen: Screen) -> bool:

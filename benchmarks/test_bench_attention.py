@@ -8,14 +8,14 @@ from functools import lru_cache
 
 import pytest
 import torch
-from cases import CASES, Problem
-from checking import Judge
-from measure import SLOW
-from results import Row
-from session import checked, obstacle
-from variants import FORMS, variants_for
-from wording import problem_text
 
+from attention_bench.cases import CASES, Problem
+from attention_bench.course import checked, obstacle
+from attention_bench.judge import Judge
+from attention_bench.measure import SLOW
+from attention_bench.results import Row
+from attention_bench.variants import FORMS, variants_for
+from attention_bench.wording import problem_text
 from contextual_attention import available_backends
 
 USABLE = [name for name, reason in available_backends().items() if reason is None]
@@ -23,30 +23,27 @@ USABLE = [name for name, reason in available_backends().items() if reason is Non
 
 def _everything():
     for case in CASES.values():
-        problem = Problem(case, case.channels[0], torch.float32, "paper", "cpu")
         for direction in ("forward", "both"):
             if direction in case.passes:
+                problem = Problem(case, case.channels[0], torch.float32, "paper", "cpu", direction)
                 for variant in variants_for(problem, USABLE, FORMS):
-                    yield pytest.param(
-                        problem, direction, variant, id=f"{case.name}-{direction}-{variant.label}"
-                    )
+                    yield pytest.param(problem, variant, id=f"{case.name}-{direction}-{variant.label}")
 
 
 @lru_cache(maxsize=2)
-def _judge(problem, direction):
+def _judge(problem):
     torch.compiler.reset()
-    return Judge(problem, direction)
+    return Judge(problem)
 
 
-@pytest.mark.parametrize(("problem", "direction", "variant"), list(_everything()))
-def test_attention(benchmark, problem, direction, variant):
-    reason = obstacle(variant, problem, direction)
+@pytest.mark.parametrize(("problem", "variant"), list(_everything()))
+def test_attention(benchmark, problem, variant):
+    reason = obstacle(variant, problem)
     if reason is not None:
         pytest.skip(reason)
-    judge = _judge(variant.problem(problem), direction)
-    run, seconds, verdict = checked(variant, problem, direction, judge)
+    run, seconds, verdict = checked(variant, problem, _judge(variant.problem(problem)))
     assert not verdict.wrong, str(verdict)
-    row = Row.of(problem, variant, direction, torch.get_num_threads())
+    row = Row.of(problem, variant)
     benchmark.group = problem_text(row)
     benchmark.extra_info.update(flop=row.flop, judge=verdict.judge, errors=verdict.errors)
     if seconds < SLOW:

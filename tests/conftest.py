@@ -1,4 +1,9 @@
 import os
+import sys
+from pathlib import Path
+
+# For tools/. The last place: a package that is installed is what is tested, not its sources here.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 # Before torch is imported: threads that wait for each other sleep. On a machine with other work they would
 # else spin through their turns, and the tests take ten times as long.
@@ -7,8 +12,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import hypothesis
 import pytest
 from helpers import emulated
-from helpers.emulated_build import Builder, load_build_script
-from helpers.roads import ROADS, STEADY_ROADS, Road, perturb_products
+from helpers.emulated_build import EmulatedBuilder
+from helpers.native_build import load_build_script
+from helpers.roads import ROADS, STEADY_ROADS, Road, perturb_all_products
 
 from contextual_attention import cells
 
@@ -27,7 +33,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "reproducible"))
 
 
-perturb_products()
+perturb_all_products()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -76,7 +82,7 @@ def build_script():
 @pytest.fixture(scope="session")
 def emulator(build_script):
     """Compiles the CUDA sources for the host."""
-    return Builder(build_script)
+    return EmulatedBuilder(build_script)
 
 
 @pytest.fixture(scope="session")

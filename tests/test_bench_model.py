@@ -4,26 +4,26 @@ import json
 import sys
 
 import bench_model
-import model_work
 import pytest
-import results
 import torch
-from model_work import FORMS, ModelRow, Work
+
+from attention_bench import model, results
+from attention_bench.model import FORMS, ModelRow, Work
 
 SMALL = Work("inference", (40, 56), cnum=4)
 
 
 def test_both_layers_give_the_same_images():
-    assert 0 <= bench_model.disagreement(SMALL) < 1e-5
+    assert 0 <= model.disagreement(SMALL) < 1e-5
 
 
 def test_a_wrong_layer_is_seen(monkeypatch):
-    monkeypatch.setattr(model_work, "textbook", lambda foreground, *_: foreground.flip(2))
-    assert bench_model.disagreement(SMALL) > bench_model._ALLOWED
+    monkeypatch.setattr(model, "textbook", lambda foreground, *_: foreground.flip(2))
+    assert model.disagreement(SMALL) > bench_model._ALLOWED
 
 
 def test_forms_are_the_same_network_with_another_layer():
-    generators = [model_work.make_generator(SMALL, form) for form in FORMS]
+    generators = [model.make_generator(SMALL, form) for form in FORMS]
     names = [type(each.refinement.attention.layer).__name__ for each in generators]
     assert names == ["ContextualAttention", "_Textbook", "_Without"]
     for other in generators[1:]:
@@ -34,7 +34,7 @@ def test_forms_are_the_same_network_with_another_layer():
 def test_an_iteration_trains_every_network(form):
     # Not smaller: the hole must leave patches that touch no missing pixel.
     work = Work("training", (64, 64), cnum=2)
-    training = model_work.Training(model_work.make_generator(work, form), *model_work.make_inputs(work))
+    training = model.Training(model.make_generator(work, form), *model.make_inputs(work))
     networks = {"generator": training.generator, "critics": training.critics}
     steps = dict.fromkeys(networks, 0)
     before = {name: [p.detach().clone() for p in each.parameters()] for name, each in networks.items()}
@@ -54,14 +54,14 @@ def test_ratios_and_shares():
     rows = [ModelRow("inference-8x8", 1, 4, "cpu", 1, form) for form in FORMS]
     for row, seconds in zip(rows, (4.0, 12.0, 3.0), strict=True):
         row.take([seconds] * 3)
-    model_work.compare(rows)
+    model.compare(rows)
     assert [row.ratio for row in rows] == [3.0, 1.0, 4.0]
     assert [row.attention_share for row in rows] == [0.25, 0.75, 0.0]
 
 
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench_model, "QUICK", (SMALL,))
-    monkeypatch.setattr(bench_model, "in_fresh_process", lambda function, *arguments: 5_000_000)
+    monkeypatch.setattr(model, "in_fresh_process", lambda function, *arguments: 5_000_000)
     path = tmp_path / "model.json"
     threads = str(torch.get_num_threads())
     arguments = ["--quick", "--budget", "0.01", "--threads", threads, "--json", str(path)]
@@ -79,4 +79,4 @@ def test_command(tmp_path, monkeypatch, capsys):
 def test_memory_is_of_one_step():
     """At least the two maps of cnum channels, at the size of the image, around a convolution."""
     work = Work("inference", (256, 256), cnum=4)
-    assert 2 * 4 * 256**2 * 4 < model_work.peak_bytes(work, "package", torch.get_num_threads()) < 2**27
+    assert 2 * 4 * 256**2 * 4 < model.peak_bytes(work, "package") < 2**27

@@ -1,28 +1,27 @@
 """The benchmark measures what it says: its forms are right, wrong results are seen, counts are exact."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import bench_attention
-import devices
-import measure
 import pytest
-import report
-import results
-import session
 import torch
-import wording
-from cases import CASES, Case, Problem, find_case
-from checking import Judge, Result
-from dense import dense
-from measure import Run, interleave
-from session import Plan, obstacle
-from textbook import textbook
-from variants import FORMS, Variant, variants_for
+from PIL import Image
 
+from attention_bench import course, devices, judge, measure, plot, results, screen, wording
+from attention_bench.cases import CASES, Case, Problem, find_case
+from attention_bench.course import Plan, obstacle
+from attention_bench.forms import dense, textbook
+from attention_bench.judge import Judge, Result
+from attention_bench.measure import Run, interleave
+from attention_bench.variants import FORMS, Variant, variants_for
 from contextual_attention import contextual_attention, testing
 from contextual_attention.options import PRESETS, Options
+from tools.docs import speed
 
+ROOT = results.ROOT
 SMALL = Case("small", 2, (16, 20), (64, 80))
 OPTIONS = {
     **PRESETS,
@@ -34,8 +33,8 @@ OPTIONS = {
 }
 
 
-def problem(case=SMALL, dtype=torch.float32, preset="paper", channels=6):
-    return Problem(case, channels, dtype, preset, "cpu")
+def problem(case=SMALL, dtype=torch.float32, preset="paper", channels=6, direction="forward"):
+    return Problem(case, channels, dtype, preset, "cpu", direction)
 
 
 @pytest.mark.parametrize("form", [textbook, dense])
@@ -63,10 +62,11 @@ class TestCases:
         """Per score 10 C forward and 22 C backward, against 50 C of the form with patches."""
         wide = problem(CASES["1x512x680"], channels=128)
         assert wide.pairs() == 5440**2
-        assert wide.flop("forward") == 10 * 128 * 5440**2
-        assert wide.flop("backward") == 22 * 128 * 5440**2
-        assert wide.flop("both") == 32 * 128 * 5440**2
-        assert wide.textbook_flop("forward") == 50 * 128 * 5440**2
+        assert wide.flop() == 10 * 128 * 5440**2
+        assert replace(wide, direction="backward").flop() == 22 * 128 * 5440**2
+        assert replace(wide, direction="both").flop() == 32 * 128 * 5440**2
+        assert wide.textbook_flop() == 50 * 128 * 5440**2
+        assert replace(wide, direction="both").textbook_flop() == 150 * 128 * 5440**2
 
     def test_holes_count_what_is_asked_for(self):
         paper = problem(CASES["paper"])
@@ -89,40 +89,39 @@ class TestJudge:
     @pytest.fixture(params=["whole", "by cells"])
     def cheap(self, request, monkeypatch):
         if request.param == "by cells":
-            monkeypatch.setattr("checking._CHEAP", 0)
+            monkeypatch.setattr(judge, "_CHEAP", 0)
 
     @pytest.mark.usefixtures("cheap")
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
     @pytest.mark.parametrize("case", [SMALL, Case("hole", 1, (24, 28), hole=(12, 12), inside=True)], ids=str)
     def test_variants_are_right(self, case, dtype):
-        asked = problem(case, dtype)
+        asked = problem(case, dtype, direction="both")
         for variant in variants_for(asked, ["reference"], FORMS, quick=True):
-            judge = Judge(variant.problem(asked), "both")
-            verdict = judge.verdict(variant, asked, Run(asked, variant, "both").once())
+            judge = Judge(variant.problem(asked))
+            verdict = judge.verdict(variant, asked, Run(asked, variant).once())
             assert not verdict.wrong, f"{variant.label}: {verdict}"
 
     @pytest.mark.usefixtures("cheap")
     @pytest.mark.parametrize("factor", [1 + 1e-3, float("nan")])
     def test_a_wrong_output_is_seen(self, factor):
-        result = Run(problem(), Variant("textbook"), "forward").once()
-        verdict = Judge(problem(), "forward").verdict(
-            Variant("textbook"), problem(), Result(result.output * factor)
-        )
+        result = Run(problem(), Variant("textbook")).once()
+        verdict = Judge(problem()).verdict(Variant("textbook"), problem(), Result(result.output * factor))
         assert verdict.wrong
 
     def test_a_wrong_gradient_is_seen(self):
-        result = Run(problem(), Variant("textbook"), "both").once()
+        asked = problem(direction="both")
+        result = Run(asked, Variant("textbook")).once()
         foreground, background = result.gradients
         wrong = Result(result.output, (foreground, background.flip(3)))
-        assert Judge(problem(), "both").verdict(Variant("textbook"), problem(), wrong).wrong
+        assert Judge(asked).verdict(Variant("textbook"), asked, wrong).wrong
 
     def test_a_wrong_hole_is_not_hidden_by_what_is_kept(self):
         case = Case("hole", 1, (64, 64), hole=(4, 4), inside=True)
         asked, variant = problem(case), Variant("reference")
-        result = Run(asked, variant, "forward").once()
+        result = Run(asked, variant).once()
         kept = result.output == asked.inputs()["foreground"]
         off = torch.where(kept, result.output, result.output * (1 + 2e-5))
-        assert Judge(asked, "forward").verdict(variant, asked, Result(off)).wrong
+        assert Judge(asked).verdict(variant, asked, Result(off)).wrong
 
 
 class TestMeasuring:
@@ -151,27 +150,27 @@ class TestMeasuring:
     def test_working_memory(self):
         """The dense form holds its scores several times."""
         case = Case.of_image(256, 256)
-        memory = measure.working_memory(problem(case, channels=16), Variant("dense"), "forward", 1)
+        memory = measure.working_memory(problem(case, channels=16), Variant("dense"))
         scores = 1024**2 * 4
         assert 2 * scores < memory < 14 * scores
 
     @pytest.mark.parametrize("direction", ["forward", "both"])
     def test_the_kernels_need_their_workspace_and_three_times_the_inputs(self, direction):
-        asked = problem(Case.of_image(512, 680), channels=64)
-        memory = measure.working_memory(asked, Variant("cpu"), direction, 2)
+        asked = problem(Case.of_image(512, 680), channels=64, direction=direction)
+        memory = measure.working_memory(asked, Variant("cpu"))
         # More than the scratch alone, or nothing was measured.
-        assert 16 * 2**20 < memory < Variant("cpu").estimated_bytes(asked, direction)
+        assert 16 * 2**20 < memory < Variant("cpu").estimated_bytes(asked)
 
     def test_too_large_says_what_it_would_need(self):
         huge = problem(CASES["1x2048x2048"], channels=128)
-        assert obstacle(Variant("dense"), huge, "forward").startswith("would need ")
-        assert obstacle(Variant("dense"), problem(), "forward") is None
+        assert obstacle(Variant("dense"), huge).startswith("would need ")
+        assert obstacle(Variant("dense"), problem()) is None
 
 
 class TestErrors:
     """One backend's costs the others nothing, and is told."""
 
-    PLAN = Plan(("cpu", "reference"), ("dense",), 1, 0.01, 30.0, True)
+    PLAN = Plan(("cpu", "reference"), ("dense",), 0.01, 30.0, True)
 
     @staticmethod
     def fail_from(monkeypatch, name, call):
@@ -196,9 +195,7 @@ class TestErrors:
     def test_the_others_go_on(self, monkeypatch, name, wrong, call):
         self.fail_from(monkeypatch, name, call)
         monkeypatch.setattr(devices, "gemm_side", lambda *_: 64)
-        rows = {
-            row.variant: row for row in session.measure(problem(), "forward", self.PLAN, lambda what: None)
-        }
+        rows = {row.variant: row for row in course.measure(problem(), self.PLAN, lambda what: None)}
         failed = rows.pop(name)
         assert failed.note == "RuntimeError: an illegal memory access"
         assert failed.median is None
@@ -211,8 +208,8 @@ class TestErrors:
         def fail(*_):
             raise RuntimeError("the context is lost")
 
-        monkeypatch.setattr(session, "gemm", fail)
-        rows = session.measure(problem(), "forward", self.PLAN, lambda what: None)
+        monkeypatch.setattr(course, "gemm", fail)
+        rows = course.measure(problem(), self.PLAN, lambda what: None)
         assert [row.note for row in rows] == 3 * ["RuntimeError: the context is lost"]
 
     def test_status(self, monkeypatch, tmp_path, capsys):
@@ -245,9 +242,9 @@ class TestReport:
     @pytest.fixture
     def rows(self):
         asked = problem(find_case("1x64x64"))
-        rows = [results.Row.of(asked, Variant(name), "forward", 2) for name in ("textbook", "dense", "cpu")]
+        rows = [results.Row.of(asked, Variant(name)) for name in ("textbook", "dense", "cpu")]
         for row, seconds in zip(rows, (0.3, 0.2, 0.1), strict=True):
-            row.take([seconds] * 3, [0.01, 0.02, 0.03], 1000)
+            row.take_beside([0.01, 0.02, 0.03], 1000, [seconds] * 3)
             row.working_bytes = round(1e9 * seconds)
         results.add_ratios(rows)
         return rows
@@ -270,17 +267,51 @@ class TestReport:
         with pytest.raises(ValueError, match="another machine"):
             results.save(path, {"devices": {"cpu": "another"}}, rows)
 
+    def test_picture(self, rows, tmp_path):
+        path = tmp_path / "times.png"
+        rows[0].median, rows[0].working_bytes, rows[0].note = None, None, "would need 21.9 GB"
+        plot.plot(rows, path)
+        with Image.open(path) as picture:
+            assert picture.width > 500
+        with pytest.raises(ValueError, match="no result of single images"):
+            plot.plot([replace(row, batch=2) for row in rows], path)
+
+    def test_tables_once_more(self, rows, tmp_path):
+        """By the command, which is started by its path, from anywhere."""
+        results.save(tmp_path / "r.json", {"devices": {}}, rows)
+        command = [sys.executable, ROOT / "tools/docs/speed.py", "table", "r.json"]
+        said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        assert "64×64 · C 6 · float32 · forward · paper · cpu" in said
+        line = next(line for line in said.splitlines() if line.split()[:1] == ["cpu"])
+        assert line.split() == ["cpu", "100", "ms", "0", "%", "3", "3.00×", "100", "MB", "0.0", "0", "%"]
+
+    def test_lines_without_rich(self, rows, monkeypatch, capsys):
+        monkeypatch.setattr(screen, "find_spec", lambda name: None)
+        plain = screen.make_screen()
+        plain.say("here", "red")
+        with plain.progress(2) as progress:
+            progress.tell("what")
+            progress.advance()
+        rows[1].note = "left out"
+        plain.table(wording.table(rows))
+        said = capsys.readouterr().out.splitlines()
+        assert said[:3] == ["here", "", "1 of 2"]
+        assert said[3].startswith("64×64 · C 6 · float32 · forward")
+        assert said[4].split() == ["variant", "time", "±", "n", "ratio", "memory", "GFLOP/s", "GEMM"]
+        assert len({len(line) for line in said[4:8]}) == 1
+        assert said[8:] == ["dense: left out", "GEMM: 100 GFLOP/s, float32, 1000³, in the same turns"]
+
     def test_docs(self, rows, tmp_path):
-        text = report.markdown({"devices": {"cpu": "a processor"}, "torch": "2"}, rows)
+        text = speed.markdown({"devices": {"cpu": "a processor"}, "torch": "2"}, rows)
         assert "| 64×64, float32, forward | 300 ms | 200 ms |  | **100 ms** | **3.00×** |" in text
         assert "300 MB → 100 MB" in text
         path = tmp_path / "speed.md"
-        path.write_text(f"a\n{report.BEGIN}\nold\n{report.END}\nb\n")
-        report.write_docs(text, path)
-        assert path.read_text() == f"a\n{report.BEGIN}\n{text}\n{report.END}\nb\n"
+        path.write_text(f"a\n{speed.BEGIN}\nold\n{speed.END}\nb\n")
+        speed.write_docs(text, path)
+        assert path.read_text() == f"a\n{speed.BEGIN}\n{text}\n{speed.END}\nb\n"
         path.write_text("no markers\n")
         with pytest.raises(ValueError, match="expected the lines"):
-            report.write_docs(text, path)
+            speed.write_docs(text, path)
 
     @pytest.mark.parametrize(
         ("seconds", "text"),

@@ -111,7 +111,7 @@ def test_a_workspace_too_small_names_the_least(backward):
 def test_kernels_refuse_a_workspace_too_small_themselves():
     f = torch.randn(1, 4, 4, 3)
     value, norm, valid = torch.randn(1, 5, 5, 2), torch.ones(1, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool)
-    attend = torch.ops.contextual_attention.attend_cuda_on_host
+    attend = torch.ops.contextual_attention.attend_on_host
     with pytest.raises(
         RuntimeError, match=r"workspace: expected at least \d+ bytes for this problem, got 100"
     ):

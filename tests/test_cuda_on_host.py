@@ -1,6 +1,6 @@
 """The CUDA pipeline in plain host loops: the index arithmetic and the order of work that a GPU runs.
 
-The operator attend_cuda_on_host (emulated.py) takes the kernels' bodies, the tiles and the buffers of the
+The operator attend_on_host (emulated.py) takes the kernels' bodies, the tiles and the buffers of the
 CUDA backend, and only replaces each launch by a loop and cuBLAS by torch's CPU products. What it cannot see:
 races, and what warps do among themselves. Of these test_launches_emulated.py sees the latter, and the
 launches themselves.

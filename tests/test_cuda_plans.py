@@ -44,7 +44,7 @@ def find_plan(cuda_module):
     """How a problem is cut, or what the planner says of a tile."""
 
     def find(problem, workspace, backward, cache=L2, tile=None, octets=False):
-        return cuda_module.cuda_plan(problem, workspace, cache, backward, tile, octets)
+        return cuda_module.plan(problem, workspace, cache, backward, tile, octets)
 
     return find
 
@@ -79,11 +79,9 @@ def launches(cuda_module, find_plan):
             if backward:
                 needs = 0b11011 if alpha is None else 0b11111  # every gradient
                 statistics = torch.empty(1, 3, p.h, p.w)
-                operators.attend_cuda_on_host_backward(
-                    *operands, *options, value, statistics, needs, workspace
-                )
+                operators.attend_on_host_backward(*operands, *options, value, statistics, needs, workspace)
             else:
-                operators.attend_cuda_on_host(*operands, *options, False, workspace)
+                operators.attend_on_host(*operands, *options, False, workspace)
         return cuda_module.take_launch_count()
 
     return count

@@ -8,11 +8,11 @@ import itertools
 
 import pytest
 import torch
+from helpers import cpu_hooks
 from helpers.compare import FORWARD, GRADIENT, assert_near, assert_solved, in_dtype, solve
+from helpers.cpu_hooks import counted_work
 from helpers.roads import ROUNDING
-from test_work import counted
 
-from contextual_attention import backends
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import Case, make_inputs
@@ -21,8 +21,8 @@ DIRECTIONS = ("forward", "backward")
 BACKGROUND = ("whole background", "blocks")
 COLUMNS = ("whole rows", "tiles across")
 ROWS = ("all at once", "some at a time", "one at a time")
-# Every kind of cut, as plan.cpp's describe() names it. Wrapped propagation runs on over the ends of rows: its
-# rows stay whole.
+# Every kind of cut, as tests/native/work.h's describe() names it. Wrapped propagation runs on over the
+# ends of rows: its rows stay whole.
 KINDS = [
     *map(", ".join, itertools.product(DIRECTIONS, ("bounded",), BACKGROUND, COLUMNS, ROWS)),
     *map(", ".join, itertools.product(DIRECTIONS, ("wrapped",), BACKGROUND, COLUMNS[:1], ROWS)),
@@ -49,7 +49,7 @@ def cut(options, shape, workspace, backward):
     """How the planner cuts such a problem, in words; empty if it does not fit into the workspace."""
     foreground, background, channels = shape
     problem = Problem(1, channels, *foreground, *background, *scoring(options))
-    return backends.extension.cpu_cut(problem, torch.get_num_threads(), workspace, backward)
+    return cpu_hooks.cut_of(problem, torch.get_num_threads(), workspace, backward)
 
 
 @functools.cache
@@ -88,7 +88,7 @@ def test_every_kind_of_cut_gives_the_same(propagation, kind):
     backward = kind.startswith("backward")
     shape, workspace = examples(propagation, backward)[kind]
     problem, exact = problem_of(propagation, shape, backward)
-    with counted() as work:
+    with counted_work() as work:
         found = solve(problem, "cpu", workspace=workspace)
     assert kind in work["cuts"]
     assert_solved(problem, found, exact, ROUNDING)
@@ -117,12 +117,12 @@ def test_the_default_workspace_cuts_large_maps_and_gives_the_same(preset, direct
     foreground, background = LARGE[direction]
     case = Case("large", (1, 2, *foreground), background, mask="holes", options=Options.from_preset(preset))
     problem = make_inputs(case, requires_grad=direction == "backward")
-    with counted() as work:
+    with counted_work() as work:
         output, _, slopes = solve(problem, "cpu")
     assert any(
         kind.startswith(direction) and ("blocks" in kind or "tiles across" in kind) for kind in work["cuts"]
     )
-    with counted() as work:
+    with counted_work() as work:
         expected, _, expected_slopes = solve(problem, "cpu", workspace=2**30)
     assert all("whole background, whole rows, all at once" in kind for kind in work["cuts"])
     # Logits of up to 300 or so, ten times those that the bounds are set for.

@@ -235,7 +235,7 @@ def test_a_forward_is_few_launches(cuda_on_host, preset):
     cuda_on_host.take_launch_count()
     with Called() as called:
         contextual_attention(x, x, **vars(PRESETS[preset]), backend="cuda")
-    assert called.names == ["take_features_on_host", "cut", "attend_cuda_on_host_map"]
+    assert called.names == ["take_features_on_host", "cut", "attend_on_host_map"]
     assert cuda_on_host.take_launch_count() <= 12
 
 
@@ -245,7 +245,7 @@ def test_masks_are_few_launches(cuda_on_host):
     with Called() as called:
         contextual_attention(x, x, mask, foreground_mask=mask, backend="cuda")
     flags = ["flag_positions_on_host"] * 2
-    assert called.names == [*flags, "take_features_on_host", "cut", "attend_cuda_on_host_map"]
+    assert called.names == [*flags, "take_features_on_host", "cut", "attend_on_host_map"]
     # Keys and queries apart: one more; of each mask, downscaled, and what is read; the candidates.
     assert cuda_on_host.take_launch_count() == 11 + 1 + 2 * 2 + 1
 

@@ -59,7 +59,7 @@ def test_octets_hold_nothing_that_need_not_be(share, cuda_on_host):
 def plan_of(module, workspace, backward):
     """What the planner makes of it, for the map of the test."""
     problem = Problem(128, 512, 24, 24, 24, 24, *scoring(Options()))
-    return module.cuda_plan(problem, workspace, HOST_CACHE, backward)
+    return module.plan(problem, workspace, HOST_CACHE, backward)
 
 
 @pytest.mark.parametrize("learns", [False, True])

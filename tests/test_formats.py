@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.command_line import pixels, refused
-from helpers.striped import command
+from helpers.striped import run_inpaint
 from PIL import Image, ImageCms, PngImagePlugin
 
 from contextual_attention import formats, photos
@@ -116,7 +116,7 @@ def test_every_kind_in_every_format(folder, capsys, name):
     refusals, written = {}, set()
     for ending in (one.endings[0] for one in formats.FORMATS):
         output = f"out{ending}"
-        if command(image=name, output=output) != 0:
+        if run_inpaint(image=name, output=output) != 0:
             refusals[ending] = refused(capsys)
             assert not Path(output).exists()
             continue
@@ -141,7 +141,7 @@ def test_what_a_file_says_is_kept_beside_each_other(folder, capsys, ending, give
     about = {"exif": exif.tobytes(), "icc_profile": profile, "dpi": (300, 150)}
     about = about if given == "all" else {given: about[given]}
     image_of(COLOURS).save("photo.png", **about)
-    assert command(image="photo.png", output=f"out{ending}") == 0
+    assert run_inpaint(image="photo.png", output=f"out{ending}") == 0
     with Image.open(f"out{ending}") as image:
         said, kept = image.info, image.getexif()
     told = capsys.readouterr().out
@@ -161,7 +161,7 @@ def test_resolution_is_turned_with_the_photograph(folder):
     exif = Image.Exif()
     exif[0x0112] = 6
     image_of(COLOURS).transpose(Image.Transpose.ROTATE_90).save("photo.png", exif=exif, dpi=(300, 150))
-    assert command(image="photo.png") == 0
+    assert run_inpaint(image="photo.png") == 0
     with Image.open("out.png") as image:
         assert image.info["dpi"] == pytest.approx((150, 300), abs=0.02)
 
@@ -170,13 +170,13 @@ def test_profiles_that_do_not_fit_the_pixels_are_left_out(folder, capsys):
     """Of inks, once they are colours; of grey, in a format that makes colours of it."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     FORMS["inks.tif"][0].save("inks.tif", icc_profile=profile)
-    assert command(image="inks.tif") == 0
+    assert run_inpaint(image="inks.tif") == 0
     with Image.open("out.png") as image:
         assert "icc_profile" not in image.info
     Image.fromarray(GREY).save("grey.png", icc_profile=profile[:16] + b"GRAY" + profile[20:])
-    assert command(image="grey.png", output="out.webp") == 0
+    assert run_inpaint(image="grey.png", output="out.webp") == 0
     assert "without its colour profile" in capsys.readouterr().out
-    assert command(image="grey.png", output="out.tif") == 0
+    assert run_inpaint(image="grey.png", output="out.tif") == 0
     with Image.open("out.tif") as image:
         assert image.info["icc_profile"][16:20] == b"GRAY"
 
@@ -186,7 +186,7 @@ def test_text_of_a_png_is_not_taken_for_what_the_file_says(folder):
     for key in ("dpi", "icc_profile", "sizes"):
         text.add_text(key, "12 34 56")
     image_of(COLOURS).save("photo.png", pnginfo=text)
-    assert command(image="photo.png", output="out.tif") == 0
+    assert run_inpaint(image="photo.png", output="out.tif") == 0
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif", "a.avif", "a.mpo", "a.ico"])
@@ -204,7 +204,7 @@ def test_several_pictures_in_a_file_are_refused(folder, capsys, name):
             data = data[:entry] + struct.pack("<I", 0x020001) + data[entry + 4 :]
         Path(name).write_bytes(data)
     Image.fromarray(HOLE).resize((WIDTH, HEIGHT)).save("mask.png")
-    assert command("--resize-mask", image=name) == 2
+    assert run_inpaint("--resize-mask", image=name) == 2
     assert f"{name}: cannot be read as a picture (it holds 3 pictures" in refused(capsys)
 
 
@@ -213,14 +213,14 @@ def test_a_camera_may_put_previews_beside_the_photograph(folder):
     frames[0].save("a.jpg", "MPO", save_all=True, append_images=frames[1:], quality=95)
     with Image.open("a.jpg") as image:
         assert image.n_frames == 2
-    assert command(image="a.jpg") == 0
+    assert run_inpaint(image="a.jpg") == 0
     assert np.abs(pixels("out.png").astype(int) - COLOURS)[~HOLE].max() < 40
 
 
 @pytest.mark.parametrize("name", ["out.ico", "out.pdf", "out.pfm", "out", "out.xyz"])
 def test_names_that_no_picture_is_written_under(folder, capsys, name):
     Image.fromarray(GREY).save("photo.png")
-    assert command(image="photo.png", output=name) == 2
+    assert run_inpaint(image="photo.png", output=name) == 2
     assert 'cannot write pictures named "*' in refused(capsys)
 
 
@@ -229,13 +229,13 @@ def test_too_long_for_the_format(folder, capsys):
     mask[0, 50:52] = True
     Image.fromarray(mask).save("mask.png")
     Image.fromarray((mask * 5).astype(np.uint8)).save("strip.png")
-    assert command(image="strip.png", output="out.webp") == 2
+    assert run_inpaint(image="strip.png", output="out.webp") == 2
     assert "WEBP cannot hold 20000 pixels a side; write it as one of .png" in refused(capsys)
 
 
 def test_floating_point_is_refused(folder, capsys):
     Image.fromarray(GREY.astype(np.float32) / 255).save("photo.tif")
-    assert command(image="photo.tif") == 2
+    assert run_inpaint(image="photo.tif") == 2
     assert "floating-point numbers of no known range; convert it to 8 or 16 bits" in refused(capsys)
 
 
@@ -287,6 +287,6 @@ def test_exif_data_that_are_too_long_are_refused_before_the_work(folder, capsys)
     exif = Image.Exif()
     exif[0x013B] = "x" * 70000
     Image.fromarray(GREY).save("photo.png", exif=exif)
-    assert command(image="photo.png", output="out.jpg") == 2
+    assert run_inpaint(image="photo.png", output="out.jpg") == 2
     assert "out.jpg: cannot be encoded (EXIF data is too long)" in refused(capsys)
-    assert command(image="photo.png") == 0
+    assert run_inpaint(image="photo.png") == 0

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from helpers import emulated
-from on_gpu import bundle, symbols
-from on_gpu.bundle import BundleError, Interpreter
 
 from contextual_attention.backends import extension
+from tools.gpu import bundle, symbols
+from tools.gpu.bundle import BundleError, Interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
 

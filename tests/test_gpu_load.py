@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from on_gpu import load
+
+from tools.gpu import load
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ("__init__.py", "load.py", "looking.py", "records.py")
+PROGRAMS = ("__init__.py", "gpu/__init__.py", "gpu/load.py", "gpu/looking.py", "gpu/records.py")
 
 TORCH = """
 __version__ = "2.11.0"
@@ -42,7 +43,7 @@ class Checkout:
     def __init__(self, root):
         self.root = root
         for name in PROGRAMS:
-            self.write(f"benchmarks/on_gpu/{name}", (ROOT / "benchmarks/on_gpu" / name).read_text())
+            self.write(f"tools/{name}", (ROOT / "tools" / name).read_text())
         self.write("torch.py", TORCH.format(init="pass"))
         self.write("contextual_attention/__init__.py", "")
         self.write("contextual_attention/backends.py", BACKENDS)
@@ -57,12 +58,11 @@ class Checkout:
 
     def start(self, device="cuda"):
         """In a session of its own, as the whole session starts its steps."""
-        command = [sys.executable, "-m", "on_gpu.load", "--records", "records", "--device", device]
-        paths = os.pathsep.join(map(str, (self.root, self.root / "benchmarks")))
+        command = [sys.executable, "-m", "tools.gpu.load", "--records", "records", "--device", device]
         return subprocess.Popen(
             command,
             cwd=self.root,
-            env={**os.environ, "PYTHONPATH": paths},
+            env={**os.environ, "PYTHONPATH": str(self.root)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -7,17 +7,18 @@ import time
 from io import StringIO
 from pathlib import Path
 
-import gpu_session
 import pytest
-from on_gpu import isolation, tools
-from on_gpu.records import COLLECTED, Records, last_states, read, unfinished
-from on_gpu.session import digest, running, steps
-from on_gpu.session.running import ROOT, Command, Log, Step
+
+from tools.gpu import isolation, programs
+from tools.gpu.course import digest, running, steps
+from tools.gpu.course.running import ROOT, Command, Log, Step
+from tools.gpu.records import COLLECTED, Records, last_states, read, unfinished
+from tools.gpu.session import main, parse
 
 STAND_IN = """
 import os, time
 import pytest
-from on_gpu import isolation
+from tools.gpu import isolation
 
 each_backend = pytest.mark.parametrize("backend", ["cuda", "triton"])
 
@@ -66,8 +67,8 @@ def stand_in(tmp_path, monkeypatch):
 
 def session(monkeypatch, folder, *options):
     """Runs the command in this process: its status."""
-    monkeypatch.setattr(sys, "argv", ["gpu_session.py", str(folder), *options])
-    return gpu_session.main()
+    monkeypatch.setattr(sys, "argv", ["session.py", str(folder), *options])
+    return main()
 
 
 def found(folder):
@@ -134,7 +135,7 @@ def test_the_next_session_takes_what_is_unfinished(stand_in, tmp_path, monkeypat
     }
     assert "test_gone: there is no such test any more" in (folder / "digest.txt").read_text()
     # Those of another step are that step's.
-    again = gpu_session.parse([str(folder), "--failed", str(earlier)])
+    again = parse([str(folder), "--failed", str(earlier)])
     (command,) = steps.make("rest", again, steps.Files(folder)).commands
     assert f"--again={earlier}" in command.arguments
     records = Records(earlier, "rest")
@@ -177,7 +178,7 @@ def test_a_suite_that_is_skipped_has_not_passed(stand_in, tmp_path, monkeypatch)
 
 def test_a_dry_run(tmp_path):
     """The whole command where there is no GPU: every step that has something to do there ends well."""
-    command = [sys.executable, "benchmarks/gpu_session.py", str(tmp_path), "--device", "cpu", "--quick"]
+    command = [sys.executable, "tools/gpu/session.py", str(tmp_path), "--device", "cpu", "--quick"]
     done = subprocess.run([*command, "--minutes", "9"], cwd=ROOT, capture_output=True, text=True, check=False)
     states = {what: each["state"] for (step, what), each in found(tmp_path).items() if step == "session"}
     # On a machine with other work not all of smoke's cases are reached.
@@ -235,9 +236,8 @@ def test_what_holds_an_output_open_is_not_waited_for(monkeypatch):
     )
     start = time.monotonic()
     assert take(holding, 2)[0].why == "ended after 2 s"
-    assert (
-        tools.output([sys.executable, "-c", holding], 2)[1] == "ended after 2 s, and its output is held open"
-    )
+    said = programs.output([sys.executable, "-c", holding], 2)
+    assert said[1] == "ended after 2 s, and its output is held open"
     assert time.monotonic() - start < 18
 
 
@@ -342,7 +342,7 @@ def test_what_a_session_leaves_is_no_more_than_comes_back(tmp_path):
 )
 def test_what_cannot_be_meant_is_refused(options, said, capsys):
     with pytest.raises(SystemExit) as refusal:
-        gpu_session.parse(options if len(options) == 3 else ["results", *options])
+        parse(options if len(options) == 3 else ["results", *options])
     assert refusal.value.code == 2
     assert said in capsys.readouterr().err
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from checking import Judge, Verdict
-from on_gpu import counters, facts, forms, memcheck, sanitizer, times, tools
-from on_gpu.records import Records, last_states, read
-from on_gpu.timing import clock, one_call, phases, profiles
-from on_gpu.timing.phases import Job, Work
-from on_gpu.timing.profiles import Event, short_name
 
+from attention_bench.judge import Judge, Verdict
 from contextual_attention import backends, contextual_attention
+from tools.gpu import counters, facts, forms, memcheck, programs, sanitizer, times
+from tools.gpu.records import Records, last_states, read
+from tools.gpu.timing import clock, one_call, phases, profiles
+from tools.gpu.timing.phases import Job, Work
+from tools.gpu.timing.profiles import Event, short_name
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "1x32x48"
@@ -623,7 +623,7 @@ class TestPrograms:
         programs = ("facts", "times", "counters", "timing.one_call", "memcheck", "forms")
         started = [
             subprocess.Popen(
-                [sys.executable, "-m", f"on_gpu.{name}", "--help"],
+                [sys.executable, "-m", f"tools.gpu.{name}", "--help"],
                 cwd=ROOT,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -634,31 +634,31 @@ class TestPrograms:
         for name, process in zip(programs, started, strict=True):
             output, _ = process.communicate(timeout=120)
             assert process.returncode == 0
-            assert f"python -m on_gpu.{name}" in output
+            assert f"python -m tools.gpu.{name}" in output
 
 
-class TestTools:
+class TestOtherPrograms:
     def test_a_program_that_hangs_is_ended_with_its_children(self):
         """Its child would hold the output open."""
         start = time.monotonic()
         script = "print('here', flush=True); import subprocess; subprocess.run(['sleep', '60'])"
-        said, why = tools.output([sys.executable, "-c", script], limit=2)
+        said, why = programs.output([sys.executable, "-c", script], limit=2)
         assert said == "here\n"
         assert why == "ended after 2 s"
         assert time.monotonic() - start < 30
 
     def test_all_can_be_ended_from_another_thread(self):
         with ThreadPoolExecutor() as pool:
-            waiting = pool.submit(tools.output, ["sh", "-c", "echo here; sleep 60"], 60)
-            while not tools._running:
+            waiting = pool.submit(programs.output, ["sh", "-c", "echo here; sleep 60"], 60)
+            while not programs._running:
                 time.sleep(0.01)
-            tools.end_all()
+            programs.end_all()
             assert waiting.result(timeout=30)[1] == "killed by SIGKILL"
-        assert not tools._running
+        assert not programs._running
 
     def test_how_it_ended(self):
-        assert tools.output(["sh", "-c", "echo a; exit 3"], 10) == ("a\n", "status 3")
-        assert tools.output(["sh", "-c", "kill -SEGV $$"], 10)[1] == "killed by SIGSEGV"
+        assert programs.output(["sh", "-c", "echo a; exit 3"], 10) == ("a\n", "status 3")
+        assert programs.output(["sh", "-c", "kill -SEGV $$"], 10)[1] == "killed by SIGSEGV"
 
 
 class TestForms:
@@ -682,7 +682,7 @@ class TestForms:
         row = {"shape": "a", "dtype": "b", "direction": "forward", "label": "cpu", "median": None}
         rows = [[], [{**row, "wrong": True, "note": "RuntimeError: CUDA error"}]]
         monkeypatch.setattr(forms, "_rows", lambda path: rows.pop(0))
-        monkeypatch.setattr(tools, "output", lambda *_: ("", "status 1"))
+        monkeypatch.setattr(programs, "output", lambda *_: ("", "status 1"))
         status, found = run("cpu")
         assert status == 1
         why = found["1x64x64 float32 textbook"]["why"]

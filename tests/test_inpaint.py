@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from helpers.striped import HEIGHT, MISSING, WIDTH, assert_restored, damaged, stripes
+from helpers.striped import HEIGHT, MISSING, WIDTH, assert_restored, stripes, with_hole
 from PIL import Image
 from skimage import data
 
@@ -19,8 +19,8 @@ def test_arrays(dtype, channels):
     truth = stripes(channels, dtype)
     # 16 bits pass through float32 in [-1, 1] and weights that sum to 1 up to 1e-6.
     tolerance = 1 if dtype == np.uint8 else 3
-    assert_restored(inpaint(damaged(channels, dtype), MISSING), truth, tolerance)
-    assert_restored(inpaint(damaged(channels, dtype)[..., 0], MISSING), truth[..., 0], tolerance)
+    assert_restored(inpaint(with_hole(channels, dtype), MISSING), truth, tolerance)
+    assert_restored(inpaint(with_hole(channels, dtype)[..., 0], MISSING), truth[..., 0], tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_what_is_transparent_has_no_colour(sticker, generator, method):
 
 def test_opacity_is_filled():
     """A watermark that is 40 of 255 opaque everywhere stays so, and its colours come back."""
-    picture = np.dstack([damaged(), np.full((HEIGHT, WIDTH), 40, np.uint8)])
+    picture = np.dstack([with_hole(), np.full((HEIGHT, WIDTH), 40, np.uint8)])
     result = inpaint(picture, MISSING)
     # One step of 40 levels of what is seen is six of the colour.
     assert_restored(result[..., :3], stripes(), 7)
@@ -71,7 +71,7 @@ def test_opacity_is_filled():
 def test_opacity_that_says_nothing_changes_nothing(dtype):
     """What is opaque outside the hole is filled as without opacity, and opaque."""
     white = 1 if dtype == np.float32 else np.iinfo(dtype).max
-    colours = (damaged() / 255 * white).astype(dtype)
+    colours = (with_hole() / 255 * white).astype(dtype)
     opacity = np.where(MISSING, 0, white).astype(dtype)
     result = inpaint(np.dstack([colours, opacity]), MISSING)
     assert np.array_equal(result[..., :3], inpaint(colours, MISSING))
@@ -127,8 +127,8 @@ def test_batches_have_masks_of_their_own_and_offsets():
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
 def test_pillow_images_keep_mode_and_size(mode):
-    grey = Image.fromarray(damaged(1, np.uint16)[..., 0])
-    image = grey if mode == "I;16" else Image.fromarray(damaged()).convert(mode)
+    grey = Image.fromarray(with_hole(1, np.uint16)[..., 0])
+    image = grey if mode == "I;16" else Image.fromarray(with_hole()).convert(mode)
     result = inpaint(image, Image.fromarray(MISSING))
     assert (result.mode, result.size) == (mode, image.size)
     known = ~MISSING
@@ -137,11 +137,11 @@ def test_pillow_images_keep_mode_and_size(mode):
 
 @pytest.mark.parametrize("mask", [Image.fromarray(MISSING.astype(np.uint8)), Image.fromarray(MISSING)])
 def test_pillow_masks_are_read_as_in_files(mask):
-    assert np.array_equal(inpaint(damaged(), mask), inpaint(damaged(), MISSING))
+    assert np.array_equal(inpaint(with_hole(), mask), inpaint(with_hole(), MISSING))
 
 
 def test_a_picture_of_several_may_have_nothing_missing():
-    pictures = torch.from_numpy(damaged()).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
+    pictures = torch.from_numpy(with_hole()).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
     mask = torch.from_numpy(MISSING)[None, None].repeat(2, 1, 1, 1)
     mask[1] = False
     assert torch.equal(inpaint(pictures, mask)[1], pictures[1])
@@ -157,7 +157,7 @@ def test_methods_join_the_evaluation():
 
 
 def test_patchmatch_and_its_seed():
-    assert_restored(inpaint(damaged(), MISSING, "patchmatch", seed=3), stripes(), 12)
+    assert_restored(inpaint(with_hole(), MISSING, "patchmatch", seed=3), stripes(), 12)
 
 
 def test_a_feather_fades_into_what_is_known():
@@ -181,8 +181,8 @@ def test_a_model_is_asked_for_what_is_missing():
             return type("Inpainted", (), {"completed": completed, "offsets": None})
 
     for channels in (1, 3):
-        result = inpaint(damaged(channels), MISSING, "model", model=Black())
-        assert np.array_equal(result, np.where(MISSING[..., None], 0, damaged(channels)))
+        result = inpaint(with_hole(channels), MISSING, "model", model=Black())
+        assert np.array_equal(result, np.where(MISSING[..., None], 0, with_hole(channels)))
 
 
 @pytest.fixture(scope="module")
@@ -232,16 +232,16 @@ def test_a_generator_fills_any_size_kind_and_number_of_holes(generator, tmp_path
     ("image", "mask", "options", "error", "reason"),
     [
         ("photo.png", MISSING, {}, TypeError, "image: expected a Pillow image, a NumPy array or a tensor"),
-        (damaged(), "mask.png", {}, TypeError, "mask: expected a Pillow image"),
-        (damaged(), MISSING.T, {}, ValueError, "expected the size of the image, 48 x 40, got 40 x 48"),
-        (damaged(), MISSING | True, {}, ValueError, "every pixel is missing"),
-        (damaged(), MISSING & False, {}, ValueError, "mask: marks nothing"),
-        (damaged(), Image.new("L", (48, 40)), {}, ValueError, "marks nothing .* grey value 0 of 255"),
-        (damaged(), Image.new("L", (48, 40), 255), {}, ValueError, "marks everything .* grey value 255"),
-        (damaged().astype(np.int32), MISSING, {}, TypeError, "expected uint8, uint16 or floating"),
-        (damaged(), MISSING, {"method": "magic"}, ValueError, "expected one of 'exemplar', 'patchmatch'"),
-        (damaged(), MISSING, {"method": "model"}, ValueError, 'method "model" needs one'),
-        (damaged(), MISSING, {"feather": -1}, ValueError, "feather: expected a number of pixels"),
+        (with_hole(), "mask.png", {}, TypeError, "mask: expected a Pillow image"),
+        (with_hole(), MISSING.T, {}, ValueError, "expected the size of the image, 48 x 40, got 40 x 48"),
+        (with_hole(), MISSING | True, {}, ValueError, "every pixel is missing"),
+        (with_hole(), MISSING & False, {}, ValueError, "mask: marks nothing"),
+        (with_hole(), Image.new("L", (48, 40)), {}, ValueError, "marks nothing .* grey value 0 of 255"),
+        (with_hole(), Image.new("L", (48, 40), 255), {}, ValueError, "marks everything .* grey value 255"),
+        (with_hole().astype(np.int32), MISSING, {}, TypeError, "expected uint8, uint16 or floating"),
+        (with_hole(), MISSING, {"method": "magic"}, ValueError, "expected one of 'exemplar', 'patchmatch'"),
+        (with_hole(), MISSING, {"method": "model"}, ValueError, 'method "model" needs one'),
+        (with_hole(), MISSING, {"feather": -1}, ValueError, "feather: expected a number of pixels"),
         (torch.zeros(5, 8, 8), MISSING, {}, ValueError, r"expected \(C, H, W\)"),
     ],
 )

@@ -207,7 +207,8 @@ def test_the_quick_benchmark_in_the_checkout(python, checkout, tmp_path):
     assert rows
     assert all(row["working_bytes"] > 0 for row in rows), rows
     (checkout / "benchmarks/where.py").write_text(
-        "import contextual_attention, measure\n"
+        "import contextual_attention\n"
+        "from attention_bench import measure\n"
         "def same(file): return int(contextual_attention.__file__ == file)\n"
         "if __name__ == '__main__':\n"
         "    import where\n"

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from helpers.runs import SETTINGS, assert_equal, command, end, forkserver, losses, start, tiny, wait_for
+from helpers.runs import SETTINGS, assert_equal, end, forkserver, losses, start, tiny, train_command, wait_for
 from lightning_fabric import Fabric
 
 from contextual_attention.cli import main
@@ -39,7 +39,7 @@ class Group:
     """Two processes that train together."""
 
     def __init__(self, out, *arguments, settings=SETTINGS):
-        given = command(out, *arguments, settings=settings)[2:]
+        given = train_command(out, *arguments, settings=settings)[2:]
         common = free_port(), torch.get_num_threads(), given
         self.processes = [
             forkserver().Process(target=take_part, args=(rank, *common)) for rank in range(PROCESSES)
@@ -133,7 +133,7 @@ def test_two_machines_compute_what_one_process_does(single, tmp_path):
     meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=tests"]
     launcher = torchrun("--nnodes=2", "--nproc-per-node=1", "--local-addr=127.0.0.1", *meeting)
     machines = [
-        start([*launcher, *command(tmp_path, "--preset", "small", settings=settings)]) for _ in range(2)
+        start([*launcher, *train_command(tmp_path, "--preset", "small", settings=settings)]) for _ in range(2)
     ]
     try:
         said = [machine.communicate(timeout=300)[0] for machine in machines]
@@ -150,7 +150,7 @@ def test_a_signal_to_torchrun_saves_and_leaves(tmp_path):
     """Schedulers signal the launcher, which hands it on to its processes."""
     settings = SETTINGS | {"steps": "100000", "save_every": "100000"}
     launcher = torchrun("--standalone", f"--nproc-per-node={PROCESSES}")
-    process = start([*launcher, *command(tmp_path, "--preset", "small", settings=settings)])
+    process = start([*launcher, *train_command(tmp_path, "--preset", "small", settings=settings)])
     try:
         wait_for(lambda: (tmp_path / "losses.jsonl").exists() and losses(tmp_path), process)
         time.sleep(0.1)

@@ -133,7 +133,7 @@ def test_items_beyond_32_bits(launched):
 def test_a_grid_takes_this_many_samples(launched, cuda_module):
     """What the planner keeps to, and no more."""
     problem = Problem(1, 1, 1, 1, 1, 1, *scoring(Options(fuse=False)), 3 * MOST_SAMPLES)
-    found = cuda_module.cuda_plan(problem, workspace=2**40, cache=0, backward=False)
+    found = cuda_module.plan(problem, workspace=2**40, cache=0, backward=False)
     assert found["samples"] == MOST_SAMPLES
     assert_each_once(launched("items", MOST_SAMPLES, ctypes.c_int64(1)), MOST_SAMPLES, 1)
     with pytest.raises(AssertionError, match="invalid configuration"):

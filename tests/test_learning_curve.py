@@ -2,7 +2,6 @@
 
 import json
 
-import learning_curve
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +9,7 @@ from PIL import Image
 from contextual_attention.models.data.sources import ProceduralPictures
 from contextual_attention.models.training.config import PRESETS
 from contextual_attention.models.training.settings import change
+from tools.docs import learning_curve
 
 TINY = {
     "data.size": "24", "data.pictures": "4", "masks.box": "12", "generator.cnum": "2", "optimiser.batch": "2",

@@ -185,7 +185,7 @@ def plan(module, problem, workspace):
     value = problem["background"] if problem["value"] is None else problem["value"]
     scores = scoring(call_of(problem).options)
     solved = Problem(channels, value[0].numel() // (hb * wb), h, w, hb, wb, *scores, batch)
-    return module.cuda_plan(solved, workspace, cache=0, backward=False, octets=True)
+    return module.plan(solved, workspace, cache=0, backward=False, octets=True)
 
 
 def extremes(module, problem):
@@ -280,7 +280,7 @@ def test_a_value_of_another_dtype_goes_another_way(module):
     """As a caller of the operator alone may have it."""
     problem = make_inputs(SMALL, torch.bfloat16)
     given, _ = fused.operands(call_of(problem), features.TENSOR_CODE)
-    attend = torch.ops.contextual_attention.attend_cuda_on_host
+    attend = torch.ops.contextual_attention.attend_on_host
     for dtype in (torch.bfloat16, torch.float32):
         operands = given._replace(value=given.value.to(dtype))
         attend(*operands, *scoring(SMALL.options), False, 0)

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from on_gpu import symbols as stable_abi
 
 from contextual_attention.backends import extension
 from contextual_attention.interface import State
+from tools.gpu import symbols as stable_abi
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -137,6 +137,17 @@ class TestExtension:
         assert info["simd_levels"][0] == "base"
         assert set(extension.supported_simd_levels()) <= set(info["simd_levels"])
 
+    def test_has_nothing_that_only_tests_need_but_the_places_for_it(self, symbols):
+        """tests/native has it, which the tests build, and hang there (csrc/cpu/hooks.h)."""
+        of_cuda = ("least_cuda_workspace", "default_cuda_workspace", "last_cuda_tiling", "take_launch_count")
+        assert {name for name in vars(extension) if not name.startswith("_")} == {
+            *("build_info", "simd_level", "set_simd_level", "supported_simd_levels"),
+            *("least_cpu_workspace", "set_hooks"),
+            *(of_cuda if extension.build_info()["cuda_architectures"] else ()),
+        }
+        names = re.compile(r"cpu::\w*(count|perturb|round_otherwise|describe)\w*\(|kCounting")
+        assert not list(filter(names.search, symbols(extension.__file__, "--defined-only")))
+
     def test_simd_level_can_be_chosen(self):
         initial = extension.simd_level()
         try:
@@ -162,7 +173,7 @@ class TestExtension:
         """And what tests alone need of it, the pipeline on the host, never."""
         is_there = any("contextual_attention::cuda::" in line for line in symbols(extension.__file__))
         assert is_there == bool(extension.build_info()["cuda_architectures"])
-        assert b"cuda_on_host" not in Path(extension.__file__).read_bytes()
+        assert b"_on_host" not in Path(extension.__file__).read_bytes()
 
     def test_simd_levels_share_no_code(self, build_script, symbols, tmp_path):
         """A weak symbol in two levels becomes one in the linker: perhaps the one an older processor lacks."""
@@ -236,6 +247,13 @@ class TestCuda:
             "-gencode=arch=compute_120,code=sm_120",
             "-gencode=arch=compute_120,code=compute_120",
         ]
+
+    def test_without_cuda_its_sources_are_not_compiled(self, cuda, build_script, monkeypatch):
+        monkeypatch.setenv("CA_CUDA", "0")
+        units = list(build_script.units(build_script.Toolchain()))
+        assert {unit.source.parent.as_posix() for unit in units} == {"csrc", "csrc/common", "csrc/cpu"}
+        assert [unit.source.name for unit in units if unit.source.parent == Path("csrc")] == ["module.cpp"]
+        assert not any("CUDA" in flag for unit in units for flag in unit.flags)
 
     def test_zero_means_no(self, cuda, nvcc, monkeypatch):
         monkeypatch.setenv("CUDA_HOME", str(nvcc.parents[1]))

@@ -15,11 +15,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from on_gpu import ROOT, isolation, sanitizer, smoke
-from on_gpu.records import Records, last_states, read
-from on_gpu.trials import again, dense_operator, stages
-from on_gpu.trials.cases import TRIALS, Trial
-from on_gpu.trials.runs import LINE, Runs, run_here
 
 from contextual_attention import available_backends, backends, cells, features, fused
 from contextual_attention.interface import ATTEND_MAP
@@ -27,6 +22,11 @@ from contextual_attention.options import Options
 from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import Case, call_of, make_inputs
 from contextual_attention.triton import plan as triton_plan
+from tools.gpu import ROOT, isolation, sanitizer, smoke
+from tools.gpu.records import Records, last_states, read
+from tools.gpu.trials import again, dense_operator, stages
+from tools.gpu.trials.cases import TRIALS, Trial
+from tools.gpu.trials.runs import LINE, Runs, run_here
 
 BY_NAME = {trial.name: trial for trial in TRIALS}
 DENSE = stages.Operator("dense", dense_operator.attend, dense_operator.attend_backward)
@@ -161,7 +161,7 @@ def plan_of(module, backend, trial, kib, backward):
         assert found.whole_background == (found.block_rows >= solved.hb)
     else:
         workspace = bound or module.default_cuda_workspace(MEMORY)
-        found = module.cuda_plan(solved, workspace, L2, backward)
+        found = module.plan(solved, workspace, L2, backward)
         assert found["samples"] > 0
         tile = (*found["foreground"], *found["background"])
     return Planned(tile, (solved.h, solved.w, solved.hb, solved.wb), solved.batch)
@@ -204,7 +204,7 @@ def test_every_way_of_cutting_has_a_trial(cuda_module):
 
 
 SMALL = Case("small", (2, 3, 14, 12), mask="hole", options=Options())
-HOST = "attend_cuda_on_host"
+HOST = "attend_on_host"
 
 
 def faulty(operator, forward=None, backward=None):
@@ -481,7 +481,7 @@ def test_bad_trials_run_again_alone_and_under_memcheck(runs, tmp_path, monkeypat
     stand_in = tmp_path / "compute-sanitizer"
     stand_in.write_text(f"#!/bin/sh\ncat <<'END'\n{SANITIZED}END\nenv | grep -c CACHING\nexit 1\n")
     stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "benchmarks"))))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     cuda, log = Runs(runs.records, "cuda", "cuda", runs.end), tmp_path / "memcheck.log"
     log.write_text("earlier\n")
@@ -496,7 +496,7 @@ def test_bad_trials_run_again_alone_and_under_memcheck(runs, tmp_path, monkeypat
     assert len(capfd.readouterr().out.splitlines()) == 2
 
 
-# Called as `python -m on_gpu.smoke --records FILE ... --only NAME`.
+# Called as `python -m tools.gpu.smoke --records FILE ... --only NAME`.
 STAND_IN = f"""#!/bin/sh
 for name; do :; done
 case $name in

@@ -4,13 +4,11 @@ What is enough is traced: which scores the values of a tile depend on, by the op
 reference's sums, from the last stage to the first, every score by itself.
 """
 
-import importlib.util
-from importlib.machinery import ExtensionFileLoader
-
 import hypothesis.strategies as st
 import pytest
 import torch
-from helpers.emulated_build import CSRC, NATIVE
+from helpers import native_build
+from helpers.native_build import CSRC, NATIVE
 from hypothesis import assume, event, given, settings
 
 from contextual_attention import reference
@@ -32,13 +30,11 @@ MADE = [
 
 
 @pytest.fixture(scope="module")
-def in_cpp(emulator):
+def in_cpp(build_script):
     """csrc/common/stages.h as a module."""
+    builder = native_build.Builder(build_script, native_build.folder_of("reaches"))
     sources = [CSRC / "common/stages.cpp", NATIVE / "reaches.cpp"]
-    loader = ExtensionFileLoader("reaches", str(emulator.library("reaches", sources)))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("reaches", loader))
-    loader.exec_module(module)
-    return module
+    return native_build.load_library("reaches", builder.library("reaches", sources))
 
 
 @st.composite

@@ -7,7 +7,17 @@ import time
 
 import pytest
 import torch
-from helpers.runs import SETTINGS, assert_equal, command, end, losses, make_trainer, start, tiny, wait_for
+from helpers.runs import (
+    SETTINGS,
+    assert_equal,
+    end,
+    losses,
+    make_trainer,
+    start,
+    tiny,
+    train_command,
+    wait_for,
+)
 
 from contextual_attention.models.data.samples import Stream, collate
 from contextual_attention.models.evaluation.evaluate import model_method
@@ -193,7 +203,7 @@ def test_four_steps_are_two_and_two(whole_run, tmp_path):
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
-    process = start(command(tmp_path, "--preset", "small", settings=SETTINGS | {"steps": "1000"}))
+    process = start(train_command(tmp_path, "--preset", "small", settings=SETTINGS | {"steps": "1000"}))
     try:
         wait_for((tmp_path / "checkpoints" / "step_000000002.ckpt").exists, process)
     finally:
@@ -218,7 +228,7 @@ def test_a_signal_saves_and_leaves(tmp_path, numbers):
     """Sent to the whole group: a worker that ended by it would take the step, and with it the save, along."""
     # A step of some seconds, so that the second signal of two still meets it.
     long = {"steps": "100000", "save_every": "100000", "data.workers": "1", "optimiser.critic_updates": "50"}
-    process = start(command(tmp_path, "--preset", "small", settings=SETTINGS | long))
+    process = start(train_command(tmp_path, "--preset", "small", settings=SETTINGS | long))
     try:
         wait_for(lambda: (tmp_path / "losses.jsonl").exists() and losses(tmp_path), process)
         for number in numbers:

@@ -6,27 +6,14 @@ the scores, a product, or a copy of the scratch goes beyond them.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
 import torch
+from helpers.cpu_hooks import counted_work
 
-from contextual_attention import backends, contextual_attention
+from contextual_attention import contextual_attention
 
 CHANNELS = 32  # few, so that the tests are fast; the counts scale with it
 MIB = 2**20
-
-
-@contextmanager
-def counted():
-    """The counts of what is done within, as the extension gives them (csrc/cpu/work.h)."""
-    work: dict[str, Any] = {}
-    backends.extension.start_counting_work()
-    try:
-        yield work
-    finally:
-        work.update(backends.extension.stop_counting_work())
 
 
 def features(height: int, width: int, batch: int = 1, requires_grad: bool = False) -> torch.Tensor:
@@ -37,11 +24,11 @@ def features(height: int, width: int, batch: int = 1, requires_grad: bool = Fals
 def work_of(height: int, width: int, backward: bool = False, **arguments) -> dict[str, int]:
     x = features(height, width, requires_grad=backward)
     if not backward:
-        with counted() as work:
+        with counted_work() as work:
             contextual_attention(x, x, **arguments)
         return work
     y = contextual_attention(x, x, **arguments)
-    with counted() as work:
+    with counted_work() as work:
         y.sum().backward()
     return work
 
@@ -127,13 +114,3 @@ def test_background_rows_without_a_valid_patch_cost_nothing():
 def test_nothing_is_selected_nothing_is_done():
     nothing = torch.zeros(1, 1, 32, 32)
     assert work_of(32, 32, foreground_mask=nothing)["gemm_calls"] == 0
-
-
-def test_counting_stops():
-    with counted() as first:
-        contextual_attention(features(16, 16), features(16, 16))
-    contextual_attention(features(16, 16), features(16, 16))
-    with counted() as second:
-        pass
-    assert first["gemm_calls"] > 0
-    assert second["gemm_calls"] == 0

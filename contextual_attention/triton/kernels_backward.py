@@ -8,246 +8,119 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .kernels import _WRITTEN_OUT, _at, _position, _splits, _store_part, window_names
-
-_DOT_SIZES = [
-    "size_p",
-    "size_q",
-    "x_ld",
-    "y_ld",
-    *window_names("p", "q", rows=False),
-    *window_names("xp", "xq", "yp", "yq"),
-]
+from .kernels import background, foreground, load, own_steps, store_part, sum_of_taps
+from .kernels_windows import Factors, local_in, rows_of, scores_of, unpacked_area
 
 
-@triton.jit(do_not_specialize=_DOT_SIZES)
+@triton.jit(do_not_specialize=["x_row_length", "y_row_length"])
 def dot(
     x,  # (B, Px, Qx) float32
+    x_row_length,
+    x_area,
     y,  # (B, Py, Qy) float32
+    y_row_length,
+    y_area,
+    area,  # of p and q, within both
     part,  # (B, P, splits)
-    size_p,
-    size_q,
-    x_ld,
-    y_ld,
-    p_top,
-    p_left,
-    p_columns,
-    q_top,
-    q_left,
-    q_columns,
-    xp_top,
-    xp_left,
-    xp_rows,
-    xp_columns,
-    xp_height,
-    xp_width,
-    xq_top,
-    xq_left,
-    xq_rows,
-    xq_columns,
-    xq_height,
-    xq_width,
-    yp_top,
-    yp_left,
-    yp_rows,
-    yp_columns,
-    yp_height,
-    yp_width,
-    yq_top,
-    yq_left,
-    yq_rows,
-    yq_columns,
-    yq_height,
-    yq_width,
     BLOCK_P: tl.constexpr,
     BLOCK_Q: tl.constexpr,
 ):
     """sum over q of x[p, q] y[p, q], both where a window of its own has them."""
     sample = tl.program_id(2).to(tl.int64)
-    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    p_row, p_column = _position(p, p_top, p_left, p_columns, xp_height, xp_width)
-    px, px_inside = _at(p_row, p_column, xp_top, xp_left, xp_rows, xp_columns, xp_height, xp_width)
-    py, py_inside = _at(p_row, p_column, yp_top, yp_left, yp_rows, yp_columns, yp_height, yp_width)
-    x += (sample * xp_rows * xp_columns + px)[:, None] * x_ld
-    y += (sample * yp_rows * yp_columns + py)[:, None] * y_ld
+    x, y = scores_of(sample, x, x_row_length, x_area), scores_of(sample, y, y_row_length, y_area)
+    p_window, q_window = unpacked_area(area)
+    p = foreground(p_window, BLOCK_P)
+    x_rows, y_rows = rows_of(x, p), rows_of(y, p)
     total = tl.zeros([BLOCK_P, BLOCK_Q], tl.float32)
-    begin, end = _splits(size_q, BLOCK_Q)
+    begin, end = own_steps(q_window, BLOCK_Q)
     for block in range(begin, end):
-        q = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
-        q_row, q_column = _position(q, q_top, q_left, q_columns, xq_height, xq_width)
-        qx, qx_inside = _at(q_row, q_column, xq_top, xq_left, xq_rows, xq_columns, xq_height, xq_width)
-        qy, qy_inside = _at(q_row, q_column, yq_top, yq_left, yq_rows, yq_columns, yq_height, yq_width)
-        inside = (p < size_p)[:, None] & (q < size_q)[None, :]
-        left = tl.load(x + qx[None, :], mask=inside, other=0)
-        total += left * tl.load(y + qy[None, :], mask=inside, other=0)
-    _store_part(part, size_p, tl.sum(total, 1), BLOCK_P)
+        q = background(block, q_window, BLOCK_Q)
+        inside = p.inside[:, None] & q.inside[None, :]
+        left = tl.load(x_rows + local_in(x.q, q)[None, :], mask=inside, other=0)
+        total += left * tl.load(y_rows + local_in(y.q, q)[None, :], mask=inside, other=0)
+    store_part(part, sample, p, p_window, tl.sum(total, 1))
 
 
-_CENTRE_SIZES = [
-    "size_p",
-    "size_q",
-    "ld",
-    "w_ld",
-    "factor",
-    *window_names("p", "q", rows=False),
-    *window_names("wp", "wq"),
-]
-
-
-@triton.jit(do_not_specialize=_CENTRE_SIZES)
+@triton.jit(do_not_specialize=["row_length", "weights_row_length"])
 def centre(
     scores,  # (B, P, Q) float32
+    row_length,
+    area,
     weights,  # (B, Pw, Qw) float32, or None
+    weights_row_length,
+    weights_area,
     valid,  # (B, M), or None; the one that there is of the two is w
     row_gain,  # (B, N)
     centres,  # (B, N), or None: 0
     factor,
-    size_p,
-    size_q,
-    ld,
-    w_ld,
-    p_top,
-    p_left,
-    p_columns,
-    q_top,
-    q_left,
-    q_columns,
-    wp_top,
-    wp_left,
-    wp_rows,
-    wp_columns,
-    wp_height,
-    wp_width,
-    wq_top,
-    wq_left,
-    wq_rows,
-    wq_columns,
-    wq_height,
-    wq_width,
     BLOCK_P: tl.constexpr,
     BLOCK_Q: tl.constexpr,
 ):
     """scores[p, q] <- factor row_gain[p] w[p, q] (scores[p, q] - centres[p])."""
     sample = tl.program_id(2).to(tl.int64)
-    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    p_row, p_column = _position(p, p_top, p_left, p_columns, wp_height, wp_width)
-    pixel = sample * wp_height * wp_width + p_row * wp_width + p_column
-    gain = factor * tl.load(row_gain + pixel, mask=p < size_p, other=0)
+    scores = scores_of(sample, scores, row_length, area)
+    p = foreground(scores.p, BLOCK_P)
+    gain = factor * load(row_gain, sample, p, scores.p)
     if centres is not None:
-        middle = tl.load(centres + pixel, mask=p < size_p, other=0)
-    scores += (sample * size_p + p)[:, None] * ld
+        middle = load(centres, sample, p, scores.p)
+    rows = scores.data + p.local.to(tl.int64)[:, None] * row_length
     if weights is not None:
-        pw, pw_inside = _at(p_row, p_column, wp_top, wp_left, wp_rows, wp_columns, wp_height, wp_width)
-        weights += (sample * wp_rows * wp_columns + pw)[:, None] * w_ld
-    begin, end = _splits(size_q, BLOCK_Q)
+        weights = scores_of(sample, weights, weights_row_length, weights_area)
+        weight_rows = rows_of(weights, p)
+    begin, end = own_steps(scores.q, BLOCK_Q)
     for block in range(begin, end):
-        q = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
-        q_row, q_column = _position(q, q_top, q_left, q_columns, wq_height, wq_width)
-        inside = (p < size_p)[:, None] & (q < size_q)[None, :]
-        score = tl.load(scores + q[None, :], mask=inside, other=0)
+        q = background(block, scores.q, BLOCK_Q)
+        inside = p.inside[:, None] & q.inside[None, :]
+        score = tl.load(rows + q.local[None, :], mask=inside, other=0)
         if centres is not None:
             score -= middle[:, None]
         if weights is not None:
-            qw, qw_inside = _at(q_row, q_column, wq_top, wq_left, wq_rows, wq_columns, wq_height, wq_width)
-            score *= tl.load(weights + qw[None, :], mask=inside, other=0)
+            score *= tl.load(weight_rows + local_in(weights.q, q)[None, :], mask=inside, other=0)
         else:
-            position = sample * wq_height * wq_width + q_row * wq_width + q_column
-            score *= tl.load(valid + position, mask=q < size_q, other=0)[None, :]
-        tl.store(scores + q[None, :], score * gain[:, None], mask=inside)
+            score *= load(valid, sample, q, scores.q)[None, :]
+        tl.store(rows + q.local[None, :], score * gain[:, None], mask=inside)
 
 
-_NORM_GRADIENTS_SIZES = [
-    "size_p",
-    "size_q",
-    "g_ld",
-    "s_ld",
-    *window_names("p", "q", rows=False),
-    *window_names("gp", "gq", "sp", "sq"),
-]
-
-
-@triton.jit(do_not_specialize=_NORM_GRADIENTS_SIZES)
+@triton.jit(do_not_specialize=["gram_row_length", "gradient_row_length"])
 def norm_gradients(
     gram,  # (B, Pg, Qg) float32
+    gram_row_length,
+    gram_area,
     gradient,  # (B, Ps, Qs) float32, of the similarities
+    gradient_row_length,
+    gradient_area,
+    area,  # of p and q, within both
     alpha,  # (B, N), or None: 1
     beta,  # (B, M)
     row_part,  # (B, P, splits)
     column_part,  # (B, blocks of P, Q)
-    size_p,
-    size_q,
-    g_ld,
-    s_ld,
-    p_top,
-    p_left,
-    p_columns,
-    q_top,
-    q_left,
-    q_columns,
-    gp_top,
-    gp_left,
-    gp_rows,
-    gp_columns,
-    gp_height,
-    gp_width,
-    gq_top,
-    gq_left,
-    gq_rows,
-    gq_columns,
-    gq_height,
-    gq_width,
-    sp_top,
-    sp_left,
-    sp_rows,
-    sp_columns,
-    sp_height,
-    sp_width,
-    sq_top,
-    sq_left,
-    sq_rows,
-    sq_columns,
-    sq_height,
-    sq_width,
     TAPS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_Q: tl.constexpr,
 ):
     """With R the patch products: sum over q of beta R dS, and over this block of p of alpha R dS."""
     sample = tl.program_id(2).to(tl.int64)
-    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    p_row, p_column = _position(p, p_top, p_left, p_columns, gp_height, gp_width)
-    ps, ps_inside = _at(p_row, p_column, sp_top, sp_left, sp_rows, sp_columns, sp_height, sp_width)
-    gradient += (sample * sp_rows * sp_columns + ps)[:, None] * s_ld
-    gram += sample * gp_rows * gp_columns * g_ld
+    gram = scores_of(sample, gram, gram_row_length, gram_area)
+    gradient = scores_of(sample, gradient, gradient_row_length, gradient_area)
+    p_window, q_window = unpacked_area(area)
+    p = foreground(p_window, BLOCK_P)
+    slopes = rows_of(gradient, p)
     if alpha is not None:
-        pixel = sample * gp_height * gp_width + p_row * gp_width + p_column
-        row_gain = tl.load(alpha + pixel, mask=p < size_p, other=0)
-    column_part += (sample * tl.num_programs(0) + tl.program_id(0)) * size_q
+        row_gain = load(alpha, sample, p, p_window)
+    column_part += (sample * tl.num_programs(0) + tl.program_id(0)) * q_window.pixels
     total = tl.zeros([BLOCK_P, BLOCK_Q], tl.float32)
-    begin, end = _splits(size_q, BLOCK_Q)
+    begin, end = own_steps(q_window, BLOCK_Q)
     for block in range(begin, end):
-        q = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
-        q_row, q_column = _position(q, q_top, q_left, q_columns, gq_height, gq_width)
-        product = tl.zeros([BLOCK_P, BLOCK_Q], tl.float32)
-        for tap in tl.range(0, TAPS * TAPS, loop_unroll_factor=TAPS if TAPS <= _WRITTEN_OUT else 1):
-            down, right = tap // TAPS - TAPS // 2, tap % TAPS - TAPS // 2
-            p_at, p_inside = _at(
-                p_row + down, p_column + right, gp_top, gp_left, gp_rows, gp_columns, gp_height, gp_width
-            )
-            q_at, q_inside = _at(
-                q_row + down, q_column + right, gq_top, gq_left, gq_rows, gq_columns, gq_height, gq_width
-            )
-            inside = (p_inside & (p < size_p))[:, None] & (q_inside & (q < size_q))[None, :]
-            there = gram + p_at.to(tl.int64)[:, None] * g_ld + q_at[None, :]
-            product += tl.load(there, mask=inside, other=0)
-        qs, qs_inside = _at(q_row, q_column, sq_top, sq_left, sq_rows, sq_columns, sq_height, sq_width)
-        inside = (p < size_p)[:, None] & (q < size_q)[None, :]
-        slope = tl.load(gradient + qs[None, :], mask=inside, other=0)
-        position = sample * gq_height * gq_width + q_row * gq_width + q_column
-        column_gain = tl.load(beta + position, mask=q < size_q, other=0)
+        q = background(block, q_window, BLOCK_Q)
+        product = sum_of_taps(
+            gram, Factors(None, None), sample, p, q, -(TAPS // 2), 1, TAPS, "plain", BLOCK_P, BLOCK_Q
+        )
+        inside = p.inside[:, None] & q.inside[None, :]
+        slope = tl.load(slopes + local_in(gradient.q, q)[None, :], mask=inside, other=0)
+        column_gain = load(beta, sample, q, q_window)
         # The norm first: the product of large features with the gradient could overflow.
         total += product * column_gain[None, :] * slope
         if alpha is not None:
             product *= row_gain[:, None]
-        tl.store(column_part + q, tl.sum(product * slope, 0), mask=q < size_q)
-    _store_part(row_part, size_p, tl.sum(total, 1), BLOCK_P)
+        tl.store(column_part + q.local, tl.sum(product * slope, 0), mask=q.inside)
+    store_part(row_part, sample, p, p_window, tl.sum(total, 1))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from enum import IntEnum
 
 import torch
 import triton
@@ -15,6 +14,9 @@ from torch import Tensor
 
 from ..problem import Problem
 from . import kernels, kernels_backward, kernels_reductions
+from .kernels import Epilogue
+from .kernels_reductions import Combine
+from .kernels_windows import Factors, Mode, packed, packed_area
 from .windows import Area, Window
 
 # 16 foreground pixels share most of the scores that their sums read; with 8 warps two programs of the largest
@@ -25,33 +27,6 @@ _WARPS = 8
 _PROGRAMS = 1024
 
 
-class Mode(IntEnum):
-    """How taps move: kernels.PLAIN and its neighbours."""
-
-    PLAIN = 0
-    WRAPPED = 1
-    WRAPPED_ADJOINT = 2
-
-
-class Epilogue(IntEnum):
-    """What becomes of a diagonal sum: kernels.KEEP and its neighbours."""
-
-    KEEP = 0
-    LARGEST = 1
-    WEIGH = 2
-    MASK = 3
-    MASK_AND_SUM = 4
-
-
-class Combine(IntEnum):
-    """What becomes of the parts of a row: kernels_reductions.MAXIMUM and its neighbours."""
-
-    MAXIMUM = 0
-    INVERSE = 1
-    SCALED = 2
-    ADD_SCALED = 3
-
-
 @dataclass(frozen=True)
 class Scores:
     """(B, P, Q), the last dimension contiguous, over an area."""
@@ -60,8 +35,9 @@ class Scores:
     area: Area
 
     @property
-    def row_length(self) -> int:
-        return self.data.stride(1)
+    def arguments(self) -> tuple[Tensor, int, tuple[tuple[int, ...], tuple[int, ...]]]:
+        """As kernels take them."""
+        return self.data, self.data.stride(1), packed_area(self.area)
 
 
 @dataclass(frozen=True)
@@ -104,31 +80,37 @@ def diagonal_sum(
     offset: Tensor | None = None,
 ) -> Tensor | None:
     """kernels.diagonal_sum; the parts (B, P, splits) of the rows, where the epilogue makes some."""
-    area = out.area
     grid = _grid(out.data)
     reduces = epilogue in (Epilogue.LARGEST, Epilogue.MASK_AND_SUM)
     part = _part(out.data, grid) if reduces else None
     kernels.diagonal_sum[grid](
-        out.data, source.data, row_scale, column_scale, row_gain, column_gain, valid, offset, part,
-        factor, taps.first, taps.step, area.p.pixels, area.q.pixels, out.row_length, source.row_length,
-        *_place(area.p), area.p.height, area.p.width, *_box(source.area.p),
-        *_place(area.q), area.q.height, area.q.width, *_box(source.area.q),
-        TAPS=taps.count, MODE=int(taps.mode), EPILOGUE=int(epilogue),
-        BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
-    )  # fmt: skip
+        *out.arguments,
+        *source.arguments,
+        Factors(row_scale, column_scale),
+        Factors(row_gain, column_gain),
+        valid,
+        offset,
+        part,
+        factor,
+        taps.first,
+        taps.step,
+        TAPS=taps.count,
+        MODE=taps.mode.value,
+        EPILOGUE=epilogue.value,
+        BLOCK_P=BLOCK_P,
+        BLOCK_Q=BLOCK_Q,
+        num_warps=_WARPS,
+    )
     return part
 
 
 def exponentials(scores: Scores, valid: Tensor, offset: Tensor) -> Tensor:
     """kernels.exponentials, in place; the parts of the sums (B, P, splits)."""
-    p, q = scores.area
     grid = _grid(scores.data)
     part = _part(scores.data, grid)
     kernels.exponentials[grid](
-        scores.data, valid, offset, part, p.pixels, q.pixels, scores.row_length,
-        *_place(p), p.height, p.width, *_place(q), q.height, q.width,
-        BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
-    )  # fmt: skip
+        *scores.arguments, valid, offset, part, BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS
+    )
     return part
 
 
@@ -145,8 +127,8 @@ def combine(
     """kernels_reductions.combine: from (B, P, splits) to the pixels of a window in `out`, (B, N)."""
     block = 128
     kernels_reductions.combine[(triton.cdiv(window.pixels, block), part.shape[0])](
-        part, out, scale, offset, invalid, window.pixels, part.shape[2],
-        *_place(window), window.height, window.width, OPERATION=int(operation), BLOCK_P=block, num_warps=4,
+        part, out, scale, offset, invalid, packed(window), part.shape[2],
+        OPERATION=operation.value, BLOCK_P=block, num_warps=4,
     )  # fmt: skip
 
 
@@ -155,8 +137,7 @@ def dot(x: Scores, y: Scores, area: Area) -> Tensor:
     grid = _grid(x.data, area)
     part = _part(x.data, grid, area)
     kernels_backward.dot[grid](
-        x.data, y.data, part, area.p.pixels, area.q.pixels, x.row_length, y.row_length,
-        *_place(area.p), *_place(area.q), *_box(x.area.p), *_box(x.area.q), *_box(y.area.p), *_box(y.area.q),
+        *x.arguments, *y.arguments, packed_area(area), part,
         BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
     )  # fmt: skip
     return part
@@ -171,12 +152,9 @@ def centre(
     factor: float = 1.0,
 ) -> None:
     """kernels_backward.centre, in place; `weights` or else `valid` is what it multiplies by."""
-    p, q = scores.area
-    other = scores if weights is None else weights
+    of_weights = (None, None, None) if weights is None else weights.arguments
     kernels_backward.centre[_grid(scores.data)](
-        scores.data, None if weights is None else weights.data, valid, row_gain, centres, factor,
-        p.pixels, q.pixels, scores.row_length, other.row_length,
-        *_place(p), *_place(q), *_box(other.area.p), *_box(other.area.q),
+        *scores.arguments, *of_weights, valid, row_gain, centres, factor,
         BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
     )  # fmt: skip
 
@@ -191,15 +169,12 @@ def norm_gradients(
     memory: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Parts of the gradients of alpha (B, P, splits), and of beta (B, parts, Q) in `memory`."""
-    p, q = area
     grid = _grid(gram.data, area)
     row_part = _part(gram.data, grid, area)
-    columns = (gram.data.shape[0], grid[0], q.pixels)
+    columns = (gram.data.shape[0], grid[0], area.q.pixels)
     column_part = memory[: columns[0] * columns[1] * columns[2]].view(columns)
     kernels_backward.norm_gradients[grid](
-        gram.data, gradient.data, alpha, beta, row_part, column_part, p.pixels, q.pixels,
-        gram.row_length, gradient.row_length, *_place(p), *_place(q),
-        *_box(gram.area.p), *_box(gram.area.q), *_box(gradient.area.p), *_box(gradient.area.q),
+        *gram.arguments, *gradient.arguments, packed_area(area), alpha, beta, row_part, column_part,
         TAPS=taps.count, BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
     )  # fmt: skip
     return row_part, column_part
@@ -210,21 +185,12 @@ def largest(x: Scores, area: Area) -> tuple[Tensor, Tensor]:
     grid = _grid(x.data, area)
     value, index = _part(x.data, grid, area), _part(x.data, grid, area, torch.int32)
     kernels_reductions.largest[grid](
-        x.data, value, index, area.p.pixels, area.q.pixels, x.row_length,
-        *_place(area.p), *_place(area.q), *_box(x.area.p), *_box(x.area.q),
+        *x.arguments, packed_area(area), value, index,
         BLOCK_P=BLOCK_P, BLOCK_Q=BLOCK_Q, num_warps=_WARPS,
     )  # fmt: skip
     best = value.amax(2)
     beyond = area.q.height * area.q.width
     return best, torch.where(value == best[..., None], index, beyond).amin(2)
-
-
-def _place(window: Window) -> tuple[int, int, int]:
-    return window.top, window.left, window.columns
-
-
-def _box(window: Window) -> tuple[int, int, int, int, int, int]:
-    return window.top, window.left, window.rows, window.columns, window.height, window.width
 
 
 def _grid(scores: Tensor, area: Area | None = None) -> tuple[int, int, int]:

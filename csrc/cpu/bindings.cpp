@@ -2,13 +2,13 @@
 
 #include <pybind11/stl.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "hooks.h"
 #include "plan.h"
-#include "rounding.h"
 #include "simd.h"
-#include "work.h"
 
 namespace py = pybind11;
 
@@ -25,21 +25,11 @@ std::vector<std::string> supported_simd_levels() {
   return supported;
 }
 
-std::string cpu_cut(const Problem& problem, int64_t threads, int64_t workspace, bool backward) {
-  const std::vector<char> all(problem.hb, 1);
-  const Plan plan = make_plan(problem, all, {{0, problem.h, 0, problem.w}}, threads, workspace, backward);
-  return plan.chunk == 0 ? "" : describe(problem, plan, problem.h, backward);
-}
-
-py::dict stop_counting_work() {
-  const Work work = stop_counting();
-  py::dict counts;
-  counts["gemm_calls"] = work.gemm_calls;
-  counts["gemm_flop"] = work.gemm_flop;
-  counts["score_visits"] = work.score_visits;
-  counts["scratch_bytes"] = work.scratch_bytes;
-  counts["cuts"] = work.cuts;
-  return counts;
+// They are those of a capsule (tests/native/cpu_hooks.cpp), or with None there are none.
+void set_hooks(const std::optional<py::capsule>& table) {
+  void* found = table ? PyCapsule_GetPointer(table->ptr(), kHooksName) : nullptr;
+  if (table && !found) throw py::error_already_set();
+  hooks = static_cast<const Hooks*>(found);
 }
 
 }  // namespace
@@ -56,22 +46,9 @@ void bind_cpu(py::module_& module) {
   module.def("least_cpu_workspace", &least_workspace, py::arg("problem"), py::arg("threads"),
              py::arg("backward"),
              "The least bytes of score scratch with which the CPU kernels can work on such a problem.");
-  module.def("cpu_cut", &cpu_cut, py::arg("problem"), py::arg("threads"), py::arg("workspace"),
-             py::arg("backward"),
-             "How the CPU kernels cut such a problem, in words; empty if nothing fits into the workspace.");
-  module.def(
-      "perturb_products", &perturb_products, py::arg("seed"), py::arg("anew"),
-      "For tests: from now on every entry of every float32 product of the CPU kernels is off by up to\n"
-      "two units in its last place, drawn anew for every product, or by its sizes alone. Seed 0: as\n"
-      "they are again.");
-  module.def("start_counting_work", &start_counting,
-             "Count the work of the CPU kernels, in all threads, from zero.");
-  module.def(
-      "stop_counting_work", &stop_counting_work,
-      "The work since start_counting_work: \"gemm_calls\", \"gemm_flop\", \"score_visits\" (scores "
-      "written or\n"
-      "reduced by a filter), \"scratch_bytes\" (the largest score scratch of a call) and \"cuts\" (how\n"
-      "problems were cut, a set of descriptions).");
+  module.def("set_hooks", &set_hooks, py::arg("table"),
+             "For tests: what the CPU kernels call from now on as they work, a capsule; None: nothing.\n\n"
+             "Raises:\n    ValueError: if it is a capsule of something else.");
 }
 
 }  // namespace contextual_attention

@@ -7,8 +7,7 @@
 
 #include <algorithm>
 
-#include "rounding.h"
-#include "work.h"
+#include "hooks.h"
 
 namespace contextual_attention::cpu {
 namespace {
@@ -42,7 +41,6 @@ const float* gather_rows(const float* map, int64_t pitch, int64_t depth, int64_t
 // The C shims call the CPU kernel itself: no dispatcher, so worker threads need none of its state.
 void multiply(const Matrix& out, const Matrix& a, const Matrix& b, bool accumulate) {
   if (out.rows == 0 || out.columns == 0) return;
-  count_gemm(out.rows, out.columns, a.columns);
   const torch::stable::Tensor result = view(out), left = view(a), right = view(b);
   if (accumulate) {
     TORCH_ERROR_CODE_CHECK(
@@ -50,16 +48,16 @@ void multiply(const Matrix& out, const Matrix& a, const Matrix& b, bool accumula
   } else {
     TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
   }
-  round_otherwise(out, a.columns, accumulate);
+  if (const Hooks* table = hooks) table->multiplied(out.rows, out.columns, a.columns, &out, accumulate);
 }
 
 void multiply_bfloat16(uint16_t* out, const uint16_t* a, int64_t stride, const uint16_t* b, int64_t m,
                        int64_t k, int64_t n) {
-  count_gemm(m, n, k);
   const torch::stable::Tensor result = view(out, m, n, n, 1, ScalarType::BFloat16);
   const torch::stable::Tensor left = view(a, m, k, stride, 1, ScalarType::BFloat16);
   const torch::stable::Tensor right = view(b, k, n, n, 1, ScalarType::BFloat16);
   TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(result.get(), left.get(), right.get()));
+  if (const Hooks* table = hooks) table->multiplied(m, n, k, nullptr, false);
 }
 
 bool has_fast_bfloat16() {

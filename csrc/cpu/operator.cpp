@@ -13,7 +13,7 @@
 #include "../common/call.h"
 #include "attend.h"
 #include "gemm.h"
-#include "work.h"
+#include "hooks.h"
 
 namespace contextual_attention::cpu {
 namespace {
@@ -117,12 +117,10 @@ void for_samples(const Batch& batch, int64_t workspace, bool backward, const Eac
     planned = schedules(threads, least);
   }
   int64_t floats = 1;
-  for (const Schedule& schedule : planned) {
-    floats = std::max(floats, schedule.plan.scratch);
-    count_cuts([&] { return describe(p, schedule.plan, schedule.height(), backward); });
-  }
+  for (const Schedule& schedule : planned) floats = std::max(floats, schedule.plan.scratch);
+  if (const Hooks* table = hooks)
+    table->planned(p, planned, workers * floats * static_cast<int64_t>(sizeof(float)), backward);
   Tensor scratch = torch::stable::new_empty(batch.foreground, {{workers * floats}}, ScalarType::Float);
-  count_scratch(workers * floats * static_cast<int64_t>(sizeof(float)));
   float* memory = scratch.mutable_data_ptr<float>();
   const auto work = [&](int64_t worker) {
     for (int64_t n = samples * worker / workers; n < samples * (worker + 1) / workers; ++n)

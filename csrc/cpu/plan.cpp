@@ -227,16 +227,6 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
   return best;
 }
 
-std::string describe(const Problem& problem, const Plan& plan, int64_t height, bool backward) {
-  std::string kind = backward ? "backward" : "forward";
-  kind += problem.wrap() ? ", wrapped" : ", bounded";
-  kind += plan.whole_background() ? ", whole background" : ", blocks";
-  kind += plan.tiles_across > 1 ? ", tiles across" : ", whole rows";
-  return kind + (plan.chunk > height ? ", all at once"
-                 : plan.chunk > 1    ? ", some at a time"
-                                     : ", one at a time");
-}
-
 int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward) {
   int64_t least = std::numeric_limits<int64_t>::max();
   const std::vector<char> all(problem.hb, 1);

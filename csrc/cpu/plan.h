@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "../common/stages.h"
@@ -57,10 +56,6 @@ std::vector<Tile> make_tiles(const Problem& problem, const bool* selected, bool 
 // The cheapest plan whose scratch is at most `workspace` bytes; one with chunk 0 if there is none.
 Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const std::vector<Tile>& tiles,
                int64_t lanes, int64_t workspace, bool backward);
-
-// How a plan cuts a problem, for the tests that every way of cutting is tried: such as
-// "backward, wrapped, blocks, whole rows, one at a time".
-std::string describe(const Problem& problem, const Plan& plan, int64_t height, bool backward);
 
 // The least bytes that any plan for this problem can need, whatever its masks.
 int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward);

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#include "work.h"
+#include "hooks.h"
 
 namespace contextual_attention::cpu {
 
@@ -88,6 +88,10 @@ std::string simd_level() { return active().load()->name; }
 
 void set_simd_level(const std::string& level) { active().store(usable(level)); }
 
-const Filters& active_filters() { return counted(*active().load()->filters); }
+const Filters& active_filters() {
+  const Filters& filters = *active().load()->filters;
+  const Hooks* table = hooks;
+  return table ? table->filters(filters) : filters;
+}
 
 }  // namespace contextual_attention::cpu

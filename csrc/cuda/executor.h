@@ -12,10 +12,15 @@
 
 namespace contextual_attention::cuda {
 
+// Where kernels are registered, and what is added to the names of operators there.
 #if defined(CA_CUDA_ARCHITECTURES)
 constexpr bool kBuiltForCuda = true;
+#define CA_DEVICE CUDA
+#define CA_PLACE ""
 #else
 constexpr bool kBuiltForCuda = false;
+#define CA_DEVICE CPU
+#define CA_PLACE "_on_host"
 #endif
 
 class Executor {

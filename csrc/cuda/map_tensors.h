@@ -12,15 +12,6 @@
 #include "executor.h"
 #include "planes.h"
 
-// Where kernels register, and what is added to the names of operators there.
-#if defined(CA_CUDA_ARCHITECTURES)
-#define CA_DEVICE CUDA
-#define CA_PLACE ""
-#else
-#define CA_DEVICE CPU
-#define CA_PLACE "_on_host"
-#endif
-
 namespace contextual_attention::cuda {
 
 // Of all samples, as many at once as a grid takes.

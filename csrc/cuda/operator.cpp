@@ -1,6 +1,5 @@
 // The CUDA implementation of the operator, behind the schemas of contextual_attention/interface.py; or, in
-// what tests build without CUDA, the same pipeline on CPU tensors: attend_cuda_on_host,
-// attend_cuda_on_host_backward.
+// what tests build without CUDA, the same pipeline on CPU tensors under names with _on_host in them.
 //
 // Nothing here waits for the device or reads its memory, and no shape depends on what a tensor holds: a call
 // can be captured in a CUDA graph.
@@ -195,18 +194,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cuda(const Op
 
 }  // namespace
 
-#if defined(CA_CUDA_ARCHITECTURES)
-STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CUDA, m) {
-  m.impl("attend", CA_BOX(attend_cuda));
-  m.impl("attend_map", CA_BOX(attend_map_cuda));
-  m.impl("attend_backward", CA_BOX(attend_backward_cuda));
+STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CA_DEVICE, m) {
+  m.impl("attend" CA_PLACE, CA_BOX(attend_cuda));
+  m.impl("attend" CA_PLACE "_map", CA_BOX(attend_map_cuda));
+  m.impl("attend" CA_PLACE "_backward", CA_BOX(attend_backward_cuda));
 }
-#else
-STABLE_TORCH_LIBRARY_IMPL(contextual_attention, CPU, m) {
-  m.impl("attend_cuda_on_host", CA_BOX(attend_cuda));
-  m.impl("attend_cuda_on_host_map", CA_BOX(attend_map_cuda));
-  m.impl("attend_cuda_on_host_backward", CA_BOX(attend_backward_cuda));
-}
-#endif
 
 }  // namespace contextual_attention::cuda

@@ -139,7 +139,7 @@ def test_tf32_only_where_torch_allows_it(backend, case):
 
 
 def test_memcheck(backend):
-    """Small and of every kind: what gpu_session.py runs under compute-sanitizer."""
+    """Small and of every kind: what a session's memcheck runs under compute-sanitizer."""
     for case in (CUT[4], BY_NAME["preset mmagic"], BY_NAME["rebuild different"], BY_NAME["value at 3x"]):
         problem = on_gpu(case)
         solve(problem, backend)

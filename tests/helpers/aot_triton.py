@@ -2,8 +2,9 @@
 
     python tests/helpers/aot_triton.py 80 90
 
-prints a line of JSON for every kernel, variant and compute capability. A process of its own: triton must not
-have been imported for its interpreter.
+prints a line of JSON for every kernel, variant and compute capability. The kernels are launched like the
+backend's, for windows of several sizes, so that Triton makes of the arguments what it makes of them on a
+GPU. A process of its own: triton must not have been imported for its interpreter.
 """
 
 from __future__ import annotations
@@ -13,127 +14,141 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.runtime import driver
+from triton.runtime.jit import KernelInterface
 
-from contextual_attention.triton import kernels, kernels_backward, kernels_reductions, launch
-from contextual_attention.triton.launch import Combine, Epilogue, Mode
+from contextual_attention.triton import launch
+from contextual_attention.triton.launch import Combine, Epilogue, Mode, Scores, Taps
+from contextual_attention.triton.windows import Area, Window
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-BLOCKS = {"BLOCK_P": launch.BLOCK_P, "BLOCK_Q": launch.BLOCK_Q}
-POINTERS = {
-    *("out", "source", "row_scale", "column_scale", "row_gain", "column_gain", "valid", "offset", "part"),
-    *("scores", "x", "y", "weights", "centres", "gram", "gradient", "alpha", "beta", "row_part"),
-    *("column_part", "value_part", "index_part", "scale", "invalid"),
-}
-_OTHER_TYPES = {"factor": "fp32", "index_part": "*i32"}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# With the numbers that Triton compiles anew for, where it is let: 1, and those divisible by 16.
+WINDOWS = [
+    Window(0, 0, 1, 1, 1, 1),
+    Window(0, 0, 16, 16, 16, 16),
+    Window(1, 16, 3, 5, 7, 32),
+]
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A kernel as one of its uses compiles it: constexprs, absent pointers, the dtype of `out`."""
+class NoGPU:
+    """What Triton asks a driver for before it launches a kernel."""
 
-    kernel: Any
-    name: str
-    constants: dict[str, int]
-    absent: tuple[str, ...] = ()
-    out: str = "fp32"
-    warps: int = launch._WARPS
+    def __init__(self, capability: int) -> None:
+        self._target = GPUTarget("cuda", capability, 32)
 
-    def source(self) -> ASTSource:
-        constants = {**dict.fromkeys(self.absent), **self.constants}
-        signature = {name: self._type(name) for name in self.kernel.arg_names}
-        pointers = [i for i, name in enumerate(self.kernel.arg_names) if signature[name].startswith("*")]
-        aligned = {(i,): [["tt.divisibility", 16]] for i in pointers}
-        return ASTSource(self.kernel, signature, constants, aligned)
+    def get_current_target(self) -> GPUTarget:
+        return self._target
 
-    def _type(self, name: str) -> str:
-        if name in self.constants or name in self.absent:
-            return "constexpr"
-        if name == "out":
-            return f"*{self.out}"
-        return _OTHER_TYPES.get(name) or ("*fp32" if name in POINTERS else "i32")
+    def get_current_device(self) -> int:
+        return self._target.arch  # kernels are remembered by device
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
 
 
-def _sum(name: str, taps: int, used: tuple[str, ...], mode: Mode = Mode.PLAIN,
-         epilogue: Epilogue = Epilogue.KEEP, out: str = "fp32") -> Variant:  # fmt: skip
-    optional = ("row_scale", "column_scale", "row_gain", "column_gain", "valid", "offset", "part")
-    constants = {"TAPS": taps, "MODE": int(mode), "EPILOGUE": int(epilogue), **BLOCKS}
-    absent = tuple(each for each in optional if each not in used)
-    return Variant(kernels.diagonal_sum, name, constants, absent, out)
+def variants(window: Window) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Every use of every kernel by forward and backward: its name, and its launch for a window."""
+    area = Area(window, window)
+    scores = _scores(area)
+    of_rows = torch.zeros(2, window.height * window.width)
+    of_samples, memory = torch.zeros(2), torch.zeros(10**6)
 
+    def diagonal_sum(taps: Taps, *used: str, out: str = "fp32", **options: Epilogue) -> Callable[[], object]:
+        target = _scores(area, DTYPES[out])
+        return partial(launch.diagonal_sum, target, scores, taps, **dict.fromkeys(used, of_rows), **options)
 
-def variants() -> Iterator[Variant]:
-    """Every use of every kernel by forward and backward."""
     gains, both = ("row_gain", "column_gain"), ("row_scale", "column_scale")
     for k in (3, 7):
-        yield _sum(f"similarity {k}", k, gains)
-        yield _sum(f"logits {k}", k, (*gains, "valid", "part"), epilogue=Epilogue.LARGEST)
-        yield _sum(f"weights {k}", k, (*gains, "valid", "offset"), epilogue=Epilogue.WEIGH)
-        yield _sum(f"propagation {k}", k, ("row_scale", "valid", "part"), epilogue=Epilogue.MASK_AND_SUM)
-        yield _sum(f"known propagation {k}", k, ("row_scale", "valid"), epilogue=Epilogue.MASK)
-        yield _sum(f"propagated gradient {k}", k, ())
-        for mode in (Mode.PLAIN, Mode.WRAPPED):
-            name = f"propagated logits {k}, {mode.name.lower()}"
-            yield _sum(name, k, ("valid", "part"), mode, Epilogue.LARGEST)
-            yield _sum(f"known {name}", k, ("valid", "offset"), mode, Epilogue.WEIGH)
-        yield _sum(f"similarity gradient {k}, wrapped", k, (), Mode.WRAPPED_ADJOINT)
+        plain, wrapped, adjoint = (Taps(k, -(k // 2), 1, mode) for mode in Mode)
+        yield f"similarity {k}", diagonal_sum(plain, *gains)
+        yield f"logits {k}", diagonal_sum(plain, *gains, "valid", epilogue=Epilogue.LARGEST)
+        yield f"weights {k}", diagonal_sum(plain, *gains, "valid", "offset", epilogue=Epilogue.WEIGH)
+        yield f"propagation {k}", diagonal_sum(plain, "row_scale", "valid", epilogue=Epilogue.MASK_AND_SUM)
+        yield f"known propagation {k}", diagonal_sum(plain, "row_scale", "valid", epilogue=Epilogue.MASK)
+        yield f"propagated gradient {k}", diagonal_sum(plain)
+        for taps in (plain, wrapped):
+            name = f"propagated logits {k}, {taps.mode.value}"
+            yield name, diagonal_sum(taps, "valid", epilogue=Epilogue.LARGEST)
+            yield f"known {name}", diagonal_sum(taps, "valid", "offset", epilogue=Epilogue.WEIGH)
+        yield f"similarity gradient {k}, wrapped", diagonal_sum(adjoint)
         for out in ("fp32", "bf16"):
-            yield _sum(f"gram gradient {k}, {out}", k, both, out=out)
-        norms = {"TAPS": k, **BLOCKS}
-        yield Variant(kernels_backward.norm_gradients, f"norm gradients {k}", norms)
-        yield Variant(kernels_backward.norm_gradients, f"norm gradients {k}, background", norms, ("alpha",))
-    for out in ("fp32", "bf16", "fp16"):
-        yield _sum(f"cells, {out}", 2, ("row_scale",), out=out)
-    yield _sum("attention gradient", 2, ())
-    yield Variant(kernels.exponentials, "exponentials", BLOCKS)
-    yield Variant(kernels_backward.dot, "dot", BLOCKS)
-    yield Variant(kernels_backward.centre, "softmax gradient", BLOCKS, ("valid",))
-    yield Variant(kernels_backward.centre, "rescaling gradient", BLOCKS, ("weights",))
-    yield Variant(kernels_backward.centre, "rescaling gradient, uncentred", BLOCKS, ("weights", "centres"))
-    yield Variant(kernels_reductions.largest, "largest", BLOCKS)
-    for operation, absent in (
-        (Combine.MAXIMUM, ("scale", "offset", "invalid")),
-        (Combine.INVERSE, ()),
-        (Combine.SCALED, ("offset", "invalid")),
-        (Combine.ADD_SCALED, ("offset", "invalid")),
-    ):
-        constants = {"OPERATION": int(operation), "BLOCK_P": 128}
-        yield Variant(
-            kernels_reductions.combine, f"combine, {operation.name.lower()}", constants, absent, warps=4
+            yield f"gram gradient {k}, {out}", diagonal_sum(plain, *both, out=out)
+        norms = partial(
+            launch.norm_gradients, scores, scores, beta=of_rows, area=area, taps=plain, memory=memory
+        )
+        yield f"norm gradients {k}", partial(norms, alpha=of_rows)
+        yield f"norm gradients {k}, background", partial(norms, alpha=None)
+    for out in DTYPES:
+        yield f"cells, {out}", diagonal_sum(launch.PASTING, "row_scale", out=out)
+    yield "attention gradient", diagonal_sum(launch.PASTED)
+    yield "exponentials", partial(launch.exponentials, scores, of_rows, of_rows)
+    yield "dot", partial(launch.dot, scores, scores, area)
+    yield "softmax gradient", partial(launch.centre, scores, scores, None, of_rows, of_rows)
+    yield "rescaling gradient", partial(launch.centre, scores, None, of_rows, of_rows, of_rows)
+    yield "rescaling gradient, uncentred", partial(launch.centre, scores, None, of_rows, of_rows, None)
+    yield "largest", partial(launch.largest, scores, area)
+    uses = {
+        Combine.MAXIMUM: {},
+        Combine.INVERSE: {"scale": of_rows, "offset": of_rows, "invalid": of_samples},
+        Combine.SCALED: {"scale": of_rows},
+        Combine.ADD_SCALED: {"scale": of_rows},
+    }
+    part = torch.zeros(2, window.pixels, window.rows)
+    for operation, used in uses.items():
+        name = f"combine, {operation.value}"
+        yield name, partial(launch.combine, part, window, of_rows, operation, **used)
+
+
+def _scores(area: Area, dtype: torch.dtype = torch.float32) -> Scores:
+    return Scores(torch.zeros(2, area.p.pixels, area.q.pixels, dtype=dtype), area)
+
+
+def compiled(launches: Callable[[], object]) -> Any:
+    """The kernel that a function launches, compiled and not run."""
+    found = []
+
+    def launcher(kernel: Any, grid: object) -> Callable[..., None]:
+        return lambda *arguments, **options: found.append(
+            kernel.run(*arguments, grid=grid, warmup=True, **options)
         )
 
+    with mock.patch.object(KernelInterface, "__getitem__", launcher):
+        launches()
+    (kernel,) = found
+    return kernel
 
-def resources(variant: Variant, capability: int) -> dict[str, Any]:
+
+def resources(kernel: Any) -> dict[str, int]:
     """Registers and stack of a thread, shared memory of a program."""
-    target = GPUTarget("cuda", capability, 32)
-    compiled = triton.compile(variant.source(), target=target, options={"num_warps": variant.warps})
     with tempfile.NamedTemporaryFile(suffix=".cubin") as binary:
-        binary.write(compiled.asm["cubin"])
+        binary.write(kernel.asm["cubin"])
         binary.flush()
         usage = subprocess.run(
             [TOOLS / "cuobjdump", "-res-usage", binary.name], capture_output=True, text=True, check=True
         ).stdout
     registers, stack = (int(re.search(rf"{what}:(\d+)", usage)[1]) for what in ("REG", "STACK"))
-    return {
-        "kernel": variant.name,
-        "capability": capability,
-        "registers": registers,
-        "stack": stack,
-        "shared": compiled.metadata.shared,
-    }
+    return {"registers": registers, "stack": stack, "shared": kernel.metadata.shared}
 
 
 def main() -> None:
     for capability in map(int, sys.argv[1:]):
-        for variant in variants():
-            print(json.dumps(resources(variant, capability)), flush=True)
+        driver.set_active(NoGPU(capability))
+        for uses in zip(*map(variants, WINDOWS), strict=True):
+            (name,) = {name for name, _ in uses}
+            kernels = {kernel.hash: kernel for kernel in (compiled(launches) for _, launches in uses)}
+            found = {"kernel": name, "capability": capability, "binaries": len(kernels)}
+            print(json.dumps(found | resources(next(iter(kernels.values())))), flush=True)
 
 
 if __name__ == "__main__":

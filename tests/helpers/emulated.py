@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.util
 import json
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -23,9 +21,11 @@ import torch
 from torch import Tensor
 
 from contextual_attention import backends, cells, extension, features, operators, positions
-from helpers.emulated_build import FOLDER, MODULE, NATIVE, PLANNER, SOURCES, Builder
+from helpers import native_build
+from helpers.emulated_build import FOLDER, MODULE, PLANNER, SOURCES, EmulatedBuilder
+from helpers.native_build import NATIVE
 
-OPERATOR = "attend_cuda_on_host"
+OPERATOR = "attend_on_host"
 
 _LIBRARY = torch.library.Library("aten", "IMPL")
 
@@ -35,7 +35,7 @@ def _widened_product(a: Tensor, b: Tensor, out_dtype: torch.dtype, *, out: Tenso
     return torch.bmm(a.to(out_dtype), b.to(out_dtype), out=out)
 
 
-def build_probes(builder: Builder) -> ctypes.CDLL:
+def build_probes(builder: EmulatedBuilder) -> ctypes.CDLL:
     """The functions of probes.cpp."""
     probes = ctypes.CDLL(builder.library("probes", [NATIVE / "probes.cpp", NATIVE / "emulator.cpp"]))
     probes.take_visits.restype = ctypes.POINTER(ctypes.c_int64)
@@ -44,7 +44,7 @@ def build_probes(builder: Builder) -> ctypes.CDLL:
     return probes
 
 
-def build_module(builder: Builder) -> ModuleType:
+def build_module(builder: EmulatedBuilder) -> ModuleType:
     """What `load_module` gives, of the sources as they are."""
     return load_module(builder.module())
 
@@ -69,7 +69,7 @@ def load_ready_made() -> ModuleType | None:
 def load_module(file: Path) -> ModuleType:
     """Registers OPERATOR and its backward, and what is around it.
 
-    The module has what bind_cuda adds, `run_by`, `attend` and `road`, of features.py.
+    The module has what bind_cuda adds, `plan`, `run_by`, `attend` and `road`, of features.py.
     """
     _LIBRARY.impl("bmm.dtype_out", _widened_product, "CPU")
     attend = operators._define(OPERATOR)
@@ -77,9 +77,7 @@ def load_module(file: Path) -> ModuleType:
     for each in CELLS:
         schema = str(each._opoverload._schema).partition("(")
         operators._library.define(f"{on_host(each)}({schema[2]}")
-    loader = ExtensionFileLoader(MODULE, str(file))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(MODULE, loader))
-    loader.exec_module(module)
+    module = native_build.load_library(MODULE, file)
     module.attend = attend
     module.road = road
     return module

@@ -77,7 +77,7 @@ def triton_bytes(x: Tensor, workspace: int) -> int:
     return most_bytes(x, found.scratch + strip_bytes(x, found))
 
 
-def counted(function: Callable[[], Result]) -> tuple[Result, int]:
+def most_held(function: Callable[[], Result]) -> tuple[Result, int]:
     """What it returns, and the most bytes of tensors on the CPU that it held at once, whoever made them.
 
     The profiler is told of all that torch's allocator gives and takes back, within operators and for C++ too.
@@ -94,7 +94,7 @@ def counted(function: Callable[[], Result]) -> tuple[Result, int]:
 def assert_nothing_more_is_held(x: Tensor, scratch: int, copied: int = 0, **given) -> None:
     """Within `most_bytes` and `copied`, and not half of x below: what the table lists is there."""
     bound = most_bytes(x, scratch)
-    _, held = counted(lambda: solve(x, **given))
+    _, held = most_held(lambda: solve(x, **given))
     assert bound - x.nbytes // 2 <= held <= bound + copied
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from contextual_attention import available_backends, backends
+from helpers import cpu_hooks
 from helpers.compare import ROUNDED_OTHERWISE
 
 # The whole suite with products that round otherwise, by their sizes, as another processor's might: not 0.
@@ -21,10 +22,10 @@ PERTURBED = int(os.environ.get("PERTURB_PRODUCTS", "0"))
 ROUNDING = ROUNDED_OTHERWISE if PERTURBED else 0.0
 
 
-def perturb_products() -> None:
+def perturb_all_products() -> None:
     """As PERTURBED says, for all that is not on a road of its own."""
-    if backends.extension is not None:
-        backends.extension.perturb_products(PERTURBED, anew=False)
+    if PERTURBED and backends.extension is not None:
+        cpu_hooks.perturb_products(PERTURBED, anew=False)
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,12 @@ class Road:
         before = backends.extension.simd_level()
         backends.extension.set_simd_level(self.simd)
         if self.perturbed:
-            backends.extension.perturb_products(1, anew=True)
+            cpu_hooks.perturb_products(1, anew=True)
         try:
             yield
         finally:
-            perturb_products()
+            if self.perturbed:
+                cpu_hooks.perturb_products(PERTURBED, anew=False)
             backends.extension.set_simd_level(before)
 
 

@@ -53,7 +53,7 @@ def assert_equal(one, other, name="state"):
         assert one == other, name
 
 
-def command(out, *arguments, settings=SETTINGS):
+def train_command(out, *arguments, settings=SETTINGS):
     sets = [f"--set={name}={text}" for name, text in settings.items()]
     train = ["-m", "contextual_attention", "train", "--out", str(out), "--accelerator", "cpu"]
     return [*train, *sets, *arguments]

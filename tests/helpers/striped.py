@@ -17,7 +17,7 @@ def stripes(channels=3, dtype=np.uint8):
     return np.broadcast_to(columns[None, :, None], (HEIGHT, WIDTH, channels)).copy()
 
 
-def damaged(channels=3, dtype=np.uint8):
+def with_hole(channels=3, dtype=np.uint8):
     picture = stripes(channels, dtype)
     picture[MISSING] = 7
     return picture
@@ -25,11 +25,11 @@ def damaged(channels=3, dtype=np.uint8):
 
 def write_photo_and_mask():
     """photo.png, whose hole mask.png marks, in the working folder."""
-    Image.fromarray(damaged()).save("photo.png")
+    Image.fromarray(with_hole()).save("photo.png")
     Image.fromarray(MISSING).save("mask.png")
 
 
-def command(*arguments, image="photo.png", mask="mask.png", output="out.png"):
+def run_inpaint(*arguments, image="photo.png", mask="mask.png", output="out.png"):
     return main(["inpaint", image, *([mask] if mask else []), "-o", output, *arguments])
 
 

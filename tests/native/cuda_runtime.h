@@ -1,7 +1,7 @@
 // Stands in for CUDA's header of this name: kernels.cu compiled by a C++ compiler, its launches run thread by
 // thread on the host (emulator.cpp). It has what kernels.cu uses and no more.
 //
-// A launch kernel<<<...>>>(...) is no C++; tests/emulated.py rewrites it into emulator::launch.
+// A launch kernel<<<...>>>(...) is no C++; tests/helpers/emulated_build.py rewrites it into emulator::launch.
 #pragma once
 
 #include <math.h>

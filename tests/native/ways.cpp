@@ -10,6 +10,9 @@
 
 namespace contextual_attention::cuda {
 
+// plans.cpp's.
+void bind_plans(pybind11::module_& module);
+
 // host_loops.cpp's, under another name.
 template <class Body>
 void plain_loop(const Body& body);
@@ -45,6 +48,7 @@ PYBIND11_MODULE(cuda_on_host, module) {
   using namespace contextual_attention;
   using cuda::Way;
   bind_cuda(module);
+  cuda::bind_plans(module);
   pybind11::enum_<Way>(module, "Way")
       .value("loops", Way::loops, "Plain loops, warps of one lane.")
       .value("loops_but_for_warps", Way::loops_but_for_warps, "Launches where lanes add up, in their order.")
