@@ -60,9 +60,8 @@ RingShape shape_of(Stage stage, const Problem& p, const Radii& radius, const Lay
   return {0, 0, 0, false};
 }
 
-int64_t scratch_floats(const Problem& problem, const Layout& layout, int64_t width, int64_t chunk,
-                       int64_t lanes, bool backward) {
-  const Radii radius(problem, backward);
+int64_t scratch_floats(const Problem& problem, const Radii& radius, const Layout& layout, int64_t width,
+                       int64_t chunk, int64_t lanes, bool backward) {
   int64_t total = 0;
   for (int s = 0; s < kStages; ++s) {
     const RingShape ring = shape_of(static_cast<Stage>(s), problem, radius, layout, chunk, backward);
@@ -112,6 +111,7 @@ std::vector<int64_t> candidates(int64_t most) {
 template <class Visit>
 void for_each_plan(const Problem& problem, const std::vector<char>& row_valid, int64_t height,
                    int64_t full_width, int64_t lanes, int64_t floats, bool backward, Visit visit) {
+  const Radii radius(problem, backward);
   const int64_t most_across = problem.wrap() ? 1 : full_width;
   for (int64_t blocks : candidates(std::max<int64_t>(1, most_blocks(problem, row_valid, backward)))) {
     Plan plan;
@@ -121,8 +121,8 @@ void for_each_plan(const Problem& problem, const std::vector<char>& row_valid, i
       plan.tiles_across = tiles_across;
       int64_t one = 0, two = 0;
       for (const Layout& layout : plan.layouts) {
-        one = std::max(one, scratch_floats(problem, layout, width, 1, lanes, backward));
-        two = std::max(two, scratch_floats(problem, layout, width, 2, lanes, backward));
+        one = std::max(one, scratch_floats(problem, radius, layout, width, 1, lanes, backward));
+        two = std::max(two, scratch_floats(problem, radius, layout, width, 2, lanes, backward));
       }
       const int64_t more = std::max<int64_t>(1, two - one);
       plan.chunk = std::clamp<int64_t>((floats - one) / more + 1, 1, height + 1);
