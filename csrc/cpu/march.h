@@ -219,9 +219,9 @@ class March {
   void accumulate(float* row, int64_t p);
   void add_shifted(const float* row, int64_t p, const Span& span) const;
 
-  Ring rings_[static_cast<int>(Stage::count)];
-  int64_t radii_[static_cast<int>(Stage::count)];
-  int64_t next_[static_cast<int>(Stage::count)];  // first row not made yet
+  Ring rings_[kStages];
+  int64_t radii_[kStages];
+  int64_t next_[kStages];  // first row not made yet
   mutable std::vector<std::vector<Tap>> taps_;
   std::vector<Bundle> bundles_;
   // No logit lies above it (infinity: nothing is known).

@@ -6,65 +6,11 @@
 namespace contextual_attention::cpu {
 namespace {
 
-// How far beyond the tile each stage goes, in rows and columns. What its pixels paste on it shares with its
-// neighbours: it needs none of theirs.
-class Radii {
- public:
-  Radii(const Problem& p, bool backward)
-      : reaches_(backward ? Reaches(p, p.w, {Stage::final, Stage::gram_gradient})
-                          : Reaches(p, p.w, {Stage::final})) {}
-  int64_t operator()(Stage stage) const { return reaches_[stage].value_or(Reach{0, 0}).before; }
-
- private:
-  Reaches reaches_;
-};
-
-RingShape shape_of(Stage stage, const Problem& p, const Radii& radius, const Layout& layout, int64_t chunk,
-                   bool backward) {
-  const int64_t around = radius(stage), size = layout.size;
-  // The rows that the filter into the next stage reads.
-  const auto read_by = [&](Stage next) { return 2 * reach_into(next, p, p.w).before + 1; };
-  const auto if_backward = [&](bool used, int64_t rows) { return backward && used ? rows : 0; };
-  switch (stage) {
-    case Stage::gram: {
-      // Backward, the raw products are read again when the gradient reaches their row.
-      const int64_t patch = reach_into(Stage::similarity, p, p.w).before;
-      const int64_t until = backward ? around - radius(Stage::product_gradient) : patch;
-      return {chunk + patch + until, around, size, false};
-    }
-    case Stage::similarity:
-      return {p.before() ? read_by(p.wrap() ? Stage::rowwise : Stage::weights) : 0, around, size, false};
-    case Stage::rowwise:
-      return {p.wrap() ? read_by(Stage::weights) : 0, around, size, false};
-    case Stage::weights:
-      return {std::max<int64_t>(2, read_by(Stage::final)), around, size, false};
-    case Stage::final:
-      return {p.after() ? 2 : 0, around, size, false};
-    case Stage::cells:
-      return {chunk, around, layout.cell_size, true};
-    case Stage::cell_gradient:
-      return {if_backward(true, chunk + 1), around, layout.gradient_size, true};
-    case Stage::attention_gradient:
-      return {if_backward(p.after(), read_by(Stage::logit_gradient)), around, size, false};
-    case Stage::logit_gradient:
-      return {if_backward(p.before(), read_by(Stage::columnwise_gradient)), around, size, false};
-    case Stage::columnwise_gradient:
-      return {if_backward(p.wrap(), read_by(Stage::product_gradient)), around, size, false};
-    case Stage::product_gradient:
-      return {if_backward(true, read_by(Stage::gram_gradient)), around, size, false};
-    case Stage::gram_gradient:
-      return {if_backward(true, chunk), around, size, false};
-    case Stage::count:
-      break;
-  }
-  return {0, 0, 0, false};
-}
-
 int64_t scratch_floats(const Problem& problem, const Radii& radius, const Layout& layout, int64_t width,
                        int64_t chunk, int64_t lanes, bool backward) {
   int64_t total = 0;
   for (int s = 0; s < kStages; ++s) {
-    const RingShape ring = shape_of(static_cast<Stage>(s), problem, radius, layout, chunk, backward);
+    const RingShape ring = ring_shape(static_cast<Stage>(s), problem, radius, layout, chunk, backward);
     const int64_t columns = std::min(problem.w, width + 2 * ring.radius) + (ring.cells ? 1 : 0);
     total += ring.rows * columns * ring.size;
   }
@@ -171,9 +117,49 @@ struct Cutter {
 
 }  // namespace
 
-RingShape ring_shape(Stage stage, const Problem& problem, const Layout& layout, int64_t chunk,
+Radii::Radii(const Problem& p, bool backward)
+    : reaches_(backward ? Reaches(p, p.w, {Stage::final, Stage::gram_gradient})
+                        : Reaches(p, p.w, {Stage::final})) {}
+
+RingShape ring_shape(Stage stage, const Problem& p, const Radii& radius, const Layout& layout, int64_t chunk,
                      bool backward) {
-  return shape_of(stage, problem, Radii(problem, backward), layout, chunk, backward);
+  const int64_t around = radius(stage), size = layout.size;
+  // The rows that the filter into the next stage reads.
+  const auto read_by = [&](Stage next) { return 2 * reach_into(next, p, p.w).before + 1; };
+  const auto if_backward = [&](bool used, int64_t rows) { return backward && used ? rows : 0; };
+  switch (stage) {
+    case Stage::gram: {
+      // Backward, the raw products are read again when the gradient reaches their row.
+      const int64_t patch = reach_into(Stage::similarity, p, p.w).before;
+      const int64_t until = backward ? around - radius(Stage::product_gradient) : patch;
+      return {chunk + patch + until, around, size, false};
+    }
+    case Stage::similarity:
+      return {p.before() ? read_by(p.wrap() ? Stage::rowwise : Stage::weights) : 0, around, size, false};
+    case Stage::rowwise:
+      return {p.wrap() ? read_by(Stage::weights) : 0, around, size, false};
+    case Stage::weights:
+      return {std::max<int64_t>(2, read_by(Stage::final)), around, size, false};
+    case Stage::final:
+      return {p.after() ? 2 : 0, around, size, false};
+    case Stage::cells:
+      return {chunk, around, layout.cell_size, true};
+    case Stage::cell_gradient:
+      return {if_backward(true, chunk + 1), around, layout.gradient_size, true};
+    case Stage::attention_gradient:
+      return {if_backward(p.after(), read_by(Stage::logit_gradient)), around, size, false};
+    case Stage::logit_gradient:
+      return {if_backward(p.before(), read_by(Stage::columnwise_gradient)), around, size, false};
+    case Stage::columnwise_gradient:
+      return {if_backward(p.wrap(), read_by(Stage::product_gradient)), around, size, false};
+    case Stage::product_gradient:
+      return {if_backward(true, read_by(Stage::gram_gradient)), around, size, false};
+    case Stage::gram_gradient:
+      return {if_backward(true, chunk), around, size, false};
+    case Stage::count:
+      break;
+  }
+  return {0, 0, 0, false};
 }
 
 Tile Tile::around(const Problem& problem, int64_t radius) const {
