@@ -1,6 +1,7 @@
 #include "call.h"
 
 #include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/core/ScalarType.h>
 
 namespace contextual_attention {
@@ -32,6 +33,11 @@ void check_masks(const Operands& a, const Problem& p) {
 }
 
 }  // namespace
+
+Tensor as_float(const Tensor& t) {
+  return torch::stable::contiguous(
+      t.scalar_type() == ScalarType::Float ? t : torch::stable::to(t, ScalarType::Float));
+}
 
 void check_shape(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
   bool same = t.dim() == static_cast<int64_t>(expected.size());

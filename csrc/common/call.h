@@ -92,6 +92,9 @@ struct Boxed<kFunction> {
 
 #define CA_BOX(function) (&Boxed<&function>::run)
 
+// Contiguous, in float32.
+torch::stable::Tensor as_float(const torch::stable::Tensor& t);
+
 void check_shape(const torch::stable::Tensor& t, const char* name, std::initializer_list<int64_t> expected);
 
 // What a call computes, once its arguments are found to fit each other.

@@ -21,11 +21,6 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-Tensor as_float(const Tensor& t) {
-  return torch::stable::contiguous(
-      t.scalar_type() == ScalarType::Float ? t : torch::stable::to(t, ScalarType::Float));
-}
-
 Inputs inputs_of(const Operands& a, const Problem& problem) {
   STD_TORCH_CHECK(a.foreground.scalar_type() == a.background.scalar_type(),
                   "contextual_attention: foreground and background must have the same dtype");
