@@ -187,7 +187,7 @@ def test_every_way_of_cutting_has_a_trial(cuda_module):
     assert BY_NAME["tiles float32"].case.options.propagation == "after"
     for name in ("tiles, wrap bfloat16", "saturated float32"):
         options = BY_NAME[name].case.options
-        # csrc/cuda/stages.h: the forward's tiles then lie in pieces.
+        # csrc/cuda/tile_stages.h: the forward's tiles then lie in pieces.
         assert (options.boundary, options.ksize, options.fuse_k) == ("wrap", 3, 3)
     # Along both sides of both maps, forward and backward.
     for learns in (False, True):

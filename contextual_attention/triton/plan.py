@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..problem import Problem
-from ..stages import Stage, reach_into
+from ..stages import Reach, Stage, reaches
 from .windows import Area, Window
 
 # Score scratch where the caller sets no bound, at least, and in these steps.
@@ -44,12 +44,21 @@ class Phase(Enum):
         return self in (Phase.CENTRES, Phase.BACKWARD)
 
 
+# What a pass makes of a strip.
+_MADE = {
+    Phase.STATISTICS: (Stage.WEIGHTS,),
+    Phase.FORWARD: (Stage.CELLS,),
+    Phase.CENTRES: (Stage.LOGIT_GRADIENT,),
+    Phase.BACKWARD: (Stage.CELLS, Stage.GRAM_GRADIENT),
+}
+
+
 class Array(NamedTuple):
     """A stage of a strip: its slot, and how far it reaches around tile and block."""
 
     slot: int
-    p: tuple[int, int]  # rows and columns before and after
-    q: tuple[int, int]
+    p: Reach
+    q: Reach
     cells: int = 0  # rows and columns of cells more than of pixels, at most
 
 
@@ -98,42 +107,26 @@ def stages(problem: Problem, phase: Phase) -> dict[str, Array]:
     slots = _slots(problem, phase)
     found = {name: Array(slots[name], p[name], q[name]) for name in p}
     # A patch pastes on the cell of its position and on the next ones; a wrapped window may meet two edges.
-    found["cells"] = Array(slots["cells"], (0, 0), (0, 0), 1)
+    found["cells"] = Array(slots["cells"], Reach(0, 0), Reach(0, 0), 1)
     if phase.is_backward:
         found["cell gradient"] = found["attention"]._replace(slot=slots["cell gradient"], cells=2)
-        found["gram gradient"] = Array(slots["gram gradient"], (0, 0), (0, 0))
+        found["gram gradient"] = Array(slots["gram gradient"], Reach(0, 0), Reach(0, 0))
     return found
 
 
-def _reaches(problem: Problem, phase: Phase, side: int) -> dict[str, tuple[int, int]]:
-    """(before, after) of every stage of pixels, on a map whose shorter side is `side`."""
-
-    def read_by(over: tuple[int, int], *stages: Stage) -> tuple[int, int]:
-        """What the first of these stages over so much reads of the one before the last of them."""
-        by = sum(reach_into(stage, problem, side) for stage in stages)
-        return over[0] + by, over[1] + by
-
-    found: dict[str, tuple[int, int]] = {}
-    if phase is Phase.FORWARD:
-        # The cells of a tile take from the row and the column of pixels before it, too.
-        pasted = (1, 0)
-    elif phase is Phase.STATISTICS:
-        pasted = (0, 0)
-    else:
-        product, logit = (0, 0), (0, 0)
-        if phase is Phase.BACKWARD:
-            product = read_by((0, 0), Stage.GRAM_GRADIENT)
-            logit = read_by(product, Stage.PRODUCT_GRADIENT, Stage.COLUMNWISE_GRADIENT)
-        pasted = read_by(logit, Stage.LOGIT_GRADIENT)
-        if phase is Phase.BACKWARD:
-            pasted = (max(pasted[0], 1), pasted[1])
-        found |= {"product": product, "attention": pasted}
-    weights = pasted if phase is Phase.STATISTICS else read_by(pasted, Stage.FINAL)
-    found |= {"final": pasted, "weights": weights}
-    compared = read_by(weights, Stage.WEIGHTS, Stage.ROWWISE)
+def _reaches(problem: Problem, phase: Phase, side: int) -> dict[str, Reach]:
+    """Those of every stage of pixels, on a map whose shorter side is `side`."""
+    reach = reaches(problem, side, *_MADE[phase])
+    found = {"gram": reach[Stage.GRAM], "weights": reach[Stage.WEIGHTS]}
     if problem.before:
-        found["similarity"] = compared
-    return found | {"gram": read_by(compared, Stage.SIMILARITY)}
+        found["similarity"] = reach[Stage.SIMILARITY]
+    if phase is not Phase.STATISTICS:
+        found["final"] = reach[Stage.FINAL]
+    if phase.is_backward:
+        # One covers the other, score by score. Before a propagation's gradient, its slot has that of logits.
+        found["attention"] = found["final"]
+        found["product"] = reach.get(Stage.PRODUCT_GRADIENT, reach[Stage.LOGIT_GRADIENT])
+    return found
 
 
 def _slots(problem: Problem, phase: Phase) -> dict[str, int]:
@@ -167,7 +160,7 @@ def _slot_bytes(problem: Problem, phase: Phase, rows: int, columns: int, block_r
     return found
 
 
-def _extent(length: int, full: int, reach: tuple[int, int], cells: int) -> int:
+def _extent(length: int, full: int, reach: Reach, cells: int) -> int:
     return min(full + bool(cells), length + sum(reach) + cells)
 
 

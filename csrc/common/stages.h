@@ -1,6 +1,11 @@
-// The stages of scores, the filters between them, and how far a filter reads: what marches, tiles and plans
-// of every backend go by. contextual_attention/stages.py is the same for Triton.
+// The stages of scores, the filters between them, and how far a stage reads: what the march, the tiles and
+// the plans of every backend go by. contextual_attention/stages.py is the same for Triton, which works where
+// nothing is compiled.
 #pragma once
+
+#include <array>
+#include <optional>
+#include <vector>
 
 #include "problem.h"
 
@@ -13,60 +18,60 @@ enum class Stage {
   rowwise,     // a wrapped propagation's first pass over them
   weights,     // of the softmax
   final,       // propagated
-  cells,
+  cells,       // sums over the patches that paste on them
   // backward only: gradients
   cell_gradient,
-  attention_gradient,
-  logit_gradient,
-  columnwise_gradient,  // a wrapped propagation's second pass, which comes first here
+  attention_gradient,   // of the final weights
+  logit_gradient,       // of the softmax's logits
+  columnwise_gradient,  // of a wrapped propagation's second pass, which comes first here
   product_gradient,     // of the products of patches
-  gram_gradient,
+  gram_gradient,        // of those of pixels
   count
 };
 
-// Sums along diagonals: of a patch, of a propagation, of the two passes of one that runs over the ends of
-// rows and columns, or of the score alone.
-enum class Filter { none, patch, propagation, left_right, top_down };
+// Sums along diagonals, by what they run over.
+enum class Filter {
+  none,         // the score alone
+  patch,        // a patch
+  propagation,  // the taps of a propagation
+  left_right,   // those of the pass of a wrapped one that runs over the ends of rows
+  top_down,     // and of columns
+  pasting,      // the patches that paste on a cell
+  pasted        // the cells that a patch pastes on
+};
 
-// What makes a stage of the one before it. (Cells and their gradient have taps of their own, of 2 x 2.)
-inline Filter filter_into(Stage stage, const Problem& p) {
-  const Filter before = p.before() ? Filter::propagation : Filter::none;
-  switch (stage) {
-    case Stage::similarity:
-    case Stage::gram_gradient:
-      return Filter::patch;
-    case Stage::rowwise:
-    case Stage::product_gradient:
-      return p.wrap() ? Filter::left_right : Filter::none;
-    case Stage::weights:
-    case Stage::columnwise_gradient:
-      return p.wrap() ? Filter::top_down : before;
-    case Stage::final:
-    case Stage::logit_gradient:
-      return p.after() ? Filter::propagation : Filter::none;
-    default:
-      return Filter::none;
-  }
+// What makes a stage of the one before it.
+Filter filter_into(Stage stage, const Problem& problem);
+
+// Rows and columns of a map that are read before and after those that are made.
+struct Reach {
+  int64_t before, after;
+};
+
+// That of a filter on a map of so many columns. The wrapped passes may read all columns: this is how far they
+// read in rows. With a map's shorter side for its columns, both passes together read no further than the sum
+// of theirs, in columns either.
+Reach reach_of(Filter filter, const Problem& problem, int64_t columns);
+
+// That of a stage in the one before it.
+inline Reach reach_into(Stage stage, const Problem& problem, int64_t columns) {
+  return reach_of(filter_into(stage, problem), problem, columns);
 }
 
-// How many rows above and below a filter reads, on a map of this width. Columns to either side: as many, but
-// for the wrapped passes, which may read all.
-inline int64_t reach(Filter filter, const Problem& p, int64_t width) {
-  switch (filter) {
-    case Filter::patch:
-      return p.patch_radius();
-    case Filter::propagation:
-    case Filter::top_down:
-      return p.fuse_radius();
-    case Filter::left_right:  // as far as it runs over row ends
-      return ceil_div(p.fuse_radius(), width);
-    default:
-      return 0;
-  }
-}
+constexpr int kStages = static_cast<int>(Stage::count);
 
-inline int64_t reach_into(Stage stage, const Problem& p, int64_t width) {
-  return reach(filter_into(stage, p), p, width);
-}
+class Reaches {
+ public:
+  // Those of all stages behind `made`, which have the size of a tile.
+  Reaches(const Problem& problem, int64_t columns, const std::vector<Stage>& made);
+
+  // How far a stage must go beyond the tile; none where nothing reads it.
+  const std::optional<Reach>& operator[](Stage stage) const { return found_[static_cast<int>(stage)]; }
+
+ private:
+  void need(Stage stage, const Reach& reach);
+
+  std::array<std::optional<Reach>, kStages> found_;
+};
 
 }  // namespace contextual_attention

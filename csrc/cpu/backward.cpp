@@ -244,19 +244,17 @@ void attend_backward(const Problem& problem, const Sample& sample, const Schedul
                      float* scratch, const Statistics& statistics, const Gradients& gradients) {
   const Plan& plan = schedule.plan;
   const bool whole_background = plan.whole_background();
-  const auto reach = [&](Stage stage) {
-    return ring_shape(stage, problem, plan.layouts[0], plan.chunk, true).radius;
-  };
+  const Radii radius(problem, true);
   Centres centres(problem);
   for (const Tile& tile : schedule.tiles) {
     const auto march = [&](const Block& block) {
       return Backward(problem, sample, statistics, block, plan, tile, lanes, scratch, gradients, centres);
     };
     if (!whole_background && gradients.scores()) {
-      clear(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
+      clear(problem, tile.around(problem, radius(Stage::attention_gradient)), centres);
       for (const Layout& layout : plan.layouts) march(Block(problem, sample, layout)).collect_centres();
-      finish_total(problem, tile.around(problem, reach(Stage::attention_gradient)), centres);
-      finish_softmax(problem, sample, statistics, tile.around(problem, reach(Stage::logit_gradient)),
+      finish_total(problem, tile.around(problem, radius(Stage::attention_gradient)), centres);
+      finish_softmax(problem, sample, statistics, tile.around(problem, radius(Stage::logit_gradient)),
                      centres);
     }
     for (const Layout& layout : plan.layouts) march(Block(problem, sample, layout)).run(!whole_background);

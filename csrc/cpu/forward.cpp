@@ -190,7 +190,7 @@ void attend(const Problem& problem, const Sample& sample, const Schedule& schedu
     return;
   }
   PartialSums sums(problem);
-  const int64_t reach = reach_into(Stage::final, problem, problem.w);
+  const int64_t reach = reach_into(Stage::final, problem, problem.w).before;
   for (const Tile& tile : schedule.tiles) {
     const Tile area = tile.around(problem, reach);
     clear(problem, area, sums, statistics);

@@ -52,7 +52,7 @@ struct Reading {
   const Problem& problem;
   Rows operator()(Stage stage, const Rows& rows) const {
     const Filter filter = filter_into(stage, problem);
-    return dilate(rows, reach(filter, problem, problem.wb), filter == Filter::top_down);
+    return dilate(rows, reach_of(filter, problem, problem.wb).before, filter == Filter::top_down);
   }
   // The similarities that take part in these rows of weights.
   Rows similarities(const Rows& weights) const {

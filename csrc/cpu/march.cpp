@@ -53,9 +53,10 @@ March::March(const Problem& problem, const Sample& sample, const Statistics& sta
       taps_(lanes),
       bundles_(lanes),
       logit_bound_(bound_of_logits(problem, sample)) {
-  for (int s = 0; s < static_cast<int>(Stage::count); ++s) {
+  const Radii radius(problem, backward);
+  for (int s = 0; s < kStages; ++s) {
     const Stage stage = static_cast<Stage>(s);
-    const RingShape shape = ring_shape(stage, problem, layout_, plan.chunk, backward);
+    const RingShape shape = ring_shape(stage, problem, radius, layout_, plan.chunk, backward);
     const int64_t first = std::max<int64_t>(0, tile.x0 - shape.radius);
     const int64_t last = std::min(problem.w, tile.x1 + shape.radius) + (shape.cells ? 1 : 0);
     rings_[s] = Ring(scratch, shape.rows, first, last - first, shape.size);

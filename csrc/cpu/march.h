@@ -122,7 +122,9 @@ class March {
   const Ring& ring(Stage stage) const { return rings_[static_cast<int>(stage)]; }
   int64_t radius(Stage stage) const { return radii_[static_cast<int>(stage)]; }
   // The last row of the stage before that this row of a stage reads.
-  int64_t last_read(Stage stage, int64_t row) const { return row + reach_into(stage, problem_, problem_.w); }
+  int64_t last_read(Stage stage, int64_t row) const {
+    return row + reach_into(stage, problem_, problem_.w).after;
+  }
   // Calls make(y) for every row of the stage not made so far, up to y.
   template <class Make>
   void advance(Stage stage, int64_t y, Make make) {
@@ -217,9 +219,9 @@ class March {
   void accumulate(float* row, int64_t p);
   void add_shifted(const float* row, int64_t p, const Span& span) const;
 
-  Ring rings_[static_cast<int>(Stage::count)];
-  int64_t radii_[static_cast<int>(Stage::count)];
-  int64_t next_[static_cast<int>(Stage::count)];  // first row not made yet
+  Ring rings_[kStages];
+  int64_t radii_[kStages];
+  int64_t next_[kStages];  // first row not made yet
   mutable std::vector<std::vector<Tap>> taps_;
   std::vector<Bundle> bundles_;
   // No logit lies above it (infinity: nothing is known).

@@ -6,30 +6,11 @@
 namespace contextual_attention::cpu {
 namespace {
 
-// How far beyond the tile each stage reaches, from the outputs back to the Gram matrix.
-struct Radii {
-  int64_t gram, similarity, rowwise, weights, final, attention, logit, columnwise, product;
-
-  Radii(const Problem& p, bool backward) {
-    const auto into = [&](Stage stage) { return reach_into(stage, p, p.w); };
-    const auto if_backward = [&](Stage stage) { return backward ? into(stage) : 0; };
-    product = if_backward(Stage::gram_gradient);
-    columnwise = product + if_backward(Stage::product_gradient);
-    logit = columnwise + if_backward(Stage::columnwise_gradient);
-    attention = logit + if_backward(Stage::logit_gradient);
-    final = attention;
-    weights = final + into(Stage::final);
-    rowwise = weights + into(Stage::weights);
-    similarity = rowwise + into(Stage::rowwise);
-    gram = similarity + into(Stage::similarity);
-  }
-};
-
-int64_t scratch_floats(const Problem& problem, const Layout& layout, int64_t width, int64_t chunk,
-                       int64_t lanes, bool backward) {
+int64_t scratch_floats(const Problem& problem, const Radii& radius, const Layout& layout, int64_t width,
+                       int64_t chunk, int64_t lanes, bool backward) {
   int64_t total = 0;
-  for (int s = 0; s < static_cast<int>(Stage::count); ++s) {
-    const RingShape ring = ring_shape(static_cast<Stage>(s), problem, layout, chunk, backward);
+  for (int s = 0; s < kStages; ++s) {
+    const RingShape ring = ring_shape(static_cast<Stage>(s), problem, radius, layout, chunk, backward);
     const int64_t columns = std::min(problem.w, width + 2 * ring.radius) + (ring.cells ? 1 : 0);
     total += ring.rows * columns * ring.size;
   }
@@ -44,8 +25,8 @@ double efficiency(int64_t rows) { return static_cast<double>(rows) / static_cast
 double cost(const Problem& p, const Plan& plan, int64_t width, bool backward) {
   constexpr double kFilterFlop = 60;
   const double c = static_cast<double>(p.channels), k = static_cast<double>(p.value_channels);
-  const Radii radii(p, backward);
-  const int64_t gram_columns = std::min(p.w, width + 2 * radii.gram);
+  const Radii radius(p, backward);
+  const int64_t gram_columns = std::min(p.w, width + 2 * radius(Stage::gram));
   const bool whole = gram_columns == p.w;
   const double passes = plan.whole_background() ? 1 : 2;
   double total = 0;
@@ -55,7 +36,7 @@ double cost(const Problem& p, const Plan& plan, int64_t width, bool backward) {
     total += passes * scores * (2 * c / efficiency(gram_columns * (whole ? plan.chunk : 1)) + kFilterFlop);
     total += cells * 2 * k / efficiency((width + 1) * plan.chunk);
     if (backward) {
-      const int64_t columns = std::min(p.w, width + 2 * radii.attention) + 1;
+      const int64_t columns = std::min(p.w, width + 2 * radius(Stage::attention_gradient)) + 1;
       const double gradients = static_cast<double>(layout.gradient_size * columns);
       total += passes * gradients * (2 * k / efficiency(columns * plan.chunk) + kFilterFlop);
       total += 4 * c * static_cast<double>(layout.size * width) / efficiency(width * plan.chunk);
@@ -76,6 +57,7 @@ std::vector<int64_t> candidates(int64_t most) {
 template <class Visit>
 void for_each_plan(const Problem& problem, const std::vector<char>& row_valid, int64_t height,
                    int64_t full_width, int64_t lanes, int64_t floats, bool backward, Visit visit) {
+  const Radii radius(problem, backward);
   const int64_t most_across = problem.wrap() ? 1 : full_width;
   for (int64_t blocks : candidates(std::max<int64_t>(1, most_blocks(problem, row_valid, backward)))) {
     Plan plan;
@@ -85,8 +67,8 @@ void for_each_plan(const Problem& problem, const std::vector<char>& row_valid, i
       plan.tiles_across = tiles_across;
       int64_t one = 0, two = 0;
       for (const Layout& layout : plan.layouts) {
-        one = std::max(one, scratch_floats(problem, layout, width, 1, lanes, backward));
-        two = std::max(two, scratch_floats(problem, layout, width, 2, lanes, backward));
+        one = std::max(one, scratch_floats(problem, radius, layout, width, 1, lanes, backward));
+        two = std::max(two, scratch_floats(problem, radius, layout, width, 2, lanes, backward));
       }
       const int64_t more = std::max<int64_t>(1, two - one);
       plan.chunk = std::clamp<int64_t>((floats - one) / more + 1, 1, height + 1);
@@ -135,41 +117,45 @@ struct Cutter {
 
 }  // namespace
 
-RingShape ring_shape(Stage stage, const Problem& p, const Layout& layout, int64_t chunk, bool backward) {
-  const Radii r(p, backward);
-  const int64_t size = layout.size;
+Radii::Radii(const Problem& p, bool backward)
+    : reaches_(backward ? Reaches(p, p.w, {Stage::final, Stage::gram_gradient})
+                        : Reaches(p, p.w, {Stage::final})) {}
+
+RingShape ring_shape(Stage stage, const Problem& p, const Radii& radius, const Layout& layout, int64_t chunk,
+                     bool backward) {
+  const int64_t around = radius(stage), size = layout.size;
   // The rows that the filter into the next stage reads.
-  const auto read_by = [&](Stage next) { return 2 * reach_into(next, p, p.w) + 1; };
+  const auto read_by = [&](Stage next) { return 2 * reach_into(next, p, p.w).before + 1; };
   const auto if_backward = [&](bool used, int64_t rows) { return backward && used ? rows : 0; };
   switch (stage) {
     case Stage::gram: {
       // Backward, the raw products are read again when the gradient reaches their row.
-      const int64_t patch = reach_into(Stage::similarity, p, p.w);
-      return {chunk + patch + (backward ? r.gram - r.product : patch), r.gram, size, false};
+      const int64_t patch = reach_into(Stage::similarity, p, p.w).before;
+      const int64_t until = backward ? around - radius(Stage::product_gradient) : patch;
+      return {chunk + patch + until, around, size, false};
     }
     case Stage::similarity:
-      return {p.before() ? read_by(p.wrap() ? Stage::rowwise : Stage::weights) : 0, r.similarity, size,
-              false};
+      return {p.before() ? read_by(p.wrap() ? Stage::rowwise : Stage::weights) : 0, around, size, false};
     case Stage::rowwise:
-      return {p.wrap() ? read_by(Stage::weights) : 0, r.rowwise, size, false};
+      return {p.wrap() ? read_by(Stage::weights) : 0, around, size, false};
     case Stage::weights:
-      return {std::max<int64_t>(2, read_by(Stage::final)), r.weights, size, false};
+      return {std::max<int64_t>(2, read_by(Stage::final)), around, size, false};
     case Stage::final:
-      return {p.after() ? 2 : 0, r.final, size, false};
+      return {p.after() ? 2 : 0, around, size, false};
     case Stage::cells:
-      return {chunk, 0, layout.cell_size, true};
+      return {chunk, around, layout.cell_size, true};
     case Stage::cell_gradient:
-      return {if_backward(true, chunk + 1), r.attention, layout.gradient_size, true};
+      return {if_backward(true, chunk + 1), around, layout.gradient_size, true};
     case Stage::attention_gradient:
-      return {if_backward(p.after(), read_by(Stage::logit_gradient)), r.attention, size, false};
+      return {if_backward(p.after(), read_by(Stage::logit_gradient)), around, size, false};
     case Stage::logit_gradient:
-      return {if_backward(p.before(), read_by(Stage::columnwise_gradient)), r.logit, size, false};
+      return {if_backward(p.before(), read_by(Stage::columnwise_gradient)), around, size, false};
     case Stage::columnwise_gradient:
-      return {if_backward(p.wrap(), read_by(Stage::product_gradient)), r.columnwise, size, false};
+      return {if_backward(p.wrap(), read_by(Stage::product_gradient)), around, size, false};
     case Stage::product_gradient:
-      return {if_backward(true, read_by(Stage::gram_gradient)), r.product, size, false};
+      return {if_backward(true, read_by(Stage::gram_gradient)), around, size, false};
     case Stage::gram_gradient:
-      return {if_backward(true, chunk), 0, size, false};
+      return {if_backward(true, chunk), around, size, false};
     case Stage::count:
       break;
   }
@@ -185,10 +171,10 @@ Tile Tile::around(const Problem& problem, int64_t radius) const {
 std::vector<Tile> make_tiles(const Problem& problem, const bool* selected, bool backward) {
   const Tile whole{0, problem.h, 0, problem.w};
   if (!selected || (problem.wrap() && backward)) return {whole};
-  const Radii radii(problem, backward);
-  Cutter cutter{selected, problem.w, radii.gram, {}};
+  const Radii radius(problem, backward);
+  Cutter cutter{selected, problem.w, radius(Stage::gram), {}};
   // Padded boxes must stay apart.
-  const int64_t padding = radii.logit;
+  const int64_t padding = radius(Stage::logit_gradient);
   cutter.gap = std::max(cutter.gap, 2 * padding);
   cutter.cut(whole, true, false);
   if (problem.wrap() && !cutter.tiles.empty()) {

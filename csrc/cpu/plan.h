@@ -14,6 +14,17 @@
 
 namespace contextual_attention::cpu {
 
+// How far beyond the tile each stage goes, in rows and columns. What its pixels paste on it shares with its
+// neighbours: it needs none of theirs.
+class Radii {
+ public:
+  Radii(const Problem& problem, bool backward);
+  int64_t operator()(Stage stage) const { return reaches_[stage].value_or(Reach{0, 0}).before; }
+
+ private:
+  Reaches reaches_;
+};
+
 // A stage's ring: its rows (0: the stage is not used), how far beyond the tile it reaches, in foreground
 // rows and columns, and the floats that one foreground pixel (or cell) takes.
 struct RingShape {
@@ -21,7 +32,8 @@ struct RingShape {
   bool cells;  // one column more than pixels
 };
 
-RingShape ring_shape(Stage stage, const Problem& problem, const Layout& layout, int64_t chunk, bool backward);
+RingShape ring_shape(Stage stage, const Problem& problem, const Radii& radius, const Layout& layout,
+                     int64_t chunk, bool backward);
 
 // Backward, rows of scores that every lane has to itself: dA, R, and the sums of the gradient of beta.
 constexpr int64_t kLaneRows = 3;

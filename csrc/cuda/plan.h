@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "stages.h"
+#include "tile_stages.h"
 
 namespace contextual_attention::cuda {
 

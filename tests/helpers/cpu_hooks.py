@@ -22,7 +22,7 @@ from helpers.native_build import CSRC, NATIVE
 def _native() -> ModuleType:
     builder = native_build.Builder(native_build.load_build_script(), native_build.folder_of("hooks"))
     tests_own = [NATIVE / f"{name}.cpp" for name in ("cpu_hooks", "rounding", "work")]
-    planner = [CSRC / f"cpu/{name}.cpp" for name in ("layout", "plan", "schedule")]
+    planner = [CSRC / f"{name}.cpp" for name in ("common/stages", "cpu/layout", "cpu/plan", "cpu/schedule")]
     return native_build.load_library("cpu_hooks", builder.library("cpu_hooks", [*tests_own, *planner]))
 
 

@@ -34,7 +34,7 @@ REWRITTEN = {
     NATIVE / "host_loops.cpp": (r"\bloop\b", "plain_loop"),
 }
 # Whose branches are counted: those that are written, without those of exceptions.
-PLANNER = [SOURCES / name for name in ("stages.cpp", "plan.cpp", "cost.cpp", "octet_plan.cpp")]
+PLANNER = [SOURCES / name for name in ("tile_stages.cpp", "plan.cpp", "cost.cpp", "octet_plan.cpp")]
 COUNTED = ("--coverage", "-O0", "-fno-exceptions")
 COUNTS = "-DCA_COUNTS_BRANCHES"
 FLAGS = [

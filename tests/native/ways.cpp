@@ -1,14 +1,10 @@
 // In the place of the loops of host_loops.cpp: the pipeline's bodies by those or by kernels.cu's launches, on
 // the emulator; and the Python module that says by which.
 #include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
 
-#include <array>
 #include <stdexcept>
-#include <vector>
 
 #include "common/bindings.h"
-#include "common/stages.h"
 #include "cuda/kernels.h"
 #include "cuda_runtime.h"
 
@@ -48,24 +44,11 @@ extern "C" void __gcov_reset();
 extern "C" void __gcov_dump();
 #endif
 
-// The number of the filter into each stage, and how far it reads in the foreground and in the background.
-static std::vector<std::array<int64_t, 3>> reaches(const contextual_attention::Problem& p) {
-  using namespace contextual_attention;
-  std::vector<std::array<int64_t, 3>> found;
-  for (int64_t i = 0; i < static_cast<int64_t>(Stage::count); ++i) {
-    const Stage stage = static_cast<Stage>(i);
-    found.push_back(
-        {static_cast<int64_t>(filter_into(stage, p)), reach_into(stage, p, p.w), reach_into(stage, p, p.wb)});
-  }
-  return found;
-}
-
 PYBIND11_MODULE(cuda_on_host, module) {
   using namespace contextual_attention;
   using cuda::Way;
   bind_cuda(module);
   cuda::bind_plans(module);
-  module.def("reaches", &reaches, "Of every stage of csrc/common/stages.h.");
   pybind11::enum_<Way>(module, "Way")
       .value("loops", Way::loops, "Plain loops, warps of one lane.")
       .value("loops_but_for_warps", Way::loops_but_for_warps, "Launches where lanes add up, in their order.")

@@ -1,12 +1,12 @@
-#include "stages.h"
+#include "tile_stages.h"
 
 #include <algorithm>
 
 namespace contextual_attention::cuda {
 namespace {
 
-Axis dilated(const Axis& axis, int64_t radius, bool ring) {
-  const int64_t first = axis.first - radius, end = int64_t(axis.first) + axis.count + radius;
+Axis dilated(const Axis& axis, const Reach& by, bool ring) {
+  const int64_t first = axis.first - by.before, end = int64_t(axis.first) + axis.count + by.after;
   if (ring && end - first < axis.size)
     return {int32_t(floor_mod(first, axis.size)), int32_t(end - first), axis.size};
   const int64_t low = ring ? 0 : std::max<int64_t>(0, first);
@@ -14,7 +14,7 @@ Axis dilated(const Axis& axis, int64_t radius, bool ring) {
   return {int32_t(low), int32_t(high - low), axis.size};
 }
 
-Region dilated(const Problem& p, const Region& region, int64_t foreground, int64_t background) {
+Region dilated(const Problem& p, const Region& region, const Reach& foreground, const Reach& background) {
   if (p.wrap())  // as wide as the maps already
     return {dilated(region.y, foreground, true), region.x, dilated(region.v, background, true), region.u};
   return {dilated(region.y, foreground, false), dilated(region.x, foreground, false),
@@ -37,12 +37,6 @@ Axis covered_cells(const Axis& pixels) {
   const int32_t over = pixels.first + pixels.count > pixels.size ? 1 : 0;
   const int32_t count = pixels.count + 1 + over, size = pixels.size + 1;
   return count < size ? Axis{pixels.first, count, size} : Axis{0, size, size};
-}
-
-// The pixels that paste into the owned cells.
-Axis pasting(const Axis& pixels) {
-  const int32_t before = pixels.first > 0 ? 1 : 0;
-  return {pixels.first - before, pixels.count + before, pixels.size};
 }
 
 bool is_whole(const Axis& down, const Axis& right) {
@@ -101,6 +95,12 @@ Region each_axis(const Region& r, Make make) {
   return {make(r.y), make(r.x), make(r.v), make(r.u)};
 }
 
+// The pixels that paste into the owned cells. (Cells end at the edges, even where the propagation wraps.)
+Region pasting(const Problem& p, const Region& own) {
+  const Reach reach = reach_into(Stage::cells, p, p.w);
+  return each_axis(own, [&](const Axis& pixels) { return dilated(pixels, reach, false); });
+}
+
 void add_backward_stages(const Problem& p, Pass pass, bool whole_background, Stages& stages) {
   if (pass == Pass::centres) {
     stages.attention = read_by(Stage::logit_gradient, p, stages.own);
@@ -112,7 +112,9 @@ void add_backward_stages(const Problem& p, Pass pass, bool whole_background, Sta
     stages.attention = read_by(Stage::logit_gradient, p, stages.logit);
     // The sums behind the centres of `attention` read one window further; E the pixels before the own ones.
     const bool sums = whole_background && p.after();
-    const Region pasted = read_by(Stage::final, p, dilated(p, stages.own, 1, 1));
+    const int64_t before = reach_into(Stage::cells, p, p.w).before;
+    const Reach around{before, before};  // to both sides, though E reads only those before
+    const Region pasted = read_by(Stage::final, p, dilated(p, stages.own, around, around));
     const Region read = sums ? read_by(Stage::final, p, stages.attention) : stages.logit;
     stages.weights = {
         read.y.count > pasted.y.count ? read.y : pasted.y, read.x.count > pasted.x.count ? read.x : pasted.x,
@@ -147,7 +149,7 @@ Stages make_stages(const Problem& p, const Region& own, Pass pass, bool whole_ba
   else if (pass == Pass::statistics)
     stages.weights = own;
   else
-    stages.weights = read_by(Stage::final, p, each_axis(own, pasting));
+    stages.weights = read_by(Stage::final, p, pasting(p, own));
   stages.in_pieces = wraps_at_once(p) && (pass == Pass::statistics || pass == Pass::forward);
   if (stages.in_pieces) {
     const Region& w = stages.weights;
