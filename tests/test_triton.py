@@ -15,6 +15,7 @@ from helpers import cut_problems
 from contextual_attention import backends
 from contextual_attention.interface import Masking, Propagation
 from contextual_attention.problem import Problem, scoring
+from contextual_attention.stages import Stage
 from contextual_attention.testing import make_inputs
 from contextual_attention.triton import plan
 from contextual_attention.triton.windows import Window
@@ -140,16 +141,16 @@ def test_stages_fit_into_their_slots(way, backward):
     """For every strip of a cut, whatever its place: what the plan takes for a slot is enough."""
     sizes = problem(**way)
     found = plan.cut(sizes, backward, 1, 5, 4, 3)
-    phases = (plan.Phase.CENTRES, plan.Phase.BACKWARD) if backward else (
-        plan.Phase.STATISTICS, plan.Phase.FORWARD,
+    passes = (plan.Pass.CENTRES, plan.Pass.BACKWARD) if backward else (
+        plan.Pass.STATISTICS, plan.Pass.FORWARD,
     )  # fmt: skip
     for strip in found.strips(sizes):
-        for phase in phases:
-            for name, stage in plan.stages(sizes, phase).items():
-                area = strip.own_cells() if name == "cells" else strip.around(stage.p, stage.q)
-                area = area.cells() if name == "cell gradient" else area
+        for each in passes:
+            for name, stage in plan.stages(sizes, each).items():
+                area = strip.own_cells() if name is Stage.CELLS else strip.around(stage.p, stage.q)
+                area = area.cells() if name is Stage.CELL_GRADIENT else area
                 needed = 4 * area.p.pixels * plan.row_length(area.q.pixels)
-                assert needed <= found.slots[stage.slot], (phase, name)
+                assert needed <= found.slots[stage.slot], (each, name)
 
 
 def test_default_workspace_holds_large_images():

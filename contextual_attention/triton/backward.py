@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem
+from ..stages import Stage
 from . import launch
 from .launch import Combine, Scores, Taps
-from .plan import Phase, Plan, area
+from .plan import Pass, Plan
 from .strips import (
     Operands,
     Statistics,
@@ -82,7 +83,7 @@ class Backward(Strips):
         if not self.plan.whole_background and self._gradients.asks_for_scores:
             self._collect_centres()
         for strip in self.plan.strips(self.problem):
-            gram, weights, final = self.weights(Phase.BACKWARD, strip)
+            gram, weights, final = self.weights(Pass.BACKWARD, strip)
             if self._gradients.value is not None:
                 self._add_value_gradient(strip, final)
             if self._gradients.asks_for_scores:
@@ -91,14 +92,14 @@ class Backward(Strips):
                 self._add_feature_gradients(strip, gradient)
 
     def _add_value_gradient(self, strip: Area, final: Scores) -> None:
-        cells = self.cells(Phase.BACKWARD, strip, final, self._output.dtype)
+        cells = self.cells(Pass.BACKWARD, strip, final, self._output.dtype)
         gradient = product(cells.data.transpose(1, 2), cells.area.p.pick(self._output))
         cells.area.q.add(self._gradients.value, gradient)
 
-    def _attention_gradient(self, phase: Phase, strip: Area) -> Scores:
+    def _attention_gradient(self, in_pass: Pass, strip: Area) -> Scores:
         """dA: a patch pastes on 2 x 2 cells."""
-        attention = self.array(phase, "attention", area(self.problem, phase, "attention", strip))
-        cells = self.array(phase, "cell gradient", attention.area.cells())
+        attention = self.array_of(in_pass, Stage.ATTENTION_GRADIENT, strip)
+        cells = self.array(in_pass, Stage.CELL_GRADIENT, attention.area.cells())
         values = cells.area.q.pick(self.operands.value)
         multiply(cells.area.p.pick(self._output), values.transpose(1, 2), cells.data)
         launch.diagonal_sum(attention, cells, launch.PASTED)
@@ -106,28 +107,28 @@ class Backward(Strips):
 
     def _similarity_gradient(self, strip: Area, weights: Scores, final: Scores) -> Scores:
         """dS."""
-        phase, problem, statistics = Phase.BACKWARD, self.problem, self.statistics
-        slope = self._attention_gradient(phase, strip)
+        in_pass, problem, statistics = Pass.BACKWARD, self.problem, self.statistics
+        slope = self._attention_gradient(in_pass, strip)
         centres_known = not self.plan.whole_background
         if problem.after:
             centre, scale = self._total_centre, statistics.inverse_total
             if not centres_known:
                 self._sum(final, slope, slope.area, centre, scale, Combine.SCALED)
             launch.centre(slope, None, self.operands.valid, scale, centre)
-            slope = self._propagated_gradient(phase, strip, slope)
+            slope = self._propagated_gradient(in_pass, strip, slope)
         centre, scale = self._softmax_centre, statistics.inverse_sum
         if not centres_known:
             self._sum(weights, slope, slope.area, centre, scale, Combine.SCALED)
         launch.centre(slope, weights, None, scale, centre, problem.softmax_scale)
         if not problem.before:
             return slope
-        gradient = self.array(phase, "product", area(problem, phase, "product", strip))
+        gradient = self.array_of(in_pass, Stage.PRODUCT_GRADIENT, strip)
         launch.diagonal_sum(gradient, slope, Taps.fuse(problem, adjoint=True))
         return gradient
 
-    def _propagated_gradient(self, phase: Phase, strip: Area, gradient: Scores) -> Scores:
+    def _propagated_gradient(self, in_pass: Pass, strip: Area, gradient: Scores) -> Scores:
         """dA1 = D_fuse dX."""
-        slope = self.array(phase, "product", area(self.problem, phase, "product", strip))
+        slope = self.array_of(in_pass, Stage.PRODUCT_GRADIENT, strip)
         launch.diagonal_sum(slope, gradient, Taps.fuse(self.problem))
         return slope
 
@@ -141,7 +142,7 @@ class Backward(Strips):
         alpha, beta = self._gradients.alpha, self._gradients.beta
         if alpha is None and beta is None:
             return
-        operands, memory = self.operands, self.memory(Phase.BACKWARD, "cells")
+        operands, memory = self.operands, self.memory(Pass.BACKWARD, Stage.CELLS)
         taps = Taps.patch(self.problem)
         rows, columns = launch.norm_gradients(
             gram, gradient, operands.alpha, operands.beta, strip, taps, memory
@@ -157,7 +158,7 @@ class Backward(Strips):
         if foreground is None and background is None:
             return
         operands, dtype = self.operands, self._score_dtype
-        gram = self.array(Phase.BACKWARD, "gram gradient", strip, dtype)
+        gram = self.array(Pass.BACKWARD, Stage.GRAM_GRADIENT, strip, dtype)
         scales = {"row_scale": operands.alpha, "column_scale": operands.beta}
         launch.diagonal_sum(gram, gradient, Taps.patch(self.problem), **scales)
         if foreground is not None:
@@ -167,14 +168,14 @@ class Backward(Strips):
             strip.q.add(background, product(gram.data.transpose(1, 2), features))
 
     def _collect_centres(self) -> None:
-        phase, problem = Phase.CENTRES, self.problem
+        in_pass, problem = Pass.CENTRES, self.problem
         maps = self.operands.valid.view(-1, problem.hb, problem.wb)
         shifted = shifted_maps(problem, maps) if problem.after else None
         taps = problem.fuse_k**2 if problem.after else 1
         sums = maps.new_zeros((self.samples, problem.h, problem.w, taps))
         for strip in self.plan.strips(problem):
-            _, weights, final = self.weights(phase, strip)
-            slope = self._attention_gradient(phase, strip)
+            _, weights, final = self.weights(in_pass, strip)
+            slope = self._attention_gradient(in_pass, strip)
             own = sums[strip.p.box]
             if shifted is None:
                 own += weights.data.sum(2).view(own.shape)
@@ -182,7 +183,7 @@ class Backward(Strips):
                 own += shifted_weight_sums(shifted, weights, strip)
                 self._sum(final, slope, strip, self._total_centre, None, Combine.ADD_SCALED)
                 launch.centre(slope, None, self.operands.valid, self.statistics.inverse_total, None)
-                slope = self._propagated_gradient(phase, strip, slope)
+                slope = self._propagated_gradient(in_pass, strip, slope)
             self._sum(weights, slope, strip, self._softmax_centre, None, Combine.ADD_SCALED)
         if shifted is not None:
             self._centre_propagated(sums)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..problem import Problem
 from . import launch
 from .launch import Epilogue, Scores
-from .plan import Phase
+from .plan import Pass
 from .strips import Strips, product, propagated_sums, shifted_maps, shifted_weight_sums
 from .windows import Area
 
@@ -32,18 +32,18 @@ class Forward(Strips):
             self._collect_statistics()
         best = None if offsets is None else _Best(self.problem, offsets)
         for strip in self.plan.strips(self.problem):
-            _, _, final = self.weights(Phase.FORWARD, strip)
+            _, _, final = self.weights(Pass.FORWARD, strip)
             if best is not None:
                 best.update(final, strip, self.final_scale())
             values = self.operands.value
-            weights = self.cells(Phase.FORWARD, strip, final, values.dtype)
+            weights = self.cells(Pass.FORWARD, strip, final, values.dtype)
             weights.area.p.add(cells, product(weights.data, weights.area.q.pick(values)))
 
     def _collect_statistics(self) -> None:
         sums = _RunningSums(self)
         for strip in self.plan.strips(self.problem):
-            gram = self.gram(Phase.STATISTICS, strip)
-            sums.add(*self.logits(Phase.STATISTICS, strip, gram, Epilogue.LARGEST), strip)
+            gram = self.gram(Pass.STATISTICS, strip)
+            sums.add(*self.logits(Pass.STATISTICS, strip, gram, Epilogue.LARGEST), strip)
         sums.finish()
 
 

@@ -31,7 +31,7 @@ _ALIGNMENT = 256
 _ROW = 16
 
 
-class Phase(Enum):
+class Pass(Enum):
     """What a pass over all strips is for."""
 
     STATISTICS = "the sums of the softmax, with several blocks"
@@ -41,15 +41,15 @@ class Phase(Enum):
 
     @property
     def is_backward(self) -> bool:
-        return self in (Phase.CENTRES, Phase.BACKWARD)
+        return self in (Pass.CENTRES, Pass.BACKWARD)
 
 
 # What a pass makes of a strip.
 _MADE = {
-    Phase.STATISTICS: (Stage.WEIGHTS,),
-    Phase.FORWARD: (Stage.CELLS,),
-    Phase.CENTRES: (Stage.LOGIT_GRADIENT,),
-    Phase.BACKWARD: (Stage.CELLS, Stage.GRAM_GRADIENT),
+    Pass.STATISTICS: (Stage.WEIGHTS,),
+    Pass.FORWARD: (Stage.CELLS,),
+    Pass.CENTRES: (Stage.LOGIT_GRADIENT,),
+    Pass.BACKWARD: (Stage.CELLS, Stage.GRAM_GRADIENT),
 }
 
 
@@ -100,60 +100,61 @@ def row_length(columns: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def stages(problem: Problem, phase: Phase) -> dict[str, Array]:
-    """The stages of a phase by name. (Reaches of foreground and background differ where taps wrap.)"""
+def stages(problem: Problem, in_pass: Pass) -> dict[Stage, Array]:
+    """The stages of a pass. (Reaches of foreground and background differ where taps wrap.)"""
     sides = min(problem.h, problem.w), min(problem.hb, problem.wb)
-    p, q = (_reaches(problem, phase, side) for side in sides)
-    slots = _slots(problem, phase)
+    p, q = (_reaches(problem, in_pass, side) for side in sides)
+    slots = _slots(problem, in_pass)
     found = {name: Array(slots[name], p[name], q[name]) for name in p}
     # A patch pastes on the cell of its position and on the next ones; a wrapped window may meet two edges.
-    found["cells"] = Array(slots["cells"], Reach(0, 0), Reach(0, 0), 1)
-    if phase.is_backward:
-        found["cell gradient"] = found["attention"]._replace(slot=slots["cell gradient"], cells=2)
-        found["gram gradient"] = Array(slots["gram gradient"], Reach(0, 0), Reach(0, 0))
+    found[Stage.CELLS] = Array(slots[Stage.CELLS], Reach(0, 0), Reach(0, 0), 1)
+    if in_pass.is_backward:
+        attention = found[Stage.ATTENTION_GRADIENT]
+        found[Stage.CELL_GRADIENT] = attention._replace(slot=slots[Stage.CELL_GRADIENT], cells=2)
+        found[Stage.GRAM_GRADIENT] = Array(slots[Stage.GRAM_GRADIENT], Reach(0, 0), Reach(0, 0))
     return found
 
 
-def _reaches(problem: Problem, phase: Phase, side: int) -> dict[str, Reach]:
+def _reaches(problem: Problem, in_pass: Pass, side: int) -> dict[Stage, Reach]:
     """Those of every stage of pixels, on a map whose shorter side is `side`."""
-    reach = reaches(problem, side, *_MADE[phase])
-    found = {"gram": reach[Stage.GRAM], "weights": reach[Stage.WEIGHTS]}
+    reach = reaches(problem, side, *_MADE[in_pass])
+    found = {Stage.GRAM: reach[Stage.GRAM], Stage.WEIGHTS: reach[Stage.WEIGHTS]}
     if problem.before:
-        found["similarity"] = reach[Stage.SIMILARITY]
-    if phase is not Phase.STATISTICS:
-        found["final"] = reach[Stage.FINAL]
-    if phase.is_backward:
+        found[Stage.SIMILARITY] = reach[Stage.SIMILARITY]
+    if in_pass is not Pass.STATISTICS:
+        found[Stage.FINAL] = reach[Stage.FINAL]
+    if in_pass.is_backward:
         # One covers the other, score by score. Before a propagation's gradient, its slot has that of logits.
-        found["attention"] = found["final"]
-        found["product"] = reach.get(Stage.PRODUCT_GRADIENT, reach[Stage.LOGIT_GRADIENT])
+        found[Stage.ATTENTION_GRADIENT] = found[Stage.FINAL]
+        found[Stage.PRODUCT_GRADIENT] = reach.get(Stage.PRODUCT_GRADIENT, reach[Stage.LOGIT_GRADIENT])
     return found
 
 
-def _slots(problem: Problem, phase: Phase) -> dict[str, int]:
+def _slots(problem: Problem, in_pass: Pass) -> dict[Stage, int]:
     """Where a stage may lie: not where one does that is still read."""
-    if phase.is_backward:
+    if in_pass.is_backward:
         return {
-            "gram": 0,
-            "similarity": 3,
-            "weights": 1,
-            "final": 2 if problem.after else 1,
-            "cells": 3,
-            "cell gradient": 3,
-            "attention": 4 if problem.after else 2,
-            "product": 2 if problem.after else 1,
-            "gram gradient": 3,
+            Stage.GRAM: 0,
+            Stage.SIMILARITY: 3,
+            Stage.WEIGHTS: 1,
+            Stage.FINAL: 2 if problem.after else 1,
+            Stage.CELLS: 3,
+            Stage.CELL_GRADIENT: 3,
+            Stage.ATTENTION_GRADIENT: 4 if problem.after else 2,
+            Stage.PRODUCT_GRADIENT: 2 if problem.after else 1,
+            Stage.GRAM_GRADIENT: 3,
         }
     if problem.before:
-        return {"gram": 0, "similarity": 1, "weights": 0, "final": 0, "cells": 1}
+        return {Stage.GRAM: 0, Stage.SIMILARITY: 1, Stage.WEIGHTS: 0, Stage.FINAL: 0, Stage.CELLS: 1}
     if problem.after:
-        return {"gram": 0, "similarity": 1, "weights": 1, "final": 0, "cells": 1}
-    return {"gram": 0, "similarity": 1, "weights": 1, "final": 1, "cells": 0}
+        return {Stage.GRAM: 0, Stage.SIMILARITY: 1, Stage.WEIGHTS: 1, Stage.FINAL: 0, Stage.CELLS: 1}
+    return {Stage.GRAM: 0, Stage.SIMILARITY: 1, Stage.WEIGHTS: 1, Stage.FINAL: 1, Stage.CELLS: 0}
 
 
-def _slot_bytes(problem: Problem, phase: Phase, rows: int, columns: int, block_rows: int) -> dict[int, int]:
+def _slot_bytes(problem: Problem, in_pass: Pass, rows: int, columns: int, block_rows: int) -> dict[int, int]:
     """The most that the stages in each slot take, for one sample."""
     found: dict[int, int] = {}
-    for stage in stages(problem, phase).values():
+    for stage in stages(problem, in_pass).values():
         p = _extent(rows, problem.h, stage.p, stage.cells) * _extent(columns, problem.w, stage.p, stage.cells)
         q = _extent(block_rows, problem.hb, stage.q, stage.cells) * (problem.wb + bool(stage.cells))
         found[stage.slot] = max(found.get(stage.slot, 0), 4 * p * row_length(q))
@@ -167,12 +168,12 @@ def _extent(length: int, full: int, reach: Reach, cells: int) -> int:
 def cut(problem: Problem, backward: bool, samples: int, rows: int, columns: int, block_rows: int) -> Plan:
     """The plan with these pieces."""
     whole_background = block_rows >= problem.hb
-    phases = [Phase.BACKWARD] if backward else [Phase.FORWARD]
+    passes = [Pass.BACKWARD] if backward else [Pass.FORWARD]
     if not whole_background:
-        phases.append(Phase.CENTRES if backward else Phase.STATISTICS)
+        passes.append(Pass.CENTRES if backward else Pass.STATISTICS)
     taken: dict[int, int] = {}
-    for phase in phases:
-        for slot, size in _slot_bytes(problem, phase, rows, columns, block_rows).items():
+    for in_pass in passes:
+        for slot, size in _slot_bytes(problem, in_pass, rows, columns, block_rows).items():
             taken[slot] = max(taken.get(slot, 0), size)
     slots = [-(-samples * taken.get(i, 0) // _ALIGNMENT) * _ALIGNMENT for i in range(max(taken) + 1)]
     return Plan(samples, rows, columns, block_rows, tuple(slots), whole_background)
@@ -241,7 +242,7 @@ def _cost(problem: Problem, plan: Plan, backward: bool) -> float:
     """Scores that are made, over all passes: those around a strip with it, and those that paste."""
     tiles = math.ceil(problem.h / plan.rows) * math.ceil(problem.w / plan.columns)
     blocks = math.ceil(problem.hb / plan.block_rows)
-    gram = stages(problem, Phase.BACKWARD if backward else Phase.FORWARD)["gram"]
+    gram = stages(problem, Pass.BACKWARD if backward else Pass.FORWARD)[Stage.GRAM]
     p = _extent(plan.rows, problem.h, gram.p, 0) * _extent(plan.columns, problem.w, gram.p, 0)
     q = _extent(plan.block_rows, problem.hb, gram.q, 0) * problem.wb
     # A product with fewer rows than a tile of a matrix product takes as long as one with those.
@@ -249,7 +250,7 @@ def _cost(problem: Problem, plan: Plan, backward: bool) -> float:
     return tiles * blocks * ((1 if plan.whole_background else 2) * (p * q + _STRIP_COST) + pasting)
 
 
-def area(problem: Problem, phase: Phase, name: str, strip: Area) -> Area:
+def area(problem: Problem, in_pass: Pass, stage: Stage, strip: Area) -> Area:
     """What a stage of pixels covers for a strip."""
-    stage = stages(problem, phase)[name]
-    return strip.around(stage.p, stage.q)
+    array = stages(problem, in_pass)[stage]
+    return strip.around(array.p, array.q)

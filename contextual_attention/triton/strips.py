@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..problem import Problem
+from ..stages import Stage
 from . import launch
 from .launch import Combine, Epilogue, Scores, Taps
-from .plan import Phase, Plan, area, row_length, stages
+from .plan import Pass, Plan, area, row_length, stages
 from .windows import Area, Window
 
 
@@ -63,37 +64,41 @@ class Strips:
         memory = operands.foreground.new_empty((plan.scratch,), dtype=torch.uint8)
         self._slots = memory.split(list(plan.slots))
 
-    def array(self, phase: Phase, name: str, over: Area, dtype: torch.dtype = torch.float32) -> Scores:
+    def array(self, in_pass: Pass, stage: Stage, over: Area, dtype: torch.dtype = torch.float32) -> Scores:
         """Scores of a stage, not yet written."""
-        slot = self._slots[stages(self.problem, phase)[name].slot].view(dtype)
+        slot = self._slots[stages(self.problem, in_pass)[stage].slot].view(dtype)
         p, q = over.p.pixels, over.q.pixels
         length = row_length(q)
         scores = slot[: self.samples * p * length].view(self.samples, p, length)
         return Scores(scores[:, :, :q], over)
 
-    def memory(self, phase: Phase, name: str) -> Tensor:
-        """The slot of a stage, as floats."""
-        return self._slots[stages(self.problem, phase)[name].slot].view(torch.float32)
+    def array_of(self, in_pass: Pass, stage: Stage, strip: Area) -> Scores:
+        """The same, of a stage of pixels: over all that it covers for a strip."""
+        return self.array(in_pass, stage, area(self.problem, in_pass, stage, strip))
 
-    def gram(self, phase: Phase, strip: Area) -> Scores:
+    def memory(self, in_pass: Pass, stage: Stage) -> Tensor:
+        """The slot of a stage, as floats."""
+        return self._slots[stages(self.problem, in_pass)[stage].slot].view(torch.float32)
+
+    def gram(self, in_pass: Pass, strip: Area) -> Scores:
         """G[p, q] = <f_p, b_q>."""
-        gram = self.array(phase, "gram", area(self.problem, phase, "gram", strip))
+        gram = self.array_of(in_pass, Stage.GRAM, strip)
         p, q = gram.area
         multiply(
             p.pick(self.operands.foreground), q.pick(self.operands.background).transpose(1, 2), gram.data
         )
         return gram
 
-    def logits(self, phase: Phase, strip: Area, gram: Scores, epilogue: Epilogue) -> tuple[Scores, Tensor]:
+    def logits(self, in_pass: Pass, strip: Area, gram: Scores, epilogue: Epilogue) -> tuple[Scores, Tensor]:
         """lambda [D_fuse] alpha beta D_ksize G, or the weights of it; and the parts of the rows' maxima."""
         problem, operands = self.problem, self.operands
         gains = {"row_gain": operands.alpha, "column_gain": operands.beta}
         source, taps = gram, Taps.patch(problem)
         if problem.before:
-            source = self.array(phase, "similarity", area(problem, phase, "similarity", strip))
+            source = self.array_of(in_pass, Stage.SIMILARITY, strip)
             launch.diagonal_sum(source, gram, taps, **gains)
             taps, gains = Taps.fuse(problem), {}
-        logits = self.array(phase, "weights", area(problem, phase, "weights", strip))
+        logits = self.array_of(in_pass, Stage.WEIGHTS, strip)
         part = launch.diagonal_sum(
             logits,
             source,
@@ -106,25 +111,25 @@ class Strips:
         )
         return logits, part
 
-    def weights(self, phase: Phase, strip: Area) -> tuple[Scores, Scores, Scores]:
+    def weights(self, in_pass: Pass, strip: Area) -> tuple[Scores, Scores, Scores]:
         """G, A1 before its division by the sum, and the final weights before their last rescaling.
 
         Where the strip has the whole background, the statistics of its rows are made with them, forward and
         backward alike: a product made anew may round otherwise, and the weights of a row still sum to 1.
         """
         statistics_known = not self.plan.whole_background
-        gram = self.gram(phase, strip)
-        weights = (self._known_weights if statistics_known else self._new_weights)(phase, strip, gram)
-        final = self._propagated(phase, strip, weights, statistics_known) if self.problem.after else weights
+        gram = self.gram(in_pass, strip)
+        weights = (self._known_weights if statistics_known else self._new_weights)(in_pass, strip, gram)
+        final = self._propagated(in_pass, strip, weights, statistics_known) if self.problem.after else weights
         return gram, weights, final
 
-    def _known_weights(self, phase: Phase, strip: Area, gram: Scores) -> Scores:
+    def _known_weights(self, in_pass: Pass, strip: Area, gram: Scores) -> Scores:
         """A1 before its division by the sum, the row statistics being known."""
-        return self.logits(phase, strip, gram, Epilogue.WEIGH)[0]
+        return self.logits(in_pass, strip, gram, Epilogue.WEIGH)[0]
 
-    def _new_weights(self, phase: Phase, strip: Area, gram: Scores) -> Scores:
+    def _new_weights(self, in_pass: Pass, strip: Area, gram: Scores) -> Scores:
         """The same where the strip has the whole background, and its row statistics."""
-        logits, part = self.logits(phase, strip, gram, Epilogue.LARGEST)
+        logits, part = self.logits(in_pass, strip, gram, Epilogue.LARGEST)
         offset, operands = self.statistics.offset, self.operands
         launch.combine(part, logits.area.p, offset, Combine.MAXIMUM)
         part = launch.exponentials(logits, operands.valid, offset)
@@ -149,9 +154,9 @@ class Strips:
             invalid=self.operands.invalid,
         )
 
-    def _propagated(self, phase: Phase, strip: Area, weights: Scores, statistics_known: bool) -> Scores:
+    def _propagated(self, in_pass: Pass, strip: Area, weights: Scores, statistics_known: bool) -> Scores:
         """A2 before its rescaling, and unless they are known the statistics of its rows."""
-        final = self.array(phase, "final", area(self.problem, phase, "final", strip))
+        final = self.array_of(in_pass, Stage.FINAL, strip)
         part = launch.diagonal_sum(
             final,
             weights,
@@ -169,9 +174,9 @@ class Strips:
         """What makes rows of the final weights sum to 1: (B, N)."""
         return self.statistics.inverse_total if self.problem.after else self.statistics.inverse_sum
 
-    def cells(self, phase: Phase, strip: Area, final: Scores, dtype: torch.dtype) -> Scores:
+    def cells(self, in_pass: Pass, strip: Area, final: Scores, dtype: torch.dtype) -> Scores:
         """E[P, Q], the sum of the weights that paste cell Q on cell P."""
-        cells = self.array(phase, "cells", strip.own_cells(), dtype)
+        cells = self.array(in_pass, Stage.CELLS, strip.own_cells(), dtype)
         launch.diagonal_sum(cells, final, launch.PASTING, row_scale=self.final_scale())
         return cells
 
