@@ -117,20 +117,26 @@ struct Cutter {
 
 }  // namespace
 
-Radii::Radii(const Problem& p, bool backward)
-    : reaches_(backward ? Reaches(p, p.w, {Stage::final, Stage::gram_gradient})
-                        : Reaches(p, p.w, {Stage::final})) {}
+Radii::Radii(const Problem& p, bool backward) {
+  const Reaches reaches =
+      backward ? Reaches(p, p.w, {Stage::final, Stage::gram_gradient}) : Reaches(p, p.w, {Stage::final});
+  for (int s = 0; s < kStages; ++s) {
+    const Stage stage = static_cast<Stage>(s);
+    radii_[s] = reaches[stage].value_or(Reach{0, 0}).before;
+    read_[s] = reach_into(stage, p, p.w).before;
+  }
+}
 
 RingShape ring_shape(Stage stage, const Problem& p, const Radii& radius, const Layout& layout, int64_t chunk,
                      bool backward) {
   const int64_t around = radius(stage), size = layout.size;
   // The rows that the filter into the next stage reads.
-  const auto read_by = [&](Stage next) { return 2 * reach_into(next, p, p.w).before + 1; };
+  const auto read_by = [&](Stage next) { return 2 * radius.read_by(next) + 1; };
   const auto if_backward = [&](bool used, int64_t rows) { return backward && used ? rows : 0; };
   switch (stage) {
     case Stage::gram: {
       // Backward, the raw products are read again when the gradient reaches their row.
-      const int64_t patch = reach_into(Stage::similarity, p, p.w).before;
+      const int64_t patch = radius.read_by(Stage::similarity);
       const int64_t until = backward ? around - radius(Stage::product_gradient) : patch;
       return {chunk + patch + until, around, size, false};
     }

@@ -6,6 +6,7 @@
 // the row statistics. The cheapest cut that fits is taken.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -19,10 +20,12 @@ namespace contextual_attention::cpu {
 class Radii {
  public:
   Radii(const Problem& problem, bool backward);
-  int64_t operator()(Stage stage) const { return reaches_[stage].value_or(Reach{0, 0}).before; }
+  int64_t operator()(Stage stage) const { return radii_[static_cast<int>(stage)]; }
+  // How far the stage reads in the one before it: a search asks for that thousands of times.
+  int64_t read_by(Stage stage) const { return read_[static_cast<int>(stage)]; }
 
  private:
-  Reaches reaches_;
+  std::array<int64_t, kStages> radii_, read_;
 };
 
 // A stage's ring: its rows (0: the stage is not used), how far beyond the tile it reaches, in foreground
