@@ -23,8 +23,16 @@ NAMESPACE = "contextual_attention"
 _library = torch.library.Library(NAMESPACE, "DEF")
 
 
+def _check_devices(given, group):
+    """As csrc/common/call.cpp does: of tensors on several devices some may be on "meta", which comes here."""
+    for name, x in zip(group._fields, group, strict=True):
+        if isinstance(x, torch.Tensor) and x.device != given.foreground.device:
+            raise RuntimeError(f"contextual_attention: {name} must be on the device of foreground")
+
+
 def _attend_fake(*arguments):
     given, _, how = ATTEND.unpack(arguments)
+    _check_devices(given, given)
     batch, h, w, _ = given.foreground.shape
     cells = given.value.new_empty((batch, h + 1, w + 1, given.value.shape[3]), dtype=torch.float32)
     return cells, *_rows_fake(given, how)
@@ -32,6 +40,8 @@ def _attend_fake(*arguments):
 
 def _attend_map_fake(*arguments):
     given, pasting, _, how = ATTEND_MAP.unpack(arguments)
+    _check_devices(given, given)
+    _check_devices(given, pasting)
     channels = given.value.shape[3] // pasting.cell**2
     size = given.foreground.shape[0], channels, pasting.height, pasting.width
     return pasting.kept.new_empty(size), *_rows_fake(given, how)
@@ -45,6 +55,8 @@ def _rows_fake(given, how):
 
 def _attend_backward_fake(*arguments):
     given, _, of = ATTEND_BACKWARD.unpack(arguments)
+    _check_devices(given, given)
+    _check_devices(given, of)
     inputs = (given.foreground, given.background, given.alpha, given.beta, given.value)
     return tuple(
         torch.empty_like(x, memory_format=torch.contiguous_format)

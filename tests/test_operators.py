@@ -89,6 +89,30 @@ def test_attend_backward_is_registered_properly(inputs, options, needs):
     torch.library.opcheck(BACKWARD, (*arguments, *options, gradient, statistics, needs, WORKSPACE))
 
 
+@pytest.mark.parametrize("name", [name for name in interface.Operands._fields if name != "foreground"])
+def test_operands_of_two_devices_are_refused(name):
+    """By the operator itself, which would read memory that is not there."""
+    given = interface.Operands(*operands(selected=True))
+    elsewhere = given._replace(**{name: getattr(given, name).to("meta")})
+    with pytest.raises(RuntimeError, match=f"{name} must be on the device of foreground"):
+        ATTEND(*elsewhere, *VARIANTS[0][1], False, WORKSPACE)
+
+
+@pytest.mark.parametrize("name", ["grad_cells", "statistics"])
+def test_gradients_of_another_device_are_refused(name):
+    given, scores = operands(), VARIANTS[0][1]
+    summed, _, statistics = ATTEND(*given, *scores, False, WORKSPACE)
+    of = interface.Gradient(torch.ones_like(summed), statistics, 0b1, WORKSPACE)
+    with pytest.raises(RuntimeError, match=f"{name} must be on the device of foreground"):
+        BACKWARD(*given, *scores, *of._replace(**{name: getattr(of, name).to("meta")}))
+
+
+def test_what_has_no_dimensions_is_refused_by_name():
+    given = interface.Operands(*operands())._replace(valid=torch.tensor(True))
+    with pytest.raises(RuntimeError, match="valid does not have the shape"):
+        ATTEND(*given, *VARIANTS[0][1], False, WORKSPACE)
+
+
 class BackwardCalls(TorchDispatchMode):
     """Records what attend_backward was asked for and what it returned."""
 

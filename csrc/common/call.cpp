@@ -10,7 +10,26 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-int64_t samples_of(const Tensor& mask, const Problem& p) { return mask.size(0) == 1 ? 1 : p.batch; }
+// Where a mask may have one sample for all.
+int64_t samples_of(const Tensor& mask, const Problem& p) {
+  return mask.dim() > 0 && mask.size(0) == 1 ? 1 : p.batch;
+}
+
+// Kernels read memory where foreground's is.
+void check_device(const Tensor& t, const char* name, const Tensor& foreground) {
+  STD_TORCH_CHECK(t.device().type() == foreground.device().type() &&
+                      t.get_device_index() == foreground.get_device_index(),
+                  "contextual_attention: ", name, " must be on the device of foreground");
+}
+
+void check_devices(const Operands& a) {
+  check_device(a.background, "background", a.foreground);
+  if (a.alpha) check_device(*a.alpha, "alpha", a.foreground);
+  check_device(a.beta, "beta", a.foreground);
+  check_device(a.valid, "valid", a.foreground);
+  if (a.selected) check_device(*a.selected, "selected", a.foreground);
+  check_device(a.value, "value", a.foreground);
+}
 
 void check_options(const Problem& p) {
   STD_TORCH_CHECK(p.propagation >= Propagation::none && p.propagation <= Propagation::after_zero &&
@@ -62,7 +81,17 @@ Problem checked_problem(const Operands& a, const Scoring& scoring) {
   check_shape(a.value, "value", {p.batch, p.hb + 1, p.wb + 1, p.value_channels});
   if (a.alpha) check_shape(*a.alpha, "alpha", {p.batch, p.h, p.w});
   check_masks(a, p);
+  check_devices(a);
   return p;
+}
+
+void check_gradient(const Gradient& of, const Operands& a, const Problem& p) {
+  check_shape(of.grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
+  check_shape(of.statistics, "statistics", {p.batch, 3, p.h, p.w});
+  check_device(of.grad_cells, "grad_cells", a.foreground);
+  check_device(of.statistics, "statistics", a.foreground);
+  STD_TORCH_CHECK(a.alpha || !(of.needs >> 2 & 1),
+                  "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
 }
 
 }  // namespace contextual_attention

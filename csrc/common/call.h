@@ -100,4 +100,7 @@ void check_shape(const torch::stable::Tensor& t, const char* name, std::initiali
 // What a call computes, once its arguments are found to fit each other.
 Problem checked_problem(const Operands& operands, const Scoring& scoring);
 
+// What is asked of a backward besides.
+void check_gradient(const Gradient& gradient, const Operands& operands, const Problem& problem);
+
 }  // namespace contextual_attention

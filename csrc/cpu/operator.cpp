@@ -154,8 +154,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(const Ope
                                                                        const Gradient& of) {
   const Batch batch = make_batch(given, checked_problem(given, scoring), false);
   const Problem& p = batch.problem;
-  check_shape(of.grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
-  check_shape(of.statistics, "statistics", {p.batch, 3, p.h, p.w});
+  check_gradient(of, given, p);
   const Tensor output = as_float(of.grad_cells);
   Tensor rows = as_float(of.statistics);
   const int64_t sizes[] = {p.h * p.w * p.channels, p.hb * p.wb * p.channels, p.h * p.w, p.hb * p.wb,
@@ -167,8 +166,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cpu(const Ope
                                  &given.beta, &given.value};
   for (int i = 0; i < 5; ++i) {
     if (!(of.needs >> i & 1)) continue;
-    STD_TORCH_CHECK(operands_in[i],
-                    "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
     results[i] = torch::stable::new_zeros(output, operands_in[i]->sizes(), ScalarType::Float);
     data[i] = results[i].mutable_data_ptr<float>();
   }

@@ -37,16 +37,6 @@ Inputs inputs_of(const Operands& a, const Problem& problem) {
           torch::stable::contiguous(a.value)};
 }
 
-void check_one_device(const Operands& a) {
-  const auto same = [&](const Tensor& t) {
-    return t.device().type() == a.foreground.device().type() &&
-           t.get_device_index() == a.foreground.get_device_index();
-  };
-  STD_TORCH_CHECK(same(a.background) && same(a.beta) && same(a.valid) && same(a.value) &&
-                      (!a.alpha || same(*a.alpha)) && (!a.selected || same(*a.selected)),
-                  "contextual_attention: all operands must be on the same device");
-}
-
 // On the score scratch, in bytes.
 int64_t bound_of(const Executor& executor, int64_t workspace) {
   return workspace > 0 ? workspace : executor.default_workspace();
@@ -142,12 +132,8 @@ Gradients make_gradients(const Executor& executor, const Operands& given, const 
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& executor, const Operands& given,
                                                             const Problem& p, const Gradient& of) {
-  check_shape(of.grad_cells, "grad_cells", {p.batch, p.h + 1, p.w + 1, p.value_channels});
-  check_shape(of.statistics, "statistics", {p.batch, 3, p.h, p.w});
   const Tensor* operands[] = {&given.foreground, &given.background, given.alpha ? &*given.alpha : nullptr,
                               &given.beta, &given.value};
-  STD_TORCH_CHECK(given.alpha || !(of.needs >> 2 & 1),
-                  "contextual_attention: the gradient of alpha was asked for, but there is no alpha");
   // With everything that it is worked out with gone at the end.
   Gradients gradients = make_gradients(executor, given, p, of);
   std::optional<Tensor>* sums[] = {&gradients.foreground, &gradients.background, &gradients.alpha,
@@ -165,7 +151,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(const Executor& exec
 std::tuple<Tensor, Tensor, Tensor> attend_cuda(const Operands& given, const Scoring& scoring,
                                                const Run& how) {
   const Problem p = checked_problem(given, scoring);
-  check_one_device(given);
   return run_beside(given.foreground,
                     [&](const Executor& executor) { return forward(executor, given, p, how); });
 }
@@ -182,7 +167,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> attend_backward_cuda(const Op
                                                                         const Scoring& scoring,
                                                                         const Gradient& of) {
   const Problem p = checked_problem(given, scoring);
-  check_one_device(given);
+  check_gradient(of, given, p);
   return run_beside(given.foreground,
                     [&](const Executor& executor) { return backward(executor, given, p, of); });
 }
