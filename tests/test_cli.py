@@ -255,7 +255,7 @@ def test_unwritable_outputs(folder, capsys, option, name, reason):
         (("--preset", "yu2018", "--rate", "64"), "too small for rate 64"),
     ],
 )
-def test_requests_that_cannot_be_met(folder, capsys, arguments, reason):
+def test_command_lines_that_cannot_be_met(folder, capsys, arguments, reason):
     os.symlink("a.png", "link.png")
     Image.new("L", (9, 7)).save("moving.gif", save_all=True, append_images=[Image.new("L", (9, 7), 9)])
     assert transfer(*arguments) == 2

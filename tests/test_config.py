@@ -60,7 +60,7 @@ def test_the_paper_and_the_published_code_differ_where_they_do():
         ({"generator.cnum": "3"}, "cnum"),
     ],
 )
-def test_what_is_refused(settings, says):
+def test_settings_that_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):
         change(PRESETS["paper"], settings)
 

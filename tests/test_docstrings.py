@@ -22,7 +22,7 @@ _MODELS = {
     "module",
     [*_CORE, *(f"models.{folder}.{name}" for folder, names in _MODELS.items() for name in names)],
 )
-def test_examples_run(module):
+def test_examples_of_docstrings_run(module):
     names = {name: getattr(contextual_attention, name) for name in contextual_attention.__all__}
     loaded = importlib.import_module(f"contextual_attention.{module}")
     result = doctest.testmod(loaded, extraglobs={"torch": torch, **names})

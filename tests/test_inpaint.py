@@ -256,6 +256,6 @@ def test_a_generator_fills_any_size_kind_and_number_of_holes(generator, tmp_path
         (torch.zeros(5, 8, 8), MISSING, {}, ValueError, r"expected \(C, H, W\)"),
     ],
 )
-def test_what_is_refused(image, mask, options, error, reason):
+def test_pictures_and_masks_that_are_refused(image, mask, options, error, reason):
     with pytest.raises(error, match=reason):
         inpaint(image, mask, **options)
