@@ -14,9 +14,9 @@ from helpers.striped import (
     MISSING,
     WIDTH,
     assert_restored,
-    command,
-    damaged,
+    run_inpaint,
     stripes,
+    with_hole,
     write_photo_and_mask,
 )
 from PIL import Image, ImageCms
@@ -40,7 +40,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_photograph_and_its_attention_map(folder, capsys):
-    assert command("--attention-map", "map.png") == 0
+    assert run_inpaint("--attention-map", "map.png") == 0
     assert_restored(pixels("out.png"), stripes())
     picture = pixels("map.png")
     assert picture.shape == (HEIGHT, WIDTH, 3)
@@ -50,14 +50,14 @@ def test_a_photograph_and_its_attention_map(folder, capsys):
 
 @pytest.mark.parametrize("name", ["out.jpg", "out.webp", "out.tiff"])
 def test_formats(folder, name):
-    assert command(output=name) == 0
+    assert run_inpaint(output=name) == 0
     # JPEG and WebP change every pixel a little; sharp stripes suffer most.
     assert np.abs(pixels(name).astype(int) - stripes()).mean() < 12
 
 
 def test_deep_grey_keeps_its_bits(folder):
-    Image.fromarray(damaged(1, np.uint16)[..., 0]).save("deep.png")
-    assert command(image="deep.png") == 0
+    Image.fromarray(with_hole(1, np.uint16)[..., 0]).save("deep.png")
+    assert run_inpaint(image="deep.png") == 0
     assert_restored(pixels("out.png"), stripes(1, np.uint16)[..., 0], 3)
 
 
@@ -67,9 +67,9 @@ def test_orientation_is_applied_and_metadata_kept(folder, ending):
     exif[ORIENTATION], exif[ARTIST] = 6, "Somebody"  # the camera was turned by a quarter
     exif.get_ifd(EXIF_IFD)[EXPOSURE] = 0.25
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    sideways = Image.fromarray(damaged()).transpose(Image.Transpose.ROTATE_90)
+    sideways = Image.fromarray(with_hole()).transpose(Image.Transpose.ROTATE_90)
     sideways.save(f"turned.{ending}", exif=exif.tobytes(), icc_profile=profile, **QUALITY.get(ending, {}))
-    assert command(image=f"turned.{ending}", output=f"out.{ending}") == 0
+    assert run_inpaint(image=f"turned.{ending}", output=f"out.{ending}") == 0
     if ending in ("png", "tiff"):
         assert_restored(pixels(f"out.{ending}"), stripes())
     with Image.open(f"out.{ending}") as image:
@@ -83,8 +83,8 @@ def test_orientation_is_applied_and_metadata_kept(folder, ending):
 @pytest.mark.parametrize("output", ["out.png", "out.jpg"])
 def test_transparency_as_mask(folder, output):
     opacity = np.where(MISSING, 0, 255).astype(np.uint8)[..., None]
-    Image.fromarray(np.concatenate([damaged(), opacity], 2)).save("clear.png")
-    assert command("--mask", "alpha", image="clear.png", mask=None, output=output) == 0
+    Image.fromarray(np.concatenate([with_hole(), opacity], 2)).save("clear.png")
+    assert run_inpaint("--mask", "alpha", image="clear.png", mask=None, output=output) == 0
     result = pixels(output)
     if output == "out.png":
         assert_restored(result[..., :3], stripes())
@@ -95,13 +95,13 @@ def test_transparency_as_mask(folder, output):
 
 def test_masks_can_be_inverted_resized_and_grown(folder):
     Image.fromarray(~MISSING).resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.NEAREST).save("other.png")
-    assert command("--invert", "--resize-mask", mask="other.png") == 0
+    assert run_inpaint("--invert", "--resize-mask", mask="other.png") == 0
     assert_restored(pixels("out.png"), stripes())
     small = MISSING.copy()
     small[12], small[19] = False, False
     small[:, 15], small[:, 24] = False, False
     Image.fromarray(small).save("small.png")
-    assert command("--grow", "1", mask="small.png") == 0
+    assert run_inpaint("--grow", "1", mask="small.png") == 0
     assert_restored(pixels("out.png"), stripes())
 
 
@@ -179,8 +179,8 @@ def test_requests_that_cannot_be_met(folder, capsys, arguments, given, reason):
     Image.fromarray(MISSING).resize((24, 20)).save("other.png")
     Image.fromarray(MISSING | True).save("all.png")
     Path("text.png").write_text("no picture")
-    Image.fromarray(damaged()).convert("RGBA").save("opaque.png")
-    Image.fromarray(np.dstack([damaged(), np.full(MISSING.shape, 99, np.uint8)])).save("clear.png")
+    Image.fromarray(with_hole()).convert("RGBA").save("opaque.png")
+    Image.fromarray(np.dstack([with_hole(), np.full(MISSING.shape, 99, np.uint8)])).save("clear.png")
     Image.fromarray((np.arange(MISSING.size).reshape(MISSING.shape) % 3).astype(np.uint8)).save("classes.png")
     os.symlink("photo.png", "link.png")
     os.link("photo.png", "hard.png")
@@ -194,7 +194,7 @@ def test_requests_that_cannot_be_met(folder, capsys, arguments, given, reason):
         checksum = zlib.crc32(header).to_bytes(4, "big")
         Path(name).write_bytes(whole[:12] + header + checksum + whole[33:])
     before = sorted(os.listdir())
-    assert command(*arguments, **given) == 2
+    assert run_inpaint(*arguments, **given) == 2
     assert reason in refused(capsys)
     assert sorted(os.listdir()) == before
 
@@ -205,7 +205,7 @@ def test_masks_as_they_are_drawn(folder, capsys):
     strokes[MISSING, 3] = 255  # black strokes on nothing
     Image.fromarray(strokes).save("strokes.png")
     Image.fromarray(MISSING.astype(np.uint8)).save("one.png")
-    erased = np.dstack([damaged(), np.where(MISSING, 0, 255).astype(np.uint8)])
+    erased = np.dstack([with_hole(), np.where(MISSING, 0, 255).astype(np.uint8)])
     Image.fromarray(erased).save("erased.png")
     shades = np.where(MISSING, 40, np.arange(WIDTH) % 30).astype(np.uint8)
     Image.fromarray(shades).save("shades.png")
@@ -216,7 +216,7 @@ def test_masks_as_they_are_drawn(folder, capsys):
         "shades.png": ("--threshold", "30"),
     }
     for mask, options in given.items():
-        assert command(*options, mask=mask) == 0
+        assert run_inpaint(*options, mask=mask) == 0
         assert_restored(pixels("out.png"), stripes())
         assert f"{MISSING.mean():.1%} of it filled" in capsys.readouterr().out
 
@@ -224,14 +224,14 @@ def test_masks_as_they_are_drawn(folder, capsys):
 @pytest.mark.parametrize("number", ["-1", "x", "1001", "1.5"])
 def test_numbers_of_pixels(folder, capsys, number):
     with pytest.raises(SystemExit):
-        command(f"--grow={number}")
+        run_inpaint(f"--grow={number}")
     assert f"argument --grow: expected 0 to 1000 pixels, got '{number}'" in capsys.readouterr().err
 
 
 def test_the_content_decides_not_the_ending(folder):
-    Image.fromarray(damaged()).save("photo.bmp")
+    Image.fromarray(with_hole()).save("photo.bmp")
     os.rename("photo.bmp", "photo.jpg")
-    assert command(image="photo.jpg") == 0
+    assert run_inpaint(image="photo.jpg") == 0
     assert_restored(pixels("out.png"), stripes())
 
 
@@ -249,8 +249,8 @@ def test_the_rest_of_the_options(folder):
         "--report",
         "r.json",
     )
-    assert command(*options) == 0
-    expected = inpaint(damaged(), MISSING, "patchmatch", seed=3, feather=2)
+    assert run_inpaint(*options) == 0
+    expected = inpaint(with_hole(), MISSING, "patchmatch", seed=3, feather=2)
     assert np.array_equal(pixels("out.png"), expected)
     (row,) = json.loads(Path("r.json").read_text())
     assert (row["image"], row["output"], row["status"], row["error"]) == (
@@ -259,7 +259,7 @@ def test_the_rest_of_the_options(folder):
         "done",
         None,
     )
-    assert command("--workspace", "64M") == 0
+    assert run_inpaint("--workspace", "64M") == 0
     assert_restored(pixels("out.png"), stripes())
 
 
@@ -267,11 +267,11 @@ def test_the_rest_of_the_options(folder):
 def test_a_trained_model(folder, mode):
     torch.manual_seed(0)
     InpaintGenerator(cnum=2).save_pretrained("run/model")  # where a run of training leaves it
-    grey = Image.fromarray(damaged(1, np.uint16)[..., 0])
-    photo = grey if mode == "I;16" else Image.fromarray(damaged()).convert(mode)
+    grey = Image.fromarray(with_hole(1, np.uint16)[..., 0])
+    photo = grey if mode == "I;16" else Image.fromarray(with_hole()).convert(mode)
     photo.save("deep.png")
     given = ("--method", "model", "--model", "run", "--attention-map", "map.png")
-    assert command(*given, image="deep.png") == 0
+    assert run_inpaint(*given, image="deep.png") == 0
     expected = inpaint(photo, Image.fromarray(MISSING), "model", model="run")
     assert np.array_equal(pixels("out.png"), np.asarray(expected))
     assert np.array_equal(pixels("out.png")[~MISSING], np.asarray(photo)[~MISSING])
@@ -281,8 +281,8 @@ def test_a_trained_model(folder, mode):
 def test_opacity_that_says_nothing_may_be_left_out(folder):
     """Of a photograph that is opaque outside the hole, in a format that has no opacity."""
     opacity = np.where(MISSING, 50, 255).astype(np.uint8)
-    Image.fromarray(np.dstack([damaged(), opacity])).save("clear.png")
-    assert command(image="clear.png", output="out.bmp") == 0
+    Image.fromarray(np.dstack([with_hole(), opacity])).save("clear.png")
+    assert run_inpaint(image="clear.png", output="out.bmp") == 0
     assert_restored(pixels("out.bmp"), stripes())
     # Inverted, what is left is not opaque.
-    assert command("--mask", "alpha", "--invert", image="clear.png", mask=None, output="out.bmp") == 2
+    assert run_inpaint("--mask", "alpha", "--invert", image="clear.png", mask=None, output="out.bmp") == 2
