@@ -100,10 +100,14 @@ def make_inputs(
 
 def call_of(inputs: Mapping[str, Any]) -> Call:
     """The keyword arguments of the layer in one piece, as a backend takes them; unchecked."""
-    options = Options(**{each.name: inputs[each.name] for each in fields(Options)})
     value = inputs["background"] if inputs["value"] is None else inputs["value"]
     maps = (inputs[name] for name in ("foreground", "background", "mask"))
-    return Call(*maps, value, inputs["foreground_mask"], options)
+    return Call(*maps, value, inputs["foreground_mask"], options_of(inputs))
+
+
+def options_of(inputs: Mapping[str, Any]) -> Options:
+    """Those among the keyword arguments of the layer."""
+    return Options(**{each.name: inputs[each.name] for each in fields(Options)})
 
 
 # What is missing: (B or 1, 1, height, width) bool, from B, height, width.

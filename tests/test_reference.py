@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import oracle
-from helpers.compare import in_dtype, options_of
+from helpers.compare import in_dtype
 
 from contextual_attention import attention_weights, contextual_attention, reference
 from contextual_attention.call import Call
 from contextual_attention.options import PRESETS, Options
-from contextual_attention.testing import Case, call_of, make_inputs
+from contextual_attention.testing import Case, call_of, make_inputs, options_of
 
 BEFORE = {"propagation": "before"}
 WRAP = {"propagation": "before", "boundary": "wrap"}

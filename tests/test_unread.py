@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import oracle
-from helpers.compare import OPERANDS, options_of, solve
+from helpers.compare import OPERANDS, solve
 from helpers.roads import ROADS
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from test_random_problems import problems
 
 from contextual_attention import contextual_attention
 from contextual_attention.options import PRESETS, Options
+from contextual_attention.testing import options_of
 
 GARBAGE = torch.tensor([float("nan"), float("inf"), -float("inf"), 1e30, -1e38])
 BACKENDS = sorted({road.backend for road in ROADS} | {"reference"})

@@ -22,10 +22,9 @@ double efficiency(int64_t rows) { return static_cast<double>(rows) / static_cast
 
 // Flop per foreground column and background column, about: products at the rate their height allows,
 // halos included, and the filters as so many flop a score.
-double cost(const Problem& p, const Plan& plan, int64_t width, bool backward) {
+double cost(const Problem& p, const Radii& radius, const Plan& plan, int64_t width, bool backward) {
   constexpr double kFilterFlop = 60;
   const double c = static_cast<double>(p.channels), k = static_cast<double>(p.value_channels);
-  const Radii radius(p, backward);
   const int64_t gram_columns = std::min(p.w, width + 2 * radius(Stage::gram));
   const bool whole = gram_columns == p.w;
   const double passes = plan.whole_background() ? 1 : 2;
@@ -55,9 +54,9 @@ std::vector<int64_t> candidates(int64_t most) {
 // Calls visit(plan, width) for every cut, with the largest chunk that fits into `floats`, or with chunk 1
 // (and its scratch) where none does, until it returns false.
 template <class Visit>
-void for_each_plan(const Problem& problem, const std::vector<char>& row_valid, int64_t height,
-                   int64_t full_width, int64_t lanes, int64_t floats, bool backward, Visit visit) {
-  const Radii radius(problem, backward);
+void for_each_plan(const Problem& problem, const Radii& radius, const std::vector<char>& row_valid,
+                   int64_t height, int64_t full_width, int64_t lanes, int64_t floats, bool backward,
+                   Visit visit) {
   const int64_t most_across = problem.wrap() ? 1 : full_width;
   for (int64_t blocks : candidates(std::max<int64_t>(1, most_blocks(problem, row_valid, backward)))) {
     Plan plan;
@@ -203,12 +202,13 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
     width = std::max(width, tile.width());
   }
   const int64_t floats = workspace / static_cast<int64_t>(sizeof(float));
+  const Radii radius(problem, backward);
   Plan best;
   double least = std::numeric_limits<double>::infinity();
-  for_each_plan(problem, row_valid, height, width, lanes, floats, backward,
+  for_each_plan(problem, radius, row_valid, height, width, lanes, floats, backward,
                 [&](const Plan& plan, int64_t tile_width) {
                   if (plan.scratch > floats) return true;
-                  const double total = cost(problem, plan, tile_width, backward);
+                  const double total = cost(problem, radius, plan, tile_width, backward);
                   if (total < least) {
                     least = total;
                     best = plan;
@@ -222,7 +222,8 @@ Plan make_plan(const Problem& problem, const std::vector<char>& row_valid, const
 int64_t least_workspace(const Problem& problem, int64_t lanes, bool backward) {
   int64_t least = std::numeric_limits<int64_t>::max();
   const std::vector<char> all(problem.hb, 1);
-  for_each_plan(problem, all, 1, problem.w, lanes, 0, backward, [&](const Plan& plan, int64_t) {
+  const Radii radius(problem, backward);
+  for_each_plan(problem, radius, all, 1, problem.w, lanes, 0, backward, [&](const Plan& plan, int64_t) {
     least = std::min(least, plan.scratch);
     return true;
   });

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from contextual_attention import contextual_attention, reference
-from contextual_attention.options import Options
+from contextual_attention.testing import options_of
 
 OPERANDS = ("foreground", "background", "value")
 # A float32 logit of up to about 30 is off by a few times 2**-24 of that, after products, filters and norms.
@@ -64,10 +63,6 @@ def in_dtype(problem: Problem, dtype: torch.dtype) -> Problem:
         else x
         for name, x in problem.items()
     }
-
-
-def options_of(problem: Problem) -> Options:
-    return Options(**{each.name: problem[each.name] for each in fields(Options)})
 
 
 def final_weights(problem: Problem) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from contextual_attention import cells, features
 from contextual_attention.interface import Maps
-from helpers.compare import options_of
+from contextual_attention.testing import options_of
 
 NORMS = 1e-6  # relative, of each
 SLOPES = 4e-6  # of the norm of a gradient

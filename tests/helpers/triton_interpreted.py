@@ -17,7 +17,7 @@ from test_any_workspace import cases
 from contextual_attention import available_backends, backends, cells, contextual_attention
 from contextual_attention.options import PRESETS, Options
 from contextual_attention.problem import Problem, scoring
-from contextual_attention.testing import CASES, Case, make_inputs
+from contextual_attention.testing import CASES, Case, make_inputs, options_of
 from contextual_attention.triton import backward, launch, operator, plan, strips
 from helpers import footprint
 from helpers.compare import ROUNDED_OTHERWISE, assert_saturated, assert_solved, gradients, in_dtype, solve
@@ -72,7 +72,7 @@ def small_blocks(monkeypatch):
 
 def sizes(inputs):
     """The problem that the operator is given for the arguments of the layer."""
-    options = Options(**{name: inputs[name] for name in vars(Options())})
+    options = options_of(inputs)
     value = inputs["background"] if inputs["value"] is None else inputs["value"]
     cell = options.rate * (value.shape[2] // inputs["background"].shape[2])
     maps = (-(-n // options.rate) for x in ("foreground", "background") for n in inputs[x].shape[2:])

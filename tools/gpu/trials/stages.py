@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 from helpers import emulated
-from helpers.compare import GRADIENT, options_of, steepness, upstream
+from helpers.compare import GRADIENT, steepness, upstream
 from torch import Tensor
 
 from contextual_attention import backends, cells, fused
 from contextual_attention.interface import Gradient, Operands
 from contextual_attention.options import Options
 from contextual_attention.problem import scoring
-from contextual_attention.testing import call_of
+from contextual_attention.testing import call_of, options_of
 from tools.gpu.records import shortened
 from tools.gpu.trials import dense_operator
 from tools.gpu.trials.dense_operator import DIFFERENTIABLE
