@@ -29,7 +29,7 @@ _RING = 3
 _BLUR = 1.0
 # Steps of a pixel along an edge, at once and at most.
 _STRIDE, _REACH = 8, 64
-_SHORTEST = 12
+_SHORTEST = 8
 # Of a neighbourhood's change of colour: how much more across an edge than along it. The least change a pixel.
 _COHERENCE, _FAINTEST = 0.6, 0.02
 # A seed's edge enters the hole within so many pixels.
@@ -39,7 +39,7 @@ _FADED, _STRAYED, _CROOKED = 0.4, 1.8, 0.5
 # Across an edge: how far from where it is expected it may be, by half pixels.
 _ACROSS = np.arange(-3, 3.25, 0.5, dtype=np.float32)
 # Standard deviation, in pixels, of where an edge is found from where it is; of a curvature, in 1 / pixels.
-_POSITION_NOISE, _CURVATURE_PRIOR = 0.4, 0.01
+_POSITION_NOISE, _CURVATURE_PRIOR, _NEARBY = 0.4, 0.01, 32.0
 
 
 class EdgeGuide(NamedTuple):
@@ -363,7 +363,7 @@ def _fit(sideways: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Fit a parabola to each edge (n, T): (n, 3) terms, (n, 3, 3) covariance, (n,) what is left, in pixels."""
     t = np.arange(sideways.shape[1], dtype=np.float64)
     powers = np.stack([t**0, t, t**2], -1)
-    weight = found / _POSITION_NOISE**2
+    weight = found / (_POSITION_NOISE**2 * (1 + (t / _NEARBY) ** 2))
     normal = np.einsum("nt,ti,tj->nij", weight, powers, powers)
     normal += np.diag([1e-2, 1 / 0.5**2, 1 / (_CURVATURE_PRIOR / 2) ** 2])
     covariance = np.linalg.inv(normal)
@@ -377,7 +377,7 @@ _LOOK, _LOCAL = 24, 8.0
 _UNKNOWN = 10.0
 # Standard deviation across an edge, in pixels, of what its two ends are compared by.
 _CORE = 2.0
-_CLEAR = 2.0
+_CLEAR = 1.2
 _TELLING = np.exp(-0.5 * (STEPS / _CORE) ** 2) / np.exp(-0.5 * (STEPS / _CORE) ** 2).sum()
 
 
@@ -435,9 +435,10 @@ def _distinct(ends: _Ends) -> _Ends:
 
 
 # Costs of a pair, each in standard deviations, squared.
-_BEND, _TURN = 0.05, 0.2
-_STEEPEST = 0.7
-_DEAREST, _MARGIN = 4.0, 2.0
+_BEND, _TURN = 0.07, 0.3
+_UNLIKE, _SHIFTED, _ROUGH = 0.35, 1.0, 0.4
+_STEEPEST = 0.9
+_DEAREST, _MARGIN = 6.5, 2.0
 
 
 def _join(ends: _Ends, hole: np.ndarray) -> list[Curve]:
@@ -489,10 +490,12 @@ def _costs(ends: _Ends) -> np.ndarray:
     differ = np.sqrt(differ.sum(2).mean(2)) / np.sqrt(ends.contrast[:, None] * ends.contrast)
     shift = _TELLING[:, None] * (level[0] - level[1])
     shift = np.sqrt((shift.sum(2) ** 2).mean(2)) / np.sqrt(ends.contrast[:, None] * ends.contrast)
-    support = np.minimum(ends.length[:, None], ends.length)
-    cost = bend + turn + (differ / 0.3) ** 2 + (shift / 1.0) ** 2
+    support = (ends.length[:, None] + ends.length) / 2
+    rough = (_TELLING * ends.noise).sum(1) / ends.contrast
+    rough = np.maximum(rough[:, None], rough) / _ROUGH
+    cost = bend + turn + (differ / _UNLIKE) ** 2 + (shift / _SHIFTED) ** 2 + rough**2 + distance / support
     steep = (np.abs(leave) > _STEEPEST) | (np.abs(arrive) > _STEEPEST)
-    return np.where(steep | (distance < 6) | (distance > 5 * support), np.inf, cost)
+    return np.where(steep | (distance < 6), np.inf, cost)
 
 
 def _cross(one: np.ndarray, other: np.ndarray) -> bool:
