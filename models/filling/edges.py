@@ -438,7 +438,7 @@ def _distinct(ends: _Ends) -> _Ends:
 _BEND, _TURN = 0.07, 0.3
 _UNLIKE, _SHIFTED, _ROUGH = 0.35, 1.0, 0.4
 _STEEPEST = 0.9
-_DEAREST, _MARGIN = 6.5, 2.0
+_DEAREST, _MARGIN, _FAR = 9.5, 2.0, 4.0
 
 
 def _join(ends: _Ends, hole: np.ndarray) -> list[Curve]:
@@ -457,7 +457,7 @@ def _join(ends: _Ends, hole: np.ndarray) -> list[Curve]:
             continue
         profiles = np.stack([ends.profile[i], ends.profile[j, ::-1]])
         error = ends.noise[i] ** 2 + ends.noise[j, ::-1] ** 2 + ((profiles[0] - profiles[1]) ** 2).mean(-1)
-        trust = np.exp(-error / (2 * 0.25**2)) * np.clip((BAND - np.abs(STEPS)) / 3, 0, 1)
+        trust = np.exp(-error / (2 * 0.15**2)) * np.clip((BAND - np.abs(STEPS)) / 3, 0, 1)
         curves.append(Curve(points, lefts, profiles, trust))
     return curves
 
@@ -494,6 +494,7 @@ def _costs(ends: _Ends) -> np.ndarray:
     rough = (_TELLING * ends.noise).sum(1) / ends.contrast
     rough = np.maximum(rough[:, None], rough) / _ROUGH
     cost = bend + turn + (differ / _UNLIKE) ** 2 + (shift / _SHIFTED) ** 2 + rough**2 + distance / support
+    cost += _FAR * (1 - np.minimum(ends.length[:, None], ends.length) / _REACH)
     steep = (np.abs(leave) > _STEEPEST) | (np.abs(arrive) > _STEEPEST)
     return np.where(steep | (distance < 6), np.inf, cost)
 
