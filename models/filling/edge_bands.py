@@ -15,15 +15,15 @@ BAND = 6
 STEPS = np.arange(-BAND, BAND + 0.25, 0.5, dtype=np.float32)
 # Of two bands, what is nearer to its own curve counts: standard deviation, in pixels.
 _NEAR = 2.0
-# Points of a curve are so far apart, in pixels.
-_SPACING = 0.5
+# Points of a curve are about so far apart, in pixels.
+SPACING = 0.4
 
 
 class Curve(NamedTuple):
     """A curve across a hole, and what it is like across.
 
     Attributes:
-        points: (K, 2) float32, `_SPACING` apart or nearer.
+        points: (K, 2) float32, about `SPACING` apart.
         lefts: (K, 2) float32: unit vectors.
         profiles: (2, S, C) float32: the colours across its start and its end, from right to left.
         trust: (S,) float32 in [0, 1].
@@ -46,7 +46,7 @@ def hermite(ends: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.nd
         (K, 2) points and (K, 2) unit vectors to the left of it.
     """
     distance = float(np.hypot(*(ends[1] - ends[0])))
-    t = np.linspace(0, 1, int(1.5 * distance / _SPACING) + 2, dtype=np.float32)[:, None]
+    t = np.linspace(0, 1, int(distance / SPACING) + 2, dtype=np.float32)[:, None]
     start, end = ends
     leave, arrive = distance * directions
     points = (

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .edge_bands import BAND, STEPS, Curve, draw_bands, hermite, left_of
+from .edge_bands import BAND, SPACING, STEPS, Curve, draw_bands, hermite, left_of
 from .edge_ends import NEAR_EDGE, Ends, centred, find_ends
 from .edge_paths import REACH, holds
 from .hole_parts import Part, wide_parts
@@ -43,10 +43,10 @@ _SHORT = 4.0
 _DEAREST, _CHEAPER = 9.5, 2.0
 # Ends this close, in pixels, are no rivals.
 _SAME = 2.0
-# The share of a curve that lies in the hole.
-_INSIDE = 0.98
+# So many pixels of a curve may lie outside the hole.
+_OUTSIDE = 2.0
 # The error of colours, in [-1, 1], by which trust falls to exp(-1/2).
-_DOUBT = 0.15
+_DOUBT = 0.2
 
 
 class EdgeGuide(NamedTuple):
@@ -143,7 +143,7 @@ def join_ends(ends: Ends, hole: np.ndarray) -> list[Curve]:
         if _is_doubtful(cost, ends.position, i, j):
             continue
         curve = _curve(ends, i, j)
-        inside = holds(hole, curve.points).mean() >= _INSIDE
+        inside = SPACING * (~holds(hole, curve.points)).sum() <= _OUTSIDE
         if inside and not any(_cross(curve.points, other.points) for other in curves):
             curves.append(curve)
     return curves
