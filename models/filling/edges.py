@@ -44,7 +44,7 @@ _DEAREST, _CHEAPER = 9.5, 2.0
 # Ends this close, in pixels, are no rivals.
 _SAME = 2.0
 # So many pixels of a curve may lie outside the hole.
-_OUTSIDE = 2.0
+_OUTSIDE = 3.0
 # The error of colours, in [-1, 1], by which trust falls to exp(-1/2).
 _DOUBT = 0.2
 
@@ -166,7 +166,8 @@ def _costs(ends: Ends) -> np.ndarray:
     support = (ends.length[:, None] + ends.length) / 2
     cost = uneven + turned + _unlikeness(ends) + distance / support + _SHORT * (1 - short)
     apart = (np.abs(leave) > _STEEPEST) | (np.abs(arrive) > _STEEPEST) | (distance < _NEAREST)
-    return np.where(apart, np.inf, cost)
+    # Rounded alike both ways: pairs are compared with each other.
+    return np.where(apart | apart.T, np.inf, np.maximum(cost, cost.T))
 
 
 def _unlikeness(ends: Ends) -> np.ndarray:
