@@ -82,25 +82,38 @@ def draw_bands(curves: list[Curve], hole: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _band(curve: Curve, hole: np.ndarray) -> tuple[np.ndarray, ...]:
     """The pixels of a hole near a curve: (m,) rows, columns, (m, C) colours, (m,) trust, signed distances."""
-    count = len(curve.points)
-    pixels = np.rint(curve.points[:, None] + STEPS[:, None] * curve.lefts[:, None]).astype(np.int64)
-    owner = np.broadcast_to(np.arange(count)[:, None], pixels.shape[:2]).ravel()
+    points, lefts, share = _lengthened(curve)
+    pixels = np.rint(points[:, None] + STEPS[:, None] * lefts[:, None]).astype(np.int64)
+    owner = np.broadcast_to(np.arange(len(points))[:, None], pixels.shape[:2]).ravel()
     pixels = pixels.reshape(-1, 2)
-    inside = ((pixels >= 0) & (pixels < hole.shape)).all(1)
-    pixels, owner = pixels[inside], owner[inside]
-    inside = hole[pixels[:, 0], pixels[:, 1]]
-    pixels, owner = pixels[inside], owner[inside]
+    for mask in (((pixels >= 0) & (pixels < hole.shape)).all(1), hole):
+        kept = mask if mask.ndim == 1 else mask[pixels[:, 0], pixels[:, 1]]
+        pixels, owner = pixels[kept], owner[kept]
     # Of all points that a pixel is beside, the one that it is most squarely beside.
-    away = pixels - curve.points[owner]
-    along = np.abs((away * left_of(curve.lefts[owner])).sum(1))
+    away = pixels - points[owner]
+    along = np.abs((away * left_of(lefts[owner])).sum(1))
     index = pixels[:, 0] * hole.shape[1] + pixels[:, 1]
     order = np.lexsort((along, index))
     order = order[np.diff(index[order], prepend=-1) > 0]
-    pixels, owner, away = pixels[order], owner[order], away[order]
-    across = (away * curve.lefts[owner]).sum(1)
-    step = np.clip((across + BAND) / (STEPS[1] - STEPS[0]), 0, len(STEPS) - 1.001)
-    below, part = step.astype(np.int64), (step - step.astype(np.int64))[:, None].astype(np.float32)
-    t = (owner / max(1, count - 1))[:, None].astype(np.float32)
-    both = (1 - part) * curve.profiles[:, below] + part * curve.profiles[:, below + 1]
+    (rows, columns), owner = pixels[order].T, owner[order]
+    across = (away[order] * lefts[owner]).sum(1)
+    step = np.clip((across + BAND) / (STEPS[1] - STEPS[0]), 0, len(STEPS) - 1)
+    below = np.minimum(step.astype(np.int64), len(STEPS) - 2)
+    part, t = (x[:, None].astype(np.float32) for x in (step - below, share[owner]))
+    start, end = (1 - part) * curve.profiles[:, below] + part * curve.profiles[:, below + 1]
     trust = np.interp(across, STEPS, curve.trust).astype(np.float32)
-    return pixels[:, 0], pixels[:, 1], (1 - t) * both[0] + t * both[1], trust, across
+    return rows, columns, (1 - t) * start + t * end, trust, across
+
+
+def _lengthened(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A curve's points, vectors to the left, and how far along it they are, from 0 to 1.
+
+    Straight on at both ends: where it enters the hole askew, a band has a corner there.
+    """
+    beyond = np.arange(1, BAND / SPACING + 1, dtype=np.float32)[:, None] * SPACING
+    first, last = -left_of(curve.lefts[[0, -1]])
+    points = [curve.points[0] - beyond[::-1] * first, curve.points, curve.points[-1] + beyond * last]
+    ends = np.ones_like(beyond)
+    lefts = [ends * curve.lefts[0], curve.lefts, ends * curve.lefts[-1]]
+    share = [0 * ends[:, 0], np.linspace(0, 1, len(curve.points), dtype=np.float32), ends[:, 0]]
+    return np.concatenate(points), np.concatenate(lefts), np.concatenate(share)

@@ -35,7 +35,7 @@ _FADED, _STRAYED, _CROOKED = 0.4, 1.8, 0.5
 # Standard deviations: of a place that is found, in pixels, and of slope and bend beforehand. What is
 # this far away from the hole says half as much about how the edge enters it.
 _FOUND, _SLOPE, _BEND, _NEARBY = 0.4, 0.5, 0.005, 32.0
-_STEEPEST = 0.7
+_STEEPEST = 0.5
 
 
 class Picture(NamedTuple):

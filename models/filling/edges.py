@@ -21,7 +21,7 @@ from .edge_bands import BAND, SPACING, STEPS, Curve, draw_bands, hermite, left_o
 from .edge_ends import NEAR_EDGE, Ends, centred, find_ends
 from .edge_paths import REACH, holds
 from .hole_parts import Part, wide_parts
-from .pyramid import finest_level, halve
+from .pyramid import dilate, finest_level, halve
 
 # Smaller parts of a hole need no guide, and of very many the largest have the most to gain.
 _SMALLEST_PART, _MOST_PARTS = 100, 64
@@ -120,7 +120,8 @@ def _continue_into(image: Tensor, hole: Tensor, part: Part) -> tuple[tuple[slice
     curves = join_ends(find_ends(level.image, level.missing, entered), level.missing[0, 0].cpu().numpy())
     if not curves:
         return box, None
-    colours, weight = draw_bands(curves, level.missing[0, 0].cpu().numpy())
+    # A pixel too far: where the hole begins, finer pixels are between two of these.
+    colours, weight = draw_bands(curves, dilate(level.missing, 1)[0, 0].cpu().numpy())
     drawn = torch.from_numpy(np.concatenate([colours * weight[..., None], weight[..., None]], -1))
     drawn = drawn.to(image).permute(2, 0, 1)[None]
     if halvings:
