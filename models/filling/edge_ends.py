@@ -74,7 +74,7 @@ def _ends(picture: Picture, paths: Paths) -> Ends:
     since = t + behind[:, None]
     weight = np.exp(-since / _LOCAL) * (since >= 1) * (t < paths.length[:, None])
     inside = ((at >= 0) & (at <= np.array(picture.known.shape) - 1)).all(-1)
-    known = sample(picture.known[..., None].astype(np.float32), at)[..., 0] == 1
+    known = sample(picture.known[..., None].astype(np.float32), at)[..., 0] > 0.999
     weight = (weight[..., None] * (known & inside)).astype(np.float32)
     total = weight.sum(1)
     colours = sample(picture.sharp, at)
@@ -102,9 +102,6 @@ def _distinct(ends: Ends) -> Ends:
     ends = Ends(*(x[np.argsort(-ends.length, kind="stable")] for x in ends))
     alike = np.linalg.norm(ends.position[:, None] - ends.position, axis=2) < _APART
     alike &= ends.direction @ ends.direction.T > _PARALLEL
-    # Those of a thin line's two sides are not: colours change the other way.
-    shapes = centred(ends.profile)
-    alike &= np.tensordot(shapes, shapes, ((1, 2), (1, 2))) > 0
     kept = np.ones(len(alike), bool)
     for i in range(1, len(alike)):
         kept[i] = not (alike[i, :i] & kept[:i]).any()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,10 +33,12 @@ _FAINTEST, _COHERENCE = 0.02, 0.6
 _ACROSS = np.arange(-3, 3.25, 0.5, dtype=np.float32)
 # It ends where colours change so much less than at first, where it is so far from expected, or so crooked.
 _FADED, _STRAYED, _CROOKED = 0.4, 1.8, 0.5
-# Standard deviations: of a place that is found, in pixels, and of slope and bend beforehand. What is
-# this far away from the hole says half as much about how the edge enters it.
-_FOUND, _SLOPE, _BEND, _NEARBY = 0.4, 0.5, 0.005, 32.0
+# Or where it is so steep against how it began: a parabola no longer fits the arc of a circle.
 _STEEPEST = 0.5
+# Standard deviations: of a place that is found, in pixels, and beforehand of the parabola's a, b and c.
+_FOUND, _BEFOREHAND = 0.4, np.array([10.0, 0.5, 0.005])
+# What is this far away from the hole says half as much about how the edge enters it.
+_NEARBY = 32.0
 
 
 class Picture(NamedTuple):
@@ -72,7 +75,8 @@ def _blur(image: Tensor) -> Tensor:
     taps /= taps.sum()
     padded = F.pad(image, (reach,) * 4, mode="replicate")
     for axis, size in ((2, image.shape[2]), (3, image.shape[3])):
-        padded = sum(float(tap) * padded.narrow(axis, i, size) for i, tap in enumerate(taps))
+        shifted = (float(tap) * padded.narrow(axis, i, size) for i, tap in enumerate(taps))
+        padded = sum(shifted, torch.zeros(()))
     return padded
 
 
@@ -224,7 +228,7 @@ def _fit(sideways: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarra
     t = np.arange(sideways.shape[1], dtype=np.float64)
     powers = np.stack([t**0, t, t**2], -1)
     weight = found / (_FOUND**2 * (1 + (t / _NEARBY) ** 2))
-    precision = np.einsum("nt,ti,tj->nij", weight, powers, powers) + np.diag([1e-2, _SLOPE**-2, _BEND**-2])
+    precision = np.einsum("nt,ti,tj->nij", weight, powers, powers) + np.diag(_BEFOREHAND**-2)
     covariance = np.linalg.inv(precision)
     terms = np.einsum("nij,nt,ti->nj", covariance, weight * sideways, powers)
     left = ((sideways - terms @ powers.T) ** 2 * found).sum(1) / np.maximum(1, found.sum(1))

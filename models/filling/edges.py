@@ -49,6 +49,10 @@ _OUTSIDE = 3.0
 _DOUBT = 0.2
 
 
+# Rows and columns of a picture.
+Box = tuple[slice, slice]
+
+
 class EdgeGuide(NamedTuple):
     """What continued edges say of the colours in holes.
 
@@ -100,35 +104,39 @@ def continue_edges(image: Tensor, hole: Tensor) -> EdgeGuide | None:
     return guide
 
 
-def _continue_into(image: Tensor, hole: Tensor, part: Part) -> tuple[tuple[slice, slice], EdgeGuide | None]:
-    """The edges that are continued into a part of the hole: a box around it, and what is in that box."""
+def _continue_into(image: Tensor, hole: Tensor, part: Part) -> tuple[Box, EdgeGuide | None]:
+    """The edges that are continued into a part of the hole: a box around it, and what is drawn in that."""
     halvings = max(0, int(np.ceil(np.log2(part.mask.sum() ** 0.5 / _LARGEST_SIDE))))
-    margin = _MARGIN << halvings
-    top, left = max(0, part.top - margin), max(0, part.left - margin)
-    bottom, right = (
-        corner + size + margin for corner, size in zip((part.top, part.left), part.mask.shape, strict=True)
-    )
-    box = (slice(top, bottom), slice(left, right))
+    box, entered = _around(part, _MARGIN << halvings, hole)
     missing = hole[(..., *box)]
-    entered = torch.zeros_like(missing)
-    entered[0, 0, part.top - top :, part.left - left :][: part.mask.shape[0], : part.mask.shape[1]] = (
-        torch.from_numpy(part.mask)
-    )
     level = finest_level(image[(..., *box)], missing)
     for _ in range(halvings):
         level, entered = halve(level), F.max_pool2d(entered.float(), 2, ceil_mode=True).bool()
-    curves = join_ends(find_ends(level.image, level.missing, entered), level.missing[0, 0].cpu().numpy())
+    ends = find_ends(level.image, level.missing, entered)
+    curves = join_ends(ends, level.missing[0, 0].cpu().numpy())
     if not curves:
         return box, None
     # A pixel too far: where the hole begins, finer pixels are between two of these.
     colours, weight = draw_bands(curves, dilate(level.missing, 1)[0, 0].cpu().numpy())
-    drawn = torch.from_numpy(np.concatenate([colours * weight[..., None], weight[..., None]], -1))
-    drawn = drawn.to(image).permute(2, 0, 1)[None]
+    bands = torch.from_numpy(np.dstack([colours * weight[..., None], weight])).to(image)
+    bands = bands.permute(2, 0, 1)[None]
     if halvings:
-        drawn = F.interpolate(drawn, scale_factor=2**halvings, mode="bilinear")
-    drawn = drawn[..., : missing.shape[2], : missing.shape[3]] * missing
-    weight = drawn[:, -1:]
-    return box, EdgeGuide(drawn[:, :-1] / weight.clamp(min=torch.finfo(weight.dtype).tiny), weight)
+        bands = F.interpolate(bands, scale_factor=2**halvings, mode="bilinear")
+    bands = bands[..., : missing.shape[2], : missing.shape[3]] * missing
+    weighed, trust = bands[:, :-1], bands[:, -1:]
+    return box, EdgeGuide(weighed / trust.clamp(min=torch.finfo(trust.dtype).tiny), trust)
+
+
+def _around(part: Part, margin: int, hole: Tensor) -> tuple[Box, Tensor]:
+    """A part of a hole (1, 1, H, W) bool with some pixels around it: where it is, and (1, 1, h, w) bool."""
+    top, left = max(0, part.top - margin), max(0, part.left - margin)
+    height, width = part.mask.shape
+    box = (slice(top, part.top + height + margin), slice(left, part.left + width + margin))
+    mask = torch.zeros_like(hole[(..., *box)])
+    rows = slice(part.top - top, part.top - top + height)
+    columns = slice(part.left - left, part.left - left + width)
+    mask[0, 0, rows, columns] = torch.from_numpy(part.mask)
+    return box, mask
 
 
 def join_ends(ends: Ends, hole: np.ndarray) -> list[Curve]:
