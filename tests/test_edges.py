@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from contextual_attention.models.data.bundled import bundled_photographs
+from contextual_attention.models.filling.edge_ends import find_ends
 from contextual_attention.models.filling.edges import continue_edges
 from contextual_attention.models.filling.hole_parts import wide_parts
 
@@ -79,6 +80,25 @@ def test_a_straight_edge_goes_on(angle):
     distance = beside_line(angle, MIDDLE + 3.3, MIDDLE - 2.1)
     truth = two_sides(distance)
     check_follows(guide_of(truth), truth, HOLE, distance)
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 80])
+def test_an_edge_has_two_ends(angle):
+    """Each once: where it enters the hole, which way, and as far as the picture reaches."""
+    truth = two_sides(beside_line(angle))
+    ends = find_ends(truth, HOLE, HOLE)
+    assert len(ends.length) == 2
+    turn = np.deg2rad(angle)
+    way = np.array([np.sin(turn), np.cos(turn)])
+    reach = 20 / np.abs(way).max()  # of the hole, from its middle
+    first = ends.direction @ way > 0
+    assert first.sum() == 1
+    sign = np.where(first, 1, -1)[:, None]
+    assert np.abs(ends.direction - sign * way).max() < 0.03
+    # Entered between two pixels, and the first that is in the hole may be a diagonal further on.
+    assert np.abs(ends.position - (MIDDLE - sign * reach * way)).max() < 1.5
+    assert np.abs(ends.curvature).max() < 0.002
+    assert ends.length.min() >= 38  # the picture ends 44 pixels away, at least; places are sought up to there
 
 
 def test_known_pixels_and_what_is_far_from_the_edge_are_left():
@@ -243,6 +263,13 @@ def test_edges_of_other_colours_are_not_joined():
     assert guide_of(on_both_sides(two_sides(distance), two_sides(distance, OTHER, DARK))) is None
     assert guide_of(on_both_sides(two_sides(distance), two_sides(-distance))) is None
     assert guide_of(on_both_sides(two_sides(distance), two_sides(distance))) is not None
+
+
+def test_faint_edges_of_other_brightness_are_not_joined():
+    faint, (_, columns) = two_sides(beside_line(0), DARK, DARK + 0.2), positions()
+    brighter = ((columns - 44) / 40).clamp(0, 1)  # from the left of the hole to its right
+    assert guide_of(faint + 0.6 * brighter) is None
+    assert guide_of(faint + 0.1 * brighter) is not None
 
 
 def test_a_thick_line_does_not_turn_thin():
