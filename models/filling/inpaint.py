@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .exemplar import ExemplarOptions, Filled, Progress, check_picture, fill_exemplar
+from .completion import Progress
+from .exemplar import ExemplarOptions, Filled, check_picture, fill_exemplar
 from .patchmatch import PatchMatchOptions, fill_patchmatch
 from .pictures import hole_of, planes_of
 from .pyramid import dilate
@@ -105,7 +106,7 @@ Filler = Callable[[Tensor, Tensor, Progress | None], Filled]
 
 def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler:
     if method == "exemplar":
-        options = ExemplarOptions(workspace=workspace)
+        options = ExemplarOptions()
         return lambda image, hole, progress: fill_exemplar(image, hole, options, progress)
     if method == "patchmatch":
         search = PatchMatchOptions(seed=seed)

@@ -36,10 +36,10 @@ std::tuple<Tensor, Tensor> halve_op(Tensor features, Tensor known) {
   return {f, k};
 }
 
-Tensor whole_op(Tensor missing, int64_t radius) {
-  Tensor whole = torch::stable::empty_like(missing);
-  find_whole(missing.const_data_ptr<bool>(), missing.size(0), missing.size(1), radius, whole.mutable_data_ptr<bool>());
-  return whole;
+Tensor clear_op(Tensor missing, int64_t radius, bool may_reach_beyond) {
+  Tensor clear = torch::stable::empty_like(missing);
+  find_clear(missing.const_data_ptr<bool>(), missing.size(0), missing.size(1), radius, may_reach_beyond, clear.mutable_data_ptr<bool>());
+  return clear;
 }
 
 void start_op(Tensor whole, Tensor targets, Tensor index, Tensor sources, Tensor costs, Tensor ctargets, Tensor cindex, Tensor csources, int64_t seed) {
@@ -49,21 +49,21 @@ void start_op(Tensor whole, Tensor targets, Tensor index, Tensor sources, Tensor
   start(whole.const_data_ptr<bool>(), whole.size(0), whole.size(1), field, has ? &coarse : nullptr, has ? cindex.size(1) : 0, has ? cindex.size(0) : 0, seed);
 }
 
-void improve_op(Tensor features, std::optional<Tensor> mask, Tensor whole, Tensor targets, Tensor index, Tensor sources, Tensor costs, int64_t radius, int64_t iterations, int64_t reach, int64_t seed, int64_t proximity, int64_t coherence) {
+void improve_op(Tensor features, std::optional<Tensor> mask, Tensor whole, Tensor targets, Tensor index, Tensor sources, Tensor costs, int64_t radius, int64_t iterations, int64_t reach, int64_t seed, int64_t proximity) {
   improve(picture_of(features), mask ? mask->const_data_ptr<uint8_t>() : nullptr, whole.const_data_ptr<bool>(), field_of(targets, index, sources, costs),
-          {static_cast<int>(radius), static_cast<int>(iterations), static_cast<int>(reach), static_cast<uint64_t>(seed), static_cast<int>(proximity), static_cast<int>(coherence)});
+          {static_cast<int>(radius), static_cast<int>(iterations), static_cast<int>(reach), static_cast<uint64_t>(seed), static_cast<int>(proximity)});
 }
 
-Tensor vote_op(Tensor features, Tensor targets, Tensor index, Tensor sources, Tensor weights, Tensor pixels, int64_t radius) {
+Tensor depths_op(Tensor hole) {
+  Tensor depths = torch::stable::new_empty(hole, hole.sizes(), ScalarType::UInt16);
+  measure_depths(hole.const_data_ptr<bool>(), hole.size(0), hole.size(1), static_cast<uint16_t*>(depths.mutable_data_ptr()));
+  return depths;
+}
+
+Tensor vote_op(Tensor features, Tensor targets, Tensor index, Tensor sources, Tensor weights, Tensor depths, double trust, Tensor pixels, int64_t radius) {
   Tensor voted = torch::stable::new_empty(features, {{pixels.numel(), int64_t(kFeatures)}});
-  vote(picture_of(features), field_of(targets, index, sources, sources), reinterpret_cast<const uint32_t*>(weights.const_data_ptr<int32_t>()), pixels.const_data_ptr<int32_t>(), pixels.numel(), radius, voted.mutable_data_ptr<uint8_t>());
+  vote(picture_of(features), field_of(targets, index, sources, sources), static_cast<const uint16_t*>(weights.const_data_ptr()), static_cast<const uint16_t*>(depths.const_data_ptr()), trust, pixels.const_data_ptr<int32_t>(), pixels.numel(), radius, voted.mutable_data_ptr<uint8_t>());
   return voted;
-}
-
-Tensor peel_op(Tensor features, Tensor hole, Tensor whole, int64_t radius) {
-  Tensor copied = torch::stable::new_empty(features, {{features.size(0), features.size(1)}}, ScalarType::Int);
-  peel(features.mutable_data_ptr<uint8_t>(), features.size(0), features.size(1), hole.const_data_ptr<bool>(), whole.const_data_ptr<bool>(), radius, copied.mutable_data_ptr<int32_t>());
-  return copied;
 }
 
 }  // namespace
@@ -71,21 +71,21 @@ Tensor peel_op(Tensor features, Tensor hole, Tensor whole, int64_t radius) {
 STABLE_TORCH_LIBRARY(contextual_attention_filling, m) {
   m.def("describe(Tensor image, Tensor hole, float texture) -> Tensor");
   m.def("halve(Tensor features, Tensor known) -> (Tensor, Tensor)");
-  m.def("whole(Tensor missing, int radius) -> Tensor");
+  m.def("clear(Tensor missing, int radius, bool may_reach_beyond) -> Tensor");
   m.def("start(Tensor whole, Tensor targets, Tensor index, Tensor(a!) sources, Tensor(b!) costs, Tensor coarse_targets, Tensor coarse_index, Tensor coarse_sources, int seed) -> ()");
-  m.def("improve(Tensor features, Tensor? mask, Tensor whole, Tensor targets, Tensor index, Tensor(a!) sources, Tensor(b!) costs, int radius, int iterations, int reach, int seed, int proximity, int coherence) -> ()");
-  m.def("vote(Tensor features, Tensor targets, Tensor index, Tensor sources, Tensor weights, Tensor pixels, int radius) -> Tensor");
-  m.def("peel(Tensor(a!) features, Tensor hole, Tensor whole, int radius) -> Tensor");
+  m.def("improve(Tensor features, Tensor? mask, Tensor whole, Tensor targets, Tensor index, Tensor(a!) sources, Tensor(b!) costs, int radius, int iterations, int reach, int seed, int proximity) -> ()");
+  m.def("vote(Tensor features, Tensor targets, Tensor index, Tensor sources, Tensor weights, Tensor depths, float trust, Tensor pixels, int radius) -> Tensor");
+  m.def("depths(Tensor hole) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention_filling, CPU, m) {
   m.impl("describe", TORCH_BOX(&describe_op));
   m.impl("halve", TORCH_BOX(&halve_op));
-  m.impl("whole", TORCH_BOX(&whole_op));
+  m.impl("clear", TORCH_BOX(&clear_op));
   m.impl("start", TORCH_BOX(&start_op));
   m.impl("improve", TORCH_BOX(&improve_op));
+  m.impl("depths", TORCH_BOX(&depths_op));
   m.impl("vote", TORCH_BOX(&vote_op));
-  m.impl("peel", TORCH_BOX(&peel_op));
 }
 
 }  // namespace contextual_attention::cpu::filling

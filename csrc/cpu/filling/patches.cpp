@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -152,7 +153,7 @@ class Improver {
         if (best < 0) break;
         const int row = best / picture_.width + random.step(reach);
         const int column = best % picture_.width + random.step(reach);
-        propose(found, position, row, column, search_.coherence);
+        propose(found, position, row, column);
       }
     }
   }
@@ -180,7 +181,7 @@ class Improver {
     const int32_t* sources = (own ? field_.sources : before.data()) + other * field_.candidates;
     for (int k = 0; k < field_.candidates; ++k)
       if (sources[k] >= 0)
-        propose(found, position, sources[k] / picture_.width - dy, sources[k] % picture_.width - dx, 0);
+        propose(found, position, sources[k] / picture_.width - dy, sources[k] % picture_.width - dx);
   }
 
   int32_t penalty(int32_t position, int32_t source) const {
@@ -190,11 +191,11 @@ class Improver {
     return static_cast<int32_t>(far * search_.proximity * target_.compared() / std::max(picture_.width, picture_.height));
   }
 
-  void propose(Candidates& found, int32_t position, int row, int column, int coherence) {
+  void propose(Candidates& found, int32_t position, int row, int column) {
     if (row < 0 || column < 0 || row >= picture_.height || column >= picture_.width) return;
     const int32_t source = row * picture_.width + column;
     if (!whole_[source] || found.has(source)) return;
-    const int32_t worst = coherence ? static_cast<int32_t>(int64_t(found.worst()) * (100 - coherence) / 100) : found.worst();
+    const int32_t worst = found.worst();
     const int32_t extra = penalty(position, source);
     if (extra >= worst) return;
     const int32_t cost = target_.distance(source, worst - extra) + extra;
@@ -231,23 +232,31 @@ void improve(const Picture& picture, const uint8_t* mask, const bool* whole, con
   in_blocks([](Improver& improver, int64_t begin, int64_t end) { improver.scale(begin, end); });
 }
 
-void vote(const Picture& picture, const Field& field, const uint32_t* weights, const int32_t* pixels,
-          int64_t count, int radius, uint8_t* voted) {
+void vote(const Picture& picture, const Field& field, const uint16_t* weights, const uint16_t* depths,
+          double trust, const int32_t* pixels, int64_t count, int radius, uint8_t* voted) {
+  // By how much deeper a patch lies than the pixel; neighbours differ by one at most.
+  std::vector<uint64_t> shares(2 * radius + 1);
+  for (int i = 0; i <= 2 * radius; ++i)
+    shares[i] = std::max<uint64_t>(1, static_cast<uint64_t>(std::llround(65536 * std::pow(trust, -i))));
   torch::stable::parallel_for(0, count, 256, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int y = pixels[i] / picture.width, x = pixels[i] % picture.width;
+      const int shallowest = depths[pixels[i]] - radius;
       uint64_t sums[kFeatures] = {}, total = 0;
       for (int row = std::max(0, y - radius); row <= std::min(picture.height - 1, y + radius); ++row)
         for (int column = std::max(0, x - radius); column <= std::min(picture.width - 1, x + radius); ++column) {
-          const int64_t t = field.index[static_cast<int64_t>(row) * picture.width + column];
+          const int64_t centre = static_cast<int64_t>(row) * picture.width + column;
+          const int64_t t = field.index[centre];
           if (t < 0) continue;
-          const int64_t move = static_cast<int64_t>(y - row) * picture.width + x - column;
+          const int64_t move = pixels[i] - centre;
+          const uint64_t share = shares[std::max(0, depths[centre] - shallowest)];
           for (int k = 0; k < field.candidates; ++k) {
             const int64_t at = t * field.candidates + k;
             if (field.sources[at] < 0) continue;
             const uint8_t* pasted = picture.at(field.sources[at] + move);
-            for (int f = 0; f < kFeatures; ++f) sums[f] += static_cast<uint64_t>(weights[at]) * pasted[f];
-            total += weights[at];
+            const uint64_t weight = share * weights[at];
+            for (int f = 0; f < kFeatures; ++f) sums[f] += weight * pasted[f];
+            total += weight;
           }
         }
       for (int f = 0; f < kFeatures; ++f)

@@ -36,7 +36,6 @@ struct Search {
   int reach;  // of the first random step
   uint64_t seed;
   int proximity;  // what a source as far away as the picture is long costs, a pixel of a patch
-  int coherence;  // percents by which a random one must be better
 };
 
 // Compare by `mask` (height, width), 255: by this pixel, 0: not by it; null: by all.
@@ -44,8 +43,9 @@ void improve(const Picture& picture, const uint8_t* mask, const bool* whole, con
              const Search& search);
 
 // voted (pixels, kFeatures) of the positions `pixels`: the mean of what the candidates of the patches over
-// each paste there, by their weights.
-void vote(const Picture& picture, const Field& field, const uint32_t* weights, const int32_t* pixels,
-          int64_t count, int radius, uint8_t* voted);
+// each paste there. A candidate counts by its `weights`, `trust` times less for each pixel that its patch lies
+// deeper in the hole: depths (height, width), 0 outside.
+void vote(const Picture& picture, const Field& field, const uint16_t* weights, const uint16_t* depths,
+          double trust, const int32_t* pixels, int64_t count, int radius, uint8_t* voted);
 
 }  // namespace contextual_attention::cpu::filling

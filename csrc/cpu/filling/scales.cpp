@@ -90,27 +90,47 @@ void halve(const Picture& picture, const uint8_t* known, uint8_t* features, uint
   });
 }
 
-void find_whole(const bool* missing, int height, int width, int radius, bool* whole) {
-  // Along rows, then down columns.
-  std::vector<uint8_t> clear(static_cast<int64_t>(height) * width);
+void find_clear(const bool* missing, int height, int width, int radius, bool may_reach_beyond, bool* clear) {
+  // Along rows, then down columns. What is beyond counts as missing, unless patches may reach there.
+  std::vector<uint8_t> rows(static_cast<int64_t>(height) * width);
   for_rows(height, [&](int y) {
     const bool* row = missing + static_cast<int64_t>(y) * width;
-    uint8_t* out = clear.data() + static_cast<int64_t>(y) * width;
-    int count = 0;
-    for (int x = 0; x < width; ++x) {
-      count = row[x] ? 0 : count + 1;
-      if (x - radius >= 0) out[x - radius] = count >= 2 * radius + 1;
+    uint8_t* out = rows.data() + static_cast<int64_t>(y) * width;
+    int run = may_reach_beyond ? 2 * radius + 1 : 0;
+    for (int x = 0; x < width + radius; ++x) {
+      run = (x < width ? row[x] : !may_reach_beyond) ? 0 : run + 1;
+      if (x >= radius) out[x - radius] = run > 2 * radius;
     }
-    for (int x = std::max(0, width - radius); x < width; ++x) out[x] = 0;
-    for (int x = 0; x < std::min(radius, width); ++x) out[x] = 0;
   });
   for_rows(height, [&](int y) {
-    bool* out = whole + static_cast<int64_t>(y) * width;
-    if (y < radius || y >= height - radius) return std::fill(out, out + width, false);
-    std::fill(out, out + width, true);
-    for (int row = y - radius; row <= y + radius; ++row)
-      for (int x = 0; x < width; ++x) out[x] = out[x] && clear[static_cast<int64_t>(row) * width + x];
+    bool* out = clear + static_cast<int64_t>(y) * width;
+    const bool inside = y >= radius && y + radius < height;
+    std::fill(out, out + width, inside || may_reach_beyond);
+    if (!inside && !may_reach_beyond) return;
+    for (int row = std::max(0, y - radius); row <= std::min(height - 1, y + radius); ++row)
+      for (int x = 0; x < width; ++x) out[x] = out[x] && rows[static_cast<int64_t>(row) * width + x];
   });
+}
+
+void measure_depths(const bool* hole, int height, int width, uint16_t* depths) {
+  constexpr int kDeepest = std::numeric_limits<uint16_t>::max();
+  const int64_t size = static_cast<int64_t>(height) * width;
+  for (int64_t i = 0; i < size; ++i) depths[i] = hole[i] ? kDeepest : 0;
+  // There and back again, each pixel from the four neighbours that are done.
+  for (const int sign : {1, -1})
+    for (int64_t n = 0; n < size; ++n) {
+      const int64_t at = sign > 0 ? n : size - 1 - n;
+      if (!depths[at]) continue;
+      const int y = static_cast<int>(at / width), x = static_cast<int>(at % width);
+      int least = depths[at];
+      const auto look = [&](int row, int column) {
+        if (row >= 0 && column >= 0 && row < height && column < width)
+          least = std::min(least, depths[static_cast<int64_t>(row) * width + column] + 1);
+      };
+      look(y, x - sign);
+      for (int i = -1; i <= 1; ++i) look(y - sign, x + i);
+      depths[at] = static_cast<uint16_t>(least);
+    }
 }
 
 namespace {
@@ -170,142 +190,6 @@ void start(const bool* whole, int height, int width, const Field& field, const F
       own[k] = std::find(own, own + k, source) == own + k ? source : -1;
     }
   }
-}
-
-namespace {
-
-class Peel {
- public:
-  Peel(uint8_t* features, int height, int width, const bool* hole, const bool* whole, int radius, int32_t* copied)
-      : features_(features),
-        height_(height),
-        width_(width),
-        radius_(radius),
-        copied_(copied),
-        confidence_(static_cast<size_t>(height) * width) {
-    for (int64_t i = 0; i < int64_t(height) * width; ++i) {
-      confidence_[i] = hole[i] ? 0.f : 1.f;
-      if (whole[i]) sources_.push_back(static_cast<int32_t>(i));
-      if (hole[i]) ++left_;
-      copied[i] = -1;
-    }
-    defined_.assign(hole, hole + int64_t(height) * width);
-    for (auto& d : defined_) d = d ? 0 : 255;
-  }
-
-  void run() {
-    while (left_ > 0) {
-      const int32_t next = most_urgent();
-      if (next < 0) return;  // nothing is known
-      paste(next, best_source(next));
-    }
-  }
-
- private:
-  bool inside(int y, int x) const { return y >= 0 && x >= 0 && y < height_ && x < width_; }
-  bool defined(int y, int x) const { return inside(y, x) && defined_[int64_t(y) * width_ + x]; }
-  float grey(int y, int x) const {
-    const uint8_t* f = features_ + (int64_t(y) * width_ + x) * kFeatures;
-    return float(f[0] + f[1] + f[2]) / 3;
-  }
-
-  bool at_front(int y, int x) const {
-    if (defined(y, x)) return false;
-    for (int j = -1; j <= 1; ++j)
-      for (int i = -1; i <= 1; ++i)
-        if (defined(y + j, x + i)) return true;
-    return false;
-  }
-
-  float urgency(int y, int x) const {
-    float confidence = 0, strongest = 0, gy = 0, gx = 0, ny = 0, nx = 0;
-    for (int j = -radius_; j <= radius_; ++j)
-      for (int i = -radius_; i <= radius_; ++i) {
-        if (!inside(y + j, x + i)) continue;
-        confidence += confidence_[int64_t(y + j) * width_ + x + i];
-        const float share = defined(y + j, x + i) ? 1.f : 0.f;
-        ny += share * float(j);
-        nx += share * float(i);
-        if (!(defined(y + j, x + i) && defined(y + j + 1, x + i) && defined(y + j - 1, x + i) &&
-              defined(y + j, x + i + 1) && defined(y + j, x + i - 1)))
-          continue;
-        const float dy = grey(y + j + 1, x + i) - grey(y + j - 1, x + i);
-        const float dx = grey(y + j, x + i + 1) - grey(y + j, x + i - 1);
-        if (dy * dy + dx * dx > strongest) strongest = dy * dy + dx * dx, gy = dy, gx = dx;
-      }
-    const float side = float(2 * radius_ + 1), length = std::sqrt(ny * ny + nx * nx);
-    const float data = length > 0 ? std::fabs(gx * ny - gy * nx) / (length * 255) : 0;
-    return confidence / (side * side) * (data + 0.02f);
-  }
-
-  int32_t most_urgent() const {
-    int32_t best = -1;
-    float most = -1;
-    for (int y = 0; y < height_; ++y)
-      for (int x = 0; x < width_; ++x) {
-        if (!at_front(y, x)) continue;
-        const float urgent = urgency(y, x);
-        if (urgent > most) most = urgent, best = y * width_ + x;
-      }
-    return best;
-  }
-
-  int32_t best_source(int32_t position) const {
-    const int y = position / width_, x = position % width_;
-    const int top = std::min(radius_, y), left = std::min(radius_, x);
-    const int rows = top + 1 + std::min(radius_, height_ - 1 - y);
-    const int pixels = left + 1 + std::min(radius_, width_ - 1 - x);
-    std::vector<uint8_t> own(rows * pixels * kFeatures), mask(own.size());
-    for (int row = 0; row < rows; ++row)
-      for (int i = 0; i < pixels; ++i) {
-        const int64_t at = position + int64_t(row - top) * width_ - left + i;
-        std::memcpy(&own[(row * pixels + i) * kFeatures], features_ + at * kFeatures, kFeatures);
-        std::memset(&mask[(row * pixels + i) * kFeatures], defined_[at], kFeatures);
-      }
-    const auto distance = active_filters().squared_distance;
-    int32_t best = sources_.front(), least = std::numeric_limits<int32_t>::max();
-    for (int32_t source : sources_) {
-      const uint8_t* b = features_ + (source - int64_t(top) * width_ - left) * kFeatures;
-      const int32_t d =
-          distance(own.data(), mask.data(), b, rows, pixels * kFeatures, int64_t(width_) * kFeatures, least);
-      if (d < least) least = d, best = source;
-    }
-    return best;
-  }
-
-  void paste(int32_t position, int32_t source) {
-    const int y = position / width_, x = position % width_;
-    float confidence = 0;
-    for (int j = -radius_; j <= radius_; ++j)
-      for (int i = -radius_; i <= radius_; ++i)
-        if (inside(y + j, x + i)) confidence += confidence_[int64_t(y + j) * width_ + x + i];
-    confidence /= float((2 * radius_ + 1) * (2 * radius_ + 1));
-    for (int j = -radius_; j <= radius_; ++j)
-      for (int i = -radius_; i <= radius_; ++i) {
-        if (!inside(y + j, x + i) || defined(y + j, x + i)) continue;
-        const int64_t to = position + int64_t(j) * width_ + i, from = source + int64_t(j) * width_ + i;
-        std::memcpy(features_ + to * kFeatures, features_ + from * kFeatures, kFeatures);
-        defined_[to] = 255;
-        confidence_[to] = confidence;
-        copied_[to] = static_cast<int32_t>(from);
-        --left_;
-      }
-  }
-
-  uint8_t* features_;
-  int height_, width_, radius_;
-  int32_t* copied_;
-  std::vector<float> confidence_;
-  std::vector<uint8_t> defined_;
-  std::vector<int32_t> sources_;
-  int64_t left_ = 0;
-};
-
-}  // namespace
-
-void peel(uint8_t* features, int height, int width, const bool* hole, const bool* whole, int radius,
-          int32_t* copied) {
-  Peel(features, height, width, hole, whole, radius, copied).run();
 }
 
 }  // namespace contextual_attention::cpu::filling

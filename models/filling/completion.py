@@ -1,0 +1,191 @@
+"""Holes filled with patches of the picture from coarse to fine: what `exemplar` and `patchmatch` have in common.
+
+The scheme of Wexler et al., "Space-Time Completion of Video", PAMI 2007: at every scale of a pyramid rounds of
+search and vote, the coarsest filled first from the rim of the hole, each finer one begun with what the one
+before has found.
+
+Shape legend: C channels; H, W the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from .blend import blend_copies, copy_pixels
+from .scales import Scale, touching, whole_patches
+from .search import Preferences, Search
+
+Progress = Callable[[float], None]
+Begin = Callable[[Search], None]
+Advance = Callable[[Scale], None]
+
+# A scale with fewer patches to borrow from has nothing to choose from.
+_FEWEST_SOURCES = 64
+# How far votes are drawn to the guide: at coarse scales, and at the finest, where texture counts too.
+_GUIDED_COARSE, _GUIDED_FINE = 0.9, 0.5
+# A last search, as votes have changed what is compared.
+_LAST_ITERATIONS, _LAST_REACH = 2, 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to complete.
+
+    Args:
+        radius: Patches are 2 * radius + 1 pixels a side.
+        candidates: Sources kept for each patch.
+        rounds: Of search and vote at the coarsest scale; each finer one has two less, at least 3.
+        iterations: Of a scale's first search; the others have half as many.
+        start_depth: A scale is coarse enough to begin with if no pixel of the hole is deeper inside.
+        sharpening: How much sharper the votes of a round are than those of the one before.
+        preferences: Of the search and the votes.
+        seed: Of the random numbers.
+    """
+
+    radius: int
+    candidates: int
+    rounds: int
+    iterations: int
+    start_depth: int
+    sharpening: float
+    preferences: Preferences
+    seed: int
+
+
+@torch.no_grad()
+def complete(
+    finest: Scale, attempts: Sequence[Settings], begin: Begin, progress: Progress | None = None
+) -> Search:
+    """Fill the hole of the finest scale, and return what was found for it.
+
+    Of several attempts the likeliest at half the resolution is gone on with.
+
+    Args:
+        finest: The picture; what is in its hole is changed.
+        attempts: At least one.
+        begin: Fills the hole of a coarsest scale for the first time.
+        progress: Called after every round with the share of the work that is done, in (0, 1].
+    """
+    scales = _pyramid(finest, attempts)
+    starts = [_start(scales, attempt) for attempt in attempts]
+    if 0 in starts:  # thin from the beginning: nothing to choose from
+        attempts, starts = [attempts[starts.index(0)]], [0]
+    advance = _meter(scales, attempts, starts, progress)
+    found: list[Search | None] = []
+    for attempt, start in zip(attempts, starts, strict=True):
+        search = None
+        for scale in reversed(scales[1 : start + 1]):
+            own = replace(scale, features=scale.features.clone())
+            search = _work(own, attempt, start, search, begin, advance)
+        found.append(search)
+    best = _likeliest(found) if len(found) > 1 else 0
+    return _work(finest, attempts[best], starts[best], found[best], begin, advance)
+
+
+def _pyramid(finest: Scale, attempts: Sequence[Settings]) -> list[Scale]:
+    """The finest scale first, the last one so coarse that the hole is thin to every attempt."""
+    radius = max(attempt.radius for attempt in attempts)
+    depth = min(attempt.start_depth for attempt in attempts)
+    scales = [finest]
+    while not _is_thin(scales[-1], depth):
+        coarser = scales[-1].halve()
+        if int(whole_patches(coarser.missing, radius).sum()) < _FEWEST_SOURCES:
+            break
+        scales.append(coarser)
+    return scales
+
+
+def _start(scales: Sequence[Scale], attempt: Settings) -> int:
+    """The finest scale at which the hole is thin, else the coarsest."""
+    thin = [_is_thin(scale, attempt.start_depth) for scale in scales]
+    return thin.index(True) if True in thin else len(scales) - 1
+
+
+def _is_thin(scale: Scale, depth: int) -> bool:
+    """Whether every pixel of the hole is at most so many pixels away from a known one."""
+    return bool(touching(~scale.hole, depth).all())
+
+
+def _rounds(attempt: Settings, scale: Scale, start: int) -> int:
+    return max(min(3, attempt.rounds), attempt.rounds - 2 * (start - scale.depth))
+
+
+def _work(
+    scale: Scale, attempt: Settings, start: int, coarser: Search | None, begin: Begin, advance: Advance
+) -> Search:
+    """Rounds of search and vote at one scale."""
+    seed = attempt.seed + 1000 * scale.depth
+    search = Search(scale, attempt.radius, attempt.candidates, attempt.preferences, seed)
+    guided = _GUIDED_COARSE if scale.depth else _GUIDED_FINE
+    search.start(coarser)
+    if coarser is None:
+        begin(search)
+    else:
+        search.paste()
+        scale.mix_guide(search.pixels.long(), guided)
+    wide = max(scale.hole.shape)
+    near = wide if coarser is None else max(4, wide // 4)
+    for round_ in range(_rounds(attempt, scale, start)):
+        if round_ == 0:
+            search.improve(attempt.iterations, wide)
+        else:
+            search.improve(max(1, attempt.iterations // 2), near)
+        search.vote(attempt.sharpening**round_)
+        scale.mix_guide(search.pixels.long(), guided)
+        advance(scale)
+    search.improve(_LAST_ITERATIONS, _LAST_REACH)
+    return search
+
+
+def _meter(
+    scales: Sequence[Scale], attempts: Sequence[Settings], starts: Sequence[int], progress: Progress | None
+) -> Advance:
+    """What to call after each round at a scale: it tells ``progress`` how much of all rounds is done."""
+    if progress is None:
+        return lambda scale: None
+    sizes = [int(scale.hole.sum()) for scale in scales]
+    shares = [
+        [_rounds(attempt, scale, start) * size for scale, size in zip(scales[: start + 1], sizes, strict=False)]
+        for attempt, start in zip(attempts, starts, strict=True)
+    ]
+    # Which attempt is gone on with is not known yet: the longest, till then.
+    total = sum(sum(share[1:]) for share in shares) + max(share[0] for share in shares)
+    done = 0
+
+    def advance(scale: Scale) -> None:
+        nonlocal done
+        done += sizes[scale.depth]
+        progress(min(1.0, done / max(1, total)))
+
+    return advance
+
+
+def _likeliest(found: Sequence[Search]) -> int:
+    """Which search has found what is most like a photograph, of several of one scale.
+
+    Costs alone would choose what is blurred: it is like everything. Here count as much, each relative to its
+    mean over all: how often neighbours come from different places; how far away from; how much their levels
+    must change to meet; and the costs.
+    """
+    marks = torch.stack([_marks(search) for search in found])
+    mean = marks.mean(0).clamp(min=torch.finfo(marks.dtype).tiny)
+    return int((marks / mean).sum(1).argmin())
+
+
+def _marks(search: Search) -> torch.Tensor:
+    hole, offsets = search.scale.hole, search.offsets()[0]
+    breaks = 0
+    for axis in (1, 2):
+        size = hole.shape[axis - 1] - 1
+        both = hole.narrow(axis - 1, 0, size) & hole.narrow(axis - 1, 1, size)
+        breaks += int((offsets.diff(dim=axis).any(0) & both).sum())
+    far = offsets[:, hole].double().norm(dim=0).mean()
+    colours = search.scale.features[..., : search.scale.colours].permute(2, 0, 1)[None] / 127.5 - 1
+    known = colours.masked_fill(hole, 0)
+    copies = copy_pixels(known, hole[None, None], offsets[None])
+    blended = blend_copies(known, hole[None, None], offsets[None])
+    changed = (copies - blended).abs().sum() / hole.sum()
+    return torch.tensor([float(breaks), float(far), float(changed), float(search.costs[:, 0].double().mean())])
