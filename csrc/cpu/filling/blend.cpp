@@ -44,16 +44,17 @@ struct Copies {
   }
 };
 
-// Slopes to be taken off the steps, by blocks of `block` x `block` pixels.
-struct Slopes {
-  const float* first;  // (channels, 2, rows, columns): change to the right, and down
-  int64_t block, rows, columns;
+// What is known of a picture by blocks of `side` x `side` pixels.
+struct Blocks {
+  const float* screening;  // (rows, columns): the weight of staying as copied
+  const float* slopes;     // (channels, 2, rows, columns): change to the right, and down, not to be copied
+  int64_t side, rows, columns, width;
 
-  // The change from a position to what is beside it.
-  float change(int64_t at, int64_t width, int64_t channel, int side) const {
-    const int64_t index = at / width / block * columns + at % width / block;
-    const float* const plane = first + 2 * channel * rows * columns;
-    return kRight[side] * plane[index] + kDown[side] * plane[rows * columns + index];
+  int64_t of(int64_t at) const { return at / width / side * columns + at % width / side; }
+  // The change from a position to what is beside it that is not to be copied.
+  float change(int64_t at, int64_t channel, int side) const {
+    const float* const plane = slopes + 2 * channel * rows * columns + of(at);
+    return kRight[side] * plane[0] + kDown[side] * plane[rows * columns];
   }
 };
 
@@ -78,55 +79,53 @@ Link link_of(const Copies& copies, int64_t at, int side) {
 }
 
 // By how much the step that is to be kept exceeds that from the other's copy, or colour, to the pixel's copy.
-float mismatch(const Copies& copies, const Slopes& slopes, const Link& link, const float* plane,
+float mismatch(const Copies& copies, const Blocks& blocks, const Link& link, const float* plane,
                int64_t channel, int side) {
   const float copy = plane[link.from];
   const float beside = link.to >= 0 ? plane[link.to] : plane[link.other];
   float steps = 0;
   if (link.before >= 0)
-    steps += copy - plane[link.before] + slopes.change(link.from, copies.width, channel, side);
+    steps += copy - plane[link.before] + blocks.change(link.from, channel, side);
   if (link.after >= 0)
-    steps += plane[link.after] - beside + slopes.change(link.to, copies.width, channel, side);
+    steps += plane[link.after] - beside + blocks.change(link.to, channel, side);
   if (link.before >= 0 && link.after >= 0) steps /= 2;
   return steps - (copy - beside);
 }
 
-// f(position, number, rank) for the pixels of the hole: rank counts them row by row.
+// f(position, number) for the pixels of the hole.
 template <class F>
 void for_pixels(const Numbering& numbering, const F& f) {
   torch::stable::parallel_for(0, numbering.height(), 8, [&](int64_t first, int64_t last) {
     std::vector<int32_t> numbers;
     for (int64_t y = first; y < last; ++y) {
-      int64_t rank = numbering.before(y);
-      if (rank == numbering.before(y + 1)) continue;
+      if (numbering.before(y) == numbering.before(y + 1)) continue;
       numbering.read_row(y, numbers);
       for (int64_t x = 0; x < numbering.width(); ++x)
-        if (numbers[x] >= 0) f(y * numbering.width() + x, numbers[x], rank++);
+        if (numbers[x] >= 0) f(y * numbering.width() + x, numbers[x]);
     }
   });
 }
 
 void check_offsets(const Copies& copies, const Numbering& numbering) {
   std::atomic<bool> known{true};
-  for_pixels(numbering, [&](int64_t at, int32_t, int64_t) {
+  for_pixels(numbering, [&](int64_t at, int32_t) {
     if (!copies.leads_to_known(at / copies.width, at % copies.width)) known = false;
   });
   STD_TORCH_CHECK(known, "offsets: expected to lead from every pixel of the hole to a known one");
 }
 
-Multigrid equations_of(const Copies& copies, const Numbering& numbering, const float* screening) {
+Multigrid equations_of(const Copies& copies, const Numbering& numbering, const Blocks& blocks) {
   std::vector<std::array<int32_t, kSides>> beside(numbering.count());
   std::vector<float> known(numbering.count()), staying(numbering.count());
   torch::stable::parallel_for(0, copies.height, 8, [&](int64_t first, int64_t last) {
     std::vector<int32_t> rows[3];
     for (int64_t y = first; y < last; ++y) {
-      int64_t rank = numbering.before(y);
-      if (rank == numbering.before(y + 1)) continue;
+      if (numbering.before(y) == numbering.before(y + 1)) continue;
       for (int64_t k = 0; k < 3; ++k) numbering.read_row(y + k - 1, rows[k]);
       for (int64_t x = 0; x < copies.width; ++x) {
         const int32_t i = rows[1][x];
         if (i < 0) continue;
-        staying[i] = screening[rank++];
+        staying[i] = blocks.screening[blocks.of(y * copies.width + x)];
         for (int side = 0; side < kSides; ++side) {
           const Link link = link_of(copies, y * copies.width + x, side);
           const bool missing = link.linked() && link.to >= 0;
@@ -150,23 +149,41 @@ std::pair<float, float> range_of_known(const Copies& copies, const float* image)
   return {least, most};
 }
 
-void blend_channel(const Copies& copies, const Numbering& numbering, const Slopes& slopes,
-                   const float* plane, const float* estimate, const float* screening, int64_t channel,
+void blend_channel(const Copies& copies, const Numbering& numbering, const Blocks& blocks,
+                   const float* plane, const float* estimate, int64_t channel,
                    float tolerance, Multigrid& equations, float* result) {
   std::vector<float>& residual = equations.residual();
-  for_pixels(numbering, [&](int64_t at, int32_t number, int64_t rank) {
-    float sum = estimate ? screening[rank] * (estimate[at] - plane[copies.source(at)]) : 0;
+  for_pixels(numbering, [&](int64_t at, int32_t number) {
+    float sum = estimate ? blocks.screening[blocks.of(at)] * (estimate[at] - plane[copies.source(at)]) : 0;
     for (int side = 0; side < kSides; ++side) {
       const Link link = link_of(copies, at, side);
-      if (link.linked()) sum += mismatch(copies, slopes, link, plane, channel, side);
+      if (link.linked()) sum += mismatch(copies, blocks, link, plane, channel, side);
     }
     residual[number] = sum;
   });
   std::vector<float> change;
   equations.solve(change, tolerance);
-  for_pixels(numbering, [&](int64_t at, int32_t number, int64_t) {
+  for_pixels(numbering, [&](int64_t at, int32_t number) {
     result[at] = plane[copies.source(at)] + change[number];
   });
+}
+
+void blend_planes(const Copies& copies, const Blocks& blocks, const float* image, const float* estimate,
+                  float tolerance, float* result) {
+  const Numbering numbering(copies.hole, copies.height, copies.width);
+  if (numbering.count() == 0) return;
+  check_offsets(copies, numbering);
+  const auto [least, most] = range_of_known(copies, image);
+  Multigrid equations = equations_of(copies, numbering, blocks);
+  for (int64_t c = 0; c < copies.channels; ++c) {
+    const int64_t plane = c * copies.size();
+    float* const filled = result + plane;
+    blend_channel(copies, numbering, blocks, image + plane, estimate ? estimate + plane : nullptr, c,
+                  tolerance, equations, filled);
+    for_pixels(numbering, [&, low = least, high = most](int64_t at, int32_t) {
+      filled[at] = std::clamp(filled[at], low, high);
+    });
+  }
 }
 
 void check_map(const Tensor& x, ScalarType dtype, int64_t channels, const Tensor& image, const char* name) {
@@ -176,6 +193,17 @@ void check_map(const Tensor& x, ScalarType dtype, int64_t channels, const Tensor
                   " x ", image.size(3), ", of the documented dtype");
 }
 
+void check_blocks(const Tensor& screening, const Tensor& slopes, int64_t block, const Tensor& image) {
+  STD_TORCH_CHECK(screening.scalar_type() == ScalarType::Float && screening.dim() == 2 && block >= 1 &&
+                      screening.size(0) * block >= image.size(2) &&
+                      screening.size(1) * block >= image.size(3),
+                  "screening: expected float32, a weight for each block of the image");
+  STD_TORCH_CHECK(slopes.scalar_type() == ScalarType::Float && slopes.dim() == 4 &&
+                      slopes.size(0) == image.size(1) && slopes.size(1) == 2 &&
+                      slopes.size(2) == screening.size(0) && slopes.size(3) == screening.size(1),
+                  "slopes: expected float32, two for each channel and block of the image");
+}
+
 Tensor blend_cpu(Tensor image, Tensor hole, Tensor offsets, Tensor screening, Tensor slopes, int64_t block,
                  std::optional<Tensor> estimate, double tolerance) {
   STD_TORCH_CHECK(image.dim() == 4, "image: expected 1 x C x H x W");
@@ -183,37 +211,19 @@ Tensor blend_cpu(Tensor image, Tensor hole, Tensor offsets, Tensor screening, Te
   check_map(hole, ScalarType::Bool, 1, image, "hole");
   check_map(offsets, ScalarType::Long, 2, image, "offsets");
   if (estimate) check_map(*estimate, ScalarType::Float, image.size(1), image, "estimate");
-  const Tensor picture = torch::stable::contiguous(image), missing = torch::stable::contiguous(hole);
+  check_blocks(screening, slopes, block, image);
+  const Tensor planes = torch::stable::contiguous(image), missing = torch::stable::contiguous(hole);
   const Tensor moves = torch::stable::contiguous(offsets), weights = torch::stable::contiguous(screening);
   const Tensor changes = torch::stable::contiguous(slopes);
+  const Tensor levels = torch::stable::contiguous(estimate ? *estimate : image);
   const Copies copies{static_cast<const uint8_t*>(missing.data_ptr()), moves.const_data_ptr<int64_t>(),
                       image.size(1), image.size(2), image.size(3)};
-  const Numbering numbering(copies.hole, copies.height, copies.width);
-  STD_TORCH_CHECK(weights.scalar_type() == ScalarType::Float && weights.numel() == numbering.count(),
-                  "screening: expected float32, a weight for each pixel of the hole");
-  STD_TORCH_CHECK(slopes.scalar_type() == ScalarType::Float && slopes.dim() == 4 && block >= 1 &&
-                      slopes.size(0) == copies.channels && slopes.size(1) == 2 &&
-                      slopes.size(2) * block >= copies.height && slopes.size(3) * block >= copies.width,
-                  "slopes: expected float32, two for each channel and block of the image");
-  const Slopes slope{changes.const_data_ptr<float>(), block, slopes.size(2), slopes.size(3)};
-  const std::optional<Tensor> levels =
-      estimate ? std::optional<Tensor>(torch::stable::contiguous(*estimate)) : std::nullopt;
-  Tensor result = torch::stable::clone(picture);
-  if (numbering.count() == 0) return result;
-  check_offsets(copies, numbering);
-  const float* const first = picture.const_data_ptr<float>();
-  const auto [least, most] = range_of_known(copies, first);
-  Multigrid equations = equations_of(copies, numbering, weights.const_data_ptr<float>());
-  for (int64_t c = 0; c < copies.channels; ++c) {
-    const int64_t plane = c * copies.size();
-    float* const filled = result.mutable_data_ptr<float>() + plane;
-    blend_channel(copies, numbering, slope, first + plane,
-                  levels ? levels->const_data_ptr<float>() + plane : nullptr, weights.const_data_ptr<float>(),
-                  c, static_cast<float>(tolerance), equations, filled);
-    for_pixels(numbering, [&, low = least, high = most](int64_t at, int32_t, int64_t) {
-      filled[at] = std::clamp(filled[at], low, high);
-    });
-  }
+  const Blocks blocks{weights.const_data_ptr<float>(), changes.const_data_ptr<float>(), block,
+                      weights.size(0), weights.size(1), copies.width};
+  Tensor result = torch::stable::clone(planes);
+  blend_planes(copies, blocks, planes.const_data_ptr<float>(),
+               estimate ? levels.const_data_ptr<float>() : nullptr, static_cast<float>(tolerance),
+               result.mutable_data_ptr<float>());
   return result;
 }
 

@@ -1,0 +1,130 @@
+"""Where a picture is smooth but for grain, and how its colours slope there, by blocks of pixels.
+
+Shape legend: C channels; H, W the picture; h, w its blocks of ``BLOCK`` x ``BLOCK`` pixels, rounded up.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK = 4
+# Windows of so many blocks are judged and sloped together.
+_WINDOW = 5
+# A window is smooth up to so many times the grain, and not at all from so many times on.
+_SMOOTH, _ROUGH = 2.0, 4.0
+# Of the blocks of a picture, this share is taken for nothing but grain.
+_GRAIN_SHARE = 0.1
+# What grain can be, as a standard deviation of colours in [-1, 1]: no less than rounding to 8 bits leaves, no
+# more than six of its steps. A picture all of whose blocks vary more has texture everywhere.
+_LEAST_GRAIN, _MOST_GRAIN = 0.3 / 127.5, 6 / 127.5
+# Grain whose pixels are not independent changes the means of blocks by up to so many times as much.
+_MOST_COARSENESS = 3.0
+
+
+class Smooth(NamedTuple):
+    """What is known of the blocks of a picture.
+
+    Attributes:
+        share: (1, 1, h, w) in [0, 1]: 1 where there is nothing but slopes and grain, 0 where there are edges or
+            texture, or nothing is known.
+        slopes: (C, 2, h, w): change of the colours from a pixel to the next, to the right and down.
+        weight: (1, 1, h, w): how much is known near, in [0, 1].
+    """
+
+    share: Tensor
+    slopes: Tensor
+    weight: Tensor
+
+
+def find_smooth(image: Tensor, hole: Tensor) -> Smooth:
+    """Judge the blocks of (1, C, H, W) by what is known, where ``hole``, (1, 1, H, W) bool, is not."""
+    missing = F.max_pool2d(_padded(hole.float()), BLOCK)
+    known = 1 - missing
+    # What is missing is in no window that is used.
+    means = F.avg_pool2d(_padded(image), BLOCK)
+    fine, has_fine = _fine_variance(image, known)
+    coarse, has_coarse = _coarse_variance(means.mean(1, keepdim=True), known)
+    grain = _low(fine, has_fine).clamp(_LEAST_GRAIN**2, _MOST_GRAIN**2)
+    coarse_grain = _low(coarse, has_coarse).clamp(grain, _MOST_COARSENESS**2 * grain)
+    activity = torch.maximum(fine / grain, coarse / coarse_grain).sqrt()
+    share = ((_ROUGH - activity) / (_ROUGH - _SMOOTH)).clamp(0, 1)
+    share = share * share * (3 - 2 * share) * (has_fine * has_coarse > 0)
+    return Smooth(share, _slopes(means, known), has_fine * has_coarse)
+
+
+def _padded(x: Tensor) -> Tensor:
+    return F.pad(x, (0, -x.shape[3] % BLOCK, 0, -x.shape[2] % BLOCK), mode="replicate")
+
+
+def _windowed(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over a window, and how much of it there is."""
+    total = _mean(weight)
+    return _mean(x * weight) / total.clamp(min=1e-6), total
+
+
+def _mean(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, _WINDOW, 1, _WINDOW // 2, count_include_pad=True)
+
+
+def _fine_variance(image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Of independent pixels: the second differences of grey have six times their variance."""
+    grey = _padded(image.mean(1, keepdim=True))
+    squares = torch.zeros_like(known)
+    for dim in (2, 3):
+        size = grey.shape[dim] - 2
+        second = grey.narrow(dim, 0, size) - 2 * grey.narrow(dim, 1, size) + grey.narrow(dim, 2, size)
+        pad = (1, 1, 0, 0) if dim == 3 else (0, 0, 1, 1)
+        # The outermost pixels of a block may see the next one, which may be missing.
+        squares += F.avg_pool2d(F.pad(second.square(), pad), BLOCK) / 12
+    return _windowed(squares, _inner(known))
+
+
+def _inner(known: Tensor) -> Tensor:
+    """Blocks with known ones all around."""
+    return 1 - F.max_pool2d(1 - known, 3, 1, 1)
+
+
+def _coarse_variance(means: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """That of independent pixels that would explain by how much a block differs from those beside it."""
+    beside = F.avg_pool2d(F.pad(means, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    # A block less the mean of the nine: 1 - 1/9 of the variance of a block's mean.
+    return _windowed((means - beside).square() * (BLOCK**2 * 9 / 8), _inner(known))
+
+
+def _low(x: Tensor, weight: Tensor) -> Tensor:
+    """What few known blocks are below."""
+    known = x[weight > 0]
+    if known.numel() == 0:
+        return x.new_tensor(1.0)
+    return known.kthvalue(1 + int(_GRAIN_SHARE * (known.numel() - 1))).values
+
+
+def _slopes(means: Tensor, known: Tensor) -> Tensor:
+    result = []
+    for dim in (3, 2):
+        size = means.shape[dim] - 1
+        change = means.narrow(dim, 1, size) - means.narrow(dim, 0, size)
+        both = known.narrow(dim, 1, size) * known.narrow(dim, 0, size)
+        # Each change counts for both of its blocks.
+        pads = [(1, 0, 0, 0), (0, 1, 0, 0)] if dim == 3 else [(0, 0, 1, 0), (0, 0, 0, 1)]
+        sums = sum(F.pad(change * both, pad) for pad in pads)
+        weight = sum(F.pad(both, pad) for pad in pads)
+        result.append(_mean(sums) / _mean(weight).clamp(min=1e-6) / BLOCK)
+    return torch.stack(result, 2)[0]
+
+
+def continued(x: Tensor, weight: Tensor) -> Tensor:
+    """(1, K, h, w) where there is a weight, (1, 1, h, w) in [0, 1]; elsewhere from what is around, smoothly."""
+    if min(x.shape[2:]) < 2 or bool((weight >= 1).all()):
+        return x
+    pad = (0, x.shape[3] % 2, 0, x.shape[2] % 2)
+    total = F.avg_pool2d(F.pad(weight, pad), 2)
+    coarse = F.avg_pool2d(F.pad(x * weight, pad), 2) / total.clamp(min=1e-6)
+    coarse = continued(coarse, (4 * total).clamp(max=1))
+    size = (coarse.shape[2] * 2, coarse.shape[3] * 2)
+    wide = F.interpolate(coarse, size, mode="bilinear")[:, :, : x.shape[2], : x.shape[3]]
+    return weight * x + (1 - weight) * wide
