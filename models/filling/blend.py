@@ -14,9 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contextual_attention import extension
-
-from .smooth import BLOCK, Smooth, continued, find_smooth
+from .smooth import BLOCK, continue_into, find_smooth
 
 # The weight of staying as copied against keeping steps: in texture, levels spread over 1 / sqrt(0.01) = 10
 # pixels; where all is smooth, over 300.
@@ -49,11 +47,12 @@ def blend_copies(image: Tensor, hole: Tensor, offsets: Tensor, estimate: Tensor 
     """
     if not bool(hole.any()):
         return image
-    extension.load()
     there = [None if x is None else x.cpu() for x in (image, hole, offsets, estimate)]
     smooth = find_smooth(*there[:2])
+    around, wanted = continue_into(smooth)
+    share = around[0] * _copied(smooth.share, *there[1:3])
     return torch.ops.contextual_attention_filling.blend(
-        *there[:3], _screening(*there[1:3], smooth), smooth.share[0] * smooth.slopes, BLOCK, there[3], _TOLERANCE
+        *there[:3], share, wanted, smooth.levels[0], BLOCK, there[3], _SCREENING, _TOLERANCE
     ).to(image.device)
 
 
@@ -65,18 +64,17 @@ def copy_pixels(image: Tensor, hole: Tensor, offsets: Tensor) -> Tensor:
     return result
 
 
-def _screening(hole: Tensor, offsets: Tensor, smooth: Smooth) -> Tensor:
-    """(h, w): next to 0 where both the copies and the surroundings are smooth."""
-    around = continued(smooth.share, smooth.weight.sign())
-    # Of each block one pixel says where it comes from; those that are not missing come from where they are.
-    moves = (offsets * hole)[0, :, BLOCK // 2 :: BLOCK, BLOCK // 2 :: BLOCK]
-    moves = F.pad(moves, (0, smooth.share.shape[3] - moves.shape[2], 0, smooth.share.shape[2] - moves.shape[1]))
-    rows, columns = (torch.arange(size) * BLOCK + BLOCK // 2 for size in smooth.share.shape[2:])
-    rows = (rows[:, None] + moves[0]) // BLOCK
-    columns = (columns + moves[1]) // BLOCK
-    copied = smooth.share[:, :, rows.clamp(0, smooth.share.shape[2] - 1), columns.clamp(0, smooth.share.shape[3] - 1)]
-    share = F.avg_pool2d(copied, 3, 1, 1, count_include_pad=False) * around
-    return (_SCREENING + (_LEAST_SCREENING - _SCREENING) * share)[0, 0]
+def _copied(share: Tensor, hole: Tensor, offsets: Tensor) -> Tensor:
+    """How smooth is what is copied to each block: (h, w) of (1, 1, h, w)."""
+    size = share.shape[2:]
+    # One pixel of each block says where it comes from; those that are not missing come from where they are.
+    rows, columns = (
+        (torch.arange(count) * BLOCK + BLOCK // 2).clamp(max=most - 1)
+        for count, most in zip(size, hole.shape[2:], strict=True)
+    )
+    moves = offsets[0][:, rows[:, None], columns] * hole[0][:, rows[:, None], columns]
+    copied = share[:, :, (rows[:, None] + moves[0]) // BLOCK, (columns + moves[1]) // BLOCK]
+    return F.avg_pool2d(copied, 3, 1, 1, count_include_pad=False)[0, 0]
 
 
 def _at(x: Tensor, at: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contextual_attention import extension
+
 BLOCK = 4
 # Windows of so many blocks are judged and sloped together.
 _WINDOW = 5
@@ -23,6 +25,8 @@ _GRAIN_SHARE = 0.1
 _LEAST_GRAIN, _MOST_GRAIN = 0.3 / 127.5, 6 / 127.5
 # Grain whose pixels are not independent changes the means of blocks by up to so many times as much.
 _MOST_COARSENESS = 3.0
+# Continued levels stay so little near what they would be without smooth surroundings; accuracy in colours.
+_ANCHOR, _TOLERANCE = 1e-5, 2.5e-4
 
 
 class Smooth(NamedTuple):
@@ -31,13 +35,16 @@ class Smooth(NamedTuple):
     Attributes:
         share: (1, 1, h, w) in [0, 1]: 1 where there is nothing but slopes and grain, 0 where there are edges or
             texture, or nothing is known.
-        slopes: (C, 2, h, w): change of the colours from a pixel to the next, to the right and down.
-        weight: (1, 1, h, w): how much is known near, in [0, 1].
+        levels: (1, C, h, w): colours without grain.
+        slopes: (1, 2 C, h, w): change of each channel's level from a block to the next: all to the right, all
+            down.
+        known: (1, 1, h, w): 1 where all pixels of the block are known, else 0.
     """
 
     share: Tensor
+    levels: Tensor
     slopes: Tensor
-    weight: Tensor
+    known: Tensor
 
 
 def find_smooth(image: Tensor, hole: Tensor) -> Smooth:
@@ -53,7 +60,7 @@ def find_smooth(image: Tensor, hole: Tensor) -> Smooth:
     activity = torch.maximum(fine / grain, coarse / coarse_grain).sqrt()
     share = ((_ROUGH - activity) / (_ROUGH - _SMOOTH)).clamp(0, 1)
     share = share * share * (3 - 2 * share) * (has_fine * has_coarse > 0)
-    return Smooth(share, _slopes(means, known), has_fine * has_coarse)
+    return Smooth(share, *_levels(means, known), known)
 
 
 def _padded(x: Tensor) -> Tensor:
@@ -103,28 +110,44 @@ def _low(x: Tensor, weight: Tensor) -> Tensor:
     return known.kthvalue(1 + int(_GRAIN_SHARE * (known.numel() - 1))).values
 
 
-def _slopes(means: Tensor, known: Tensor) -> Tensor:
-    result = []
+def _levels(means: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the known blocks in a window, the levels and slopes at its centre."""
+    slopes, rows_columns = [], []
     for dim in (3, 2):
         size = means.shape[dim] - 1
         change = means.narrow(dim, 1, size) - means.narrow(dim, 0, size)
         both = known.narrow(dim, 1, size) * known.narrow(dim, 0, size)
         # Each change counts for both of its blocks.
         pads = [(1, 0, 0, 0), (0, 1, 0, 0)] if dim == 3 else [(0, 0, 1, 0), (0, 0, 0, 1)]
-        sums = sum(F.pad(change * both, pad) for pad in pads)
         weight = sum(F.pad(both, pad) for pad in pads)
-        result.append(_mean(sums) / _mean(weight).clamp(min=1e-6) / BLOCK)
-    return torch.stack(result, 2)[0]
+        sums = sum(F.pad(change * both, pad) for pad in pads)
+        slopes.append(_mean(_mean(sums)) / _mean(_mean(weight)).clamp(min=1e-6))
+        place = torch.arange(means.shape[dim], dtype=means.dtype)
+        rows_columns.append(place[:, None] if dim == 2 else place)
+    level, _ = _windowed(means, known)
+    for slope, place in zip(slopes, rows_columns, strict=True):
+        # What is known of a window may lie to one side of its centre.
+        beside, total = _windowed(place.expand_as(known), known)
+        level = level + slope * (place - beside) * (total > 0)
+    return level, torch.cat(slopes, 1)
 
 
-def continued(x: Tensor, weight: Tensor) -> Tensor:
-    """(1, K, h, w) where there is a weight, (1, 1, h, w) in [0, 1]; elsewhere from what is around, smoothly."""
-    if min(x.shape[2:]) < 2 or bool((weight >= 1).all()):
-        return x
-    pad = (0, x.shape[3] % 2, 0, x.shape[2] % 2)
-    total = F.avg_pool2d(F.pad(weight, pad), 2)
-    coarse = F.avg_pool2d(F.pad(x * weight, pad), 2) / total.clamp(min=1e-6)
-    coarse = continued(coarse, (4 * total).clamp(max=1))
-    size = (coarse.shape[2] * 2, coarse.shape[3] * 2)
-    wide = F.interpolate(coarse, size, mode="bilinear")[:, :, : x.shape[2], : x.shape[3]]
-    return weight * x + (1 - weight) * wide
+def continue_into(smooth: Smooth) -> tuple[Tensor, Tensor]:
+    """What would be smooth in a hole: ``share`` and ``levels`` of ``smooth``, continued from around it.
+
+    Slopes first, as a membrane, then levels that have such slopes: a sky keeps its course.
+    """
+    extension.load()
+    missing = smooth.known[0, 0] == 0
+    known, even = ~missing, smooth.share[0] > 0.5
+    border = known & even[0]
+
+    def membrane(x: Tensor, used: Tensor, slopes: Tensor | None = None) -> Tensor:
+        slopes = x.new_zeros((len(x), 2, *x.shape[1:])) if slopes is None else slopes
+        return torch.ops.contextual_attention_filling.continue_levels(
+            x, missing, used, slopes, _ANCHOR, _TOLERANCE
+        )
+
+    share = membrane(smooth.share[0] * known, known)
+    slopes = membrane(smooth.slopes[0] * known, border).unflatten(0, (2, -1)).transpose(0, 1)
+    return share.clamp(0, 1), membrane(smooth.levels[0], border, slopes)
