@@ -16,9 +16,9 @@ from torch import Tensor
 
 from .smooth import BLOCK, continue_into, find_smooth
 
-# The weight of staying as copied against keeping steps: in texture, levels spread over 1 / sqrt(0.01) = 10
-# pixels; where all is smooth, over 300.
-_SCREENING, _LEAST_SCREENING = 1e-2, 1e-5
+# The weight of staying as copied against keeping steps: levels spread over about 1 / sqrt(0.01) = 10 pixels.
+# In what is smooth the levels are right beforehand, and only grain is copied: its steps need not agree.
+_SCREENING, _SMOOTH_SCREENING = 0.01, float(__import__("os").environ.get("SS","0.3"))
 # Of colours in [-1, 1]: what the last step of the solver may change; 1e-3 is an eighth of a step of 8 bits.
 _TOLERANCE = 2.5e-4
 
@@ -52,7 +52,16 @@ def blend_copies(image: Tensor, hole: Tensor, offsets: Tensor, estimate: Tensor 
     around, wanted = continue_into(smooth)
     share = around[0] * _copied(smooth.share, *there[1:3])
     return torch.ops.contextual_attention_filling.blend(
-        *there[:3], share, wanted, smooth.levels[0], BLOCK, there[3], _SCREENING, _TOLERANCE
+        *there[:3],
+        share,
+        wanted,
+        smooth.levels[0],
+        BLOCK,
+        there[3],
+        _SCREENING,
+        # An estimate has no grain: it comes from the steps alone.
+        _SMOOTH_SCREENING if estimate is None else _SCREENING,
+        _TOLERANCE,
     ).to(image.device)
 
 

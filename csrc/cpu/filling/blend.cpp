@@ -51,6 +51,7 @@ struct Levels {
   const float* there;
   int64_t side, rows, columns, width;
 
+  float share_of(int64_t at) const { return between(at).of(share); }
   // What to add to a channel of the pixel `from` where it is copied to `at`.
   float change(int64_t at, int64_t from, int64_t channel) const {
     const Between to = between(at);
@@ -143,7 +144,18 @@ void check_offsets(const Copies& copies, const Numbering& numbering) {
   STD_TORCH_CHECK(known, "offsets: expected to lead from every pixel of the hole to a known one");
 }
 
-Multigrid equations_of(const Copies& copies, const Numbering& numbering, float screening) {
+// What the energy's sums are over, apart from the steps of the copies.
+struct Aims {
+  const Levels& levels;
+  const float* estimate;  // (channels, height, width); null: stay near the copies
+  float screening, smooth_screening, tolerance;
+
+  float screening_of(int64_t at) const {
+    return screening + levels.share_of(at) * (smooth_screening - screening);
+  }
+};
+
+Multigrid equations_of(const Copies& copies, const Numbering& numbering, const Aims& aims) {
   std::vector<std::array<int32_t, kSides>> beside(numbering.count());
   std::vector<float> known(numbering.count()), staying(numbering.count());
   torch::stable::parallel_for(0, copies.height, 8, [&](int64_t first, int64_t last) {
@@ -154,7 +166,7 @@ Multigrid equations_of(const Copies& copies, const Numbering& numbering, float s
       for (int64_t x = 0; x < copies.width; ++x) {
         const int32_t i = rows[1][x];
         if (i < 0) continue;
-        staying[i] = screening;
+        staying[i] = aims.screening_of(y * copies.width + x);
         for (int side = 0; side < kSides; ++side) {
           const Link link = link_of(copies, y * copies.width + x, side);
           const bool missing = link.linked() && link.to >= 0;
@@ -178,20 +190,13 @@ std::pair<float, float> range_of_known(const Copies& copies, const float* image)
   return {least, most};
 }
 
-// What the energy's sums are over, apart from the copies.
-struct Aims {
-  const Levels& levels;
-  const float* estimate;  // (channels, height, width); null: stay near the copies
-  float screening, tolerance;
-};
-
 void blend_channel(const Copies& copies, const Numbering& numbering, const Aims& aims, const float* plane,
                    int64_t channel, Multigrid& equations, float* result) {
   std::vector<float>& residual = equations.residual();
   const float* const estimate = aims.estimate ? aims.estimate + channel * copies.size() : nullptr;
   for_pixels(numbering, [&](int64_t at, int32_t number) {
     const int64_t from = copies.source(at);
-    float sum = aims.screening *
+    float sum = aims.screening_of(at) *
                 (estimate ? estimate[at] - plane[from] : aims.levels.change(at, from, channel));
     for (int side = 0; side < kSides; ++side) {
       const Link link = link_of(copies, at, side);
@@ -211,7 +216,7 @@ void blend_planes(const Copies& copies, const Aims& aims, const float* image, fl
   if (numbering.count() == 0) return;
   check_offsets(copies, numbering);
   const auto [least, most] = range_of_known(copies, image);
-  Multigrid equations = equations_of(copies, numbering, aims.screening);
+  Multigrid equations = equations_of(copies, numbering, aims);
   for (int64_t c = 0; c < copies.channels; ++c) {
     float* const filled = result + c * copies.size();
     blend_channel(copies, numbering, aims, image + c * copies.size(), c, equations, filled);
@@ -239,7 +244,8 @@ void check_levels(const Tensor& levels, const Tensor& share, int64_t block, cons
 }
 
 Tensor blend_cpu(Tensor image, Tensor hole, Tensor offsets, Tensor share, Tensor wanted, Tensor there,
-                 int64_t block, std::optional<Tensor> estimate, double screening, double tolerance) {
+                 int64_t block, std::optional<Tensor> estimate, double screening, double smooth_screening,
+                 double tolerance) {
   STD_TORCH_CHECK(image.dim() == 4, "image: expected 1 x C x H x W");
   check_map(image, ScalarType::Float, image.size(1), image, "image");
   check_map(hole, ScalarType::Bool, 1, image, "hole");
@@ -261,7 +267,7 @@ Tensor blend_cpu(Tensor image, Tensor hole, Tensor offsets, Tensor share, Tensor
                       share.size(1),
                       copies.width};
   const Aims aims{levels, estimate ? stay.const_data_ptr<float>() : nullptr, static_cast<float>(screening),
-                  static_cast<float>(tolerance)};
+                  static_cast<float>(smooth_screening),                   static_cast<float>(tolerance)};
   Tensor result = torch::stable::clone(planes);
   blend_planes(copies, aims, planes.const_data_ptr<float>(), result.mutable_data_ptr<float>());
   return result;
@@ -342,7 +348,7 @@ Tensor continue_cpu(Tensor levels, Tensor missing, Tensor used, Tensor slopes, d
 STABLE_TORCH_LIBRARY_FRAGMENT(contextual_attention_filling, m) {
   m.def(
       "blend(Tensor image, Tensor hole, Tensor offsets, Tensor share, Tensor wanted, Tensor there, int block, "
-      "Tensor? estimate, float screening, float tolerance) -> Tensor");
+      "Tensor? estimate, float screening, float smooth_screening, float tolerance) -> Tensor");
   m.def(
       "continue_levels(Tensor levels, Tensor missing, Tensor used, Tensor slopes, float anchor, float "
       "tolerance) -> Tensor");

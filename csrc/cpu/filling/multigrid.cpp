@@ -11,6 +11,8 @@ namespace {
 
 // Sums are made of blocks of this many entries, so that threads change nothing about them.
 constexpr int64_t kBlock = 8192;
+// To wake other threads pays from so many on.
+constexpr int64_t kGrain = 4 * kBlock;
 // A grid that small is solved by sweeps alone.
 constexpr int64_t kFewest = 16;
 constexpr int kSweepsOfCoarsest = 16;
@@ -18,7 +20,7 @@ constexpr int kMostSteps = 200;
 
 template <class F>
 void for_blocks(int64_t begin, int64_t end, const F& f) {
-  torch::stable::parallel_for(begin, end, kBlock, f);
+  torch::stable::parallel_for(begin, end, kGrain, f);
 }
 
 // The sum, and the largest, of what f(begin, end) makes of each block.
@@ -26,7 +28,7 @@ template <class F, class Combine>
 double over_blocks(int64_t count, const F& f, const Combine& combine) {
   const int64_t blocks = (count + kBlock - 1) / kBlock;
   std::vector<double> parts(blocks);
-  torch::stable::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
+  torch::stable::parallel_for(0, blocks, kGrain / kBlock, [&](int64_t first, int64_t last) {
     for (int64_t b = first; b < last; ++b) parts[b] = f(b * kBlock, std::min(count, (b + 1) * kBlock));
   });
   double result = 0;
