@@ -18,7 +18,7 @@ from .smooth import BLOCK, continue_into, find_smooth
 
 # The weight of staying as copied against keeping steps: levels spread over about 1 / sqrt(0.01) = 10 pixels.
 # In what is smooth the levels are right beforehand, and only grain is copied: its steps need not agree.
-_SCREENING, _SMOOTH_SCREENING = 0.01, float(__import__("os").environ.get("SS","0.3"))
+_SCREENING, _SMOOTH_SCREENING = 0.01, 0.3
 # Of colours in [-1, 1]: what the last step of the solver may change; 1e-3 is an eighth of a step of 8 bits.
 _TOLERANCE = 2.5e-4
 

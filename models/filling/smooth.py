@@ -33,8 +33,8 @@ class Smooth(NamedTuple):
     """What is known of the blocks of a picture.
 
     Attributes:
-        share: (1, 1, h, w) in [0, 1]: 1 where there is nothing but slopes and grain, 0 where there are edges or
-            texture, or nothing is known.
+        share: (1, 1, h, w) in [0, 1]: 1 where there is nothing but slopes and grain, 0 where there are
+            edges or texture, or nothing is known.
         levels: (1, C, h, w): colours without grain.
         slopes: (1, 2 C, h, w): change of each channel's level from a block to the next: all to the right, all
             down.
@@ -48,12 +48,15 @@ class Smooth(NamedTuple):
 
 
 def find_smooth(image: Tensor, hole: Tensor) -> Smooth:
-    """Judge the blocks of (1, C, H, W) by what is known, where ``hole``, (1, 1, H, W) bool, is not."""
-    missing = F.max_pool2d(_padded(hole.float()), BLOCK)
-    known = 1 - missing
-    # What is missing is in no window that is used.
-    means = F.avg_pool2d(_padded(image), BLOCK)
-    fine, has_fine = _fine_variance(image, known)
+    """Judge the blocks of (1, C, H, W) by what is known, where ``hole``, (1, 1, H, W) bool, is not.
+
+    By second differences within a block, which see fine texture, and by how a block differs from those around
+    it, which sees coarse texture and edges. Slopes change neither. Both are compared with those of the
+    smoothest blocks of the picture, within the bounds of what can be grain.
+    """
+    extension.load()
+    means, variance, known = torch.ops.contextual_attention_filling.measure_blocks(image, hole, BLOCK)
+    fine, has_fine = _windowed(variance, known)
     coarse, has_coarse = _coarse_variance(means.mean(1, keepdim=True), known)
     grain = _low(fine, has_fine).clamp(_LEAST_GRAIN**2, _MOST_GRAIN**2)
     coarse_grain = _low(coarse, has_coarse).clamp(grain, _MOST_COARSENESS**2 * grain)
@@ -61,10 +64,6 @@ def find_smooth(image: Tensor, hole: Tensor) -> Smooth:
     share = ((_ROUGH - activity) / (_ROUGH - _SMOOTH)).clamp(0, 1)
     share = share * share * (3 - 2 * share) * (has_fine * has_coarse > 0)
     return Smooth(share, *_levels(means, known), known)
-
-
-def _padded(x: Tensor) -> Tensor:
-    return F.pad(x, (0, -x.shape[3] % BLOCK, 0, -x.shape[2] % BLOCK), mode="replicate")
 
 
 def _windowed(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,29 +76,13 @@ def _mean(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, _WINDOW, 1, _WINDOW // 2, count_include_pad=True)
 
 
-def _fine_variance(image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Of independent pixels: the second differences of grey have six times their variance."""
-    grey = _padded(image.mean(1, keepdim=True))
-    squares = torch.zeros_like(known)
-    for dim in (2, 3):
-        size = grey.shape[dim] - 2
-        second = grey.narrow(dim, 0, size) - 2 * grey.narrow(dim, 1, size) + grey.narrow(dim, 2, size)
-        pad = (1, 1, 0, 0) if dim == 3 else (0, 0, 1, 1)
-        # The outermost pixels of a block may see the next one, which may be missing.
-        squares += F.avg_pool2d(F.pad(second.square(), pad), BLOCK) / 12
-    return _windowed(squares, _inner(known))
-
-
-def _inner(known: Tensor) -> Tensor:
-    """Blocks with known ones all around."""
-    return 1 - F.max_pool2d(1 - known, 3, 1, 1)
-
-
 def _coarse_variance(means: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """That of independent pixels that would explain by how much a block differs from those beside it."""
     beside = F.avg_pool2d(F.pad(means, (1, 1, 1, 1), mode="replicate"), 3, 1)
     # A block less the mean of the nine: 1 - 1/9 of the variance of a block's mean.
-    return _windowed((means - beside).square() * (BLOCK**2 * 9 / 8), _inner(known))
+    # Only where all nine are known.
+    inner = 1 - F.max_pool2d(1 - known, 3, 1, 1)
+    return _windowed((means - beside).square() * (BLOCK**2 * 9 / 8), inner)
 
 
 def _low(x: Tensor, weight: Tensor) -> Tensor:
@@ -137,7 +120,6 @@ def continue_into(smooth: Smooth) -> tuple[Tensor, Tensor]:
 
     Slopes first, as a membrane, then levels that have such slopes: a sky keeps its course.
     """
-    extension.load()
     missing = smooth.known[0, 0] == 0
     known, even = ~missing, smooth.share[0] > 0.5
     border = known & even[0]

@@ -161,8 +161,8 @@ constexpr int kAtSide[kSides][2] = {{1, 3}, {0, 2}, {2, 3}, {0, 1}};
 
 // The energy of pixels of twice the size. A step across one of them is two steps across finer ones, so that a
 // link weighs half the sum of those that cross the same border.
-Grid coarser(const Grid& fine, const Numbering& numbering, const Numbering& finer,
-             std::vector<float>& known, std::vector<float>& screening, float known_share) {
+Grid coarser(const Grid& fine, const Numbering& numbering, const Numbering& finer, std::vector<float>& known,
+             std::vector<float>& screening, float known_share) {
   Grid coarse;
   coarse.evens = numbering.evens();
   set_parts(coarse, numbering, finer);
@@ -242,7 +242,8 @@ Multigrid::Multigrid(const Numbering& numbering, std::vector<std::array<int32_t,
   finest.residual.resize(finest.count());
   std::vector<uint8_t> mask, finer_mask;
   Numbering finer = numbering;
-  // What is known lies a pixel of the finest grid away from those beside it, and half of a pixel of this grid.
+  // What is known lies a pixel of the finest grid away from those beside it, and half of a pixel of this
+  // grid.
   for (float side = 1; grids_.back().count() > kFewest && finer.height() + finer.width() > 2; side *= 2) {
     mask = finer.halved();
     const Numbering coarse(mask.data(), (finer.height() + 1) / 2, (finer.width() + 1) / 2);

@@ -2,6 +2,8 @@
 // V-cycle as preconditioner. What comes out does not depend on the number of threads.
 #pragma once
 
+#include <torch/csrc/stable/ops.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +15,12 @@ namespace contextual_attention::cpu::filling {
 constexpr int kSides = 4;
 constexpr int kDown[kSides] = {0, 0, 1, -1};
 constexpr int kRight[kSides] = {1, -1, 0, 0};
+
+struct Place {
+  int64_t y, x;
+
+  Place beside(int side) const { return {y + kDown[side], x + kRight[side]}; }
+};
 
 // The pixels of a grid that are in a mask, numbered row by row: first those whose row and column add up to an
 // even number, then the others. A pixel and the four beside it are never of the same half.
@@ -36,6 +44,20 @@ class Numbering {
   int64_t height_, width_;
   std::vector<int64_t> even_before_, odd_before_;
 };
+
+// f(place, number) for the pixels that are numbered.
+template <class F>
+void for_pixels(const Numbering& numbering, const F& f) {
+  torch::stable::parallel_for(0, numbering.height(), 8, [&](int64_t first, int64_t last) {
+    std::vector<int32_t> numbers;
+    for (int64_t y = first; y < last; ++y) {
+      if (numbering.before(y) == numbering.before(y + 1)) continue;
+      numbering.read_row(y, numbers);
+      for (int64_t x = 0; x < numbering.width(); ++x)
+        if (numbers[x] >= 0) f(Place{y, x}, numbers[x]);
+    }
+  });
+}
 
 // At each pixel i: diagonal[i] x[i] - sum over sides of weight * x[beside] = residual[i].
 struct Grid {
