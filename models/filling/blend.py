@@ -2,8 +2,8 @@
 
 Poisson blending (Pérez et al., "Poisson Image Editing", SIGGRAPH 2003, equation 3) with every pixel's own
 source as guidance, screened (Bhat et al., "Fourier Analysis of the 2D Screened Poisson Equation for Gradient
-Domain Problems", ECCV 2008) where there is texture: a level that does not fit spreads over some pixels there,
-over the whole of what is smooth.
+Domain Problems", ECCV 2008): a level that does not fit spreads over some pixels, not over the whole hole.
+Where all is smooth, that would be seen: there levels come from the surroundings, and grain alone is copied.
 
 Shape legend: C channels; H, W the picture; h, w its blocks (smooth.py).
 """
@@ -30,23 +30,31 @@ def blend_copies(image: Tensor, hole: Tensor, offsets: Tensor, estimate: Tensor 
     ``sum over neighbours p, q of (x_p - x_q - s_pq)^2 + sum over p of screening_p * (x_p - c_p)^2``,
     where c_p is what is copied to p, and s_pq the step from q to p where p's copy comes from, averaged with
     that where q's comes from. In texture the screening is 0.01, and copies that fit together already stay as
-    they are, bit for bit. Where the copies and what surrounds them are smooth but for grain it is next to 0,
-    and the steps are those of the grain alone: what slopes is given by the surroundings.
+    they are, bit for bit. As far as p's surroundings and its copy are smooth but for grain (smooth.py), what
+    is copied has its own level replaced by that of the surroundings, continued into the hole, and stays near
+    it: the screening goes up to 0.3.
 
     Args:
         image: (1, C, H, W) float32; what is in the hole is not looked at.
         hole: (1, 1, H, W) bool.
         offsets: (1, 2, H, W) int64: (row, column) from each pixel of the hole to a known one.
-        estimate: (1, C, H, W) float32: the levels c_p to stay near, instead of those of the copies.
+        estimate: (1, C, H, W) float32: the levels c_p to stay near, instead of those of the copies, with a
+            screening of 0.01 everywhere; the steps remain those of the copies.
 
     Returns:
         (1, C, H, W): the picture, filled, within the range of its known pixels.
 
-    Computed on the CPU; the tensors of another device are brought there, and the result back.
-    Cost: some 10 passes over the hole for each channel; about 60 bytes a pixel of the hole.
+    Raises:
+        RuntimeError: An offset leads to what is not known, or a tensor has another shape or dtype.
+
+    Computed on the CPU, to which tensors of another device are brought, and the result back. What comes out
+    does not depend on the number of threads.
+    Cost: some ten V-cycles over the hole for each channel; about 60 bytes a pixel of the hole, and 3 a pixel
+    of the picture.
     """
     if not bool(hole.any()):
         return image
+    # On the CPU.
     there = [None if x is None else x.cpu() for x in (image, hole, offsets, estimate)]
     smooth = find_smooth(*there[:2])
     around, wanted = continue_into(smooth)
