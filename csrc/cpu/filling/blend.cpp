@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "copy.h"
 #include "multigrid.h"
 
 namespace contextual_attention::cpu::filling {
@@ -249,7 +250,7 @@ Tensor blend_cpu(Tensor image, Tensor hole, Tensor offsets, Tensor share, Tensor
                       share.size(1)};
   const Aims aims{levels, estimate ? stay.const_data_ptr<float>() : nullptr, static_cast<float>(screening),
                   static_cast<float>(smooth_screening), static_cast<float>(tolerance)};
-  Tensor result = torch::stable::clone(planes);
+  Tensor result = copy_of(planes);
   blend_planes(copies, aims, planes.const_data_ptr<float>(), result.mutable_data_ptr<float>());
   return result;
 }

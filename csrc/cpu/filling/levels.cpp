@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "copy.h"
 #include "multigrid.h"
 
 namespace contextual_attention::cpu::filling {
@@ -139,7 +140,7 @@ Tensor continue_cpu(Tensor levels, Tensor missing, Tensor used, Tensor slopes, d
                   "slopes: expected float32, K x 2 x h x w");
   const Tensor mask = torch::stable::contiguous(missing), others = torch::stable::contiguous(used);
   const Tensor steps = torch::stable::contiguous(slopes);
-  Tensor result = torch::stable::clone(torch::stable::contiguous(levels));
+  Tensor result = copy_of(torch::stable::contiguous(levels));
   const uint8_t* const inside = static_cast<const uint8_t*>(mask.data_ptr());
   const uint8_t* const border = static_cast<const uint8_t*>(others.data_ptr());
   const Numbering numbering(inside, levels.size(1), levels.size(2));
