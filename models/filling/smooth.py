@@ -82,8 +82,7 @@ def _mean(x: Tensor) -> Tensor:
 def _coarse_variance(means: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """That of independent pixels that would explain by how much a block differs from those beside it."""
     beside = F.avg_pool2d(F.pad(means, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    # A block less the mean of the nine: 1 - 1/9 of the variance of a block's mean.
-    # Only where all nine are known.
+    # Where all nine are known: a block less their mean has 1 - 1/9 of the variance of a block's mean.
     inner = 1 - F.max_pool2d(1 - known, 3, 1, 1)
     return _windowed((means - beside).square() * (BLOCK**2 * 9 / 8), inner)
 
