@@ -30,7 +30,7 @@ WINDOW, NARROWER = 5.0, 1.5
 EDGES = 0.7  # sigma of the derivatives
 LIGHTNESS_STEP = 20.0  # CIE Lab: means that are this far apart, or farther, count as wholly different
 _TRUNCATE = 4.0  # ndimage's own: where its Gaussian filters end, in sigmas
-_FEWEST = 16  # missing pixels that a scale is worth looking at for
+_FEWEST = 16  # missing pixels that a coarser scale is worth looking at for
 
 
 class Judge:
@@ -92,11 +92,11 @@ class _View:
 
 
 def _views(hole: np.ndarray) -> Iterator[_View]:
-    """One for each scale that still shows enough of the hole."""
+    """One for the finest scale, and for each that still shows enough of the hole."""
     share = hole.astype(float)
     for scale in range(SCALES):
         missing = share > 0.5
-        if missing.sum() < _FEWEST:
+        if scale and missing.sum() < _FEWEST:
             return
         sigma = WINDOW / NARROWER**scale
         reach = int(_TRUNCATE * sigma + 0.5) + int(_TRUNCATE * EDGES + 0.5)
