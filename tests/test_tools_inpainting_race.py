@@ -312,12 +312,23 @@ def test_the_command_writes_page_and_pictures(monkeypatch, small, capsys):
 
 def test_a_part_is_not_written(monkeypatch, small, capsys):
     run(monkeypatch, "--photographs", small, "--only", "j", "--methods", "Telea", "--sizes")
-    assert "| squares | Telea |" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| squares | Telea |" in said
+    assert "| picture | missing |" not in said
     for options in (("--only", "j"), ("--methods", "Telea")):
         with pytest.raises(SystemExit, match="--write is of everything"):
             run(monkeypatch, "--photographs", small, "--write", *options)
     with pytest.raises(SystemExit, match="--write is of everything"):
         run(monkeypatch, "--write")
+
+
+def test_without_the_large_photograph_the_sizes_are_left_out(monkeypatch, small, capsys):
+    def gone(photograph, folder):
+        raise FileNotFoundError("there is no EveningGlow")
+
+    monkeypatch.setattr(command.LARGE.__class__, "open", gone)
+    run(monkeypatch, "--photographs", small, "--write")
+    assert "- the race of sizes: there is no EveningGlow." in (small / "DOCS.md").read_text()
 
 
 def test_what_is_shown_comes_with_packages_of_python():

@@ -41,7 +41,10 @@ def main() -> None:
     sizes: list[Timed] = []
     if given.sizes and given.photographs:
         racing = [method for method in (*OURS, RIVAL) if method in methods]
-        sizes = _race_sizes(given.sizes, racing, given.photographs, given.limit)
+        try:
+            sizes = _race_sizes(given.sizes, racing, given.photographs, given.limit)
+        except FileNotFoundError as error:
+            results.left_out.append(f"the race of sizes: {error}")
     for name in cases:
         print(f"\n{name}\n{table(results, name)}")
     print(f"\n{sizes_table(sizes)}" if sizes else "")
