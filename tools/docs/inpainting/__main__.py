@@ -11,6 +11,7 @@ tools those run that are installed: pip install pypatchmatch gmic patchmatch-cyt
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from ..speed import write_docs
@@ -93,7 +94,8 @@ def _shown() -> list[Case]:
     """For the picture alone: a case of most kinds in photographs that come with packages of Python."""
     bundled = {one.name: one.read(None) for one in LISTS["tuned"] if one.package == BUNDLED}
     drawn = draw_cases(bundled, seed=0)
-    return [next(case for case in drawn if f" {kind} " in case.name) for kind in SHOWN]
+    cases = [next(case for case in drawn if f" {kind} " in case.name) for kind in SHOWN]
+    return [replace(case, name=f"shown {case.name}") for case in cases]  # no name of a list's case
 
 
 def _first_holes(cases: list[Case]) -> list[Case]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -55,18 +56,19 @@ def table(results: Results, photographs: str) -> str:
     by = "photograph" if photographs == "textures" else "group"
     lines = [f"| {by} | method | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name in dict.fromkeys(getattr(row, by) for row in rows):
-        for method in dict.fromkeys(row.method for row in rows):
+        for method in dict.fromkeys(row.method for row in rows if getattr(row, by) == name):
             means = {
                 column: results.mean(column, method, photographs=photographs, **{by: name})
                 for column in COLUMNS
             }
-            cells = (
-                f"{'+' if mean > 0 and column == 'seam' else ''}{mean:.{_DIGITS.get(column, 2)}f}"
-                for column, mean in means.items()
-                if mean is not None
-            )
-            lines.append(f"| {name} | {method} | {' | '.join(cells)} |")
+            cells = " | ".join(_number(column, mean) for column, mean in means.items() if mean is not None)
+            lines.append(f"| {name} | {method} | {cells} |")
     return "\n".join(lines)
+
+
+def _number(column: str, mean: float) -> str:
+    sign = "+" if column == "seam" else ""
+    return f"{mean:{sign}.{_DIGITS.get(column, 2)}f}"
 
 
 def sizes_table(sizes: Sequence[Timed]) -> str:
@@ -78,8 +80,8 @@ def sizes_table(sizes: Sequence[Timed]) -> str:
         missing = next(iter(of_case.values())).missing
         cells = " | ".join(_size_text(of_case[method]) for method in methods)
         lines.append(f"| {case} | {100 * missing:.1f} % | {cells} |")
-    told = "*Seconds of processor time of all threads, seconds that pass, and MiB of the process at most.*"
-    return "\n".join([*lines, "", told])
+    told = "Seconds of processor time of all threads, seconds that pass, and MiB of the process at most"
+    return "\n".join([*lines, "", f"*{told}; {os.cpu_count()} processors.*"])
 
 
 def _size_text(timed: Timed) -> str:
