@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep", type=Path, metavar="KEPT", help="folder of results: what is there is not run again")
     add("--again", nargs="+", choices=METHODS, default=[], help="methods that are")
     add("--sizes", nargs="*", type=float, choices=ROUNDS, default=list(ROUNDS), help="megapixels")
-    add("--limit", type=float, default=120.0, help="seconds a picture after which a method is left out")
+    add("--limit", type=float, default=300.0, help="seconds a picture after which a method is left out")
     add("--write", action="store_true", help="write docs/inpainting.md and its picture")
     add("--strips", type=Path, metavar="DIR", help="write pictures of every case there, to look at")
     return parser
