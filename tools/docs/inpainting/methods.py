@@ -96,7 +96,8 @@ def _biharmonic() -> Fill:
     from skimage.restoration import inpaint_biharmonic
 
     def fill(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        filled = inpaint_biharmonic(image / 255, hole, channel_axis=2)
+        # Of scikit-image 0.26 the whole at once ends with an index out of bounds for some holes.
+        filled = inpaint_biharmonic(image / 255, hole, channel_axis=2, split_into_regions=True)
         return (255 * filled).clip(0, 255).round().astype(np.uint8)
 
     return fill
