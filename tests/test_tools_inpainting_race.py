@@ -212,6 +212,7 @@ def test_goals_that_are_missed(place, changed, sizes):
 def test_without_the_others_nothing_is_known():
     lines = told({("judged", "squares", "exemplar"): {}, ("judged", "thin", "exemplar"): {}}, [])
     assert {line.partition(":")[0] for line in lines} == {"- not known"}
+    assert lines[5].endswith("on the mean of irregular textures: no number.")
 
 
 def test_the_page():
@@ -329,7 +330,9 @@ def test_without_the_large_photograph_the_sizes_are_left_out(monkeypatch, small,
 
     monkeypatch.setattr(command.LARGE.__class__, "open", gone)
     run(monkeypatch, "--photographs", small, "--write")
-    assert "- the race of sizes: there is no EveningGlow." in (small / "DOCS.md").read_text()
+    text = (small / "DOCS.md").read_text()
+    assert "- the race of sizes: there is no EveningGlow." in text
+    assert "## Sizes" not in text
 
 
 def test_what_is_shown_comes_with_packages_of_python():

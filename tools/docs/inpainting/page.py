@@ -42,7 +42,7 @@ def page(results: Results, sizes: Sequence[Timed]) -> str:
         goals(results, sizes),
         *(f"## {TITLES[name]}\n\n{table(results, name)}" for name in lists),
         "; ".join(f"*{name}*: {meaning}" for name, meaning in COLUMNS.items()) + ".",
-        f"## Sizes\n\n{sizes_table(sizes)}",
+        *([f"## Sizes\n\n{sizes_table(sizes)}"] if sizes else []),
         f"## The lists of photographs\n\n{listed_photographs()}",
     ]
     if results.left_out:
@@ -104,7 +104,7 @@ def listed_photographs() -> str:
 # Pictures
 
 
-def sheet(cases: Sequence[Case], results: Results, methods: Sequence[str], side: int = 160) -> Image.Image:
+def sheet(cases: Sequence[Case], results: Results, methods: Sequence[str], side: int = 120) -> Image.Image:
     """A row for each case: the hole, what each method made of it, the photograph; cut out around the hole."""
     known = [name for name in methods if any((case.name, name) in results.pictures for case in cases)]
     columns = ("the hole", *known, "the photograph")
