@@ -1,0 +1,123 @@
+"""Compares ways to fill holes in photographs without training, and writes docs/inpainting.md.
+
+    python -m tools.docs.inpainting --lists tuned                   the bundled photographs alone, a table
+    python -m tools.docs.inpainting --photographs DIR --keep KEPT --write        all of docs/inpainting.md
+
+DIR has packages of Debian, each unpacked into a folder of its name; photographs.py says which. With KEPT a
+race that was broken off goes on, and --again METHOD runs that one anew. Needs the extra bench; of the other
+tools those run that are installed: pip install pypatchmatch gmic patchmatch-cython.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from ..speed import write_docs
+from .cases import Case, draw_cases, size_cases, texture_cases
+from .kept import Kept
+from .methods import METHODS, OURS, RIVAL
+from .page import PICTURED, page, sheet, sheets, sizes_table, table
+from .photographs import BUNDLED, LARGE, LISTS, read_list
+from .race import ROOT, Results, Timed, installed, race, race_sizes
+
+DOCS, PICTURE = ROOT / "docs/inpainting.md", ROOT / "docs/images/inpainting.jpg"
+ROUNDS = {0.5: 3, 2.0: 1, 12.0: 1}  # by megapixels
+SHOWN = ("square", "edge", "anything", "scratches", "text")
+
+
+def main() -> None:
+    given = _parser().parse_args()
+    if given.write and (given.only or given.methods or not given.photographs):
+        raise SystemExit("--write is of everything: give --photographs, leave out --only and --methods")
+    methods, left_out = installed(given.methods or list(METHODS))
+    cases, missing = _cases(given.lists, given.photographs)
+    if given.only:
+        cases = {name: [case for case in some if given.only in case.name] for name, some in cases.items()}
+    for reason in left_out + missing:
+        print(f"left out: {reason}")
+    results = race(cases, methods, Kept(given.keep, given.again), given.limit)
+    results.left_out[:0] = left_out + missing
+    sizes: list[Timed] = []
+    if given.sizes and given.photographs:
+        racing = [method for method in (*OURS, RIVAL) if method in methods]
+        try:
+            sizes = _race_sizes(given.sizes, racing, given.photographs, given.limit)
+        except FileNotFoundError as error:
+            results.left_out.append(f"the race of sizes: {error}")
+    for name in cases:
+        print(f"\n{name}\n{table(results, name)}")
+    print(f"\n{sizes_table(sizes)}" if sizes else "")
+    if given.write:
+        write_docs(page(results, sizes), DOCS)
+        shown = [case for name in ("textures", "shown") for case in cases[name]]
+        sheet(_first_holes(shown), results, PICTURED).save(PICTURE, quality=88)
+    if given.strips:
+        _write_strips(given.strips, cases, results)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.docs.inpainting",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--photographs", type=Path, metavar="DIR", help="folder of unpacked packages")
+    add("--lists", nargs="*", choices=LISTS, default=["judged"], help="of photographs (default: judged)")
+    add("--methods", nargs="+", choices=METHODS, help="default: all that are installed")
+    add("--only", metavar="TEXT", help="cases whose name has this in it")
+    add("--keep", type=Path, metavar="KEPT", help="folder of results: what is there is not run again")
+    add("--again", nargs="+", choices=METHODS, default=[], help="methods that are")
+    add("--sizes", nargs="*", type=float, choices=ROUNDS, default=list(ROUNDS), help="megapixels")
+    add("--limit", type=float, default=300.0, help="seconds a picture after which a method is left out")
+    add("--write", action="store_true", help="write docs/inpainting.md and its picture")
+    add("--strips", type=Path, metavar="DIR", help="write pictures of every case there, to look at")
+    return parser
+
+
+def _cases(lists: list[str], folder: Path | None) -> tuple[dict[str, list[Case]], list[str]]:
+    """The cases by list of photographs, and what is not there of them."""
+    cases, missing = {}, []
+    for seed, name in enumerate(LISTS):
+        if name in lists:
+            photographs, left_out = read_list(name, folder)
+            cases[name] = draw_cases(photographs, seed) if photographs else []
+            missing += left_out
+    cases["textures"] = list(texture_cases())
+    cases["shown"] = _shown()
+    return cases, missing
+
+
+def _shown() -> list[Case]:
+    """For the picture alone: a case of most kinds in photographs that come with packages of Python."""
+    bundled = {one.name: one.read(None) for one in LISTS["tuned"] if one.package == BUNDLED}
+    drawn = draw_cases(bundled, seed=0)
+    cases = [next(case for case in drawn if f" {kind} " in case.name) for kind in SHOWN]
+    return [replace(case, name=f"shown {case.name}") for case in cases]  # no name of a list's case
+
+
+def _first_holes(cases: list[Case]) -> list[Case]:
+    """The first case of each photograph."""
+    return list({case.photograph: case for case in reversed(cases)}.values())[::-1]
+
+
+def _race_sizes(megapixels: list[float], methods: list[str], folder: Path, limit: float) -> list[Timed]:
+    photograph = LARGE.open(folder)
+    timed = []
+    for size in megapixels:
+        timed += race_sizes(list(size_cases(photograph, size)), methods, ROUNDS[size], limit)
+        print(f"{size:g} megapixels: done", flush=True)
+    return timed
+
+
+def _write_strips(folder: Path, cases: dict[str, list[Case]], results: Results) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, some in cases.items():
+        for first, drawn in sheets(some, results):
+            drawn.save(folder / f"{name} {first}.png")
+
+
+if __name__ == "__main__":
+    main()
