@@ -19,6 +19,8 @@ from .smooth import BLOCK, continue_into, find_smooth
 # The weight of staying as copied against keeping steps: levels spread over about 1 / sqrt(0.01) = 10 pixels.
 # In what is smooth the levels are right beforehand, and only grain is copied: its steps need not agree.
 _SCREENING, _SMOOTH_SCREENING = 0.01, 0.3
+# Colours in [-1, 1]: so far may the level of a copy be from what its surroundings say.
+_ALIKE = 10 / 127.5
 # Of colours in [-1, 1]: what the last step of the solver may change; 1e-3 is an eighth of a step of 8 bits.
 _TOLERANCE = 2.5e-4
 
@@ -58,7 +60,8 @@ def blend_copies(image: Tensor, hole: Tensor, offsets: Tensor, estimate: Tensor 
     there = [None if x is None else x.cpu() for x in (image, hole, offsets, estimate)]
     smooth = find_smooth(*there[:2])
     around, wanted = continue_into(smooth)
-    share = around[0] * _copied(smooth.share, *there[1:3])
+    copied, levels = (_copied(x, *there[1:3]) for x in (smooth.share, smooth.levels))
+    share = around[0] * copied[0] * _agreement(levels, wanted)
     return torch.ops.contextual_attention_filling.blend(
         *there[:3],
         share,
@@ -81,17 +84,26 @@ def copy_pixels(image: Tensor, hole: Tensor, offsets: Tensor) -> Tensor:
     return result
 
 
-def _copied(share: Tensor, hole: Tensor, offsets: Tensor) -> Tensor:
-    """How smooth is what is copied to each block: (h, w) of (1, 1, h, w)."""
-    size = share.shape[2:]
+def _copied(x: Tensor, hole: Tensor, offsets: Tensor) -> Tensor:
+    """What blocks' (1, n, h, w) is where each block comes from, about: (n, h, w)."""
+    size = x.shape[2:]
     # One pixel of each block says where it comes from; those that are not missing come from where they are.
     rows, columns = (
         (torch.arange(count) * BLOCK + BLOCK // 2).clamp(max=most - 1)
         for count, most in zip(size, hole.shape[2:], strict=True)
     )
     moves = offsets[0][:, rows[:, None], columns] * hole[0][:, rows[:, None], columns]
-    copied = share[:, :, (rows[:, None] + moves[0]) // BLOCK, (columns + moves[1]) // BLOCK]
-    return F.avg_pool2d(copied, 3, 1, 1, count_include_pad=False)[0, 0]
+    copied = x[:, :, (rows[:, None] + moves[0]) // BLOCK, (columns + moves[1]) // BLOCK]
+    return F.avg_pool2d(copied, 3, 1, 1, count_include_pad=False)[0]
+
+
+def _agreement(copied: Tensor, wanted: Tensor) -> Tensor:
+    """Whether levels (C, h, w) are alike: (h, w), from 1 to 0.
+
+    Beside something dark, smooth too, the sky's level goes on into it; copies of the sky know better.
+    """
+    apart = (copied - wanted).abs().amax(0)
+    return (2 - apart / _ALIKE).clamp(0, 1)
 
 
 def _at(x: Tensor, at: Tensor) -> Tensor:
