@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .blend import blend_copies, copy_pixels
-from .scales import Scale, touching, whole_patches
+from .scales import Scale, whole_patches
 from .search import Preferences, Search
 
 Progress = Callable[[float], None]
@@ -106,7 +105,7 @@ def _start(scales: Sequence[Scale], attempt: Settings) -> int:
 
 def _is_thin(scale: Scale, depth: int) -> bool:
     """Whether every pixel of the hole is at most so many pixels away from a known one."""
-    return bool(touching(~scale.hole, depth).all())
+    return scale.deepest <= depth
 
 
 def _rounds(attempt: Settings, scale: Scale, start: int) -> int:
@@ -167,8 +166,8 @@ def _likeliest(found: Sequence[Search]) -> int:
     """Which search has found what is most like a photograph, of several of one scale.
 
     Costs alone would choose what is blurred: it is like everything. Here count as much, each relative to its
-    mean over all: how often neighbours come from different places; how far away from; how much their levels
-    must change to meet; and the costs.
+    mean over all: how often neighbours come from different places; how far away from; how ill what
+    is copied side by side fits together; and the costs.
     """
     marks = torch.stack([_marks(search) for search in found])
     mean = marks.mean(0).clamp(min=torch.finfo(marks.dtype).tiny)
@@ -183,9 +182,25 @@ def _marks(search: Search) -> torch.Tensor:
         both = hole.narrow(axis - 1, 0, size) & hole.narrow(axis - 1, 1, size)
         breaks += int((offsets.diff(dim=axis).any(0) & both).sum())
     far = offsets[:, hole].double().norm(dim=0).mean()
-    colours = search.scale.features[..., : search.scale.colours].permute(2, 0, 1)[None] / 127.5 - 1
-    known = colours.masked_fill(hole, 0)
-    copies = copy_pixels(known, hole[None, None], offsets[None])
-    blended = blend_copies(known, hole[None, None], offsets[None])
-    changed = (copies - blended).abs().sum() / hole.sum()
-    return torch.tensor([float(breaks), float(far), float(changed), float(search.costs[:, 0].double().mean())])
+    seams = _mismatch(search, offsets)
+    return torch.tensor([float(breaks), float(far), seams, float(search.costs[:, 0].double().mean())])
+
+
+def _mismatch(search: Search, offsets: torch.Tensor) -> float:
+    """By how much the colours of copies differ from what lies beside them, a pixel of the hole."""
+    features = search.scale.features[..., : search.scale.colours].short()
+    hole = search.scale.hole
+    height, width = hole.shape
+    rows, columns = hole.nonzero().T
+    total = 0
+    for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+        beside = rows + down, columns + right
+        inside = (beside[0] >= 0) & (beside[0] < height) & (beside[1] >= 0) & (beside[1] < width)
+        beside, here = (beside[0][inside], beside[1][inside]), (rows[inside], columns[inside])
+        # What follows where the copy comes from, against what is copied to the neighbour, or known there.
+        follows = [at + move for at, move in zip(beside, offsets[(slice(None), *here)], strict=True)]
+        copied = [at + move for at, move in zip(beside, offsets[(slice(None), *beside)], strict=True)]
+        usable = (follows[0] >= 0) & (follows[0] < height) & (follows[1] >= 0) & (follows[1] < width)
+        apart = features[follows[0][usable], follows[1][usable]] - features[copied[0][usable], copied[1][usable]]
+        total += int(apart.abs().sum())
+    return total / len(rows)

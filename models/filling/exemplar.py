@@ -19,7 +19,9 @@ from .blend import blend_copies, copy_pixels
 from .completion import Progress, Settings, complete
 from .edges import continue_edges
 from .scales import finest_scale
-from .search import Preferences, fill_rings
+from contextual_attention import contextual_attention
+from .descriptors import describe, unusable
+from .search import Preferences, Search, fill_rings, positions, search_ring
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class ExemplarOptions:
     guide: bool = True
     blend: bool = True
     seed: int = 0
+    layer: bool = True
 
     def attempts(self) -> list[Settings]:
         preferences = Preferences(self.proximity, self.trust)
@@ -96,11 +99,29 @@ def fill_exemplar(
     if not bool(hole.any()):
         return Filled(image.to(home), hole.new_zeros((1, 2, *image.shape[2:]), dtype=torch.int64).to(home))
     guide = continue_edges(image, hole) if options.guide else None
-    search = complete(finest_scale(image, hole, guide), options.attempts(), fill_rings, progress)
+    search = complete(finest_scale(image, hole, guide), options.attempts(), lambda search: fill_rings(search, _attend_ring if options.layer and search.scale.hole.numel()<16000 else search_ring), progress)
     offsets = search.offsets()
     # Not what was voted: where patches overlap it is their mean, without grain.
     place = blend_copies if options.blend else copy_pixels
     return Filled(torch.where(hole, place(image, hole, offsets), image).to(home), offsets.to(home))
+
+
+def _attend_ring(search: Search, defined: Tensor, ring: Tensor) -> Tensor:
+    """`search.Attend` by the layer: exact, over all patches."""
+    scale = search.scale
+    colours = scale.features[..., : scale.colours] / 127.5 - 1
+    texture = scale.features[..., scale.colours : scale.colours + 2] / 127.5
+    image = torch.cat([colours, texture], 2).permute(2, 0, 1)[None].contiguous()
+    image = image.masked_fill(~defined, 0)
+    dilation, ksize = (1, 2 * search.radius - 1) if search.radius else (0, 1)
+    keys = describe(image, dilation)
+    _, offsets = contextual_attention(
+        describe(image, dilation, defined[None, None]), keys, unusable(scale.missing[None, None], dilation),
+        value=image[:, :1], foreground_mask=ring[None, None], rate=1, ksize=ksize, fuse_k=1, softmax_scale=1e6, return_offsets=True)
+    at = positions(ring).long()
+    width = ring.shape[1]
+    moves = offsets[0].flatten(1)[:, at]
+    return (at + moves[0] * width + moves[1]).int()
 
 
 def check_picture(image: Tensor, hole: Tensor) -> None:

@@ -13,6 +13,7 @@ up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,15 +46,24 @@ class Scale:
     guide: tuple[Tensor, Tensor] | None = None
     depth: int = 0
 
-    @property
+    @cached_property
     def missing(self) -> Tensor:
         """(H, W) bool: not to be borrowed from."""
         return self.known < 255
 
-    @property
+    @cached_property
     def hole(self) -> Tensor:
         """(H, W) bool: to be filled; the rest of what is missing is known well enough to compare by."""
         return self.known < 128
+
+    @cached_property
+    def depths(self) -> Tensor:
+        """(H, W) int16: how many steps, straight or diagonal, from a pixel of the hole to one outside; else 0."""
+        return _operators.depths(self.hole)
+
+    @property
+    def deepest(self) -> int:
+        return int(self.depths.max())
 
     def halve(self) -> Scale:
         """Every 2 x 2 block as one pixel; blocks that stick out of the picture count as far as they reach."""
@@ -92,8 +102,3 @@ def whole_patches(missing: Tensor, radius: int) -> Tensor:
 def touching(hole: Tensor, radius: int) -> Tensor:
     """(H, W) bool: centres of patches that touch a hole, (H, W) bool."""
     return ~_operators.clear(hole, radius, True)
-
-
-def depths(hole: Tensor) -> Tensor:
-    """(H, W) uint16: how many steps, straight or diagonal, to the next pixel outside a hole, (H, W) bool."""
-    return _operators.depths(hole)

@@ -10,13 +10,14 @@ Shape legend: H, W the picture at a scale; N patches that touch the hole; K cand
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .scales import Scale, depths, touching, whole_patches
+from .scales import Scale, touching, whole_patches
 
 _operators = torch.ops.contextual_attention_filling
 
@@ -63,9 +64,8 @@ class Search:
         self.scale, self.preferences, self.seed = scale, preferences, seed
         self.radius = largest_radius(scale.missing, radius)
         self.whole = whole_patches(scale.missing, self.radius)
-        hole = scale.hole
-        self.pixels, self.depths = positions(hole), depths(hole)
-        self.aim_at(touching(hole, self.radius), candidates)
+        self.pixels = positions(scale.hole)
+        self.aim_at(touching(scale.hole, self.radius), candidates)
 
     def aim_at(self, targets: Tensor, candidates: int) -> None:
         """Search for the patches with these centres, (H, W) bool; nothing is found for them yet."""
@@ -118,7 +118,7 @@ class Search:
         features[self.pixels.long()] = _operators.vote(
             *(self.scale.features, self.targets, self.index, self.sources),
             (weights * 65535).round().clamp(min=1).to(torch.uint16),
-            *(self.depths, trust, self.pixels, self.radius),
+            *(self.scale.depths, trust, self.pixels, self.radius),
         )
 
     def offsets(self) -> Tensor:
@@ -144,10 +144,18 @@ def positions(mask: Tensor) -> Tensor:
     return mask.flatten().nonzero()[:, 0].to(torch.int32)
 
 
-def fill_rings(search: Search) -> None:
+Attend = Callable[[Search, Tensor, Tensor], Tensor]
+
+
+def fill_rings(search: Search, attend: Attend) -> None:
     """A first filling of a scale: ring after ring, compared by what is known or filled already.
 
     Where the guide is sure, it is taken for known.
+
+    Args:
+        search: Of the scale; what is found becomes its first candidate.
+        attend: Of the search, what is known or filled already and a ring, both (H, W) bool: where each pixel of
+            the ring comes from, (n,) int32 positions of whole patches.
     """
     scale, features = search.scale, search.scale.features.flatten(0, 1)
     defined = ~scale.hole
@@ -158,11 +166,17 @@ def fill_rings(search: Search) -> None:
         defined |= sure
     while not bool(defined.all()):
         grown = touching(defined, 1)
-        ring = copy(search)
-        ring.aim_at(grown & ~defined, 1)
-        ring.start()
-        ring.improve(_RING_ITERATIONS, max(defined.shape), defined)
-        at, sources = ring.targets.long(), ring.sources[:, 0]
+        ring = grown & ~defined
+        at, sources = positions(ring).long(), attend(search, defined, ring)
         features[at] = features[sources.long()]
         search.sources[search.index.flatten()[at].long(), 0] = sources
         defined = grown
+
+
+def search_ring(search: Search, defined: Tensor, ring: Tensor) -> Tensor:
+    """`Attend` by randomised search."""
+    part = copy(search)
+    part.aim_at(ring, 1)
+    part.start()
+    part.improve(_RING_ITERATIONS, max(defined.shape), defined)
+    return part.sources[:, 0]

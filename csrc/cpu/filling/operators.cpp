@@ -55,14 +55,14 @@ void improve_op(Tensor features, std::optional<Tensor> mask, Tensor whole, Tenso
 }
 
 Tensor depths_op(Tensor hole) {
-  Tensor depths = torch::stable::new_empty(hole, hole.sizes(), ScalarType::UInt16);
-  measure_depths(hole.const_data_ptr<bool>(), hole.size(0), hole.size(1), static_cast<uint16_t*>(depths.mutable_data_ptr()));
+  Tensor depths = torch::stable::new_empty(hole, hole.sizes(), ScalarType::Short);
+  measure_depths(hole.const_data_ptr<bool>(), hole.size(0), hole.size(1), depths.mutable_data_ptr<int16_t>());
   return depths;
 }
 
 Tensor vote_op(Tensor features, Tensor targets, Tensor index, Tensor sources, Tensor weights, Tensor depths, double trust, Tensor pixels, int64_t radius) {
   Tensor voted = torch::stable::new_empty(features, {{pixels.numel(), int64_t(kFeatures)}});
-  vote(picture_of(features), field_of(targets, index, sources, sources), static_cast<const uint16_t*>(weights.const_data_ptr()), static_cast<const uint16_t*>(depths.const_data_ptr()), trust, pixels.const_data_ptr<int32_t>(), pixels.numel(), radius, voted.mutable_data_ptr<uint8_t>());
+  vote(picture_of(features), field_of(targets, index, sources, sources), static_cast<const uint16_t*>(weights.const_data_ptr()), depths.const_data_ptr<int16_t>(), trust, pixels.const_data_ptr<int32_t>(), pixels.numel(), radius, voted.mutable_data_ptr<uint8_t>());
   return voted;
 }
 

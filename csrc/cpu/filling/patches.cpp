@@ -232,7 +232,7 @@ void improve(const Picture& picture, const uint8_t* mask, const bool* whole, con
   in_blocks([](Improver& improver, int64_t begin, int64_t end) { improver.scale(begin, end); });
 }
 
-void vote(const Picture& picture, const Field& field, const uint16_t* weights, const uint16_t* depths,
+void vote(const Picture& picture, const Field& field, const uint16_t* weights, const int16_t* depths,
           double trust, const int32_t* pixels, int64_t count, int radius, uint8_t* voted) {
   // By how much deeper a patch lies than the pixel; neighbours differ by one at most.
   std::vector<uint64_t> shares(2 * radius + 1);

@@ -112,8 +112,8 @@ void find_clear(const bool* missing, int height, int width, int radius, bool may
   });
 }
 
-void measure_depths(const bool* hole, int height, int width, uint16_t* depths) {
-  constexpr int kDeepest = std::numeric_limits<uint16_t>::max();
+void measure_depths(const bool* hole, int height, int width, int16_t* depths) {
+  constexpr int kDeepest = std::numeric_limits<int16_t>::max();
   const int64_t size = static_cast<int64_t>(height) * width;
   for (int64_t i = 0; i < size; ++i) depths[i] = hole[i] ? kDeepest : 0;
   // There and back again, each pixel from the four neighbours that are done.
@@ -129,7 +129,7 @@ void measure_depths(const bool* hole, int height, int width, uint16_t* depths) {
       };
       look(y, x - sign);
       for (int i = -1; i <= 1; ++i) look(y - sign, x + i);
-      depths[at] = static_cast<uint16_t>(least);
+      depths[at] = static_cast<int16_t>(std::min(least, kDeepest));
     }
 }
 

@@ -18,7 +18,7 @@ void halve(const Picture& picture, const uint8_t* known, uint8_t* features, uint
 void find_clear(const bool* missing, int height, int width, int radius, bool may_reach_beyond, bool* clear);
 
 // depths (height, width): how many steps, straight or diagonal, to the next pixel outside the hole.
-void measure_depths(const bool* hole, int height, int width, uint16_t* depths);
+void measure_depths(const bool* hole, int height, int width, int16_t* depths);
 
 // Where the candidates of the targets start: those of the coarser scale, or at random where there is none.
 void start(const bool* whole, int height, int width, const Field& field, const Field* coarse, int coarse_width,
