@@ -46,9 +46,9 @@ struct Filters {
   void (*add)(float* y, const float* x, int64_t n);
   // The same for x in bfloat16.
   void (*add_bfloat16)(float* y, const uint16_t* x, int64_t n);
-  // The sum of squared differences of two patches: `rows` rows of `bytes` bytes, a multiple of 8, which follow
-  // each other in `a` and in `mask` (255: compared, 0: not; null: all are), and are `pitch` apart in `b`.
-  // Exact; once a row has taken it beyond `limit`, what it is then.
+  // The sum of squared differences of two patches: `rows` rows of `bytes` bytes, a multiple of 8, which
+  // follow each other in `a` and in `mask` (255: compared, 0: not; null: all are), and are `pitch` apart in
+  // `b`. Exact; once a row has taken it beyond `limit`, what it is then.
   int32_t (*squared_distance)(const uint8_t* a, const uint8_t* mask, const uint8_t* b, int rows, int bytes,
                               int64_t pitch, int32_t limit);
 };

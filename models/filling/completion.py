@@ -1,8 +1,7 @@
-"""Holes filled with patches of the picture from coarse to fine: what `exemplar` and `patchmatch` have in common.
+"""Holes filled with patches of the picture, from coarse to fine: what the methods have in common.
 
-The scheme of Wexler et al., "Space-Time Completion of Video", PAMI 2007: at every scale of a pyramid rounds of
-search and vote, the coarsest filled first from the rim of the hole, each finer one begun with what the one
-before has found.
+The scheme of Wexler et al., "Space-Time Completion of Video", PAMI 2007: at every scale of a pyramid rounds
+of search and vote, and each scale begins with what the coarser one before has found.
 
 Shape legend: C channels; H, W the picture.
 """
@@ -81,7 +80,10 @@ def complete(
             search = _work(own, attempt, start, search, begin, advance)
         found.append(search)
     best = _likeliest(found) if len(found) > 1 else 0
-    return _work(finest, attempts[best], starts[best], found[best], begin, advance)
+    search = _work(finest, attempts[best], starts[best], found[best], begin, advance)
+    if progress is not None:
+        progress(1.0)
+    return search
 
 
 def _pyramid(finest: Scale, attempts: Sequence[Settings]) -> list[Scale]:
@@ -147,10 +149,10 @@ def _meter(
         return lambda scale: None
     sizes = [int(scale.hole.sum()) for scale in scales]
     shares = [
-        [_rounds(attempt, scale, start) * size for scale, size in zip(scales[: start + 1], sizes, strict=False)]
+        [_rounds(attempt, scale, start) * sizes[scale.depth] for scale in scales[: start + 1]]
         for attempt, start in zip(attempts, starts, strict=True)
     ]
-    # Which attempt is gone on with is not known yet: the longest, till then.
+    # Which attempt is gone on with is not known yet: as if the longest.
     total = sum(sum(share[1:]) for share in shares) + max(share[0] for share in shares)
     done = 0
 
@@ -166,8 +168,8 @@ def _likeliest(found: Sequence[Search]) -> int:
     """Which search has found what is most like a photograph, of several of one scale.
 
     Costs alone would choose what is blurred: it is like everything. Here count as much, each relative to its
-    mean over all: how often neighbours come from different places; how far away from; how ill what
-    is copied side by side fits together; and the costs.
+    mean over all: how often neighbours come from different places; how far away from; how badly copies that
+    lie side by side fit together; and the costs.
     """
     marks = torch.stack([_marks(search) for search in found])
     mean = marks.mean(0).clamp(min=torch.finfo(marks.dtype).tiny)
@@ -201,6 +203,6 @@ def _mismatch(search: Search, offsets: torch.Tensor) -> float:
         follows = [at + move for at, move in zip(beside, offsets[(slice(None), *here)], strict=True)]
         copied = [at + move for at, move in zip(beside, offsets[(slice(None), *beside)], strict=True)]
         usable = (follows[0] >= 0) & (follows[0] < height) & (follows[1] >= 0) & (follows[1] < width)
-        apart = features[follows[0][usable], follows[1][usable]] - features[copied[0][usable], copied[1][usable]]
-        total += int(apart.abs().sum())
+        one, other = (features[at[0][usable], at[1][usable]] for at in (follows, copied))
+        total += int((one - other).abs().sum())
     return total / len(rows)

@@ -1,14 +1,16 @@
 """Filling holes in photographs without training, with patches of the photograph itself.
 
-Every patch that touches the hole attends to the few known patches that are most like it, and is replaced by
-them: contextual attention whose scores are found by search, not all computed. What is searched, and how
-candidates vote, is in completion.py and search.py; where edges are sure to go on, they guide it (edges.py).
+Every patch that touches the hole attends to known patches, and is replaced by the most alike: contextual
+attention with the picture as foreground and background. At a coarse scale all scores are computed, by the
+layer; at finer ones the best are searched for around what was found before. Where edges are sure to go on,
+they guide the filling.
 
-Shape legend: C channels; H, W the picture.
+Shape legend: C channels; H, W the picture; N patches that touch the hole.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,10 +20,9 @@ from torch import Tensor
 from .blend import blend_copies, copy_pixels
 from .completion import Progress, Settings, complete
 from .edges import continue_edges
+from .rings import fill_rings
 from .scales import finest_scale
-from contextual_attention import contextual_attention
-from .descriptors import describe, unusable
-from .search import Preferences, Search, fill_rings, positions, search_ring
+from .search import Preferences, Search
 
 
 @dataclass(frozen=True)
@@ -29,23 +30,28 @@ class ExemplarOptions:
     """How `fill_exemplar` searches.
 
     Args:
-        radius: Patches are 2 * radius + 1 pixels a side, at least 1; default 3. Where a picture has no such
+        radius: Patches are 2 * radius + 1 pixels a side, at least 0; default 3. Where a picture has no such
             patch to borrow, the largest that it has.
-        candidates: Sources kept for each patch, 1 to 64; default 1: copies stay sharp.
+        candidates: Sources that are kept for each patch and vote, 1 to 64; default 1. More are closer to the
+            mean of what might be there, and have less grain.
         rounds: Of search and vote at the coarsest scale, at least 1; default 12. Each finer scale has two
             less, at least 3.
         iterations: Propagations and random searches in a scale's first search, at least 1; default 4.
-        start_depths: The scales that are begun with, an attempt each: those at which no pixel of the hole is
-            deeper inside than this, in pixels, at least 1. What comes out likeliest is gone on with. Default
-            10, 5 and 7: coarse structure repeats in one picture, fine texture counts in another.
-        proximity: What a source as far away as the picture is long costs, as a squared difference of bytes a
-            pixel, at least 0; default 600.
+        start_depths: What is begun with, an attempt each: the finest scale at which no pixel of the hole is
+            deeper inside than this, in pixels, at least 1. The attempt that comes out likeliest is gone on
+            with. Default 10, 5 and 7: edges are lost at coarse scales, and what repeats is seen there.
+        proximity: What a source as far away as the picture is long costs, as a squared difference of
+            8-bit features a pixel, at least 0; default 600.
         trust: How many times more a patch counts in a vote than one a pixel deeper in the hole, at least 1;
             default 3.
-        guide: Whether edges that end at the hole are continued; default True.
+        full_search: Scores, patches of a ring times pixels, up to which the layer computes them all for the
+            first filling, at least 0; default 1e6. Above it, these patches are searched for too.
+        guide: Whether edges that end at the hole are continued, see `continue_edges`; default True.
         blend: Whether the levels of the copies are adapted to each other and to what is known, see
             `blend_copies`; default True. False: every pixel is a copy of a known one.
         seed: Of the random numbers; default 0.
+        workspace: As in `contextual_attention`.
+        backend: As in `contextual_attention`.
     """
 
     radius: int = 3
@@ -55,20 +61,48 @@ class ExemplarOptions:
     start_depths: tuple[int, ...] = (10, 5, 7)
     proximity: int = 600
     trust: float = 3.0
+    full_search: float = 1e6
     guide: bool = True
     blend: bool = True
     seed: int = 0
-    layer: bool = True
+    workspace: int | None = None
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.radius >= 0, "radius", "a whole number, at least 0", self.radius)
+        require(1 <= self.candidates <= 64, "candidates", "from 1 to 64", self.candidates)
+        require(self.rounds >= 1, "rounds", "at least 1", self.rounds)
+        require(self.iterations >= 1, "iterations", "at least 1", self.iterations)
+        depths = self.start_depths
+        require(len(depths) > 0 and min(depths) >= 1, "start_depths", "some, each at least 1", depths)
+        require(self.proximity >= 0, "proximity", "at least 0", self.proximity)
+        require(self.trust >= 1, "trust", "at least 1", self.trust)
+        require(self.full_search >= 0, "full_search", "at least 0", self.full_search)
 
     def attempts(self) -> list[Settings]:
-        preferences = Preferences(self.proximity, self.trust)
         return [
             Settings(
-                *(self.radius, self.candidates, self.rounds, self.iterations, depth),
-                *(1.0, preferences, self.seed + 100_000 * i),
+                radius=self.radius,
+                candidates=self.candidates,
+                rounds=self.rounds,
+                iterations=self.iterations,
+                start_depth=depth,
+                sharpening=1.0,
+                preferences=Preferences(self.proximity, self.trust),
+                seed=self.seed + 100_000 * number,
             )
-            for i, depth in enumerate(self.start_depths)
+            for number, depth in enumerate(self.start_depths)
         ]
+
+    def begin(self, search: Search) -> None:
+        layer = {"workspace": self.workspace, "backend": self.backend}
+        fill_rings(search, self.full_search, layer)
+
+
+def require(holds: bool, name: str, expected: str, given: object) -> None:
+    """Refuse an option out of its range."""
+    if not holds:
+        raise ValueError(f"{name}: expected {expected}, got {given!r}")
 
 
 class Filled(NamedTuple):
@@ -76,7 +110,7 @@ class Filled(NamedTuple):
 
     Attributes:
         image: (1, C, H, W); known pixels are those that came in, bit for bit.
-        offsets: (1, 2, H, W) int64: (row, column) from each filled pixel to where its patch came from; 0
+        offsets: (1, 2, H, W) int64: (row, column) from each filled pixel to where it was copied from; 0
             elsewhere.
     """
 
@@ -92,36 +126,57 @@ def fill_exemplar(
     progress: Progress | None = None,
 ) -> Filled:
     """Fill the holes of a picture with its own patches; needs no weights.
+
+    The coarse-to-fine scheme of Wexler et al., "Space-Time Completion of Video", PAMI 2007. The coarsest
+    scale is first filled ring by ring from the border of the hole by contextual attention (Yu et al. 2018,
+    arXiv:1801.07892, section 3.2) to the picture; then, and at each finer scale, patches are searched for
+    (PatchMatch: Barnes et al. 2009) and vote. At last the copies are joined by `blend_copies`. Random numbers
+    are those of the seed: the same result on every run and with any number of threads.
+
+    Args:
+        image: (1, C, H, W) float32 in [-1, 1]; patches are compared by the first 6 channels.
+        hole: (1, 1, H, W) bool: pixels to fill; at least one pixel is known.
+        options: Default: ``ExemplarOptions()``.
+        progress: Called after every round with the share of the work that is done, in (0, 1].
+
+    Returns:
+        Filled.
+
+    Raises:
+        ValueError: Shapes that do not fit, nothing known, an option out of its range, or a workspace that is
+            too small.
+
+    Computed on the CPU; the tensors of another device are brought there, and the result back.
+    Cost: time goes with N, and some passes over the picture. Memory: about 60 bytes a pixel of the picture.
+
+    Examples:
+        >>> image = torch.linspace(-9, 9, 48).sin().expand(1, 3, 48, 48).contiguous()
+        >>> hole = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
+        >>> hole[..., 20:28, 20:28] = True
+        >>> bool((fill_exemplar(image, hole).image - image).abs().max() < 0.1)  # all rows are alike
+        True
     """
-    check_picture(image, hole)
     options = options or ExemplarOptions()
-    home, image, hole = image.device, image.cpu(), hole.cpu()
-    if not bool(hole.any()):
-        return Filled(image.to(home), hole.new_zeros((1, 2, *image.shape[2:]), dtype=torch.int64).to(home))
+    return fill(image, hole, lambda image, hole: _complete(image, hole, options, progress), options.blend)
+
+
+def _complete(image: Tensor, hole: Tensor, options: ExemplarOptions, progress: Progress | None) -> Search:
     guide = continue_edges(image, hole) if options.guide else None
-    search = complete(finest_scale(image, hole, guide), options.attempts(), lambda search: fill_rings(search, _attend_ring if options.layer and search.scale.hole.numel()<16000 else search_ring), progress)
-    offsets = search.offsets()
-    # Not what was voted: where patches overlap it is their mean, without grain.
-    place = blend_copies if options.blend else copy_pixels
-    return Filled(torch.where(hole, place(image, hole, offsets), image).to(home), offsets.to(home))
+    return complete(finest_scale(image, hole, guide), options.attempts(), options.begin, progress)
 
 
-def _attend_ring(search: Search, defined: Tensor, ring: Tensor) -> Tensor:
-    """`search.Attend` by the layer: exact, over all patches."""
-    scale = search.scale
-    colours = scale.features[..., : scale.colours] / 127.5 - 1
-    texture = scale.features[..., scale.colours : scale.colours + 2] / 127.5
-    image = torch.cat([colours, texture], 2).permute(2, 0, 1)[None].contiguous()
-    image = image.masked_fill(~defined, 0)
-    dilation, ksize = (1, 2 * search.radius - 1) if search.radius else (0, 1)
-    keys = describe(image, dilation)
-    _, offsets = contextual_attention(
-        describe(image, dilation, defined[None, None]), keys, unusable(scale.missing[None, None], dilation),
-        value=image[:, :1], foreground_mask=ring[None, None], rate=1, ksize=ksize, fuse_k=1, softmax_scale=1e6, return_offsets=True)
-    at = positions(ring).long()
-    width = ring.shape[1]
-    moves = offsets[0].flatten(1)[:, at]
-    return (at + moves[0] * width + moves[1]).int()
+def fill(image: Tensor, hole: Tensor, complete: Callable[[Tensor, Tensor], Search], blend: bool) -> Filled:
+    """The picture filled with what is found for it, on the CPU, by a search."""
+    check_picture(image, hole)
+    home, image, hole = image.device, image.cpu(), hole.cpu()
+    if bool(hole.any()):
+        offsets = complete(image, hole).offsets()
+        # Not what was voted: where patches overlap it is their mean, without grain.
+        place = blend_copies if blend else copy_pixels
+        image = torch.where(hole, place(image, hole, offsets), image)
+    else:
+        offsets = torch.zeros((1, 2, *image.shape[2:]), dtype=torch.int64)
+    return Filled(image.to(home), offsets.to(home))
 
 
 def check_picture(image: Tensor, hole: Tensor) -> None:

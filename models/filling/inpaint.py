@@ -51,9 +51,10 @@ def inpaint(
             of a repository.
         feather: Width, in pixels, of a border around the hole over which the filling fades into the picture:
             that border is no longer as it came in. Default 0: every known pixel is.
-        seed: Of the random numbers of PatchMatch; the others use none. Default 0.
+        seed: Of the random numbers of the search; a model uses none. Default 0.
         device: Where to compute. Default: where a tensor is, else the CPU.
-        workspace: Bound on the score scratch of the attention, in bytes; as in `contextual_attention`.
+        workspace: Bound on the score scratch of the attention in ``"exemplar"``, in bytes; as in
+            `contextual_attention`.
         progress: Called now and then with the share of the work that is done, in (0, 1].
         return_offsets: Whether to return the offsets too. Default False.
 
@@ -106,7 +107,7 @@ Filler = Callable[[Tensor, Tensor, Progress | None], Filled]
 
 def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler:
     if method == "exemplar":
-        options = ExemplarOptions()
+        options = ExemplarOptions(seed=seed, workspace=workspace)
         return lambda image, hole, progress: fill_exemplar(image, hole, options, progress)
     if method == "patchmatch":
         search = PatchMatchOptions(seed=seed)

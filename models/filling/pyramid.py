@@ -75,11 +75,6 @@ def _pull_push(level: Level) -> Tensor:
     return torch.lerp(coarse[..., :height, :width], level.image, level.known)
 
 
-def is_thin(hole: Tensor, depth: int) -> bool:
-    """Whether every pixel of a hole (B, 1, H, W) bool is at most ``depth`` pixels away from a known one."""
-    return bool((dilate(~hole, depth) | ~hole).all())
-
-
 def dilate(mask: Tensor, radius: int) -> Tensor:
     """Grow a mask (B, 1, H, W) bool by a square of 2 * radius + 1 pixels a side."""
     side = 2 * radius + 1

@@ -6,8 +6,8 @@ be, so colours alone find smooth patches to fill it with; carried from scale to 
 steps prevent it (Newson et al., "Video inpainting of complex scenes", SIAM J. Imaging Sciences 2014, section
 3.3).
 
-Shape legend: C channels; H, W the picture at a scale. Each scale has half the sides of the one before, rounded
-up.
+Shape legend: C channels; H, W the picture at a scale. Each scale has half the sides of the one before,
+rounded up.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _operators = torch.ops.contextual_attention_filling
 
 # Steps are small beside colours, and they alone tell a texture from its own average.
 _TEXTURE_WEIGHT = 5.0
+# Of the 8 features two are texture.
+_MOST_COLOURS = 6
 # Lines are thinner than a pixel at coarse scales, and as important.
 _GUIDE_GAIN = 1.5
 
@@ -58,7 +60,7 @@ class Scale:
 
     @cached_property
     def depths(self) -> Tensor:
-        """(H, W) int16: how many steps, straight or diagonal, from a pixel of the hole to one outside; else 0."""
+        """(H, W) int16: steps, straight or diagonal, from a pixel of the hole to one outside it; else 0."""
         return _operators.depths(self.hole)
 
     @property
@@ -88,10 +90,14 @@ def finest_scale(image: Tensor, hole: Tensor, guide: EdgeGuide | None = None) ->
     """A picture (1, C, H, W) in [-1, 1] and its hole (1, 1, H, W) bool, both on the CPU, C at most 6."""
     missing = hole[0, 0].contiguous()
     features = _operators.describe(image[0].contiguous(), missing, _TEXTURE_WEIGHT)
-    if guide is not None:
-        colours = _operators.describe(guide.colours[0].contiguous(), torch.zeros_like(missing), _TEXTURE_WEIGHT)
-        guide = colours, (guide.weight[0, 0] * 255).round().to(torch.uint8)
-    return Scale(features, (~missing).to(torch.uint8) * 255, min(image.shape[1], 6), guide)
+    known = (~missing).to(torch.uint8) * 255
+    colours = min(image.shape[1], _MOST_COLOURS)
+    if guide is None:
+        return Scale(features, known, colours)
+    nothing = torch.zeros_like(missing)
+    guided = _operators.describe(guide.colours[0].contiguous(), nothing, _TEXTURE_WEIGHT)
+    trust = (guide.weight[0, 0] * 255).round().to(torch.uint8)
+    return Scale(features, known, colours, (guided, trust))
 
 
 def whole_patches(missing: Tensor, radius: int) -> Tensor:

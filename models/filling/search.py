@@ -10,8 +10,6 @@ Shape legend: H, W the picture at a scale; N patches that touch the hole; K cand
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -20,11 +18,6 @@ from torch import Tensor
 from .scales import Scale, touching, whole_patches
 
 _operators = torch.ops.contextual_attention_filling
-
-# Of the first filling: rings are few, and what they begin with is carried through all scales.
-_RING_ITERATIONS = 12
-# The guide's trust, of 255, above which it is taken for known.
-_SURE = 60
 
 
 @dataclass(frozen=True)
@@ -77,11 +70,7 @@ class Search:
 
     def start(self, coarser: Search | None = None) -> None:
         """Begin with what was found at the next coarser scale, or at random."""
-        if coarser is None:
-            nothing = self.targets[:0]
-            found = nothing, nothing.view(0, 0), nothing.view(0, 0)
-        else:
-            found = coarser.targets, coarser.index, coarser.sources
+        found = (None,) * 3 if coarser is None else (coarser.targets, coarser.index, coarser.sources)
         _operators.start(self.whole, self.targets, self.index, self.sources, self.costs, *found, self.seed)
 
     def improve(self, iterations: int, reach: int, compared: Tensor | None = None) -> None:
@@ -142,41 +131,3 @@ def largest_radius(missing: Tensor, radius: int, fewest: int = 1) -> int:
 def positions(mask: Tensor) -> Tensor:
     """Where (H, W) bool is true: (n,) int32, y * W + x, ascending."""
     return mask.flatten().nonzero()[:, 0].to(torch.int32)
-
-
-Attend = Callable[[Search, Tensor, Tensor], Tensor]
-
-
-def fill_rings(search: Search, attend: Attend) -> None:
-    """A first filling of a scale: ring after ring, compared by what is known or filled already.
-
-    Where the guide is sure, it is taken for known.
-
-    Args:
-        search: Of the scale; what is found becomes its first candidate.
-        attend: Of the search, what is known or filled already and a ring, both (H, W) bool: where each pixel of
-            the ring comes from, (n,) int32 positions of whole patches.
-    """
-    scale, features = search.scale, search.scale.features.flatten(0, 1)
-    defined = ~scale.hole
-    if scale.guide is not None:
-        colours, weight = scale.guide
-        sure = (weight > _SURE) & scale.hole
-        scale.features[sure] = colours[sure]
-        defined |= sure
-    while not bool(defined.all()):
-        grown = touching(defined, 1)
-        ring = grown & ~defined
-        at, sources = positions(ring).long(), attend(search, defined, ring)
-        features[at] = features[sources.long()]
-        search.sources[search.index.flatten()[at].long(), 0] = sources
-        defined = grown
-
-
-def search_ring(search: Search, defined: Tensor, ring: Tensor) -> Tensor:
-    """`Attend` by randomised search."""
-    part = copy(search)
-    part.aim_at(ring, 1)
-    part.start()
-    part.improve(_RING_ITERATIONS, max(defined.shape), defined)
-    return part.sources[:, 0]

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "../simd.h"
+#include "random.h"
 
 namespace contextual_attention::cpu::filling {
 namespace {
@@ -16,26 +17,6 @@ constexpr int32_t kMost = std::numeric_limits<int32_t>::max();
 // Targets are improved one after the other in blocks of this many; what other blocks have found is read as it
 // was before the iteration. So no result depends on the number of threads.
 constexpr int64_t kBlock = 2048;
-
-// Small, fast and the same everywhere: Steele et al., "Fast splittable pseudorandom number generators".
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-
-  uint32_t next() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return static_cast<uint32_t>((z ^ (z >> 31)) >> 32);
-  }
-  // From -reach to reach.
-  int step(int reach) {
-    return static_cast<int>((static_cast<uint64_t>(next()) * (2 * reach + 1)) >> 32) - reach;
-  }
-
- private:
-  uint64_t state_;
-};
 
 // The part of a target's patch that lies in the picture, its rows one after the other.
 class Target {
@@ -97,7 +78,9 @@ class Candidates {
   Candidates(int32_t* sources, int32_t* costs, int count) : sources_(sources), costs_(costs), count_(count) {}
 
   int32_t worst() const { return costs_[count_ - 1]; }
-  bool has(int32_t source) const { return std::find(sources_, sources_ + count_, source) != sources_ + count_; }
+  bool has(int32_t source) const {
+    return std::find(sources_, sources_ + count_, source) != sources_ + count_;
+  }
 
   void add(int32_t source, int32_t cost) {
     int at = count_ - 1;
@@ -119,19 +102,25 @@ class Improver {
  public:
   Improver(const Picture& picture, const uint8_t* mask, const bool* whole, const Field& field,
            const Search& search)
-      : picture_(picture), whole_(whole), field_(field), search_(search), target_(picture, mask, search.radius) {}
+      : picture_(picture),
+        whole_(whole),
+        field_(field),
+        search_(search),
+        target_(picture, mask, search.radius) {}
 
   // Costs are of the picture as it was.
   void rescore(int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       target_.move_to(field_.targets[t]);
       Candidates found = of(t);
-      int32_t sources[64];
+      int32_t sources[kMostCandidates];
       std::copy_n(field_.sources + t * field_.candidates, field_.candidates, sources);
       std::fill_n(field_.sources + t * field_.candidates, field_.candidates, -1);
       std::fill_n(field_.costs + t * field_.candidates, field_.candidates, kMost);
       for (int k = 0; k < field_.candidates; ++k)
-        if (sources[k] >= 0) found.add(sources[k], target_.distance(sources[k], kMost / 2) + penalty(field_.targets[t], sources[k]));
+        if (sources[k] >= 0)
+          found.add(sources[k],
+                    target_.distance(sources[k], kMost / 2) + penalty(field_.targets[t], sources[k]));
     }
   }
 
@@ -145,9 +134,11 @@ class Improver {
       const int y = position / picture_.width, x = position % picture_.width;
       target_.move_to(position);
       Candidates found = of(t);
-      if (x - step >= 0 && x - step < picture_.width) propagate(found, position, -step, 0, begin, end, before);
-      if (y - step >= 0 && y - step < picture_.height) propagate(found, position, 0, -step, begin, end, before);
-      Random random(search_.seed + 0xd1342543de82ef95u * (static_cast<uint64_t>(iteration) * field_.count + t));
+      if (x - step >= 0 && x - step < picture_.width)
+        propagate(found, position, -step, 0, begin, end, before);
+      if (y - step >= 0 && y - step < picture_.height)
+        propagate(found, position, 0, -step, begin, end, before);
+      Random random(search_.seed, static_cast<uint64_t>(iteration) * field_.count + t);
       for (int reach = search_.reach; reach >= 1; reach /= 2) {
         const int32_t best = field_.sources[t * field_.candidates];
         if (best < 0) break;
@@ -188,7 +179,8 @@ class Improver {
     if (!search_.proximity) return 0;
     const int64_t far = std::abs(position / picture_.width - source / picture_.width) +
                         std::abs(position % picture_.width - source % picture_.width);
-    return static_cast<int32_t>(far * search_.proximity * target_.compared() / std::max(picture_.width, picture_.height));
+    return static_cast<int32_t>(far * search_.proximity * target_.compared() /
+                                std::max(picture_.width, picture_.height));
   }
 
   void propose(Candidates& found, int32_t position, int row, int column) {
@@ -244,7 +236,8 @@ void vote(const Picture& picture, const Field& field, const uint16_t* weights, c
       const int shallowest = depths[pixels[i]] - radius;
       uint64_t sums[kFeatures] = {}, total = 0;
       for (int row = std::max(0, y - radius); row <= std::min(picture.height - 1, y + radius); ++row)
-        for (int column = std::max(0, x - radius); column <= std::min(picture.width - 1, x + radius); ++column) {
+        for (int column = std::max(0, x - radius); column <= std::min(picture.width - 1, x + radius);
+             ++column) {
           const int64_t centre = static_cast<int64_t>(row) * picture.width + column;
           const int64_t t = field.index[centre];
           if (t < 0) continue;

@@ -9,6 +9,7 @@ namespace contextual_attention::cpu::filling {
 
 // What is compared of a pixel: bytes, those that a picture does not need are 0.
 constexpr int kFeatures = 8;
+constexpr int kMostCandidates = 64;
 
 // A picture's features, (height, width, kFeatures).
 struct Picture {
@@ -43,8 +44,8 @@ void improve(const Picture& picture, const uint8_t* mask, const bool* whole, con
              const Search& search);
 
 // voted (pixels, kFeatures) of the positions `pixels`: the mean of what the candidates of the patches over
-// each paste there. A candidate counts by its `weights`, `trust` times less for each pixel that its patch lies
-// deeper in the hole: depths (height, width), 0 outside.
+// each paste there. A candidate counts by its `weights`, `trust` times less for each pixel that its patch
+// lies deeper in the hole: depths (height, width), 0 outside.
 void vote(const Picture& picture, const Field& field, const uint16_t* weights, const int16_t* depths,
           double trust, const int32_t* pixels, int64_t count, int radius, uint8_t* voted);
 

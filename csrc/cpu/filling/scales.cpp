@@ -6,13 +6,18 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
-#include "../simd.h"
+#include "random.h"
 
 namespace contextual_attention::cpu::filling {
 namespace {
 
 constexpr int kTextureReach = 2;
+// In pixels: how far what a coarser scale says is looked for.
+constexpr int kFurthest = 6;
+// Draws for a whole patch at random, before the first one is taken.
+constexpr int kTrials = 400;
 
 uint8_t byte_of(float x) { return static_cast<uint8_t>(std::lround(std::min(255.f, std::max(0.f, x)))); }
 
@@ -148,46 +153,48 @@ int32_t nearest_whole(const bool* whole, int height, int width, int y, int x, in
   return -1;
 }
 
-uint64_t mixed(uint64_t z) {
-  z += 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
+// The target of the coarser scale that is nearest to a position of its pixels, at most 6 away; -1: none.
+int64_t nearest_target(const Coarser& coarser, int y, int x) {
+  for (int r = 0; r <= kFurthest; ++r)
+    for (int row = std::max(0, y - r); row <= std::min(coarser.height - 1, y + r); ++row)
+      for (int column = std::max(0, x - r); column <= std::min(coarser.width - 1, x + r); ++column) {
+        const int64_t target = coarser.field.index[static_cast<int64_t>(row) * coarser.width + column];
+        if (target >= 0) return target;
+      }
+  return -1;
 }
 
 }  // namespace
 
-void start(const bool* whole, int height, int width, const Field& field, const Field* coarse, int coarse_width,
-           int coarse_height, uint64_t seed) {
+void start(const bool* whole, int height, int width, const Field& field, const Coarser* coarser,
+           uint64_t seed) {
   const int64_t size = static_cast<int64_t>(height) * width;
+  const auto from_coarser = [&](int y, int x, int k) {
+    const int64_t parent = nearest_target(*coarser, y / 2, x / 2);
+    if (parent < 0) return -1;
+    const Field& found = coarser->field;
+    const int32_t from = found.sources[parent * found.candidates + std::min(k, found.candidates - 1)];
+    if (from < 0) return -1;
+    const int32_t to = found.targets[parent];
+    return nearest_whole(whole, height, width, y + 2 * (from / coarser->width - to / coarser->width),
+                         x + 2 * (from % coarser->width - to % coarser->width), kFurthest);
+  };
+  const auto anywhere = [&](Random& random) {
+    for (int trial = 0; trial < kTrials; ++trial) {
+      const int64_t at = random.below(size);
+      if (whole[at]) return static_cast<int32_t>(at);
+    }
+    return static_cast<int32_t>(std::find(whole, whole + size, true) - whole);
+  };
   for (int64_t t = 0; t < field.count; ++t) {
     const int y = field.targets[t] / width, x = field.targets[t] % width;
+    Random random(seed, t);
+    int32_t* own = field.sources + t * field.candidates;
     for (int k = 0; k < field.candidates; ++k) {
-      int32_t source = -1;
-      if (coarse) {
-        int64_t parent = -1;
-        for (int r = 0; r <= 6 && parent < 0; ++r)
-          for (int row = y / 2 - r; row <= y / 2 + r && parent < 0; ++row)
-            for (int column = x / 2 - r; column <= x / 2 + r && parent < 0; ++column)
-              if (row >= 0 && column >= 0 && row < coarse_height && column < coarse_width)
-                parent = coarse->index[row * coarse_width + column];
-        if (parent >= 0) {
-          const int32_t from = coarse->sources[parent * coarse->candidates + std::min(k, coarse->candidates - 1)];
-          const int32_t to = coarse->targets[parent];
-          if (from >= 0)
-            source = nearest_whole(whole, height, width,
-                                   y + 2 * (from / coarse_width - to / coarse_width),
-                                   x + 2 * (from % coarse_width - to % coarse_width), 6);
-        }
-      }
-      for (int trial = 0; source < 0 && trial < 400; ++trial) {
-        const int64_t at = static_cast<int64_t>(mixed(seed ^ mixed(t * 977 + k * 7919 + trial)) % size);
-        if (whole[at]) source = static_cast<int32_t>(at);
-      }
-      if (source < 0) source = static_cast<int32_t>(std::find(whole, whole + size, true) - whole);
-      int32_t* own = field.sources + t * field.candidates;
-      field.costs[t * field.candidates + k] = 0;
+      int32_t source = coarser ? from_coarser(y, x, k) : -1;
+      if (source < 0) source = anywhere(random);
       own[k] = std::find(own, own + k, source) == own + k ? source : -1;
+      field.costs[t * field.candidates + k] = 0;
     }
   }
 }
