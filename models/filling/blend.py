@@ -20,7 +20,7 @@ from .smooth import BLOCK, continue_into, find_smooth
 # In what is smooth the levels are right beforehand, and only grain is copied: its steps need not agree.
 _SCREENING, _SMOOTH_SCREENING = 0.01, 0.3
 # Colours in [-1, 1]: so far may the level of a copy be from what its surroundings say.
-_ALIKE = 10 / 127.5
+_ALIKE = 20 / 127.5
 # Of colours in [-1, 1]: what the last step of the solver may change; 1e-3 is an eighth of a step of 8 bits.
 _TOLERANCE = 2.5e-4
 
