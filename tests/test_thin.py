@@ -1,4 +1,4 @@
-"""Regression over thin holes: against the equations in float64, on what it represents, and on odd pictures."""
+"""Regression over thin holes: the equations in float64, what it represents, odd pictures."""
 
 import numpy as np
 import pytest
@@ -28,16 +28,15 @@ def place_patch(missing, row, column, options):
 
 
 def predict_tile(picture, missing, pixels, weights, options):
-    """The missing pixels' linear estimates of least mean squared error: (pixels, C); None: nothing to learn from."""
-    height, width = missing.shape
+    """The pixels' linear estimates of least mean squared error, (pixels, C); None: nothing to learn from."""
     known = ~missing[tuple(pixels.T)]
     moves = [
         (dy, dx)
         for dy in range(-options.reach, options.reach + 1)
         for dx in range(-options.reach, options.reach + 1)
         if (dy, dx) != (0, 0)
-        and (pixels.min(0) + (dy, dx) >= 0).all()
-        and (pixels.max(0) + (dy, dx) < (height, width)).all()
+        and (pixels.min(0) + np.array([dy, dx]) >= 0).all()
+        and (pixels.max(0) + np.array([dy, dx]) < missing.shape).all()
     ]
     if not known.any() or not moves:
         return None

@@ -45,8 +45,8 @@ def fill_thin(image: Tensor, hole: Tensor, start: Tensor) -> Tensor:
     Args:
         image: (1, C, H, W) float32 in [-1, 1]; what is in the hole is not looked at.
         hole: (1, 1, H, W) bool.
-        start: (1, C, H, W): a first guess. What is outside the hole is not looked at. It stays where no known
-            pixel is near enough, or no other patch in reach.
+        start: (1, C, H, W): a first guess; a smooth one will do. What is outside the hole is not looked at.
+            It stays where no known pixel is near enough, or no other patch in reach.
 
     Returns:
         (1, C, H, W): the picture, filled.
@@ -62,7 +62,7 @@ def fill_thin(image: Tensor, hole: Tensor, start: Tensor) -> Tensor:
 
 
 def regress(picture: Tensor, missing: Tensor, options: Regression) -> Tensor:
-    """One round: ``picture`` (C, H, W) with a guess in the hole, ``missing`` (H, W) bool; the same, predicted."""
+    """One round: of ``picture`` (C, H, W), with a guess where it is ``missing`` (H, W), what is predicted."""
     filled = picture.clone()
     torch.ops.contextual_attention_filling.regress(picture, missing, filled, *options)
     return filled
