@@ -11,7 +11,7 @@ Shape legend: C channels; H, W the picture; N patches that touch the hole.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ from .edges import continue_edges
 from .rings import fill_rings
 from .scales import finest_scale
 from .search import Preferences, Search
+from .thin import fill_thin, thin_part
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class ExemplarOptions:
             first filling, at least 0; default 1e6. Above it, these patches are searched for too.
         guide: Whether edges that end at the hole are continued, see `continue_edges`; default True.
         blend: Whether the levels of the copies are adapted to each other and to what is known, see
-            `blend_copies`; default True. False: every pixel is a copy of a known one.
+            `blend_copies`, and what is thin is predicted, see `fill_thin`; default True. False: every pixel
+            is a copy of a known one.
         seed: Of the random numbers; default 0.
         workspace: As in `contextual_attention`.
         backend: As in `contextual_attention`.
@@ -130,7 +132,8 @@ def fill_exemplar(
     The coarse-to-fine scheme of Wexler et al., "Space-Time Completion of Video", PAMI 2007. The coarsest
     scale is first filled ring by ring from the border of the hole by contextual attention (Yu et al. 2018,
     arXiv:1801.07892, section 3.2) to the picture; then, and at each finer scale, patches are searched for
-    (PatchMatch: Barnes et al. 2009) and vote. At last the copies are joined by `blend_copies`. Random numbers
+    (PatchMatch: Barnes et al. 2009) and vote. At last the copies are joined by `blend_copies`. What is thin,
+    such as scratches and text, is then filled by `fill_thin` instead, and its offsets say what is alike. Random numbers
     are those of the seed: the same result on every run and with any number of threads.
 
     Args:
@@ -157,20 +160,26 @@ def fill_exemplar(
         True
     """
     options = options or ExemplarOptions()
-    return fill(image, hole, lambda image, hole: _complete(image, hole, options, progress), options.blend)
+    thin = thin_part(hole) if options.blend else torch.zeros_like(hole)
+
+    def search(image: Tensor, hole: Tensor) -> Search:
+        only_thin = torch.equal(thin.cpu(), hole)
+        guide = continue_edges(image, hole) if options.guide and not only_thin else None
+        attempts = options.attempts()
+        if only_thin:  # what is found says where patches are alike, and pastes nothing
+            attempts = [replace(attempts[0], rounds=0)]
+        return complete(finest_scale(image, hole, guide), attempts, options.begin, progress)
+
+    filled = fill(image, hole, search, options.blend)
+    return filled._replace(image=fill_thin(filled.image, thin, filled.image)) if bool(thin.any()) else filled
 
 
-def _complete(image: Tensor, hole: Tensor, options: ExemplarOptions, progress: Progress | None) -> Search:
-    guide = continue_edges(image, hole) if options.guide else None
-    return complete(finest_scale(image, hole, guide), options.attempts(), options.begin, progress)
-
-
-def fill(image: Tensor, hole: Tensor, complete: Callable[[Tensor, Tensor], Search], blend: bool) -> Filled:
-    """The picture filled with what is found for it, on the CPU, by a search."""
+def fill(image: Tensor, hole: Tensor, search: Callable[[Tensor, Tensor], Search], blend: bool) -> Filled:
+    """The picture filled with what a search finds for it, both on the CPU."""
     check_picture(image, hole)
     home, image, hole = image.device, image.cpu(), hole.cpu()
     if bool(hole.any()):
-        offsets = complete(image, hole).offsets()
+        offsets = search(image, hole).offsets()
         # Not what was voted: where patches overlap it is their mean, without grain.
         place = blend_copies if blend else copy_pixels
         image = torch.where(hole, place(image, hole, offsets), image)
