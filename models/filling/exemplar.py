@@ -46,7 +46,7 @@ class ExemplarOptions:
         trust: How many times more a patch counts in a vote than one a pixel deeper in the hole, at least 1;
             default 3.
         full_search: Scores, patches of a ring times pixels, up to which the layer computes them all for the
-            first filling, at least 0; default 1e6. Above it, these patches are searched for too.
+            first filling, at least 0; default 4e6. Above it, these patches are searched for too.
         guide: Whether edges that end at the hole are continued, see `continue_edges`; default True.
         blend: Whether the levels of the copies are adapted to each other and to what is known, see
             `blend_copies`, and what is thin is predicted, see `fill_thin`; default True. False: every pixel
@@ -63,7 +63,7 @@ class ExemplarOptions:
     start_depths: tuple[int, ...] = (10, 5, 7)
     proximity: int = 600
     trust: float = 3.0
-    full_search: float = 1e6
+    full_search: float = 4e6
     guide: bool = True
     blend: bool = True
     seed: int = 0
@@ -133,8 +133,8 @@ def fill_exemplar(
     scale is first filled ring by ring from the border of the hole by contextual attention (Yu et al. 2018,
     arXiv:1801.07892, section 3.2) to the picture; then, and at each finer scale, patches are searched for
     (PatchMatch: Barnes et al. 2009) and vote. At last the copies are joined by `blend_copies`. What is thin,
-    such as scratches and text, is then filled by `fill_thin` instead, and its offsets say what is alike. Random numbers
-    are those of the seed: the same result on every run and with any number of threads.
+    such as scratches and text, is then filled by `fill_thin` instead, and its offsets say what is alike.
+    Random numbers are those of the seed: the same result on every run and with any number of threads.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1]; patches are compared by the first 6 channels.
