@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .native import operators
 from .pyramid import dilate
 
 
@@ -46,7 +47,7 @@ _ROUNDS = (Regression(margin=3, samples=200, damping=0.02), Regression())
 
 def thin_part(hole: Tensor) -> Tensor:
     """What is thin of a hole (1, 1, H, W) bool: too narrow for 9 x 9 pixels, and not beside what is wider."""
-    depths = torch.ops.contextual_attention_filling.depths(hole[0, 0].cpu().contiguous())
+    depths = operators().depths(hole[0, 0].cpu().contiguous())
     core = (depths > _DEEPEST)[None, None].to(hole.device)
     return hole & ~dilate(core, _APART) if bool(core.any()) else hole
 
@@ -76,5 +77,5 @@ def fill_thin(image: Tensor, hole: Tensor, start: Tensor) -> Tensor:
 def regress(picture: Tensor, missing: Tensor, options: Regression) -> Tensor:
     """One round: of ``picture`` (C, H, W), with a guess where it is ``missing`` (H, W), what is predicted."""
     filled = picture.clone()
-    torch.ops.contextual_attention_filling.regress(picture, missing, filled, *options)
+    operators().regress(picture, missing, filled, *options)
     return filled
