@@ -31,7 +31,7 @@ class ExemplarOptions:
     """How `fill_exemplar` searches.
 
     Args:
-        radius: Patches are 2 * radius + 1 pixels a side, at least 0; default 3. Where a picture has no such
+        radius: Patches are 2 * radius + 1 pixels a side, from 0 to 10; default 3. Where a picture has no such
             patch to borrow, the largest that it has.
         candidates: Sources that are kept for each patch and vote, 1 to 64; default 1. More are closer to the
             mean of what might be there, and have less grain.
@@ -42,7 +42,7 @@ class ExemplarOptions:
             deeper inside than this, in pixels, at least 1. The attempt that comes out likeliest is gone on
             with. Default 10, 5 and 7: edges are lost at coarse scales, and what repeats is seen there.
         proximity: What a source as far away as the picture is long costs, as a squared difference of
-            8-bit features a pixel, at least 0; default 600.
+            8-bit features a pixel, from 0 to 100,000; default 600.
         trust: How many times more a patch counts in a vote than one a pixel deeper in the hole, at least 1;
             default 3.
         full_search: Scores, patches of a ring times pixels, up to which the layer computes them all for the
@@ -71,13 +71,13 @@ class ExemplarOptions:
     backend: str | None = None
 
     def __post_init__(self) -> None:
-        require(self.radius >= 0, "radius", "a whole number, at least 0", self.radius)
+        require(0 <= self.radius <= 10, "radius", "from 0 to 10", self.radius)
         require(1 <= self.candidates <= 64, "candidates", "from 1 to 64", self.candidates)
         require(self.rounds >= 1, "rounds", "at least 1", self.rounds)
         require(self.iterations >= 1, "iterations", "at least 1", self.iterations)
         depths = self.start_depths
         require(len(depths) > 0 and min(depths) >= 1, "start_depths", "some, each at least 1", depths)
-        require(self.proximity >= 0, "proximity", "at least 0", self.proximity)
+        require(0 <= self.proximity <= 100_000, "proximity", "from 0 to 100,000", self.proximity)
         require(self.trust >= 1, "trust", "at least 1", self.trust)
         require(self.full_search >= 0, "full_search", "at least 0", self.full_search)
 
@@ -134,7 +134,7 @@ def fill_exemplar(
     arXiv:1801.07892, section 3.2) to the picture; then, and at each finer scale, patches are searched for
     (PatchMatch: Barnes et al. 2009) and vote. At last the copies are joined by `blend_copies`. What is thin,
     such as scratches and text, is then filled by `fill_thin` instead, and its offsets say what is alike.
-    Random numbers are those of the seed: the same result on every run and with any number of threads.
+    Random numbers are those of the seed: the same result on every run.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1]; patches are compared by the first 6 channels.
