@@ -15,10 +15,10 @@ TEXTURE_REACH, TEXTURE_WEIGHT = 2, 5
 @st.composite
 def masks(draw, most=14):
     """(H, W) bool of any size from 1 x 1: scattered pixels, rectangles that may touch the edges, or both."""
-    height, width = draw(st.integers(1, most)), draw(st.integers(1, most))
-    random = np.random.default_rng(draw(st.integers(0, 999)))
-    mask = random.uniform(size=(height, width)) < draw(st.sampled_from([0, 0.05, 0.3, 0.8, 1]))
-    for _ in range(draw(st.integers(0, 2))):
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    height, width = random.integers(1, most + 1, 2)
+    mask = random.uniform(size=(height, width)) < random.choice([0, 0.05, 0.3, 0.8, 1])
+    for _ in range(random.integers(0, 3)):
         top, left = random.integers(height), random.integers(width)
         mask[top : top + random.integers(1, 8), left : left + random.integers(1, 8)] = True
     return mask
