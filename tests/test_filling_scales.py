@@ -51,9 +51,9 @@ def mean_step(grey, hole, y, x, down, right):
     for row in range(max(0, y - TEXTURE_REACH), min(grey.shape[0] - 1, y + TEXTURE_REACH) + 1):
         for column in range(max(0, x - TEXTURE_REACH), min(grey.shape[1] - 1, x + TEXTURE_REACH) + 1):
             other = row + down, column + right
-            if other[0] < grey.shape[0] and other[1] < grey.shape[1]:
-                if not hole[row, column] and not hole[other]:
-                    steps.append(abs(grey[row, column] - grey[other]))
+            inside = other[0] < grey.shape[0] and other[1] < grey.shape[1]
+            if inside and not hole[row, column] and not hole[other]:
+                steps.append(abs(grey[row, column] - grey[other]))
     return np.mean(steps) if steps else None
 
 

@@ -5,18 +5,12 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from helpers.filled_scales import COLOURS, NOTHING, cost, machine, machines, parts, scale_of, scales
+from helpers.filled_scales import COLOURS, NOTHING, cost, machine, machines, parts, scale_of, scales, square
 
 from contextual_attention.models.filling.scales import Scale, touching, whole_patches
 from contextual_attention.models.filling.search import Preferences, Search, largest_radius, positions
 
 PLAIN = Preferences(0, 1.0)
-
-
-def square(height, width, top, left, side):
-    missing = np.zeros((height, width), bool)
-    missing[top : top + side, left : left + side] = True
-    return missing
 
 
 def found(search):

@@ -27,6 +27,13 @@ def scale_of(missing, seed=0, smooth=0.0, colours=COLOURS):
     return Scale(torch.from_numpy(features), torch.from_numpy(known), colours)
 
 
+def square(height, width, top, left, side):
+    """What is missing: (H, W) bool."""
+    missing = np.zeros((height, width), bool)
+    missing[top : top + side, left : left + side] = True
+    return missing
+
+
 @st.composite
 def scales(draw, most=16):
     """Of any size from 1 x 1; holes may touch all edges, at least one pixel is known."""
