@@ -94,10 +94,14 @@ def test_what_is_searched_for_is_as_good(radius):
     sources = search_ring(search, defined, ring)
     assert search.whole.flatten()[sources.long()].all()
     usable = positions(search.whole).tolist()
-    costs = [cost(scale, *at, radius, 0, defined) for at in zip(targets, sources.tolist(), strict=True)]
-    best = [min(cost(scale, t, source, radius, 0, defined) for source in usable) for t in targets[::5]]
-    # Random search: of six seeds, the worst is 6% dearer than the best there is.
-    assert sum(costs[::5]) <= 1.1 * sum(best)
+    own = best = chance = 0
+    for target, source in list(zip(targets, sources.tolist(), strict=True))[::5]:
+        costs = [cost(scale, target, other, radius, 0, defined) for other in usable]
+        own += cost(scale, target, source, radius, 0, defined)
+        best += min(costs)
+        chance += sum(costs) / len(costs)
+    # Of 16 random pictures the worst is left with 17% of what the best patches are better than any.
+    assert best <= own <= best + 0.2 * (chance - best)
     # The search itself is not touched.
     assert all(map(torch.equal, before, (search.sources, search.costs, search.targets)))
 
