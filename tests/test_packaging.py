@@ -251,8 +251,8 @@ class TestCuda:
     def test_without_cuda_its_sources_are_not_compiled(self, cuda, build_script, monkeypatch):
         monkeypatch.setenv("CA_CUDA", "0")
         units = list(build_script.units(build_script.Toolchain()))
-        folders = {unit.source.parent.as_posix() for unit in units}
-        assert folders == {"csrc", "csrc/common", "csrc/cpu", "csrc/cpu/filling"}
+        folders = {"csrc", "csrc/common", "csrc/cpu", "csrc/cpu/filling"}
+        assert {unit.source.parent.as_posix() for unit in units} == folders
         assert [unit.source.name for unit in units if unit.source.parent == Path("csrc")] == ["module.cpp"]
         assert not any("CUDA" in flag for unit in units for flag in unit.flags)
 

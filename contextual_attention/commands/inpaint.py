@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_files(parser)
     parser.add_argument(
         "--method", choices=METHODS, default="exemplar",
-        help="exemplar (default): contextual attention to the photograph itself; patchmatch: random search, "
-        "the reference; both need no weights; model: a trained network",
+        help="exemplar (default): contextual attention to the photograph itself; patchmatch: the "
+        "reference, several times faster; both need no weights; model: a trained network",
     )  # fmt: skip
     parser.add_argument(
         "--model", metavar="PATH_OR_REPO",
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--feather", type=_size, default=0, metavar="N",
         help="let the filling fade out over N pixels around the hole, which are changed, too",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of --method patchmatch (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random search (default: %(default)s)")
     parser.add_argument(
         "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
     )

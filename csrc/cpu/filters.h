@@ -1,4 +1,5 @@
-// The vectorised filters: everything that touches a score, over one contiguous run of scores.
+// The vectorised filters: everything that touches a score, over one contiguous run of scores; and the
+// distance of two patches of a picture.
 //
 // filters.cpp is compiled once per SIMD level; simd.cpp picks one table at run time. This header and
 // filters.cpp include nothing of std or torch, so that no inline function of a higher level can end up

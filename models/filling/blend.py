@@ -14,13 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .native import operators
 from .smooth import BLOCK, continue_into, find_smooth
 
 # The weight of staying as copied against keeping steps: levels spread over about 1 / sqrt(0.01) = 10 pixels.
 # In what is smooth the levels are right beforehand, and only grain is copied: its steps need not agree.
 _SCREENING, _SMOOTH_SCREENING = 0.01, 0.3
 # Colours in [-1, 1]: so far may the level of a copy be from what its surroundings say.
-_ALIKE = 10 / 127.5
+_ALIKE = 20 / 127.5
 # Of colours in [-1, 1]: what the last step of the solver may change; 1e-3 is an eighth of a step of 8 bits.
 _TOLERANCE = 2.5e-4
 
@@ -62,18 +63,22 @@ def blend_copies(image: Tensor, hole: Tensor, offsets: Tensor, estimate: Tensor 
     around, wanted = continue_into(smooth)
     copied, levels = (_copied(x, *there[1:3]) for x in (smooth.share, smooth.levels))
     share = around[0] * copied[0] * _agreement(levels, wanted)
-    return torch.ops.contextual_attention_filling.blend(
-        *there[:3],
-        share,
-        wanted,
-        smooth.levels[0],
-        BLOCK,
-        there[3],
-        _SCREENING,
-        # An estimate has no grain: it comes from the steps alone.
-        _SMOOTH_SCREENING if estimate is None else _SCREENING,
-        _TOLERANCE,
-    ).to(image.device)
+    return (
+        operators()
+        .blend(
+            *there[:3],
+            share,
+            wanted,
+            smooth.levels[0],
+            BLOCK,
+            there[3],
+            _SCREENING,
+            # An estimate has no grain: it comes from the steps alone.
+            _SMOOTH_SCREENING if estimate is None else _SCREENING,
+            _TOLERANCE,
+        )
+        .to(image.device)
+    )
 
 
 def copy_pixels(image: Tensor, hole: Tensor, offsets: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ class Settings:
     Args:
         radius: Patches are 2 * radius + 1 pixels a side.
         candidates: Sources kept for each patch.
-        rounds: Of search and vote at the coarsest scale; each finer one has two less, at least 3.
+        rounds: Of search and vote at the coarsest scale; each finer one has two less, at least 3. With 0,
+            patches are only found.
         iterations: Of a scale's first search; the others have half as many.
         start_depth: A scale is coarse enough to begin with if no pixel of the hole is deeper inside.
         sharpening: How much sharper the votes of a round are than those of the one before.

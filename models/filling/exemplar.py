@@ -11,7 +11,7 @@ Shape legend: C channels; H, W the picture; N patches that touch the hole.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ from .edges import continue_edges
 from .rings import fill_rings
 from .scales import finest_scale
 from .search import Preferences, Search
+from .thin import fill_thin, thin_part
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ExemplarOptions:
     """How `fill_exemplar` searches.
 
     Args:
-        radius: Patches are 2 * radius + 1 pixels a side, at least 0; default 3. Where a picture has no such
+        radius: Patches are 2 * radius + 1 pixels a side, from 0 to 10; default 3. Where a picture has no such
             patch to borrow, the largest that it has.
         candidates: Sources that are kept for each patch and vote, 1 to 64; default 1. More are closer to the
             mean of what might be there, and have less grain.
@@ -41,14 +42,15 @@ class ExemplarOptions:
             deeper inside than this, in pixels, at least 1. The attempt that comes out likeliest is gone on
             with. Default 10, 5 and 7: edges are lost at coarse scales, and what repeats is seen there.
         proximity: What a source as far away as the picture is long costs, as a squared difference of
-            8-bit features a pixel, at least 0; default 600.
+            8-bit features a pixel, from 0 to 100,000; default 600.
         trust: How many times more a patch counts in a vote than one a pixel deeper in the hole, at least 1;
             default 3.
         full_search: Scores, patches of a ring times pixels, up to which the layer computes them all for the
-            first filling, at least 0; default 1e6. Above it, these patches are searched for too.
+            first filling, at least 0; default 4e6. Above it, these patches are searched for too.
         guide: Whether edges that end at the hole are continued, see `continue_edges`; default True.
         blend: Whether the levels of the copies are adapted to each other and to what is known, see
-            `blend_copies`; default True. False: every pixel is a copy of a known one.
+            `blend_copies`, and what is thin is predicted, see `fill_thin`; default True. False: every pixel
+            is a copy of a known one.
         seed: Of the random numbers; default 0.
         workspace: As in `contextual_attention`.
         backend: As in `contextual_attention`.
@@ -61,7 +63,7 @@ class ExemplarOptions:
     start_depths: tuple[int, ...] = (10, 5, 7)
     proximity: int = 600
     trust: float = 3.0
-    full_search: float = 1e6
+    full_search: float = 4e6
     guide: bool = True
     blend: bool = True
     seed: int = 0
@@ -69,13 +71,13 @@ class ExemplarOptions:
     backend: str | None = None
 
     def __post_init__(self) -> None:
-        require(self.radius >= 0, "radius", "a whole number, at least 0", self.radius)
+        require(0 <= self.radius <= 10, "radius", "from 0 to 10", self.radius)
         require(1 <= self.candidates <= 64, "candidates", "from 1 to 64", self.candidates)
         require(self.rounds >= 1, "rounds", "at least 1", self.rounds)
         require(self.iterations >= 1, "iterations", "at least 1", self.iterations)
         depths = self.start_depths
         require(len(depths) > 0 and min(depths) >= 1, "start_depths", "some, each at least 1", depths)
-        require(self.proximity >= 0, "proximity", "at least 0", self.proximity)
+        require(0 <= self.proximity <= 100_000, "proximity", "from 0 to 100,000", self.proximity)
         require(self.trust >= 1, "trust", "at least 1", self.trust)
         require(self.full_search >= 0, "full_search", "at least 0", self.full_search)
 
@@ -130,8 +132,9 @@ def fill_exemplar(
     The coarse-to-fine scheme of Wexler et al., "Space-Time Completion of Video", PAMI 2007. The coarsest
     scale is first filled ring by ring from the border of the hole by contextual attention (Yu et al. 2018,
     arXiv:1801.07892, section 3.2) to the picture; then, and at each finer scale, patches are searched for
-    (PatchMatch: Barnes et al. 2009) and vote. At last the copies are joined by `blend_copies`. Random numbers
-    are those of the seed: the same result on every run and with any number of threads.
+    (PatchMatch: Barnes et al. 2009) and vote. At last the copies are joined by `blend_copies`. What is thin,
+    such as scratches and text, is then filled by `fill_thin` instead, and its offsets say what is alike.
+    Random numbers are those of the seed: the same result on every run.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1]; patches are compared by the first 6 channels.
@@ -157,20 +160,26 @@ def fill_exemplar(
         True
     """
     options = options or ExemplarOptions()
-    return fill(image, hole, lambda image, hole: _complete(image, hole, options, progress), options.blend)
+    thin = thin_part(hole) if options.blend else torch.zeros_like(hole)
+
+    def search(image: Tensor, hole: Tensor) -> Search:
+        only_thin = torch.equal(thin.cpu(), hole)
+        guide = continue_edges(image, hole) if options.guide and not only_thin else None
+        attempts = options.attempts()
+        if only_thin:  # what is found says where patches are alike, and pastes nothing
+            attempts = [replace(attempts[0], rounds=0)]
+        return complete(finest_scale(image, hole, guide), attempts, options.begin, progress)
+
+    filled = fill(image, hole, search, options.blend)
+    return filled._replace(image=fill_thin(filled.image, thin, filled.image)) if bool(thin.any()) else filled
 
 
-def _complete(image: Tensor, hole: Tensor, options: ExemplarOptions, progress: Progress | None) -> Search:
-    guide = continue_edges(image, hole) if options.guide else None
-    return complete(finest_scale(image, hole, guide), options.attempts(), options.begin, progress)
-
-
-def fill(image: Tensor, hole: Tensor, complete: Callable[[Tensor, Tensor], Search], blend: bool) -> Filled:
-    """The picture filled with what is found for it, on the CPU, by a search."""
+def fill(image: Tensor, hole: Tensor, search: Callable[[Tensor, Tensor], Search], blend: bool) -> Filled:
+    """The picture filled with what a search finds for it, both on the CPU."""
     check_picture(image, hole)
     home, image, hole = image.device, image.cpu(), hole.cpu()
     if bool(hole.any()):
-        offsets = complete(image, hole).offsets()
+        offsets = search(image, hole).offsets()
         # Not what was voted: where patches overlap it is their mean, without grain.
         place = blend_copies if blend else copy_pixels
         image = torch.where(hole, place(image, hole, offsets), image)

@@ -36,7 +36,7 @@ Choose a photograph, **brush over what should go**, and press *Fill*. The hole i
 same photograph; the attention map shows how far and which way each was fetched."""
 _METHODS = {
     "exemplar": "exemplar: sharp",
-    "patchmatch": "patchmatch: smoother",
+    "patchmatch": "patchmatch: faster",
     "model": "model: the trained network",
 }
 # Red and half transparent: seen on nearly every photograph, which shows through.

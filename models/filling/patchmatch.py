@@ -31,8 +31,8 @@ class PatchMatchOptions:
     """How `fill_patchmatch` searches.
 
     Args:
-        radius: Patches are 2 * radius + 1 pixels a side; >= 0, default 3. Where a picture has no such patch
-            to borrow, the largest that it has.
+        radius: Patches are 2 * radius + 1 pixels a side, from 0 to 10; default 3. Where a picture has no such
+            patch to borrow, the largest that it has.
         rounds: Searches, each followed by a vote, at the coarsest scale, >= 1; default 12. Each finer scale
             has two less, and at least 3.
         iterations: Propagations and random searches in a scale's first search, >= 1; default 4.
@@ -48,7 +48,7 @@ class PatchMatchOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self.radius >= 0, "radius", "a whole number, at least 0", self.radius)
+        require(0 <= self.radius <= 10, "radius", "from 0 to 10", self.radius)
         for name in ("rounds", "iterations", "start_depth"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
 

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from .edges import EdgeGuide
-
-_operators = torch.ops.contextual_attention_filling
+from .native import operators
 
 # Steps are small beside colours, and they alone tell a texture from its own average.
 _TEXTURE_WEIGHT = 5.0
@@ -61,7 +60,7 @@ class Scale:
     @cached_property
     def depths(self) -> Tensor:
         """(H, W) int16: steps, straight or diagonal, from a pixel of the hole to one outside it; else 0."""
-        return _operators.depths(self.hole)
+        return operators().depths(self.hole)
 
     @property
     def deepest(self) -> int:
@@ -69,8 +68,8 @@ class Scale:
 
     def halve(self) -> Scale:
         """Every 2 x 2 block as one pixel; blocks that stick out of the picture count as far as they reach."""
-        guide = None if self.guide is None else _operators.halve(*self.guide)
-        features, known = _operators.halve(self.features, self.known)
+        guide = None if self.guide is None else operators().halve(*self.guide)
+        features, known = operators().halve(self.features, self.known)
         return Scale(features, known, self.colours, guide, self.depth + 1)
 
     def mix_guide(self, pixels: Tensor, share: float) -> None:
@@ -89,22 +88,22 @@ class Scale:
 def finest_scale(image: Tensor, hole: Tensor, guide: EdgeGuide | None = None) -> Scale:
     """A picture (1, C, H, W) in [-1, 1] and its hole (1, 1, H, W) bool, both on the CPU, C at most 6."""
     missing = hole[0, 0].contiguous()
-    features = _operators.describe(image[0].contiguous(), missing, _TEXTURE_WEIGHT)
+    features = operators().describe(image[0].contiguous(), missing, _TEXTURE_WEIGHT)
     known = (~missing).to(torch.uint8) * 255
     colours = min(image.shape[1], _MOST_COLOURS)
     if guide is None:
         return Scale(features, known, colours)
     nothing = torch.zeros_like(missing)
-    guided = _operators.describe(guide.colours[0].contiguous(), nothing, _TEXTURE_WEIGHT)
+    guided = operators().describe(guide.colours[0].contiguous(), nothing, _TEXTURE_WEIGHT)
     trust = (guide.weight[0, 0] * 255).round().to(torch.uint8)
     return Scale(features, known, colours, (guided, trust))
 
 
 def whole_patches(missing: Tensor, radius: int) -> Tensor:
     """(H, W) bool: centres of patches that lie in the picture and touch nothing of (H, W) bool."""
-    return _operators.clear(missing, radius, False)
+    return operators().clear(missing, radius, False)
 
 
 def touching(hole: Tensor, radius: int) -> Tensor:
     """(H, W) bool: centres of patches that touch a hole, (H, W) bool."""
-    return ~_operators.clear(hole, radius, True)
+    return ~operators().clear(hole, radius, True)

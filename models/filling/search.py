@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .native import operators
 from .scales import Scale, touching, whole_patches
-
-_operators = torch.ops.contextual_attention_filling
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Search:
     def start(self, coarser: Search | None = None) -> None:
         """Begin with what was found at the next coarser scale, or at random."""
         found = (None,) * 3 if coarser is None else (coarser.targets, coarser.index, coarser.sources)
-        _operators.start(self.whole, self.targets, self.index, self.sources, self.costs, *found, self.seed)
+        operators().start(self.whole, self.targets, self.index, self.sources, self.costs, *found, self.seed)
 
     def improve(self, iterations: int, reach: int, compared: Tensor | None = None) -> None:
         """Search: propagation from neighbours, then at random around the best so far, ever closer.
@@ -83,7 +82,7 @@ class Search:
         """
         mask = None if compared is None else compared.to(torch.uint8) * 255
         self.seed += 1
-        _operators.improve(
+        operators().improve(
             *(self.scale.features, mask, self.whole, self.targets, self.index, self.sources, self.costs),
             *(self.radius, iterations, reach, self.seed, self.preferences.proximity),
         )
@@ -104,7 +103,7 @@ class Search:
 
     def _vote(self, weights: Tensor, trust: float) -> None:
         features = self.scale.features.flatten(0, 1)
-        features[self.pixels.long()] = _operators.vote(
+        features[self.pixels.long()] = operators().vote(
             *(self.scale.features, self.targets, self.index, self.sources),
             (weights * 65535).round().clamp(min=1).to(torch.uint16),
             *(self.scale.depths, trust, self.pixels, self.radius),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contextual_attention import extension
+from .native import operators
 
 BLOCK = 4
 # Windows of so many blocks are judged and sloped together.
@@ -57,8 +57,7 @@ def find_smooth(image: Tensor, hole: Tensor) -> Smooth:
     it, which sees coarse texture and edges. Slopes change neither. Both are compared with those of the
     smoothest blocks of the picture, within the bounds of what can be grain.
     """
-    extension.load()
-    means, variance, known = torch.ops.contextual_attention_filling.measure_blocks(image, hole, BLOCK)
+    means, variance, known = operators().measure_blocks(image, hole, BLOCK)
     fine, has_fine = _windowed(variance, known)
     coarse, has_coarse = _coarse_variance(means.mean(1, keepdim=True), known)
     grain = _low(fine, has_fine).clamp(_LEAST_GRAIN**2, _MOST_GRAIN**2)
@@ -128,9 +127,7 @@ def continue_into(smooth: Smooth) -> tuple[Tensor, Tensor]:
 
     def membrane(x: Tensor, used: Tensor, slopes: Tensor | None = None) -> Tensor:
         slopes = x.new_zeros((len(x), 2, *x.shape[1:])) if slopes is None else slopes
-        return torch.ops.contextual_attention_filling.continue_levels(
-            x, missing, used, slopes, _ANCHOR, _TOLERANCE
-        )
+        return operators().continue_levels(x, missing, used, slopes, _ANCHOR, _TOLERANCE)
 
     share = membrane(smooth.share[0] * known, known)
     slopes = membrane(_COURSE * smooth.slopes[0] * known, border).unflatten(0, (2, -1)).transpose(0, 1)

@@ -49,6 +49,9 @@ const Filters kCounting = {
     // These two add cells and features, not scores.
     [](float* y, const float* x, int64_t n) { inner.load()->add(y, x, n); },
     [](float* y, const uint16_t* x, int64_t n) { inner.load()->add_bfloat16(y, x, n); },
+    // Nor has this one to do with scores.
+    [](const uint8_t* a, const uint8_t* mask, const uint8_t* b, int rows, int bytes, int64_t pitch,
+       int32_t limit) { return inner.load()->squared_distance(a, mask, b, rows, bytes, pitch, limit); },
 };
 
 }  // namespace
