@@ -99,8 +99,16 @@ def test_refusals():
         fill_patchmatch(image[0], hole)
 
 
-@pytest.mark.parametrize("option", ["radius", "rounds", "iterations", "start_depth"])
-def test_options_out_of_range_are_refused(option):
-    least = 0 if option == "radius" else 1
-    with pytest.raises(ValueError, match=f"{option}: expected .*at least {least}, got {least - 1}"):
-        PatchMatchOptions(**{option: least - 1})
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("radius", -1, "from 0 to 10, got -1"),
+        ("radius", 11, "from 0 to 10, got 11"),
+        ("rounds", 0, "at least 1, got 0"),
+        ("iterations", 0, "at least 1, got 0"),
+        ("start_depth", 0, "at least 1, got 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(option, value, expected):
+    with pytest.raises(ValueError, match=f"{option}: expected {expected}"):
+        PatchMatchOptions(**{option: value})
