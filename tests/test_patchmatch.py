@@ -1,91 +1,114 @@
-"""PatchMatch: its nearest-neighbour field against brute force, and what it fills."""
+"""PatchMatch, the reference's filler: what comes back, what stays, and what it refuses."""
 
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
+from helpers.filled_scales import machine, machines
 
-from contextual_attention.models.filling.patchmatch import (
-    NearestNeighbours,
-    PatchMatchOptions,
-    fill_patchmatch,
-    valid_centres,
-)
-from contextual_attention.models.filling.pyramid import finest_level
-
-RADIUS = 2
+from contextual_attention.models.filling.patchmatch import PatchMatchOptions, fill_patchmatch
 
 
-@pytest.fixture
-def level():
-    generator = torch.Generator().manual_seed(1)
-    image = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 30, 34, generator=generator), 3, 1)
-    hole = torch.zeros(1, 1, 28, 32, dtype=torch.bool)
-    hole[..., 10:15, 12:18] = True
-    return finest_level(image, hole)
+def square(height, width, top, left, side):
+    hole = torch.zeros(1, 1, height, width, dtype=torch.bool)
+    hole[..., top : top + side, left : left + side] = True
+    return hole
 
 
-def brute_force(image, valid, targets):
-    """The least distance of each target's patch to any whole known patch, one pair after the other."""
-    padded = torch.nn.functional.pad(image, (RADIUS,) * 4, mode="replicate")[0]
-    side = 2 * RADIUS + 1
-
-    def patch(at):
-        return padded[:, at[0] : at[0] + side, at[1] : at[1] + side]
-
-    known = [patch(at) for at in valid.nonzero().tolist()]
-    return torch.stack([min(((patch(at) - other) ** 2).sum() for other in known) for at in targets.tolist()])
+def noise(*shape):
+    return torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_field_against_brute_force(level):
-    search = NearestNeighbours(level, RADIUS, torch.Generator().manual_seed(0))
-    search.improve(level.image, 8)
-    exact = brute_force(level.image, search.valid, search.targets)
-    assert (search.costs >= exact - 1e-4).all()
-    # Random search does not find all of the best, least of all in noise, where neighbours help little.
-    assert (search.costs <= exact + 1e-4).float().mean() > 0.6
-    assert search.costs.mean() < 1.1 * exact.mean()
-    assert search.valid[search.sources[:, 0], search.sources[:, 1]].all()
-
-
-def test_costs_never_grow(level):
-    search = NearestNeighbours(level, RADIUS, torch.Generator().manual_seed(0))
-    search.improve(level.image, 1)
-    first = search.costs.clone()
-    search.improve(level.image, 1)
-    assert (search.costs <= first + 1e-5).all()
-
-
-def test_a_vote_for_one_source_is_a_copy(level):
-    search = NearestNeighbours(level, RADIUS, torch.Generator().manual_seed(0))
-    search.sources = search.targets + torch.tensor([8, 0])
-    search.costs = torch.ones(len(search.targets))
-    voted = search.vote(level.image)
-    assert torch.allclose(voted[..., 10:15, 12:18], level.image[..., 18:23, 12:18], atol=1e-6)
-
-
-def test_valid_centres_by_hand():
-    missing = torch.zeros(1, 1, 5, 7, dtype=torch.bool)
-    missing[..., 2, 5] = True
-    expected = torch.zeros(5, 7, dtype=torch.bool)
-    expected[1:4, 1:4] = True
-    assert torch.equal(valid_centres(missing, 1), expected)
-
-
-def test_stripes_come_back_and_known_pixels_stay():
+@pytest.mark.parametrize("side", [5, 10, 18])
+def test_stripes_come_back_and_known_pixels_stay(side):
     columns = torch.arange(48) % 6 < 3
     truth = columns.float().mul(2).sub(1).expand(1, 3, 40, 48).contiguous()
-    hole = torch.zeros(1, 1, 40, 48, dtype=torch.bool)
-    hole[..., 14:24, 17:27] = True
+    hole = square(40, 48, 12, 17, side)
     filled = fill_patchmatch(truth.masked_fill(hole, 0), hole)
     assert torch.equal(filled.image[~hole.expand_as(truth)], truth[~hole.expand_as(truth)])
     assert (filled.image - truth).abs().max() < 0.05
 
 
+@hypothesis.settings(max_examples=30)
+@hypothesis.given(channels=st.integers(1, 4), radius=st.integers(0, 5), seed=st.integers(0, 2**32))
+def test_known_pixels_are_bit_identical(channels, radius, seed):
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, 33, 2)
+    missing = random.uniform(size=(height, width)) < random.choice([0, 0.1, 0.5, 0.9, 0.99])
+    missing[random.integers(height) :, random.integers(width) :] = True
+    missing[random.integers(height), random.integers(width)] = False
+    image = torch.from_numpy(random.uniform(-1, 1, (1, channels, height, width)).astype(np.float32))
+    hole = torch.from_numpy(missing)[None, None]
+    options = PatchMatchOptions(radius, rounds=4)
+    filled = fill_patchmatch(image, hole, options)
+    known = ~hole.expand_as(image)
+    assert torch.equal(filled.image[known], image[known])
+    assert filled.image.abs().max() <= 1
+    rows, columns = missing.nonzero()
+    down, right = filled.offsets[0][:, rows, columns].numpy()
+    assert not missing[rows + down, columns + right].any()
+    assert not filled.offsets[0][:, ~hole[0, 0]].any()
+    # What is in the hole is not looked at.
+    assert all(map(torch.equal, fill_patchmatch(image.masked_fill(hole, 0.7), hole, options), filled))
+
+
+def test_one_known_pixel_fills_everything():
+    image = torch.full((1, 3, 9, 9), 0.25)
+    hole = torch.ones(1, 1, 9, 9, dtype=torch.bool)
+    hole[..., 4, 4] = False
+    assert (fill_patchmatch(image.masked_fill(hole, -1), hole).image - image).abs().max() < 1e-6
+
+
 def test_the_seed_decides():
-    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    hole = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
-    hole[..., 10:20, 10:20] = True
+    image, hole = noise(1, 32, 32), square(32, 32, 10, 10, 10)
     first, again, other = (
         fill_patchmatch(image, hole, PatchMatchOptions(seed=seed, rounds=3)).image for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_threads_and_simd_levels_make_no_difference():
+    image, hole = noise(3, 64, 60), square(64, 60, 15, 20, 30)
+    image = torch.nn.functional.avg_pool2d(image, 5, 1, 2)
+    results = []
+    for threads, simd in machines():
+        with machine(threads, simd):
+            results.append(fill_patchmatch(image, hole))
+    for other in results[1:]:
+        assert all(map(torch.equal, other, results[0]))
+
+
+def test_progress_ends_at_one():
+    seen = []
+    fill_patchmatch(noise(3, 48, 48), square(48, 48, 10, 10, 20), progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[0] > 0
+    assert seen[-1] == 1
+    assert len(seen) > 3
+
+
+def test_refusals():
+    image, hole = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    with pytest.raises(ValueError, match="every pixel is missing"):
+        fill_patchmatch(image, ~hole)
+    with pytest.raises(ValueError, match=r"hole: expected bool of shape \(1, 1, 8, 8\)"):
+        fill_patchmatch(image, hole[..., :7])
+    with pytest.raises(ValueError, match=r"image: expected shape \(1, C, H, W\)"):
+        fill_patchmatch(image[0], hole)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("radius", -1, "from 0 to 10, got -1"),
+        ("radius", 11, "from 0 to 10, got 11"),
+        ("rounds", 0, "at least 1, got 0"),
+        ("iterations", 0, "at least 1, got 0"),
+        ("start_depth", 0, "at least 1, got 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(option, value, expected):
+    with pytest.raises(ValueError, match=f"{option}: expected {expected}"):
+        PatchMatchOptions(**{option: value})

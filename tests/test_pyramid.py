@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from contextual_attention.models.filling.pyramid import dilate, finest_level, halve, is_thin, smooth_fill
+from contextual_attention.models.filling.pyramid import dilate, finest_level, halve, smooth_fill
 
 
 def test_halving_averages_what_is_known():
@@ -24,13 +24,6 @@ def test_dilation_is_scipys(radius):
     square = np.ones((2 * radius + 1,) * 2)
     expected = scipy.ndimage.binary_dilation(mask, square)
     assert np.array_equal(dilate(torch.from_numpy(mask)[None, None], radius)[0, 0].numpy(), expected)
-
-
-def test_thin():
-    hole = torch.zeros(1, 1, 20, 20, dtype=torch.bool)
-    hole[..., 5:12, 5:12] = True  # 7 wide: its middle is 4 pixels from the nearest known one
-    assert is_thin(hole, 4)
-    assert not is_thin(hole, 3)
 
 
 def test_smooth_fill_keeps_known_pixels_and_stays_between_them():

@@ -160,6 +160,7 @@ def fill_exemplar(
         True
     """
     options = options or ExemplarOptions()
+    check_picture(image, hole)
     thin = thin_part(hole) if options.blend else torch.zeros_like(hole)
 
     def search(image: Tensor, hole: Tensor) -> Search:

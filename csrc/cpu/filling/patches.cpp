@@ -118,7 +118,7 @@ class Improver {
       std::fill_n(field_.sources + t * field_.candidates, field_.candidates, -1);
       std::fill_n(field_.costs + t * field_.candidates, field_.candidates, kMost);
       for (int k = 0; k < field_.candidates; ++k)
-        if (sources[k] >= 0)
+        if (sources[k] >= 0 && !found.has(sources[k]))
           found.add(sources[k],
                     target_.distance(sources[k], kMost / 2) + penalty(field_.targets[t], sources[k]));
     }
