@@ -182,14 +182,14 @@ def test_offsets_to_what_is_not_known_are_refused(offset):
 
 
 def grainy_sky(height=160, width=200, grain=0.02):
-    """A sky that brightens faster and faster downwards; a square hole; copies from above to the left of it."""
+    """A sky that brightens faster and faster downwards; a square hole; copies from the left of it."""
     rows, columns = np.mgrid[:height, :width] / height
     sky = np.stack([0.8 * rows**2 - 0.5 + 0.1 * columns, 0.5 * rows**2, 0.3 - 0.2 * columns])
     noise = np.random.default_rng(0).normal(0, grain, sky.shape)
     image = (sky + noise).astype(np.float32)
     hole = np.zeros((height, width), bool)
     hole[60:120, 80:150] = True
-    offsets = np.where(hole, np.array([-20, -75])[:, None, None], 0)
+    offsets = np.where(hole, np.array([0, -75])[:, None, None], 0)
     return sky, image, hole, offsets
 
 

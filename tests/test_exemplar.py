@@ -171,7 +171,6 @@ def test_options_out_of_range_are_refused(option, value, expected):
         ExemplarOptions(**{option: value})
 
 
-@pytest.mark.xfail(strict=True, reason="what is near is preferred to what is alike in faint pictures")
 def test_faint_grain_is_kept():
     """A mean of many patches would be closest to every one of them, and without grain."""
     random = np.random.default_rng(0)

@@ -21,9 +21,12 @@ from .blend import blend_copies, copy_pixels
 from .completion import Progress, Settings, complete
 from .edges import continue_edges
 from .rings import fill_rings
-from .scales import finest_scale
+from .scales import Scale, finest_scale
 from .search import Preferences, Search
 from .thin import fill_thin, thin_part
+
+# The proximity that counts is at most so much of the variance of the picture's colours.
+_MOST_PROXIMITY = 0.3
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class ExemplarOptions:
             deeper inside than this, in pixels, at least 1. The attempt that comes out likeliest is gone on
             with. Default 10, 5 and 7: edges are lost at coarse scales, and what repeats is seen there.
         proximity: What a source as far away as the picture is long costs, as a squared difference of
-            8-bit features a pixel, from 0 to 100,000; default 600.
+            8-bit features a pixel, from 0 to 100,000; default 600. At most 0.3 of the variance of the
+            picture's colours counts.
         trust: How many times more a patch counts in a vote than one a pixel deeper in the hole, at least 1;
             default 3.
         full_search: Scores, patches of a ring times pixels, up to which the layer computes them all for the
@@ -81,7 +85,10 @@ class ExemplarOptions:
         require(self.trust >= 1, "trust", "at least 1", self.trust)
         require(self.full_search >= 0, "full_search", "at least 0", self.full_search)
 
-    def attempts(self) -> list[Settings]:
+    def attempts(self, finest: Scale) -> list[Settings]:
+        """The attempts for a picture."""
+        # In a faint picture what is near would else count more than what is alike.
+        proximity = min(self.proximity, int(_MOST_PROXIMITY * finest.variance()))
         return [
             Settings(
                 radius=self.radius,
@@ -90,7 +97,7 @@ class ExemplarOptions:
                 iterations=self.iterations,
                 start_depth=depth,
                 sharpening=1.0,
-                preferences=Preferences(self.proximity, self.trust),
+                preferences=Preferences(proximity, self.trust),
                 seed=self.seed + 100_000 * number,
             )
             for number, depth in enumerate(self.start_depths)
@@ -166,10 +173,11 @@ def fill_exemplar(
     def search(image: Tensor, hole: Tensor) -> Search:
         only_thin = torch.equal(thin.cpu(), hole)
         guide = continue_edges(image, hole) if options.guide and not only_thin else None
-        attempts = options.attempts()
+        finest = finest_scale(image, hole, guide)
+        attempts = options.attempts(finest)
         if only_thin:  # what is found says where patches are alike, and pastes nothing
             attempts = [replace(attempts[0], rounds=0)]
-        return complete(finest_scale(image, hole, guide), attempts, options.begin, progress)
+        return complete(finest, attempts, options.begin, progress)
 
     filled = fill(image, hole, search, options.blend)
     return filled._replace(image=fill_thin(filled.image, thin, filled.image)) if bool(thin.any()) else filled
