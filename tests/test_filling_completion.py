@@ -89,9 +89,10 @@ def test_each_attempt_begins_by_itself_and_one_goes_on():
     finest = scale_of(square(64, 64, 20, 20, 24))
     finest.features[finest.hole] = 0
     before = finest.features.clone()
-    search = complete(finest, [settings(start_depth=6, seed=5), settings(seed=9)], note)
+    attempts = [settings(start_depth=6, seed=5), settings(seed=9), settings(start_depth=6, seed=7)]
+    search = complete(finest, attempts, note)
     # The hole is 6 pixels deep at half the resolution, 3 at a quarter. Nobody sees what others filled in.
-    assert began == [(1, 1005, 0), (2, 2009, 0)]
+    assert began == [(1, 1005, 0), (2, 2009, 0), (1, 1007, 0)]
     assert search.scale is finest
     assert torch.equal(finest.features[~finest.hole], before[~finest.hole])
     assert finest.features[finest.hole].any()
