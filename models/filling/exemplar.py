@@ -167,33 +167,41 @@ def fill_exemplar(
         True
     """
     options = options or ExemplarOptions()
-    check_picture(image, hole)
-    thin = thin_part(hole) if options.blend else torch.zeros_like(hole)
 
     def search(image: Tensor, hole: Tensor) -> Search:
-        only_thin = torch.equal(thin.cpu(), hole)
+        only_thin = options.blend and torch.equal(thin_part(hole), hole)
         guide = continue_edges(image, hole) if options.guide and not only_thin else None
         finest = finest_scale(image, hole, guide)
         attempts = options.attempts(finest)
         if only_thin:  # what is found says where patches are alike, and pastes nothing
-            attempts = [replace(attempts[0], rounds=0)]
+            alike = Preferences(proximity=0, trust=options.trust)
+            attempts = [replace(attempts[0], rounds=0, preferences=alike)]
         return complete(finest, attempts, options.begin, progress)
 
-    filled = fill(image, hole, search, options.blend)
-    return filled._replace(image=fill_thin(filled.image, thin, filled.image)) if bool(thin.any()) else filled
+    def place(image: Tensor, hole: Tensor, found: Search) -> Tensor:
+        if not options.blend:
+            return copy_pixels(image, hole, found.offsets())
+        joined = blend_copies(image, hole, found.offsets())
+        thin = thin_part(hole)
+        return fill_thin(joined, thin, joined) if bool(thin.any()) else joined
+
+    return fill(image, hole, search, place)
 
 
-def fill(image: Tensor, hole: Tensor, search: Callable[[Tensor, Tensor], Search], blend: bool) -> Filled:
-    """The picture filled with what a search finds for it, both on the CPU."""
+def fill(
+    image: Tensor,
+    hole: Tensor,
+    search: Callable[[Tensor, Tensor], Search],
+    place: Callable[[Tensor, Tensor, Search], Tensor],
+) -> Filled:
+    """The picture filled with what a search finds for it, as it is placed, all on the CPU."""
     check_picture(image, hole)
     home, image, hole = image.device, image.cpu(), hole.cpu()
+    offsets = torch.zeros((1, 2, *image.shape[2:]), dtype=torch.int64)
     if bool(hole.any()):
-        offsets = search(image, hole).offsets()
-        # Not what was voted: where patches overlap it is their mean, without grain.
-        place = blend_copies if blend else copy_pixels
-        image = torch.where(hole, place(image, hole, offsets), image)
-    else:
-        offsets = torch.zeros((1, 2, *image.shape[2:]), dtype=torch.int64)
+        found = search(image, hole)
+        offsets = found.offsets()
+        image = torch.where(hole, place(image, hole, found), image)
     return Filled(image.to(home), offsets.to(home))
 
 
@@ -201,6 +209,8 @@ def check_picture(image: Tensor, hole: Tensor) -> None:
     """Refuse what no method can fill."""
     if image.dim() != 4 or image.shape[0] != 1 or 0 in image.shape:
         raise ValueError(f"image: expected shape (1, C, H, W), got {tuple(image.shape)}")
+    if image.dtype != torch.float32:
+        raise ValueError(f"image: expected float32 in [-1, 1], got {image.dtype}; convert it")
     if hole.dtype != torch.bool or hole.shape != (1, 1, *image.shape[2:]):
         raise ValueError(
             f"hole: expected bool of shape {(1, 1, *image.shape[2:])}, got {hole.dtype}, {tuple(hole.shape)}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .blend import blend_copies
 from .completion import Progress, Settings, complete
 from .exemplar import Filled, fill, require
 from .pyramid import smooth_fill
@@ -99,7 +100,10 @@ def fill_patchmatch(
     def search(image: Tensor, hole: Tensor) -> Search:
         return complete(finest_scale(image, hole), [settings], _fill_smoothly, progress)
 
-    return fill(image, hole, search, blend=True)
+    def join(image: Tensor, hole: Tensor, found: Search) -> Tensor:
+        return blend_copies(image, hole, found.offsets())
+
+    return fill(image, hole, search, join)
 
 
 def _fill_smoothly(search: Search) -> None:
