@@ -154,13 +154,20 @@ def reciprocal_norms(x: Tensor, options: Options) -> Tensor:
     return torch.rsqrt(squares.clamp_min(options.eps**2))
 
 
-@torch.library.custom_op("contextual_attention::squares", mutates_args=())
+# Not by torch.library.custom_op: what runs as Python under it imports the compiler, which takes two seconds.
+_library = torch.library.Library("contextual_attention", "FRAGMENT")
+
+
 def _squares(x: Tensor) -> Tensor:
     """Summed over the channels: (B, h, w, C) -> (B, h, w) float32."""
     return x.float().square().sum(-1)
 
 
-@_squares.register_fake
+_library.define("squares(Tensor x) -> Tensor")
+_library.impl("squares", _squares, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("contextual_attention::squares", lib=_library)
 def _squares_fake(x):
     return x.new_empty(x.shape[:3], dtype=torch.float32)
 
@@ -174,7 +181,9 @@ def _squares_backward(ctx, gradient):
     return (gradient[..., None] * (2 * x.float())).to(x.dtype)
 
 
-_sum_of_squares = differentiable(_squares, _squares_backward, _keep_features, linear_in=())
+_sum_of_squares = differentiable(
+    torch.ops.contextual_attention.squares.default, _squares_backward, _keep_features, linear_in=()
+)
 
 
 def _window_sum(x: Tensor, ksize: int) -> Tensor:
@@ -217,11 +226,11 @@ def read_by(centres: Tensor | None, options: Options) -> Tensor | None:
         return None
     propagates = options.propagates and options.propagation == "before"
     taps = options.fuse_k if propagates else 1
-    return _read_by(centres, options.ksize, taps, options.stride, options.boundary == "wrap")
+    wraps = options.boundary == "wrap"
+    return torch.ops.contextual_attention.read_by(centres, options.ksize, taps, options.stride, wraps)
 
 
 # An operator for the sake of torch.compile, as cells are.
-@torch.library.custom_op("contextual_attention::read_by", mutates_args=())
 def _read_by(centres: Tensor, ksize: int, taps: int, stride: int, wrap: bool) -> Tensor:
     if taps > 1 and wrap:
         # Left-right ran first, so what a position sums is found down the columns first.
@@ -231,14 +240,21 @@ def _read_by(centres: Tensor, ksize: int, taps: int, stride: int, wrap: bool) ->
     return _dilate(centres, ksize)
 
 
-@_read_by.register_fake
+_library.define("read_by(Tensor centres, int ksize, int taps, int stride, bool wrap) -> Tensor")
+_library.impl("read_by", _read_by, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("contextual_attention::read_by", lib=_library)
 def _read_by_fake(centres, ksize, taps, stride, wrap):
     return centres.new_empty(centres.shape)
 
 
-@_read_by.register_vmap
 def _read_by_vmap(info, in_dims, *inputs):
-    return by_samples(_read_by, info.batch_size, in_dims, inputs)
+    read_by = torch.ops.contextual_attention.read_by.default
+    return by_samples(read_by, info.batch_size, in_dims, inputs)
+
+
+torch.library.register_vmap("contextual_attention::read_by", _read_by_vmap, lib=_library)
 
 
 def _dilate(x: Tensor, size: int, step: int = 1) -> Tensor:

@@ -20,13 +20,18 @@ from torch import Tensor
 from .blend import blend_copies, copy_pixels
 from .completion import Progress, Settings, complete
 from .edges import continue_edges
+from .pyramid import smooth_fill
 from .rings import fill_rings
 from .scales import Scale, finest_scale
-from .search import Preferences, Search
+from .search import Preferences, Search, largest_radius
 from .thin import fill_thin, thin_part
 
 # The proximity that counts is at most so much of the variance of the picture's colours.
 _MOST_PROXIMITY = 0.3
+# Fewer patches are nothing to choose from.
+_FEWEST = 16
+# Which share of the time the search takes, about.
+_SEARCHING, _SEARCHING_THIN = 0.9, 0.3
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class ExemplarOptions:
         require(0 <= self.proximity <= 100_000, "proximity", "from 0 to 100,000", self.proximity)
         require(self.trust >= 1, "trust", "at least 1", self.trust)
         require(self.full_search >= 0, "full_search", "at least 0", self.full_search)
+        require_seed(self.seed)
 
     def attempts(self, finest: Scale) -> list[Settings]:
         """The attempts for a picture."""
@@ -112,6 +118,12 @@ def require(holds: bool, name: str, expected: str, given: object) -> None:
     """Refuse an option out of its range."""
     if not holds:
         raise ValueError(f"{name}: expected {expected}, got {given!r}")
+
+
+def require_seed(seed: int) -> None:
+    """Refuse what the random numbers cannot begin with."""
+    whole = isinstance(seed, int) and not isinstance(seed, bool)
+    require(whole and -(2**62) <= seed <= 2**62, "seed", "a whole number from -2**62 to 2**62", seed)
 
 
 class Filled(NamedTuple):
@@ -147,7 +159,7 @@ def fill_exemplar(
         image: (1, C, H, W) float32 in [-1, 1]; patches are compared by the first 6 channels.
         hole: (1, 1, H, W) bool: pixels to fill; at least one pixel is known.
         options: Default: ``ExemplarOptions()``.
-        progress: Called after every round with the share of the work that is done, in (0, 1].
+        progress: Called now and then with the share of the work that is done, in (0, 1].
 
     Returns:
         Filled.
@@ -168,24 +180,33 @@ def fill_exemplar(
     """
     options = options or ExemplarOptions()
 
+    def thin_of(hole: Tensor) -> Tensor:
+        if not options.blend:
+            return torch.zeros_like(hole)
+        # With hardly a patch to borrow, such as of every second row, all is predicted.
+        return thin_part(hole) if largest_radius(hole[0, 0], options.radius, _FEWEST) else hole
+
     def search(image: Tensor, hole: Tensor) -> Search:
-        only_thin = options.blend and torch.equal(thin_part(hole), hole)
+        only_thin = torch.equal(thin_of(hole), hole)
         guide = continue_edges(image, hole) if options.guide and not only_thin else None
         finest = finest_scale(image, hole, guide)
         attempts = options.attempts(finest)
         if only_thin:  # what is found says where patches are alike, and pastes nothing
             alike = Preferences(proximity=0, trust=options.trust)
             attempts = [replace(attempts[0], rounds=0, preferences=alike)]
-        return complete(finest, attempts, options.begin, progress)
+        share = _SEARCHING_THIN if only_thin else _SEARCHING
+        partly = None if progress is None else lambda done: progress(share * done)
+        return complete(finest, attempts, options.begin, partly)
 
     def place(image: Tensor, hole: Tensor, found: Search) -> Tensor:
         if not options.blend:
             return copy_pixels(image, hole, found.offsets())
-        joined = blend_copies(image, hole, found.offsets())
-        thin = thin_part(hole)
-        return fill_thin(joined, thin, joined) if bool(thin.any()) else joined
+        thin = thin_of(hole)
+        if not torch.equal(thin, hole):
+            image = blend_copies(image, hole, found.offsets())
+        return fill_thin(image, thin, smooth_fill(image, thin)) if bool(thin.any()) else image
 
-    return fill(image, hole, search, place)
+    return fill(image, hole, search, place, progress)
 
 
 def fill(
@@ -193,6 +214,7 @@ def fill(
     hole: Tensor,
     search: Callable[[Tensor, Tensor], Search],
     place: Callable[[Tensor, Tensor, Search], Tensor],
+    progress: Progress | None,
 ) -> Filled:
     """The picture filled with what a search finds for it, as it is placed, all on the CPU."""
     check_picture(image, hole)
@@ -202,6 +224,8 @@ def fill(
         found = search(image, hole)
         offsets = found.offsets()
         image = torch.where(hole, place(image, hole, found), image)
+    if progress is not None:
+        progress(1.0)
     return Filled(image.to(home), offsets.to(home))
 
 

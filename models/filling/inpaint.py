@@ -157,7 +157,10 @@ def _feathered(image: Tensor, hole: Tensor, fill: Filler, width: int, progress: 
     """Fill the hole and ``width`` pixels around it, and fade from the filling to the picture over those."""
     if width == 0:
         return fill(image, hole, progress)
-    filled = fill(image, dilate(hole, width), progress)
+    grown = dilate(hole, width)
+    if bool(grown.all()) and not bool(hole.all()):
+        raise ValueError(f"feather: {width} pixels around the mask leave nothing known; give less")
+    filled = fill(image, grown, progress)
     rings = [dilate(hole, distance).to(image.dtype) for distance in range(1, width + 1)]
     share = (hole.to(image.dtype) + sum(rings)) / (width + 1)
     return Filled(torch.lerp(image, filled.image, share), filled.offsets)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .blend import blend_copies
 from .completion import Progress, Settings, complete
-from .exemplar import Filled, fill, require
+from .exemplar import Filled, fill, require, require_seed
 from .pyramid import smooth_fill
 from .scales import finest_scale
 from .search import Preferences, Search
@@ -52,6 +52,7 @@ class PatchMatchOptions:
         require(0 <= self.radius <= 10, "radius", "from 0 to 10", self.radius)
         for name in ("rounds", "iterations", "start_depth"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require_seed(self.seed)
 
 
 @torch.no_grad()
@@ -98,12 +99,13 @@ def fill_patchmatch(
     )
 
     def search(image: Tensor, hole: Tensor) -> Search:
-        return complete(finest_scale(image, hole), [settings], _fill_smoothly, progress)
+        partly = None if progress is None else lambda done: progress(0.9 * done)
+        return complete(finest_scale(image, hole), [settings], _fill_smoothly, partly)
 
     def join(image: Tensor, hole: Tensor, found: Search) -> Tensor:
         return blend_copies(image, hole, found.offsets())
 
-    return fill(image, hole, search, join)
+    return fill(image, hole, search, join, progress)
 
 
 def _fill_smoothly(search: Search) -> None:

@@ -62,16 +62,17 @@ def fill_thin(image: Tensor, hole: Tensor, start: Tensor) -> Tensor:
             It stays where no known pixel is near enough, or no other patch in reach.
 
     Returns:
-        (1, C, H, W): the picture, filled.
+        (1, C, H, W): the picture, filled, within the range of its known pixels.
 
-    Cost: goes with the number of missing pixels, about 0.1 ms for each on one thread, and 200 bytes. The
-    result does not depend on the number of threads.
+    Cost: goes with the number of missing pixels, about 0.1 ms for each on one thread, and up to 1.5 kB where
+    they lie apart. The result does not depend on the number of threads.
     """
     missing = hole[0, 0].contiguous()
     guess = torch.where(hole, start, image)[0].contiguous()
     for options in _ROUNDS:
         guess = regress(guess, missing, options)
-    return guess[None]
+    known = image.masked_select(~hole)
+    return guess[None].clamp(known.min(), known.max()) if known.numel() else guess[None]
 
 
 def regress(picture: Tensor, missing: Tensor, options: Regression) -> Tensor:
