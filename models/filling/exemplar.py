@@ -23,13 +23,11 @@ from .edges import continue_edges
 from .pyramid import smooth_fill
 from .rings import fill_rings
 from .scales import Scale, finest_scale
-from .search import Preferences, Search, largest_radius
+from .search import Preferences, Search
 from .thin import fill_thin, thin_part
 
 # The proximity that counts is at most so much of the variance of the picture's colours.
 _MOST_PROXIMITY = 0.3
-# Fewer patches are nothing to choose from.
-_FEWEST = 16
 # Which share of the time the search takes, about.
 _SEARCHING, _SEARCHING_THIN = 0.9, 0.3
 
@@ -180,14 +178,8 @@ def fill_exemplar(
     """
     options = options or ExemplarOptions()
 
-    def thin_of(hole: Tensor) -> Tensor:
-        if not options.blend:
-            return torch.zeros_like(hole)
-        # With hardly a patch to borrow, such as of every second row, all is predicted.
-        return thin_part(hole) if largest_radius(hole[0, 0], options.radius, _FEWEST) else hole
-
     def search(image: Tensor, hole: Tensor) -> Search:
-        only_thin = torch.equal(thin_of(hole), hole)
+        only_thin = options.blend and torch.equal(thin_part(hole), hole)
         guide = continue_edges(image, hole) if options.guide and not only_thin else None
         finest = finest_scale(image, hole, guide)
         attempts = options.attempts(finest)
@@ -201,10 +193,11 @@ def fill_exemplar(
     def place(image: Tensor, hole: Tensor, found: Search) -> Tensor:
         if not options.blend:
             return copy_pixels(image, hole, found.offsets())
-        thin = thin_of(hole)
-        if not torch.equal(thin, hole):
-            image = blend_copies(image, hole, found.offsets())
-        return fill_thin(image, thin, smooth_fill(image, thin)) if bool(thin.any()) else image
+        if not found.radius:
+            # With no patch to borrow, such as of every second row, all is predicted.
+            return fill_thin(image, hole, smooth_fill(image, hole))
+        joined, thin = blend_copies(image, hole, found.offsets()), thin_part(hole)
+        return fill_thin(joined, thin, joined) if bool(thin.any()) else joined
 
     return fill(image, hole, search, place, progress)
 
