@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .native import operators
-from .pyramid import dilate
+from .scales import touching
 
 
 class Regression(NamedTuple):
@@ -47,9 +47,9 @@ _ROUNDS = (Regression(margin=3, samples=200, damping=0.02), Regression())
 
 def thin_part(hole: Tensor) -> Tensor:
     """What is thin of a hole (1, 1, H, W) bool: too narrow for 9 x 9 pixels, and not beside what is wider."""
-    depths = operators().depths(hole[0, 0].cpu().contiguous())
-    core = (depths > _DEEPEST)[None, None].to(hole.device)
-    return hole & ~dilate(core, _APART) if bool(core.any()) else hole
+    missing = hole[0, 0].contiguous()
+    core = operators().depths(missing) > _DEEPEST
+    return (missing & ~touching(core, _APART))[None, None]
 
 
 def fill_thin(image: Tensor, hole: Tensor, start: Tensor) -> Tensor:
