@@ -193,7 +193,7 @@ def fill_exemplar(
     def place(image: Tensor, hole: Tensor, found: Search) -> Tensor:
         if not options.blend:
             return copy_pixels(image, hole, found.offsets())
-        if not found.radius:
+        if options.radius and not found.radius:
             # With no patch to borrow, such as of every second row, all is predicted.
             return fill_thin(image, hole, smooth_fill(image, hole))
         joined, thin = blend_copies(image, hole, found.offsets()), thin_part(hole)
