@@ -38,8 +38,8 @@ def test_a_replica_is_used(photo):
     found = experiments.replication(photo, FILL)
     alone, beside = found.rows
     assert beside["PSNR"] > 35 > alone["PSNR"]
-    # Plain brick looks the same in many places.
-    assert beside["from the true place"] > 0.9
+    # Plain brick looks the same in many places, and nearer ones are preferred.
+    assert beside["from the true place"] > 0.8
     assert beside["gradient"] == pytest.approx(1, abs=0.05)
     pictures = [panel.picture.shape[2:] for panel in found.figure["with a replica"]]
     assert pictures == [(120, 240), *[(72, 72)] * 3]

@@ -108,7 +108,7 @@ def test_norms_of_half_precision_are_those_of_float32(dtype):
     assert torch.equal(norms, expected)
     found, exact = (torch.autograd.grad(y, each, slope)[0] for y, each in ((norms, x), (expected, wide)))
     assert torch.equal(found, exact.to(dtype))
-    torch.library.opcheck(positions._squares, (x,))
+    torch.library.opcheck(torch.ops.contextual_attention.squares.default, (x,))
 
 
 @pytest.mark.parametrize("samples", [None, 1, 2])
