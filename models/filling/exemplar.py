@@ -190,13 +190,13 @@ def fill_exemplar(
         partly = None if progress is None else lambda done: progress(share * done)
         return complete(finest, attempts, options.begin, partly)
 
-    def place(image: Tensor, hole: Tensor, found: Search) -> Tensor:
+    def place(image: Tensor, hole: Tensor, offsets: Tensor, radius: int) -> Tensor:
         if not options.blend:
-            return copy_pixels(image, hole, found.offsets())
-        if options.radius and not found.radius:
+            return copy_pixels(image, hole, offsets)
+        if options.radius and not radius:
             # With no patch to borrow, such as of every second row, all is predicted.
             return fill_thin(image, hole, smooth_fill(image, hole))
-        joined, thin = blend_copies(image, hole, found.offsets()), thin_part(hole)
+        joined, thin = blend_copies(image, hole, offsets), thin_part(hole)
         return fill_thin(joined, thin, joined) if bool(thin.any()) else joined
 
     return fill(image, hole, search, place, progress)
@@ -206,17 +206,17 @@ def fill(
     image: Tensor,
     hole: Tensor,
     search: Callable[[Tensor, Tensor], Search],
-    place: Callable[[Tensor, Tensor, Search], Tensor],
+    place: Callable[[Tensor, Tensor, Tensor, int], Tensor],
     progress: Progress | None,
 ) -> Filled:
-    """The picture filled with what a search finds for it, as it is placed, all on the CPU."""
+    """The picture filled on the CPU: what a search finds is placed, by its offsets and its patches' radius."""
     check_picture(image, hole)
     home, image, hole = image.device, image.cpu(), hole.cpu()
     offsets = torch.zeros((1, 2, *image.shape[2:]), dtype=torch.int64)
     if bool(hole.any()):
         found = search(image, hole)
         offsets = found.offsets()
-        image = torch.where(hole, place(image, hole, found), image)
+        image = torch.where(hole, place(image, hole, offsets, found.radius), image)
     if progress is not None:
         progress(1.0)
     return Filled(image.to(home), offsets.to(home))

@@ -102,8 +102,8 @@ def fill_patchmatch(
         partly = None if progress is None else lambda done: progress(0.9 * done)
         return complete(finest_scale(image, hole), [settings], _fill_smoothly, partly)
 
-    def join(image: Tensor, hole: Tensor, found: Search) -> Tensor:
-        return blend_copies(image, hole, found.offsets())
+    def join(image: Tensor, hole: Tensor, offsets: Tensor, _radius: int) -> Tensor:
+        return blend_copies(image, hole, offsets)
 
     return fill(image, hole, search, join, progress)
 
