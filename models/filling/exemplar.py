@@ -209,7 +209,7 @@ def fill(
     place: Callable[[Tensor, Tensor, Tensor, int], Tensor],
     progress: Progress | None,
 ) -> Filled:
-    """The picture filled on the CPU: what a search finds is placed, by its offsets and its patches' radius."""
+    """The picture filled on the CPU: what is found is placed, by its offsets and its patches' radius."""
     check_picture(image, hole)
     home, image, hole = image.device, image.cpu(), hole.cpu()
     offsets = torch.zeros((1, 2, *image.shape[2:]), dtype=torch.int64)
