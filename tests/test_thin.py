@@ -46,7 +46,7 @@ def predict_tile(picture, missing, pixels, weights, options):
     patches = np.stack([picture[:, pixels[:, 0] + dy, pixels[:, 1] + dx] for dy, dx in moves])
     patches = patches - (patches @ share)[..., None]
     differences = ((patches - (own - own_mean[:, None])) ** 2 @ share).mean(1)
-    scale = max(options.alike**2, np.sort(differences)[(len(moves) - 1) // 10])
+    scale = max(options.alike**2, np.sort(differences)[(len(moves) - 1) // 10] / 4)
     nearest = np.argsort(differences, kind="stable")[: options.samples]
     say_of = np.exp(-differences[nearest] / scale)
     say_of /= say_of.sum()

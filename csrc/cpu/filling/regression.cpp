@@ -20,8 +20,9 @@ constexpr int kBlock = 4;             // Rows of the covariance at once,
 constexpr int kColumns = 2 * kLanes;  // and columns: as many sums as registers hold.
 constexpr int kRun = 3 * kLanes;      // Patches compared at once.
 constexpr int kChunk = 64;            // Samples at once: they stay in the first cache.
-// Distances are ranked by their lowest tenth: the scale of how similar patches are here.
+// The scale of how similar patches are here: a quarter of the distance that a tenth of them stay below.
 constexpr int kTenth = 10;
+constexpr float kQuarter = 0.25f;
 
 template <class Values>
 Values get(const float* p) {
@@ -72,16 +73,17 @@ class Predictor {
           if (hole_[at] != missing) continue;
           const float weight = closeness(options_, y - top - options_.margin) *
                                closeness(options_, x - left - options_.margin);
-          pixels_.push_back({at, (y - top) * side + x - left, weight});
+          pixels_.push_back({at, (y - top) * side + x - left, weight, 0});
         }
       if (!missing) known_ = static_cast<int>(pixels_.size());
     }
     count_ = static_cast<int>(pixels_.size());
-    total_ = 0;
-    for (int i = 0; i < known_; ++i) total_ += pixels_[i].weight;
+    float total = 0;
+    for (int i = 0; i < known_; ++i) total += pixels_[i].weight;
+    for (int i = 0; i < known_; ++i) pixels_[i].share = pixels_[i].weight / total;
     means_.assign(picture_.channels, 0);
     for (int c = 0; c < picture_.channels; ++c)
-      for (int i = 0; i < known_; ++i) means_[c] += pixels_[i].weight / total_ * plane(c)[pixels_[i].at];
+      for (int i = 0; i < known_; ++i) means_[c] += pixels_[i].share * plane(c)[pixels_[i].at];
   }
 
   // The mean squared difference of every patch around from this one, by known pixels, their means removed.
@@ -114,10 +116,9 @@ class Predictor {
       Values sums[Count] = {}, squares[Count] = {};
       for (int i = 0; i < known_; ++i) {
         const float *own = plane(c) + pixels_[i].at, *others = own + from;
-        const float weight = pixels_[i].weight / total_;
 #pragma GCC unroll 4
         for (int k = 0; k < Count; ++k) {
-          const Values step = get<Values>(others + k * kWidth) - *own, part = weight * step;
+          const Values step = get<Values>(others + k * kWidth) - *own, part = pixels_[i].share * step;
           sums[k] += part;
           squares[k] += part * step;
         }
@@ -140,8 +141,10 @@ class Predictor {
     const int tenth = (around_ - 2) / kTenth;
     const int samples = std::min(options_.samples, around_ - 1);
     std::nth_element(ranks_.begin(), ranks_.begin() + tenth, ranks_.end(), nearer);
-    const float scale = std::max(options_.alike * options_.alike, distances_[ranks_[tenth]]);
-    std::nth_element(ranks_.begin(), ranks_.begin() + samples - 1, ranks_.end(), nearer);
+    const float scale = std::max(options_.alike * options_.alike, kQuarter * distances_[ranks_[tenth]]);
+    const auto parted = ranks_.begin() + tenth, last = ranks_.begin() + samples - 1;
+    std::nth_element(last < parted ? ranks_.begin() : parted, last, last < parted ? parted : ranks_.end(),
+                     nearer);
     ranks_.resize(samples);
     std::sort(ranks_.begin(), ranks_.end());
     weights_.resize(samples);
@@ -255,6 +258,7 @@ class Predictor {
     int64_t at;  // in the picture
     int place;   // in the uncut patch
     float weight;
+    float share;  // of the weights of all that are known
   };
 
   const Planes picture_;
@@ -264,7 +268,6 @@ class Predictor {
   int known_, count_, pitch_;
   int wide_, around_;  // candidates in a row, in all
   int64_t first_;      // where the first of them is, from the patch
-  float total_;
   std::vector<Pixel> pixels_;
   std::vector<int> ranks_;
   std::vector<float> means_, steps_, distances_, weights_, centres_, centre_, grey_, products_, answer_;
