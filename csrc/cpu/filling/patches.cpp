@@ -137,8 +137,7 @@ class Improver {
       std::fill_n(field_.costs + t * field_.candidates, field_.candidates, kMost);
       for (int k = 0; k < field_.candidates; ++k)
         if (sources[k] >= 0 && !found.has(sources[k]))
-          found.add(sources[k],
-                    target_.distance(sources[k], kMost / 2) + penalty(t, sources[k]));
+          found.add(sources[k], target_.distance(sources[k], kMost / 2) + penalty(t, sources[k]));
     }
   }
 
@@ -152,10 +151,8 @@ class Improver {
       const int y = position / picture_.width, x = position % picture_.width;
       target_.move_to(position);
       Candidates found = of(t);
-      if (x - step >= 0 && x - step < picture_.width)
-        propagate(found, t, -step, 0, begin, end, before);
-      if (y - step >= 0 && y - step < picture_.height)
-        propagate(found, t, 0, -step, begin, end, before);
+      if (x - step >= 0 && x - step < picture_.width) propagate(found, t, -step, 0, begin, end, before);
+      if (y - step >= 0 && y - step < picture_.height) propagate(found, t, 0, -step, begin, end, before);
       Random random(search_.seed, static_cast<uint64_t>(iteration) * field_.count + t);
       for (int reach = search_.reach; reach >= 1; reach /= 2) {
         const int32_t best = field_.sources[t * field_.candidates];

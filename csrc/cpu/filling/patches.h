@@ -36,7 +36,8 @@ struct Search {
   int iterations;
   int reach;  // of the first random step
   uint64_t seed;
-  // What a source as far away as the picture is long costs, a pixel of a patch; no more than the patch varies.
+  // What a source as far away as the picture is long costs, a pixel of a patch; no more than the patch
+  // varies.
   int proximity;
 };
 
