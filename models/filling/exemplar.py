@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -98,7 +99,7 @@ class ExemplarOptions:
                 start_depth=depth,
                 sharpening=1.0,
                 preferences=Preferences(self.proximity, self.trust),
-                seed=self.seed + 100_000 * number,
+                seed=int(self.seed) + 100_000 * number,
             )
             for number, depth in enumerate(self.start_depths)
         ]
@@ -116,7 +117,7 @@ def require(holds: bool, name: str, expected: str, given: object) -> None:
 
 def require_seed(seed: int) -> None:
     """Refuse what the random numbers cannot begin with."""
-    whole = isinstance(seed, int) and not isinstance(seed, bool)
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
     require(whole and -(2**62) <= seed <= 2**62, "seed", "a whole number from -2**62 to 2**62", seed)
 
 
