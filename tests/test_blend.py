@@ -7,13 +7,16 @@ import torch
 from contextual_attention.models.filling.blend import blend_copies, copy_pixels
 from contextual_attention.models.filling.smooth import BLOCK, continue_into, find_smooth
 
-SCREENING, SMOOTH_SCREENING = 0.01, 0.3
+SCREENING, SMOOTH_SCREENING, TORN = 0.01, 0.3, 30 / 127.5
 
 
 def scattered_problem(seed, height=9, width=11):
-    """Noise with a ragged hole that reaches an edge, and offsets to known pixels at random."""
+    """Noise with a ragged hole that reaches an edge, and offsets to known pixels at random.
+
+    Of two neighbours' copies about half fit together.
+    """
     random = np.random.default_rng(seed)
-    image = random.uniform(-1, 1, (2, height, width)).astype(np.float32)
+    image = random.uniform(-0.25, 0.25, (2, height, width)).astype(np.float32)
     hole = random.uniform(size=(height, width)) < 0.3
     hole[3:6, :4] = True
     known = np.argwhere(~hole)
@@ -36,8 +39,8 @@ def between_blocks(map, at):
     return np.einsum("...yx,y,x->...", map.astype(float), *shares)
 
 
-def least_squares(image, hole, offsets, levels=None, estimate=None):
-    """The energy pair by pair, one row of a dense system for each of its squares.
+def least_squares(image, hole, offsets, levels=None):
+    """The energy pair by pair, one row of a dense system for each of its squares; the share of torn pairs.
 
     `levels` are the share of smooth levels, those wanted and those there; None: nothing is smooth.
     """
@@ -57,7 +60,7 @@ def least_squares(image, hole, offsets, levels=None, estimate=None):
             return colour
         return colour + share(to) * (between_blocks(levels[1], to) - between_blocks(levels[2], source))
 
-    rows, values = [], []
+    rows, values, torn = [], [], 0
 
     def add(weight, coefficients, value):
         row = np.zeros(len(unknowns))
@@ -69,11 +72,7 @@ def least_squares(image, hole, offsets, levels=None, estimate=None):
     for p in unknowns:
         source = np.add(p, offsets[:, p[0], p[1]])
         screening = SCREENING + share(p) * (SMOOTH_SCREENING - SCREENING)
-        add(
-            screening,
-            {p: 1},
-            copied(p, source) if estimate is None else estimate[:, p[0], p[1]].astype(float),
-        )
+        add(screening, {p: 1}, copied(p, source))
         for move in ((0, 1), (0, -1), (1, 0), (-1, 0)):
             q = tuple(np.add(p, move))
             steps = [copied(p, source) - copied(q, source + move)] if is_known(source + move) else []
@@ -81,23 +80,27 @@ def least_squares(image, hole, offsets, levels=None, estimate=None):
                 other = np.add(q, offsets[:, q[0], q[1]])
                 if is_known(other - move):
                     steps.append(copied(p, other - move) - copied(q, other))
-                if steps:
-                    add(1, {p: 1, q: -1}, np.mean(steps, 0))
+                if not steps:
+                    continue
+                step = np.mean(steps, 0)
+                if np.abs(copied(p, source) - copied(q, other) - step).max() > TORN:
+                    torn += 1
+                else:
+                    add(1, {p: 1, q: -1}, step)
             elif is_known(q) and steps:
                 add(1, {p: 1}, steps[0] + image[:, q[0], q[1]])
     solution = np.linalg.lstsq(np.stack(rows), np.stack(values), rcond=None)[0]
     result = image.copy()
     for at, i in unknowns.items():
         result[:, at[0], at[1]] = solution[i].clip(image[:, ~hole].min(), image[:, ~hole].max())
-    return result
+    return result, torn / len(rows)
 
 
-def blend_by_levels(image, hole, offsets, levels, estimate=None):
+def blend_by_levels(image, hole, offsets, levels, tolerance=2.5e-4):
     """The operator, by levels of blocks that are given."""
     given = [torch.from_numpy(x) for x in levels]
-    estimate = None if estimate is None else torch.from_numpy(estimate)[None]
     return torch.ops.contextual_attention_filling.blend(
-        *tensors(image, hole, offsets), *given, BLOCK, estimate, SCREENING, SMOOTH_SCREENING, 2.5e-4
+        *tensors(image, hole, offsets), *given, BLOCK, SCREENING, SMOOTH_SCREENING, TORN, tolerance
     )[0].numpy()
 
 
@@ -105,38 +108,32 @@ def blend_by_levels(image, hole, offsets, levels, estimate=None):
 def test_it_is_the_least_squares_solution(seed):
     problem = scattered_problem(seed)
     blended = blend_copies(*tensors(*problem))[0].numpy()
+    expected, torn = least_squares(*problem)
     # What the docstring allows: an eighth of a step of 8 bits.
-    assert np.abs(blended - least_squares(*problem)).max() < 1e-3
+    assert np.abs(blended - expected).max() < 1e-3
+    assert 0.03 < torn < 0.5
     assert np.array_equal(blended[:, ~problem[1]], problem[0][:, ~problem[1]])
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_levels_and_an_estimate_are_in_the_energy(seed):
+def test_levels_are_in_the_energy(seed):
     # Sizes that are no multiples of a block, and more pixels than the coarsest grid has.
     image, hole, offsets = scattered_problem(seed, height=21, width=18)
     random = np.random.default_rng(seed)
     rows, columns = (-(-size // BLOCK) for size in hole.shape)
     share = random.uniform(-1, 1, (rows, columns)).clip(0, 1).astype(np.float32)
-    wanted, there = random.uniform(-0.5, 0.5, (2, 2, rows, columns)).astype(np.float32)
-    estimate = random.uniform(-1, 1, image.shape).astype(np.float32) if seed % 2 else None
-    blended = blend_by_levels(image, hole, offsets, (share, wanted, there), estimate)
-    expected = least_squares(image, hole, offsets, (share, wanted, there), estimate)
+    wanted, there = random.uniform(-0.2, 0.2, (2, 2, rows, columns)).astype(np.float32)
+    blended = blend_by_levels(image, hole, offsets, (share, wanted, there))
+    expected, torn = least_squares(image, hole, offsets, (share, wanted, there))
     assert np.abs(blended - expected).max() < 1e-3
-
-
-def test_an_estimate_gives_the_levels_and_copies_give_the_steps():
-    """The estimate of a picture of noise that is darker by 0.5 than the copies, far from what is known."""
-    image, hole, offsets = scattered_problem(0, height=21, width=18)
-    estimate = np.random.default_rng(1).uniform(-1, 1, image.shape).astype(np.float32)
-    blended = blend_copies(*tensors(image, hole, offsets), torch.from_numpy(estimate)[None])[0].numpy()
-    assert np.abs(blended - least_squares(image, hole, offsets, estimate=estimate)).max() < 1e-3
+    assert 0.03 < torn < 0.5
 
 
 def test_wide_holes_are_solved_as_exactly():
     """A wide one and many small ones in a picture of noise, against the equations' own residual."""
     height, width = 150, 260
     random = np.random.default_rng(3)
-    image = random.uniform(-1, 1, (1, height, width)).astype(np.float32)
+    image = random.uniform(-0.1, 0.1, (1, height, width)).astype(np.float32)  # few copies are torn
     hole = random.uniform(size=(height, width)) < 0.02
     hole[20:130, 30:150] = True
     ys, xs = np.nonzero(hole)
@@ -148,10 +145,7 @@ def test_wide_holes_are_solved_as_exactly():
         np.zeros(shape, np.float32) for shape in ((rows, columns), (1, rows, columns), (1, rows, columns))
     ]
     blended = blend_by_levels(image, hole, offsets, levels)
-    given = (torch.from_numpy(x) for x in levels)
-    exact = torch.ops.contextual_attention_filling.blend(
-        *tensors(image, hole, offsets), *given, BLOCK, None, SCREENING, SMOOTH_SCREENING, 1e-6
-    )[0].numpy()
+    exact = blend_by_levels(image, hole, offsets, levels, tolerance=1e-6)
     assert np.abs(blended - exact).max() < 1e-3
 
 
@@ -214,10 +208,44 @@ def test_texture_and_edges_are_not_smooth():
     assert (share[31:] == 0).all()
     assert (share[:28, 4:6] == 0).all()
     assert (share[:14, 9:] > 0.9).all()
-    around, wanted = continue_into(smooth)
+    everywhere, levels = torch.ones(smooth.share.shape[2:], dtype=torch.bool), smooth.levels[0]
+    around, wanted = continue_into(smooth, everywhere, levels)
     assert around.shape == smooth.share.shape[1:]
     assert wanted.shape == smooth.levels.shape[1:]
     assert around[0, 16, 27] > 0.8
+
+
+def copies_from_the_left(image):
+    """A hole whose columns 80 to 150 are copied from 75 pixels further left."""
+    hole = np.zeros(image.shape[1:], bool)
+    hole[60:120, 80:150] = True
+    return tensors(image, hole, np.where(hole, np.array([0, -75])[:, None, None], 0))
+
+
+@pytest.mark.parametrize("contrast", [0.2, 0.5, 0.8])
+def test_a_wall_says_nothing_of_the_sky(contrast):
+    """A flat sky, and below the line of a roof what is as smooth, and darker by 25 to 100 steps of 8 bits."""
+    random = np.random.default_rng(0)
+    image = random.normal(0.3, 0.02, (3, 160, 200)).astype(np.float32)
+    image[:, 96:] -= contrast
+    problem = copies_from_the_left(image)
+    change = (blend_copies(*problem) - copy_pixels(*problem))[0, :, 60:92, 80:148].numpy()
+    # By blocks of 4 x 4, whose means have a quarter of the grain. It was up to 16 steps.
+    assert np.abs(change.reshape(3, 8, 4, 17, 4).mean((2, 4))).max() < 2 / 127.5
+
+
+def test_a_seam_that_cannot_be_hidden_is_not_smeared():
+    """Half of a hole is copied from what is dark to the left of it, half from what is bright to the right."""
+    image = np.random.default_rng(0).normal(0, 0.02, (1, 40, 120)).astype(np.float32)
+    image[:, :, :60] -= 0.4
+    image[:, :, 60:] += 0.4
+    hole = np.zeros((40, 120), bool)
+    hole[:, 30:90] = True
+    offsets = np.zeros((2, 40, 120), np.int64)
+    offsets[1, :, 30:60], offsets[1, :, 60:90] = -30, 30
+    problem = tensors(image, hole, offsets)
+    change = (blend_copies(*problem) - copy_pixels(*problem))[0].numpy()
+    assert np.abs(change[:, :, 58:62].mean(1)).max() < 2 / 127.5
 
 
 def test_copies_that_fit_stay_as_they_are():

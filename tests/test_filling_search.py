@@ -5,7 +5,18 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from helpers.filled_scales import COLOURS, NOTHING, cost, machine, machines, parts, scale_of, scales, square
+from helpers.filled_scales import (
+    COLOURS,
+    NOTHING,
+    cost,
+    machine,
+    machines,
+    parts,
+    scale_of,
+    scales,
+    square,
+    variance,
+)
 
 from contextual_attention.models.filling.scales import Scale, touching, whole_patches
 from contextual_attention.models.filling.search import Preferences, Search, largest_radius, positions
@@ -102,7 +113,8 @@ def exhaustive(search, count, proximity, every=1):
         moves = np.array([np.subtract(divmod(at, width), divmod(target, width)) for at in usable])
         others = features[rows + moves[:, :1], columns + moves[:, 1:]]
         totals = ((others - features[rows, columns]) ** 2).sum((1, 2))
-        totals += np.abs(moves).sum(1) * proximity * len(rows) // max(height, width)
+        near = min(proximity, variance(features[rows, columns]))
+        totals += np.abs(moves).sum(1) * near * len(rows) // max(height, width)
         totals = totals * (2 * search.radius + 1) ** 2 // len(rows)
         best.append(np.sort(totals)[:count])
     return torch.from_numpy(np.array(best)).int()

@@ -246,7 +246,7 @@ def test_a_generator_fills_any_size_kind_and_number_of_holes(generator, tmp_path
         ("photo.png", MISSING, {}, TypeError, "image: expected a Pillow image, a NumPy array or a tensor"),
         (with_hole(), "mask.png", {}, TypeError, "mask: expected a Pillow image"),
         (with_hole(), MISSING.T, {}, ValueError, "expected the size of the image, 48 x 40, got 40 x 48"),
-        (with_hole(), MISSING | True, {}, ValueError, "every pixel is missing"),
+        (with_hole(), MISSING | True, {}, ValueError, "mask: every pixel is missing"),
         (with_hole(), MISSING & False, {}, ValueError, "mask: marks nothing"),
         (with_hole(), Image.new("L", (48, 40)), {}, ValueError, "marks nothing .* grey value 0 of 255"),
         (with_hole(), Image.new("L", (48, 40), 255), {}, ValueError, "marks everything .* grey value 255"),
@@ -254,6 +254,14 @@ def test_a_generator_fills_any_size_kind_and_number_of_holes(generator, tmp_path
         (with_hole(), MISSING, {"method": "magic"}, ValueError, "expected one of 'exemplar', 'patchmatch'"),
         (with_hole(), MISSING, {"method": "model"}, ValueError, 'method "model" needs one'),
         (with_hole(), MISSING, {"feather": -1}, ValueError, "feather: expected a number of pixels"),
+        (with_hole(), MISSING, {"feather": 1.0}, ValueError, "feather: expected a number of pixels"),
+        (
+            torch.zeros(2, 3, 8, 8),
+            torch.arange(2).view(2, 1, 1, 1).expand(2, 1, 8, 8),
+            {},
+            ValueError,
+            "mask: every",
+        ),
         (torch.zeros(5, 8, 8), MISSING, {}, ValueError, r"expected \(C, H, W\)"),
     ],
 )

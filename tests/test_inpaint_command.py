@@ -136,7 +136,7 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
             {"image": "opaque.png", "mask": None},
             "opacity runs from 255 to 255 of 255; --invert takes",
         ),
-        (("--grow", "1000"), {}, "every pixel is missing"),
+        (("--grow", "1000"), {}, "mask: every pixel is missing"),
         (("--workspace", "1"), {}, "workspace"),
         (("--method", "model", "--model", "empty"), {}, "neither a training run that has saved"),
         ((), {"output": "out.xyz"}, '"*.xyz"'),

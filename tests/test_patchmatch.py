@@ -89,16 +89,6 @@ def test_progress_ends_at_one():
     assert len(seen) > 3
 
 
-def test_refusals():
-    image, hole = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    with pytest.raises(ValueError, match="every pixel is missing"):
-        fill_patchmatch(image, ~hole)
-    with pytest.raises(ValueError, match=r"hole: expected bool of shape \(1, 1, 8, 8\)"):
-        fill_patchmatch(image, hole[..., :7])
-    with pytest.raises(ValueError, match=r"image: expected shape \(1, C, H, W\)"):
-        fill_patchmatch(image[0], hole)
-
-
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [

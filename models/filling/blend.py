@@ -22,27 +22,28 @@ from .smooth import BLOCK, continue_into, find_smooth
 _SCREENING, _SMOOTH_SCREENING = 0.01, 0.3
 # Colours in [-1, 1]: so far may the level of a copy be from what its surroundings say.
 _ALIKE = 20 / 127.5
+# Copies side by side that differ by more from what would continue them remain a seam: joined, they smear.
+_TORN = 30 / 127.5
 # Of colours in [-1, 1]: what the last step of the solver may change; 1e-3 is an eighth of a step of 8 bits.
 _TOLERANCE = 2.5e-4
 
 
-def blend_copies(image: Tensor, hole: Tensor, offsets: Tensor, estimate: Tensor | None = None) -> Tensor:
+def blend_copies(image: Tensor, hole: Tensor, offsets: Tensor) -> Tensor:
     """Fill a hole with copies, their levels changed so that they meet each other and what is known.
 
     Minimises, over the colours x of the hole, with x known elsewhere,
     ``sum over neighbours p, q of (x_p - x_q - s_pq)^2 + sum over p of screening_p * (x_p - c_p)^2``,
     where c_p is what is copied to p, and s_pq the step from q to p where p's copy comes from, averaged with
-    that where q's comes from. In texture the screening is 0.01, and copies that fit together already stay as
-    they are, bit for bit. As far as p's surroundings and its copy are smooth but for grain (smooth.py), what
-    is copied has its own level replaced by that of the surroundings, continued into the hole, and stays near
-    it: the screening goes up to 0.3.
+    that where q's comes from. Left out are pairs in the hole whose c_p - c_q differs from s_pq by more than
+    30 steps of 8 bits in a channel. In texture the screening is 0.01, and copies that fit together already
+    stay as they are, bit for bit. As far as p's surroundings and its copy are smooth but for grain
+    (smooth.py), what is copied has its own level replaced by that of the surroundings, continued into the
+    hole through what is smooth there, and stays near it: the screening goes up to 0.3.
 
     Args:
         image: (1, C, H, W) float32; what is in the hole is not looked at.
         hole: (1, 1, H, W) bool.
         offsets: (1, 2, H, W) int64: (row, column) from each pixel of the hole to a known one.
-        estimate: (1, C, H, W) float32: the levels c_p to stay near, instead of those of the copies, with a
-            screening of 0.01 everywhere; the steps remain those of the copies.
 
     Returns:
         (1, C, H, W): the picture, filled, within the range of its known pixels.
@@ -58,24 +59,17 @@ def blend_copies(image: Tensor, hole: Tensor, offsets: Tensor, estimate: Tensor 
     if not bool(hole.any()):
         return image
     # On the CPU.
-    there = [None if x is None else x.cpu() for x in (image, hole, offsets, estimate)]
+    there = [x.cpu() for x in (image, hole, offsets)]
     smooth = find_smooth(*there[:2])
-    around, wanted = continue_into(smooth)
-    copied, levels = (_copied(x, *there[1:3]) for x in (smooth.share, smooth.levels))
+    copied, levels = (_copied(x, *there[1:]) for x in (smooth.share, smooth.levels))
+    around, wanted = continue_into(smooth, (copied[0] > 0) & ~_has_seam(levels), levels)
     share = around[0] * copied[0] * _agreement(levels, wanted)
     return (
         operators()
         .blend(
-            *there[:3],
-            share,
-            wanted,
-            smooth.levels[0],
-            BLOCK,
-            there[3],
-            _SCREENING,
-            # An estimate has no grain: it comes from the steps alone.
-            _SMOOTH_SCREENING if estimate is None else _SCREENING,
-            _TOLERANCE,
+            *there,
+            *(share, wanted, smooth.levels[0], BLOCK),
+            *(_SCREENING, _SMOOTH_SCREENING, _TORN, _TOLERANCE),
         )
         .to(image.device)
     )
@@ -100,6 +94,12 @@ def _copied(x: Tensor, hole: Tensor, offsets: Tensor) -> Tensor:
     moves = offsets[0][:, rows[:, None], columns] * hole[0][:, rows[:, None], columns]
     copied = x[:, :, (rows[:, None] + moves[0]) // BLOCK, (columns + moves[1]) // BLOCK]
     return F.avg_pool2d(copied, 3, 1, 1, count_include_pad=False)[0]
+
+
+def _has_seam(levels: Tensor) -> Tensor:
+    """Where blocks side by side have levels (C, h, w) that are copies of different things: (h, w) bool."""
+    spread = F.max_pool2d(levels, 3, 1, 1) + F.max_pool2d(-levels, 3, 1, 1)
+    return spread.amax(0) > _TORN
 
 
 def _agreement(copied: Tensor, wanted: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -22,12 +23,10 @@ from .completion import Progress, Settings, complete
 from .edges import continue_edges
 from .pyramid import smooth_fill
 from .rings import fill_rings
-from .scales import Scale, finest_scale
+from .scales import finest_scale
 from .search import Preferences, Search
 from .thin import fill_thin, thin_part
 
-# The proximity that counts is at most so much of the variance of the picture's colours.
-_MOST_PROXIMITY = 0.3
 # Which share of the time the search takes, about.
 _SEARCHING, _SEARCHING_THIN = 0.9, 0.3
 
@@ -48,8 +47,8 @@ class ExemplarOptions:
             deeper inside than this, in pixels, at least 1. The attempt that comes out likeliest is gone on
             with. Default 10, 5 and 7: edges are lost at coarse scales, and what repeats is seen there.
         proximity: What a source as far away as the picture is long costs, as a squared difference of
-            8-bit features a pixel, from 0 to 100,000; default 600. At most 0.3 of the variance of the
-            picture's colours counts.
+            8-bit features a pixel, from 0 to 100,000; default 600. No more than the patch's own variance
+            counts.
         trust: How many times more a patch counts in a vote than one a pixel deeper in the hole, at least 1;
             default 3.
         full_search: Scores, patches of a ring times pixels, up to which the layer computes them all for the
@@ -89,10 +88,8 @@ class ExemplarOptions:
         require(self.full_search >= 0, "full_search", "at least 0", self.full_search)
         require_seed(self.seed)
 
-    def attempts(self, finest: Scale) -> list[Settings]:
-        """The attempts for a picture."""
-        # In a faint picture what is near would else count more than what is alike.
-        proximity = min(self.proximity, int(_MOST_PROXIMITY * finest.variance()))
+    def attempts(self) -> list[Settings]:
+        """One for each of the start depths."""
         return [
             Settings(
                 radius=self.radius,
@@ -101,8 +98,8 @@ class ExemplarOptions:
                 iterations=self.iterations,
                 start_depth=depth,
                 sharpening=1.0,
-                preferences=Preferences(proximity, self.trust),
-                seed=self.seed + 100_000 * number,
+                preferences=Preferences(self.proximity, self.trust),
+                seed=int(self.seed) + 100_000 * number,
             )
             for number, depth in enumerate(self.start_depths)
         ]
@@ -120,7 +117,7 @@ def require(holds: bool, name: str, expected: str, given: object) -> None:
 
 def require_seed(seed: int) -> None:
     """Refuse what the random numbers cannot begin with."""
-    whole = isinstance(seed, int) and not isinstance(seed, bool)
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
     require(whole and -(2**62) <= seed <= 2**62, "seed", "a whole number from -2**62 to 2**62", seed)
 
 
@@ -182,7 +179,7 @@ def fill_exemplar(
         only_thin = options.blend and torch.equal(thin_part(hole), hole)
         guide = continue_edges(image, hole) if options.guide and not only_thin else None
         finest = finest_scale(image, hole, guide)
-        attempts = options.attempts(finest)
+        attempts = options.attempts()
         if only_thin:  # what is found says where patches are alike, and pastes nothing
             alike = Preferences(proximity=0, trust=options.trust)
             attempts = [replace(attempts[0], rounds=0, preferences=alike)]

@@ -6,6 +6,7 @@ Shape legend: B pictures; C channels; H, W their size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -78,13 +79,15 @@ def inpaint(
         >>> inpaint(picture, mask).shape
         (32, 32)
     """
-    if isinstance(feather, bool) or not isinstance(feather, int) or feather < 0:
+    if isinstance(feather, bool) or not isinstance(feather, Integral) or feather < 0:
         raise ValueError(f"feather: expected a number of pixels, at least 0, got {feather!r}")
     planes = planes_of(image)
     hole = hole_of(mask, planes)
     fill = _filler(method, model, seed, workspace)
     if not bool(hole.any()):
         raise ValueError("mask: marks nothing, there is nothing to fill; non-zero is missing")
+    if bool(hole.flatten(1).all(1).any()):
+        raise ValueError("mask: every pixel is missing, there is nothing to fill it with")
     home = planes.seen.device
     hole = hole.to(home)
     seen = planes.around(hole).masked_fill(hole, 0)  # what is missing may be no number

@@ -95,7 +95,7 @@ def fill_patchmatch(
         start_depth=options.start_depth,
         sharpening=_SHARPENING,
         preferences=_PREFERENCES,
-        seed=options.seed,
+        seed=int(options.seed),
     )
 
     def search(image: Tensor, hole: Tensor) -> Search:

@@ -12,7 +12,6 @@ rounded up.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,13 +65,6 @@ class Scale:
     @property
     def deepest(self) -> int:
         return int(self.depths.max())
-
-    def variance(self) -> float:
-        """Of the known colours, summed over them; of about 2**18 pixels, if there are more."""
-        step = max(1, math.isqrt(self.known.numel() >> 18))
-        features, known = (x[::step, ::step] for x in (self.features, self.known))
-        colours = features[known == 255][:, : self.colours].double()
-        return float(colours.var(0, correction=0).sum()) if len(colours) else 0.0
 
     def halve(self) -> Scale:
         """Every 2 x 2 block as one pixel; blocks that stick out of the picture count as far as they reach."""

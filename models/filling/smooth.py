@@ -116,14 +116,22 @@ def _levels(means: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     return level, torch.cat(slopes, 1)
 
 
-def continue_into(smooth: Smooth) -> tuple[Tensor, Tensor]:
+def continue_into(smooth: Smooth, through: Tensor, otherwise: Tensor) -> tuple[Tensor, Tensor]:
     """What would be smooth in a hole: ``share`` and ``levels`` of ``smooth``, continued from around it.
 
     Slopes first, as a membrane, then levels that have such slopes: a sky keeps its course.
+
+    Args:
+        smooth: What is known.
+        through: (h, w) bool: the blocks through which to continue; what a wall is like says nothing of the
+            sky above its roof.
+        otherwise: (C, h, w): the levels of blocks that nothing smooth is continued to.
+
+    Returns:
+        (1, h, w) in [0, 1] and (C, h, w).
     """
-    missing = smooth.known[0, 0] == 0
-    known, even = ~missing, smooth.share[0] > 0.5
-    border = known & even[0]
+    known, even = smooth.known[0, 0] > 0, smooth.share[0] > 0.5
+    border, missing = known & even[0], ~known & through
 
     def membrane(x: Tensor, used: Tensor, slopes: Tensor | None = None) -> Tensor:
         slopes = x.new_zeros((len(x), 2, *x.shape[1:])) if slopes is None else slopes
@@ -131,4 +139,4 @@ def continue_into(smooth: Smooth) -> tuple[Tensor, Tensor]:
 
     share = membrane(smooth.share[0] * known, known)
     slopes = membrane(_COURSE * smooth.slopes[0] * known, border).unflatten(0, (2, -1)).transpose(0, 1)
-    return share.clamp(0, 1), membrane(smooth.levels[0], border, slopes)
+    return share.clamp(0, 1), membrane(torch.where(known, smooth.levels[0], otherwise), border, slopes)

@@ -61,6 +61,12 @@ def parts(scale, target, source, radius):
             yield (row, column), (int(row + down), int(column + right))
 
 
+def variance(features):
+    """Of (n, 8) whole numbers, summed over the last axis and rounded down."""
+    n = len(features)
+    return int((n * (features**2).sum(0) - features.sum(0) ** 2).sum()) // n**2
+
+
 def cost(scale, target, source, radius, proximity=0, compared=None):
     """What a source costs as if all of the patch had been compared: features and distance."""
     features = scale.features.numpy().astype(int)
@@ -70,7 +76,8 @@ def cost(scale, target, source, radius, proximity=0, compared=None):
     height, width = scale.hole.shape
     far = int(np.abs(np.subtract(divmod(int(target), width), divmod(int(source), width))).sum())
     unlike = sum(int(((features[p] - features[q]) ** 2).sum()) for p, q in pairs)
-    total = unlike + far * proximity * len(pairs) // max(height, width)
+    values = np.array([features[p] for p, _ in pairs])
+    total = unlike + far * min(proximity, variance(values)) * len(pairs) // max(height, width)
     return total * (2 * radius + 1) ** 2 // len(pairs)
 
 

@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
-#include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -129,15 +129,43 @@ void check_offsets(const Copies& copies, const Numbering& numbering) {
 // What the energy's sums are over, apart from the steps of the copies.
 struct Aims {
   const Levels& levels;
-  const float* estimate;  // (channels, height, width); null: stay near the copies
-  float screening, smooth_screening, tolerance;
+  float screening, smooth_screening, torn, tolerance;
 
   float screening_of(Place at) const {
     return screening + levels.share_of(at) * (smooth_screening - screening);
   }
 };
 
-Multigrid equations_of(const Copies& copies, const Numbering& numbering, const Aims& aims) {
+// Whether copies side by side fit together so badly that levels made to meet would only smear them.
+bool is_torn(const Copies& copies, const Aims& aims, const Link& link, const float* image) {
+  for (int64_t c = 0; c < copies.channels; ++c) {
+    const float apart = mismatch(copies, aims.levels, link, image + c * copies.size(), c) -
+                        aims.levels.change(link.at, link.from, c) +
+                        aims.levels.change(link.other, link.to, c);
+    if (std::abs(apart) > aims.torn) return true;
+  }
+  return false;
+}
+
+// Which of the steps around each pixel of the hole are kept: bit k tells it of side k.
+std::vector<uint8_t> ties_of(const Copies& copies, const Numbering& numbering, const Aims& aims,
+                             const float* image) {
+  std::vector<uint8_t> ties(numbering.count());
+  for_pixels(numbering, [&](Place at, int32_t number) {
+    for (int side = 0; side < kSides; ++side) {
+      const Link link = link_of(copies, at, copies.source(at), side);
+      if (!link.linked()) continue;
+      // Both pixels of a pair look at it from the same one, so that rounding does not part them.
+      const bool turned = side % 2 && link.missing;
+      const Link pair = turned ? link_of(copies, link.other, link.to, side ^ 1) : link;
+      if (!link.missing || !is_torn(copies, aims, pair, image)) ties[number] |= 1 << side;
+    }
+  });
+  return ties;
+}
+
+Multigrid equations_of(const Copies& copies, const Numbering& numbering, const Aims& aims,
+                       const std::vector<uint8_t>& ties) {
   std::vector<std::array<int32_t, kSides>> beside(numbering.count());
   std::vector<float> known(numbering.count()), staying(numbering.count());
   torch::stable::parallel_for(0, copies.height, 8, [&](int64_t first, int64_t last) {
@@ -151,10 +179,9 @@ Multigrid equations_of(const Copies& copies, const Numbering& numbering, const A
         const Place at{y, x};
         staying[i] = aims.screening_of(at);
         for (int side = 0; side < kSides; ++side) {
-          const Link link = link_of(copies, at, copies.source(at), side);
-          const bool missing = link.linked() && link.missing;
-          beside[i][side] = missing ? rows[1 + kDown[side]][x + kRight[side]] : -1;
-          known[i] += link.linked() && !missing;
+          const bool tied = ties[i] >> side & 1;
+          beside[i][side] = tied ? rows[1 + kDown[side]][x + kRight[side]] : -1;
+          known[i] += tied && beside[i][side] < 0;
         }
       }
     }
@@ -173,18 +200,16 @@ std::pair<float, float> range_of_known(const Copies& copies, const float* image)
   return {least, most};
 }
 
-void blend_channel(const Copies& copies, const Numbering& numbering, const Aims& aims, const float* plane,
-                   int64_t channel, Multigrid& equations, float* result) {
+void blend_channel(const Copies& copies, const Numbering& numbering, const Aims& aims,
+                   const std::vector<uint8_t>& ties, const float* plane, int64_t channel,
+                   Multigrid& equations, float* result) {
   std::vector<float>& residual = equations.residual();
-  const float* const estimate = aims.estimate ? aims.estimate + channel * copies.size() : nullptr;
   for_pixels(numbering, [&](Place at, int32_t number) {
     const Place from = copies.source(at);
-    float sum = aims.screening_of(at) * (estimate ? estimate[copies.at(at)] - plane[copies.at(from)]
-                                                  : aims.levels.change(at, from, channel));
-    for (int side = 0; side < kSides; ++side) {
-      const Link link = link_of(copies, at, from, side);
-      if (link.linked()) sum += mismatch(copies, aims.levels, link, plane, channel);
-    }
+    float sum = aims.screening_of(at) * aims.levels.change(at, from, channel);
+    for (int side = 0; side < kSides; ++side)
+      if (ties[number] >> side & 1)
+        sum += mismatch(copies, aims.levels, link_of(copies, at, from, side), plane, channel);
     residual[number] = sum;
   });
   std::vector<float> change;
@@ -199,10 +224,11 @@ void blend_planes(const Copies& copies, const Aims& aims, const float* image, fl
   if (numbering.count() == 0) return;
   check_offsets(copies, numbering);
   const auto [least, most] = range_of_known(copies, image);
-  Multigrid equations = equations_of(copies, numbering, aims);
+  const std::vector<uint8_t> ties = ties_of(copies, numbering, aims, image);
+  Multigrid equations = equations_of(copies, numbering, aims, ties);
   for (int64_t c = 0; c < copies.channels; ++c) {
     float* const filled = result + c * copies.size();
-    blend_channel(copies, numbering, aims, image + c * copies.size(), c, equations, filled);
+    blend_channel(copies, numbering, aims, ties, image + c * copies.size(), c, equations, filled);
     for_pixels(numbering, [&, low = least, high = most](Place at, int32_t) {
       filled[copies.at(at)] = std::clamp(filled[copies.at(at)], low, high);
     });
@@ -227,19 +253,16 @@ void check_levels(const Tensor& levels, const Tensor& share, int64_t block, cons
 }
 
 Tensor blend_cpu(Tensor image, Tensor hole, Tensor offsets, Tensor share, Tensor wanted, Tensor there,
-                 int64_t block, std::optional<Tensor> estimate, double screening, double smooth_screening,
-                 double tolerance) {
+                 int64_t block, double screening, double smooth_screening, double torn, double tolerance) {
   STD_TORCH_CHECK(image.dim() == 4, "image: expected 1 x C x H x W");
   check_map(image, ScalarType::Float, image.size(1), image, "image");
   check_map(hole, ScalarType::Bool, 1, image, "hole");
   check_map(offsets, ScalarType::Long, 2, image, "offsets");
-  if (estimate) check_map(*estimate, ScalarType::Float, image.size(1), image, "estimate");
   check_levels(wanted, share, block, image, "wanted");
   check_levels(there, share, block, image, "there");
   const auto packed = [](const Tensor& x) { return torch::stable::contiguous(x); };
   const Tensor planes = packed(image), missing = packed(hole), moves = packed(offsets);
   const Tensor shares = packed(share), wanted_levels = packed(wanted), levels_there = packed(there);
-  const Tensor stay = packed(estimate ? *estimate : image);
   const Copies copies{static_cast<const uint8_t*>(missing.data_ptr()), moves.const_data_ptr<int64_t>(),
                       image.size(1), image.size(2), image.size(3)};
   const Levels levels{shares.const_data_ptr<float>(),
@@ -248,8 +271,8 @@ Tensor blend_cpu(Tensor image, Tensor hole, Tensor offsets, Tensor share, Tensor
                       block,
                       share.size(0),
                       share.size(1)};
-  const Aims aims{levels, estimate ? stay.const_data_ptr<float>() : nullptr, static_cast<float>(screening),
-                  static_cast<float>(smooth_screening), static_cast<float>(tolerance)};
+  const Aims aims{levels, static_cast<float>(screening), static_cast<float>(smooth_screening),
+                  static_cast<float>(torn), static_cast<float>(tolerance)};
   Tensor result = copy_of(planes);
   blend_planes(copies, aims, planes.const_data_ptr<float>(), result.mutable_data_ptr<float>());
   return result;
@@ -260,8 +283,7 @@ Tensor blend_cpu(Tensor image, Tensor hole, Tensor offsets, Tensor share, Tensor
 STABLE_TORCH_LIBRARY_FRAGMENT(contextual_attention_filling, m) {
   m.def(
       "blend(Tensor image, Tensor hole, Tensor offsets, Tensor share, Tensor wanted, Tensor there, int "
-      "block, "
-      "Tensor? estimate, float screening, float smooth_screening, float tolerance) -> Tensor");
+      "block, float screening, float smooth_screening, float torn, float tolerance) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention_filling, CPU, m) { m.impl("blend", TORCH_BOX(&blend_cpu)); }

@@ -56,6 +56,21 @@ class Target {
 
   int compared() const { return compared_; }
 
+  // Of the pixels that are compared, summed over the features.
+  int64_t variance() const {
+    uint32_t sums[kFeatures] = {}, squares[kFeatures] = {};
+    for (int i = 0; i < rows_ * bytes_; i += kFeatures)
+      for (int f = 0; f < kFeatures; ++f) {
+        const uint32_t x = mask_ ? pixels_[i + f] & flags_[i + f] : pixels_[i + f];
+        sums[f] += x;
+        squares[f] += x * x;
+      }
+    int64_t total = 0;
+    for (int f = 0; f < kFeatures; ++f)
+      total += static_cast<int64_t>(compared_) * squares[f] - static_cast<int64_t>(sums[f]) * sums[f];
+    return compared_ ? total / (static_cast<int64_t>(compared_) * compared_) : 0;
+  }
+
   // A distance as if all of a patch had been compared.
   int32_t scaled(int32_t distance) const {
     if (distance == kMost || compared_ == 0) return kMost;
@@ -101,17 +116,20 @@ class Candidates {
 class Improver {
  public:
   Improver(const Picture& picture, const uint8_t* mask, const bool* whole, const Field& field,
-           const Search& search)
+           const Search& search, std::vector<int32_t>& proximities)
       : picture_(picture),
         whole_(whole),
         field_(field),
         search_(search),
+        proximities_(proximities),
         target_(picture, mask, search.radius) {}
 
-  // Costs are of the picture as it was.
+  // Costs are of the picture as it was. Where all is alike, what is nearest would else be repeated.
   void rescore(int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       target_.move_to(field_.targets[t]);
+      if (search_.proximity)
+        proximities_[t] = static_cast<int32_t>(std::min<int64_t>(search_.proximity, target_.variance()));
       Candidates found = of(t);
       int32_t sources[kMostCandidates];
       std::copy_n(field_.sources + t * field_.candidates, field_.candidates, sources);
@@ -119,8 +137,7 @@ class Improver {
       std::fill_n(field_.costs + t * field_.candidates, field_.candidates, kMost);
       for (int k = 0; k < field_.candidates; ++k)
         if (sources[k] >= 0 && !found.has(sources[k]))
-          found.add(sources[k],
-                    target_.distance(sources[k], kMost / 2) + penalty(field_.targets[t], sources[k]));
+          found.add(sources[k], target_.distance(sources[k], kMost / 2) + penalty(t, sources[k]));
     }
   }
 
@@ -134,17 +151,15 @@ class Improver {
       const int y = position / picture_.width, x = position % picture_.width;
       target_.move_to(position);
       Candidates found = of(t);
-      if (x - step >= 0 && x - step < picture_.width)
-        propagate(found, position, -step, 0, begin, end, before);
-      if (y - step >= 0 && y - step < picture_.height)
-        propagate(found, position, 0, -step, begin, end, before);
+      if (x - step >= 0 && x - step < picture_.width) propagate(found, t, -step, 0, begin, end, before);
+      if (y - step >= 0 && y - step < picture_.height) propagate(found, t, 0, -step, begin, end, before);
       Random random(search_.seed, static_cast<uint64_t>(iteration) * field_.count + t);
       for (int reach = search_.reach; reach >= 1; reach /= 2) {
         const int32_t best = field_.sources[t * field_.candidates];
         if (best < 0) break;
         const int row = best / picture_.width + random.step(reach);
         const int column = best % picture_.width + random.step(reach);
-        propose(found, position, row, column);
+        propose(found, t, row, column);
       }
     }
   }
@@ -164,31 +179,32 @@ class Improver {
     return {field_.sources + t * field_.candidates, field_.costs + t * field_.candidates, field_.candidates};
   }
 
-  void propagate(Candidates& found, int32_t position, int dx, int dy, int64_t begin, int64_t end,
+  void propagate(Candidates& found, int64_t t, int dx, int dy, int64_t begin, int64_t end,
                  const std::vector<int32_t>& before) {
-    const int64_t other = field_.index[position + dy * picture_.width + dx];
+    const int64_t other = field_.index[field_.targets[t] + dy * picture_.width + dx];
     if (other < 0) return;
     const bool own = other >= begin && other < end;
     const int32_t* sources = (own ? field_.sources : before.data()) + other * field_.candidates;
     for (int k = 0; k < field_.candidates; ++k)
       if (sources[k] >= 0)
-        propose(found, position, sources[k] / picture_.width - dy, sources[k] % picture_.width - dx);
+        propose(found, t, sources[k] / picture_.width - dy, sources[k] % picture_.width - dx);
   }
 
-  int32_t penalty(int32_t position, int32_t source) const {
+  int32_t penalty(int64_t t, int32_t source) const {
     if (!search_.proximity) return 0;
+    const int32_t position = field_.targets[t];
     const int64_t far = std::abs(position / picture_.width - source / picture_.width) +
                         std::abs(position % picture_.width - source % picture_.width);
-    return static_cast<int32_t>(far * search_.proximity * target_.compared() /
+    return static_cast<int32_t>(far * proximities_[t] * target_.compared() /
                                 std::max(picture_.width, picture_.height));
   }
 
-  void propose(Candidates& found, int32_t position, int row, int column) {
+  void propose(Candidates& found, int64_t t, int row, int column) {
     if (row < 0 || column < 0 || row >= picture_.height || column >= picture_.width) return;
     const int32_t source = row * picture_.width + column;
     if (!whole_[source] || found.has(source)) return;
     const int32_t worst = found.worst();
-    const int32_t extra = penalty(position, source);
+    const int32_t extra = penalty(t, source);
     if (extra >= worst) return;
     const int32_t cost = target_.distance(source, worst - extra) + extra;
     if (cost < worst) found.add(source, cost);
@@ -198,6 +214,7 @@ class Improver {
   const bool* whole_;
   const Field& field_;
   const Search& search_;
+  std::vector<int32_t>& proximities_;  // of each target, as far as its patch varies
   Target target_;
 };
 
@@ -206,9 +223,10 @@ class Improver {
 void improve(const Picture& picture, const uint8_t* mask, const bool* whole, const Field& field,
              const Search& search) {
   const int64_t blocks = (field.count + kBlock - 1) / kBlock;
+  std::vector<int32_t> proximities(search.proximity ? field.count : 0);
   const auto in_blocks = [&](const auto& each) {
     torch::stable::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
-      Improver improver(picture, mask, whole, field, search);
+      Improver improver(picture, mask, whole, field, search, proximities);
       for (int64_t block = first; block < last; ++block)
         each(improver, block * kBlock, std::min(field.count, (block + 1) * kBlock));
     });

@@ -36,7 +36,9 @@ struct Search {
   int iterations;
   int reach;  // of the first random step
   uint64_t seed;
-  int proximity;  // what a source as far away as the picture is long costs, a pixel of a patch
+  // What a source as far away as the picture is long costs, a pixel of a patch; no more than the patch
+  // varies.
+  int proximity;
 };
 
 // Compare by `mask` (height, width), 255: by this pixel, 0: not by it; null: by all.
