@@ -29,7 +29,7 @@ def place_patch(missing, row, column, options):
 
 def predict_tile(picture, missing, pixels, weights, options):
     """The pixels' linear estimates of least mean squared error, (pixels, C); None: nothing to learn from."""
-    known = ~missing[tuple(pixels.T)]
+    known = ~missing[tuple(pixels.T)] & (weights >= 0.01)
     moves = [
         (dy, dx)
         for dy in range(-options.reach, options.reach + 1)
@@ -55,9 +55,11 @@ def predict_tile(picture, missing, pixels, weights, options):
     grey = (samples - centre).mean(1)
     covariance = np.einsum("t,ti,tj->ij", say_of, grey, grey)
     noise = options.grain**2 + options.damping * np.diag(covariance)[known].mean()
-    observed = covariance[np.ix_(known, known)] + np.diag(noise / np.maximum(1e-4, weights[known]))
+    observed = covariance[np.ix_(known, known)] + np.diag(noise / weights[known])
     factors = np.linalg.solve(observed, (own - own_mean[:, None] - centre)[:, known].T)
-    return (own_mean[:, None] + centre).T + covariance[:, known] @ factors
+    predicted = (own_mean[:, None] + centre).T + covariance[:, known] @ factors
+    low, high = own[:, known].min(1), own[:, known].max(1)
+    return np.clip(predicted, 2 * low - high, 2 * high - low)
 
 
 def expected(picture, missing, options):
@@ -96,6 +98,8 @@ CASES = [
     (4, 17, 40, Regression(tile=4, margin=1, reach=9, samples=1000, damping=0.1)),
     # All pixels alike: weights do not depend on the differences' scale but on `alike`.
     (2, 20, 20, Regression(tile=3, margin=3, reach=6, samples=50, alike=4.0)),
+    # The corners of patches count too little.
+    (3, 22, 27, Regression(reach=6, samples=60)),
     # Rows of samples shorter than what is compared at once.
     (3, 12, 9, Regression(tile=3, margin=2, reach=3, samples=15)),
 ]
@@ -138,6 +142,15 @@ def test_a_plane_of_colour_continues_exactly():
     filled = fill_thin(truth, hole, truth)
     known = truth.masked_select(~hole)  # one end of the ramp is missing where the scratch meets the edge
     assert (filled - truth.clamp(known.min(), known.max())).abs().max() < 1e-5
+
+
+def test_one_colour_stays_one_colour():
+    """Though some patches that are of this colour too have the block's corner where this one is missing."""
+    truth = torch.full((1, 3, 60, 60), -0.4)
+    truth[..., 18:30, 18:30] = 0.9
+    hole = torch.zeros(1, 1, 60, 60, dtype=torch.bool)
+    hole[..., 56:, 56:] = True
+    assert (fill_thin(truth, hole, truth) - truth).abs().max() < 1e-6
 
 
 def test_the_hole_is_not_looked_at_in_the_picture_nor_the_rest_in_the_guess():

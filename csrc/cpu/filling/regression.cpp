@@ -23,6 +23,8 @@ constexpr int kChunk = 64;            // Samples at once: they stay in the first
 // The scale of how similar patches are here: a quarter of the distance that a tenth of them stay below.
 constexpr int kTenth = 10;
 constexpr float kQuarter = 0.25f;
+// Known pixels that would count less, in a patch's corners, are left out.
+constexpr float kFaint = 0.01f;
 
 template <class Values>
 Values get(const float* p) {
@@ -73,6 +75,7 @@ class Predictor {
           if (hole_[at] != missing) continue;
           const float weight = closeness(options_, y - top - options_.margin) *
                                closeness(options_, x - left - options_.margin);
+          if (!missing && weight < kFaint) continue;
           pixels_.push_back({at, (y - top) * side + x - left, weight, 0});
         }
       if (!missing) known_ = static_cast<int>(pixels_.size());
@@ -214,13 +217,13 @@ class Predictor {
   }
 
   // (known, known) of the covariance, with the noise, times x = what the known pixels differ by from the
-  // mean: by elimination, which leaves the factors in the upper triangle. Then the missing ones' share of it.
+  // mean: by elimination, which leaves the factors in the upper triangle. Then the missing ones' share of it,
+  // no further beyond the known ones' range than it is wide: what is missing of one colour keeps it.
   void solve(float* estimates) {
     float variance = 0;
     for (int i = 0; i < known_; ++i) variance += products_[int64_t(i) * pitch_ + i];
     const float noise = options_.grain * options_.grain + options_.damping * variance / known_;
-    for (int i = 0; i < known_; ++i)
-      products_[int64_t(i) * pitch_ + i] += noise / std::max(1e-4f, pixels_[i].weight);
+    for (int i = 0; i < known_; ++i) products_[int64_t(i) * pitch_ + i] += noise / pixels_[i].weight;
     for (int j = 0; j < known_; ++j) {
       const float* pivot = &products_[int64_t(j) * pitch_];
       for (int i = j + 1; i < known_; ++i) {
@@ -232,7 +235,12 @@ class Predictor {
     for (int c = 0; c < picture_.channels; ++c) {
       const float* centre = &centres_[int64_t(c) * count_];
       answer_.resize(known_);
-      for (int i = 0; i < known_; ++i) answer_[i] = plane(c)[pixels_[i].at] - means_[c] - centre[i];
+      float low = plane(c)[pixels_[0].at], high = low;
+      for (int i = 0; i < known_; ++i) {
+        const float value = plane(c)[pixels_[i].at];
+        low = std::min(low, value), high = std::max(high, value);
+        answer_[i] = value - means_[c] - centre[i];
+      }
       for (int j = 0; j < known_; ++j) {
         const float* row = &products_[int64_t(j) * pitch_];
         const float factor = answer_[j] / row[j];
@@ -247,6 +255,7 @@ class Predictor {
       for (int i = known_; i < count_; ++i) {
         float sum = means_[c] + centre[i];
         for (int j = 0; j < known_; ++j) sum += products_[int64_t(j) * pitch_ + i] * answer_[j];
+        sum = std::min(high + (high - low), std::max(low - (high - low), sum));
         estimates[int64_t(pixels_[i].place) * picture_.channels + c] = sum;
       }
     }
