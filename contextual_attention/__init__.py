@@ -1,5 +1,6 @@
 """Exact, differentiable contextual attention (Yu et al. 2018, arXiv:1801.07892), in bounded memory."""
 
+from . import waiting  # isort: skip  # noqa: F401
 from .backends import available_backends
 from .functional import attention_weights, contextual_attention
 from .modules import ContextualAttention

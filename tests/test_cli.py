@@ -1,6 +1,7 @@
 """The commands: what they do with photographs of every kind, and what they say when they cannot."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -387,3 +388,30 @@ def test_python_m(tmp_path):
     assert torch.__version__ in run.stdout
     assert all(f"backend {name}" in run.stdout for name in backends.available_backends())
     assert run.stderr == ""
+
+
+def spins(arguments, **environment):
+    """How often a waiting thread of the command looks before it sleeps, as GNU's OpenMP says."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    run = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**ours, "OMP_DISPLAY_ENV": "verbose", **environment},
+    )
+    return re.search(r"GOMP_SPINCOUNT = '(\d+)'", run.stderr)[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's OpenMP on Linux alone")
+def test_threads_of_commands_that_share_a_machine_wait_asleep():
+    package = ["-m", "contextual_attention"]
+    usual = spins(["-c", "import torch"])
+    assert usual != "2000"
+    assert spins([*package, "inpaint", "--help"]) == "2000"
+    assert spins([*package, "demo", "--help"]) == "2000"
+    assert spins([*package, "train", "--help"]) == usual
+    assert spins(["-c", "import contextual_attention", "inpaint"]) == usual
+    # What was chosen stays.
+    assert spins([*package, "inpaint", "--help"], GOMP_SPINCOUNT="77") == "77"
+    assert spins([*package, "inpaint", "--help"], OMP_WAIT_POLICY="active") != "2000"
