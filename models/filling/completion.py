@@ -73,15 +73,13 @@ def complete(
     if 0 in starts:  # thin from the beginning: nothing to choose from
         attempts, starts = [attempts[starts.index(0)]], [0]
     advance = _meter(scales, attempts, starts, progress)
-    found: list[Search | None] = []
-    for attempt, start in zip(attempts, starts, strict=True):
-        search = None
-        for scale in reversed(scales[1 : start + 1]):
-            own = replace(scale, features=scale.features.clone())
-            search = _work(own, attempt, start, search, begin, advance)
-        found.append(search)
+    found = [
+        _work_coarsely(scales[1 : start + 1], attempt, begin, advance)
+        for attempt, start in zip(attempts, starts, strict=True)
+    ]
     best = _likeliest(found) if len(found) > 1 else 0
-    search = _work(finest, attempts[best], starts[best], found[best], begin, advance)
+    coarser, found, scales = found[best], [], []  # the rest of them makes room
+    search = _work(finest, attempts[best], starts[best], coarser, begin, advance)
     if progress is not None:
         progress(1.0)
     return search
@@ -94,7 +92,7 @@ def _pyramid(finest: Scale, attempts: Sequence[Settings]) -> list[Scale]:
     scales = [finest]
     while not _is_thin(scales[-1], depth):
         coarser = scales[-1].halve()
-        if int(whole_patches(coarser.missing, radius).sum()) < _FEWEST_SOURCES:
+        if int(whole_patches(coarser.missing, radius).count_nonzero()) < _FEWEST_SOURCES:
             break
         scales.append(coarser)
     return scales
@@ -113,6 +111,17 @@ def _is_thin(scale: Scale, depth: int) -> bool:
 
 def _rounds(attempt: Settings, scale: Scale, start: int) -> int:
     return max(min(3, attempt.rounds), attempt.rounds - 2 * (start - scale.depth))
+
+
+def _work_coarsely(
+    scales: Sequence[Scale], attempt: Settings, begin: Begin, advance: Advance
+) -> Search | None:
+    """What an attempt finds at one scale after the other, the last one first; None: there is none."""
+    search = None
+    for scale in reversed(scales):
+        own = replace(scale, features=scale.features.clone())
+        search = _work(own, attempt, scales[-1].depth, search, begin, advance)
+    return search
 
 
 def _work(
@@ -148,7 +157,7 @@ def _meter(
     """What to call after each round at a scale: it tells ``progress`` how much of all rounds is done."""
     if progress is None:
         return lambda scale: None
-    sizes = [int(scale.hole.sum()) for scale in scales]
+    sizes = [int(scale.hole.count_nonzero()) for scale in scales]
     shares = [
         [_rounds(attempt, scale, start) * sizes[scale.depth] for scale in scales[: start + 1]]
         for attempt, start in zip(attempts, starts, strict=True)
@@ -179,19 +188,22 @@ def _likeliest(found: Sequence[Search]) -> int:
 
 def _marks(search: Search) -> torch.Tensor:
     hole, offsets = search.scale.hole, search.offsets()[0]
+    rows, columns = hole.nonzero().T
     breaks = 0
-    for axis in (1, 2):
-        size = hole.shape[axis - 1] - 1
-        both = hole.narrow(axis - 1, 0, size) & hole.narrow(axis - 1, 1, size)
-        breaks += int((offsets.diff(dim=axis).any(0) & both).sum())
-    far = offsets[:, hole].double().norm(dim=0).mean()
+    for down, right in ((0, 1), (1, 0)):
+        inside = (rows + down < hole.shape[0]) & (columns + right < hole.shape[1])
+        here = rows[inside], columns[inside]
+        beside = here[0] + down, here[1] + right
+        differ = (offsets[(slice(None), *here)] != offsets[(slice(None), *beside)]).any(0)
+        breaks += int((differ & hole[beside]).sum())
+    far = offsets[:, rows, columns].double().norm(dim=0).mean()
     seams = _mismatch(search, offsets)
     return torch.tensor([float(breaks), float(far), seams, float(search.costs[:, 0].double().mean())])
 
 
 def _mismatch(search: Search, offsets: torch.Tensor) -> float:
     """By how much the colours of copies differ from what lies beside them, a pixel of the hole."""
-    features = search.scale.features[..., : search.scale.colours].short()
+    features = search.scale.features[..., : search.scale.colours]
     hole = search.scale.hole
     height, width = hole.shape
     rows, columns = hole.nonzero().T
@@ -205,5 +217,5 @@ def _mismatch(search: Search, offsets: torch.Tensor) -> float:
         copied = [at + move for at, move in zip(beside, offsets[(slice(None), *beside)], strict=True)]
         usable = (follows[0] >= 0) & (follows[0] < height) & (follows[1] >= 0) & (follows[1] < width)
         one, other = (features[at[0][usable], at[1][usable]] for at in (follows, copied))
-        total += int((one - other).abs().sum())
+        total += int((one.short() - other.short()).abs().sum())
     return total / len(rows)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .blank import blank
 from .edge_bands import BAND, SPACING, STEPS, Curve, draw_bands, hermite, left_of
 from .edge_ends import NEAR_EDGE, Ends, centred, find_ends
 from .edge_paths import REACH, holds
@@ -96,7 +97,8 @@ def continue_edges(image: Tensor, hole: Tensor) -> EdgeGuide | None:
         if bands is None:
             continue
         if guide is None:
-            guide = EdgeGuide(torch.zeros_like(image), torch.zeros_like(image[:, :1]))
+            shapes = image.shape, hole.shape
+            guide = EdgeGuide(*(blank(shape, np.float32).to(image.device) for shape in shapes))
         colours, weight = (x[(..., *box)] for x in guide)
         better = bands.weight > weight
         colours.copy_(torch.where(better, bands.colours, colours))

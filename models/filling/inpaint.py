@@ -91,6 +91,8 @@ def inpaint(
     home = planes.seen.device
     hole = hole.to(home)
     seen = planes.around(hole).masked_fill(hole, 0)  # what is missing may be no number
+    put_back = planes.put_back
+    del planes  # makes room
     if device is not None:
         seen, hole = seen.to(device), hole.to(device)
     count = len(seen)
@@ -101,8 +103,13 @@ def inpaint(
         filled.append(result.image)
         offsets.append(result.offsets)
     changed = dilate(hole, feather) if feather else hole
-    picture = planes.put_back(torch.cat(filled).to(home), changed.to(home))
-    return (picture, torch.cat(offsets)) if return_offsets else picture
+    picture = put_back(_joined(filled).to(home), changed.to(home))
+    return (picture, _joined(offsets)) if return_offsets else picture
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Of a batch; large pictures come alone, and are not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 Filler = Callable[[Tensor, Tensor, Progress | None], Filled]

@@ -77,7 +77,7 @@ def fill_patchmatch(
         ValueError: Shapes that do not fit, nothing known, or an option out of its range.
 
     Computed on the CPU; the tensors of another device are brought there, and the result back.
-    Cost: time goes with N, and some passes over the picture. Memory: about 60 bytes a pixel of the picture.
+    Cost: time goes with N, and some passes over the picture. Memory: about 40 bytes a pixel of the picture.
 
     Examples:
         >>> image = torch.zeros(1, 3, 40, 40)

@@ -112,7 +112,7 @@ def _planes_of_array(image: np.ndarray) -> Planes:
 
     def put_back(filled: Tensor, changed: Tensor) -> np.ndarray:
         where = changed[0, 0].cpu().numpy()
-        new = (filled[0].permute(1, 2, 0).cpu().double().numpy()[where] + 1) / 2
+        new = (filled[0][:, changed[0, 0]].T.cpu().double().numpy() + 1) / 2
         if has_opacity:
             new = _unmultiplied(new, pixels.shape[2])
         new *= white
@@ -122,7 +122,7 @@ def _planes_of_array(image: np.ndarray) -> Planes:
         result[where] = new.astype(image.dtype)
         return result.reshape(image.shape)
 
-    planes = torch.from_numpy(values * 2 - 1).permute(2, 0, 1)[None].contiguous()
+    planes = torch.from_numpy(values).mul_(2).sub_(1).permute(2, 0, 1)[None].contiguous()
     return Planes(planes, put_back, has_opacity)
 
 

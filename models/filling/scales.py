@@ -15,14 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .blank import blank
 from .edges import EdgeGuide
 from .native import operators
 
 # Steps are small beside colours, and they alone tell a texture from its own average.
 _TEXTURE_WEIGHT = 5.0
+# Around a pixel so many others, and what is beside these (csrc/cpu/filling/scales.cpp).
+_TEXTURE_REACH = 3
 # Of the 8 features two are texture.
 _MOST_COLOURS = 6
 # Lines are thinner than a pixel at coarse scales, and as important.
@@ -93,10 +97,22 @@ def finest_scale(image: Tensor, hole: Tensor, guide: EdgeGuide | None = None) ->
     colours = min(image.shape[1], _MOST_COLOURS)
     if guide is None:
         return Scale(features, known, colours)
-    nothing = torch.zeros_like(missing)
-    guided = operators().describe(guide.colours[0].contiguous(), nothing, _TEXTURE_WEIGHT)
-    trust = (guide.weight[0, 0] * 255).round().to(torch.uint8)
+    guided, trust = blank(features.shape, np.uint8), blank(known.shape, np.uint8)
+    box = _around(guide.weight[0, 0] > 0)
+    drawn = guide.colours[(0, slice(None), *box)].contiguous()
+    nothing = torch.zeros_like(missing[box])
+    guided[box] = operators().describe(drawn, nothing, _TEXTURE_WEIGHT)
+    trust[box] = (guide.weight[(0, 0, *box)] * 255).round().to(torch.uint8)
     return Scale(features, known, colours, (guided, trust))
+
+
+def _around(mask: Tensor) -> tuple[slice, slice]:
+    """Of (H, W) bool, the rows and columns with something, and as many beside them as texture is seen by."""
+    bounds = []
+    for axis in (1, 0):
+        there = mask.any(axis).nonzero()[:, 0].tolist() or [0]
+        bounds.append(slice(max(0, there[0] - _TEXTURE_REACH), there[-1] + 1 + _TEXTURE_REACH))
+    return bounds[0], bounds[1]
 
 
 def whole_patches(missing: Tensor, radius: int) -> Tensor:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .blank import blank
 from .native import operators
 from .scales import Scale, touching, whole_patches
 
@@ -115,7 +117,7 @@ class Search:
         height, width = self.index.shape
         at = self.pixels.long()
         sources = self.sources[self.index.flatten()[at].long(), 0].long()
-        offsets = torch.zeros(2, height * width, dtype=torch.int64)
+        offsets = blank((2, height * width), np.int64)
         offsets[0, at] = sources // width - at // width
         offsets[1, at] = sources % width - at % width
         return offsets.view(1, 2, height, width)
@@ -123,7 +125,7 @@ class Search:
 
 def largest_radius(missing: Tensor, radius: int, fewest: int = 1) -> int:
     """The largest radius up to this one of which there are as many whole patches; 0 if there is none."""
-    while radius > 0 and int(whole_patches(missing, radius).sum()) < fewest:
+    while radius > 0 and int(whole_patches(missing, radius).count_nonzero()) < fewest:
         radius -= 1
     return radius
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <vector>
@@ -20,6 +21,32 @@ constexpr int kFurthest = 6;
 constexpr int kTrials = 400;
 
 uint8_t byte_of(float x) { return static_cast<uint8_t>(std::lround(std::min(255.f, std::max(0.f, x)))); }
+
+// Of a row of pixels, the steps of grey to the right and down: how large, and whether both pixels are known.
+struct Steps {
+  std::vector<float> sizes[2], counts[2];
+
+  explicit Steps(int width) {
+    for (int axis = 0; axis < 2; ++axis) sizes[axis].assign(width, 0), counts[axis].assign(width, 0);
+  }
+  void add(const Steps& other) {
+    for (int axis = 0; axis < 2; ++axis)
+      for (std::size_t x = 0; x < sizes[axis].size(); ++x) {
+        sizes[axis][x] += other.sizes[axis][x];
+        counts[axis][x] += other.counts[axis][x];
+      }
+  }
+  // Of those around a pixel the mean along an axis, times a gain; 0: none.
+  float mean(int axis, int x, float gain) const {
+    const int last = std::min(static_cast<int>(sizes[axis].size()) - 1, x + kTextureReach);
+    float size = 0, count = 0;
+    for (int i = std::max(0, x - kTextureReach); i <= last; ++i) {
+      size += sizes[axis][i];
+      count += counts[axis][i];
+    }
+    return count > 0 ? gain * size / count : 0;
+  }
+};
 
 template <class F>
 void for_rows(int rows, const F& f) {
@@ -39,37 +66,34 @@ void describe(const float* planes, const bool* hole, int channels, int height, i
     for (int c = 0; c < channels; ++c) sum += planes[c * plane + i];
     return sum / static_cast<float>(channels);
   };
-  torch::stable::parallel_for(0, height, 16, [&](int64_t begin, int64_t end) {
-    std::vector<float> steps[2], counts[2];
-    for (int axis = 0; axis < 2; ++axis) steps[axis].resize(width), counts[axis].resize(width);
-    for (int64_t y = begin; y < end; ++y) {
-      for (int axis = 0; axis < 2; ++axis) {
-        std::fill(steps[axis].begin(), steps[axis].end(), 0.f);
-        std::fill(counts[axis].begin(), counts[axis].end(), 0.f);
-        for (int64_t row = std::max<int64_t>(0, y - kTextureReach);
-             row <= std::min<int64_t>(height - 1, y + kTextureReach); ++row)
-          for (int x = 0; x < width; ++x) {
-            const int64_t here = row * width + x, there = axis ? here + width : here + 1;
-            if (axis ? row + 1 == height : x + 1 == width) continue;
-            if (hole[here] || hole[there]) continue;
-            steps[axis][x] += std::fabs(grey(here) - grey(there));
-            counts[axis][x] += 1;
-          }
+  const auto measure = [&](int64_t row, Steps& steps) {
+    for (int axis = 0; axis < 2; ++axis)
+      for (int x = 0; x < width; ++x) {
+        const int64_t here = row * width + x, there = axis ? here + width : here + 1;
+        const bool inside = axis ? row + 1 < height : x + 1 < width;
+        const bool known = inside && !hole[here] && !hole[there];
+        steps.sizes[axis][x] = known ? std::fabs(grey(here) - grey(there)) : 0;
+        steps.counts[axis][x] = known;
       }
+  };
+  torch::stable::parallel_for(0, height, 16, [&](int64_t begin, int64_t end) {
+    // Those of the rows around the last one.
+    std::vector<Steps> around(2 * kTextureReach + 1, Steps(width));
+    int64_t next = std::max<int64_t>(0, begin - kTextureReach);
+    for (int64_t y = begin; y < end; ++y) {
+      const int64_t last = std::min<int64_t>(height - 1, y + kTextureReach);
+      for (; next <= last; ++next) measure(next, around[next % around.size()]);
+      Steps steps(width);
+      for (int64_t row = std::max<int64_t>(0, y - kTextureReach); row <= last; ++row)
+        steps.add(around[row % around.size()]);
       for (int x = 0; x < width; ++x) {
         const int64_t at = y * width + x;
         uint8_t* out = features + at * kFeatures;
         std::memset(out, 0, kFeatures);
         if (hole[at]) continue;
         for (int c = 0; c < colours; ++c) out[c] = byte_of((planes[c * plane + at] + 1) * 127.5f);
-        for (int axis = 0; axis < 2; ++axis) {
-          float sum = 0, count = 0;
-          for (int i = std::max(0, x - kTextureReach); i <= std::min(width - 1, x + kTextureReach); ++i) {
-            sum += steps[axis][i];
-            count += counts[axis][i];
-          }
-          out[colours + axis] = count > 0 ? byte_of(texture * 127.5f * sum / count) : 0;
-        }
+        for (int axis = 0; axis < 2; ++axis)
+          out[colours + axis] = byte_of(steps.mean(axis, x, texture * 127.5f));
       }
     }
   });
