@@ -15,7 +15,8 @@ _SHARING = ("inpaint", "demo")
 _CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _LOOKS = "2000"
 
-# Only while Python looks for what ``-m`` names is the first argument that: the process is the command's own.
-_SHARES = any(sys.argv[:2] == ["-m", command] for command in _SHARING)
-if _SHARES and not any(choice in os.environ for choice in _CHOICES):
+# While Python looks for what follows -m, sys.argv[0] is "-m"; of the installed script it is its path.
+_PROGRAMS = ("-m", "contextual-attention", "contextual-attention.exe")
+_shares = len(sys.argv) > 1 and os.path.basename(sys.argv[0]) in _PROGRAMS and sys.argv[1] in _SHARING
+if _shares and not any(choice in os.environ for choice in _CHOICES):
     os.environ["GOMP_SPINCOUNT"] = _LOOKS

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -406,10 +407,12 @@ def spins(arguments, **environment):
 @pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's OpenMP on Linux alone")
 def test_threads_of_commands_that_share_a_machine_wait_asleep():
     package = ["-m", "contextual_attention"]
+    script = shutil.which("contextual-attention", path=str(Path(sys.executable).parent))
     usual = spins(["-c", "import torch"])
     assert usual != "2000"
     assert spins([*package, "inpaint", "--help"]) == "2000"
     assert spins([*package, "demo", "--help"]) == "2000"
+    assert spins([script, "inpaint", "--help"]) == "2000"
     assert spins([*package, "train", "--help"]) == usual
     assert spins(["-c", "import contextual_attention", "inpaint"]) == usual
     # What was chosen stays.

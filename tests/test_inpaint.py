@@ -254,6 +254,13 @@ def test_a_generator_fills_any_size_kind_and_number_of_holes(generator, tmp_path
         (with_hole(), MISSING, {"method": "magic"}, ValueError, "expected one of 'exemplar', 'patchmatch'"),
         (with_hole(), MISSING, {"method": "model"}, ValueError, 'method "model" needs one'),
         (with_hole(), MISSING, {"feather": -1}, ValueError, "feather: expected a number of pixels"),
+        (
+            with_hole(),
+            MISSING,
+            {"feather": np.uint8(130)},
+            ValueError,
+            "feather: 130 pixels around the mask leave",
+        ),
         (with_hole(), MISSING, {"feather": 1.0}, ValueError, "feather: expected a number of pixels"),
         (
             torch.zeros(2, 3, 8, 8),

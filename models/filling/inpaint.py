@@ -81,6 +81,7 @@ def inpaint(
     """
     if isinstance(feather, bool) or not isinstance(feather, Integral) or feather < 0:
         raise ValueError(f"feather: expected a number of pixels, at least 0, got {feather!r}")
+    feather = int(feather)  # one of NumPy's may be too narrow to count with
     planes = planes_of(image)
     hole = hole_of(mask, planes)
     fill = _filler(method, model, seed, workspace)

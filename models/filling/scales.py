@@ -25,8 +25,8 @@ from .native import operators
 
 # Steps are small beside colours, and they alone tell a texture from its own average.
 _TEXTURE_WEIGHT = 5.0
-# Around a pixel so many others, and what is beside these (csrc/cpu/filling/scales.cpp).
-_TEXTURE_REACH = 3
+# In pixels: of so many around a pixel the mean is taken.
+_TEXTURE_REACH = 2
 # Of the 8 features two are texture.
 _MOST_COLOURS = 6
 # Lines are thinner than a pixel at coarse scales, and as important.
@@ -92,26 +92,30 @@ class Scale:
 def finest_scale(image: Tensor, hole: Tensor, guide: EdgeGuide | None = None) -> Scale:
     """A picture (1, C, H, W) in [-1, 1] and its hole (1, 1, H, W) bool, both on the CPU, C at most 6."""
     missing = hole[0, 0].contiguous()
-    features = operators().describe(image[0].contiguous(), missing, _TEXTURE_WEIGHT)
+    features = _described(image[0], missing)
     known = (~missing).to(torch.uint8) * 255
     colours = min(image.shape[1], _MOST_COLOURS)
     if guide is None:
         return Scale(features, known, colours)
     guided, trust = blank(features.shape, np.uint8), blank(known.shape, np.uint8)
     box = _around(guide.weight[0, 0] > 0)
-    drawn = guide.colours[(0, slice(None), *box)].contiguous()
-    nothing = torch.zeros_like(missing[box])
-    guided[box] = operators().describe(drawn, nothing, _TEXTURE_WEIGHT)
+    drawn = guide.colours[(0, slice(None), *box)]
+    guided[box] = _described(drawn, torch.zeros_like(missing[box]))
     trust[box] = (guide.weight[(0, 0, *box)] * 255).round().to(torch.uint8)
     return Scale(features, known, colours, (guided, trust))
 
 
+def _described(picture: Tensor, missing: Tensor) -> Tensor:
+    return operators().describe(picture.contiguous(), missing, _TEXTURE_REACH, _TEXTURE_WEIGHT)
+
+
 def _around(mask: Tensor) -> tuple[slice, slice]:
-    """Of (H, W) bool, the rows and columns with something, and as many beside them as texture is seen by."""
+    """The rows and columns of (H, W) bool with something, and those beside them by which it is described."""
+    reach = _TEXTURE_REACH + 1  # a step has two ends
     bounds = []
     for axis in (1, 0):
         there = mask.any(axis).nonzero()[:, 0].tolist() or [0]
-        bounds.append(slice(max(0, there[0] - _TEXTURE_REACH), there[-1] + 1 + _TEXTURE_REACH))
+        bounds.append(slice(max(0, there[0] - reach), there[-1] + 1 + reach))
     return bounds[0], bounds[1]
 
 

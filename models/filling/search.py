@@ -27,8 +27,8 @@ class Preferences:
 
     Args:
         proximity: What a source as far away as the picture is long costs, added to the squared distance of
-            features a pixel; >= 0. No more than the patch itself varies counts: where all is alike, what is
-            nearest would else be repeated.
+            features a pixel; >= 0. No more than the patch itself varies counts: else, where all is alike, the
+            nearest pixels would be repeated.
         trust: How many times more a patch counts in a vote than one a pixel deeper in the hole; >= 1.
     """
 

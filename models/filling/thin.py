@@ -22,7 +22,8 @@ from .scales import touching
 class Regression(NamedTuple):
     """How a tile of pixels is predicted; the lengths in pixels, the colours in [-1, 1]."""
 
-    # Squares of this side are predicted at once, from the known pixels at most `margin` away.
+    # Squares of this side are predicted at once, from the known pixels at most `margin` away, but for corners
+    # that would hardly count.
     tile: int = 3
     margin: int = 4
     # Samples are the most similar patches, so many, at most `reach` away.

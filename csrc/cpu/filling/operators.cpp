@@ -41,10 +41,11 @@ Tensor new_features(const Tensor& like, int64_t height, int64_t width) {
   return torch::stable::new_empty(like, {{height, width, int64_t{kFeatures}}}, ScalarType::Byte);
 }
 
-Tensor describe_cpu(Tensor image, Tensor hole, double texture) {
+Tensor describe_cpu(Tensor image, Tensor hole, int64_t reach, double texture) {
   const Tensor features = new_features(image, image.size(1), image.size(2));
   describe(image.const_data_ptr<float>(), hole.const_data_ptr<bool>(), size_of(image, 0), size_of(image, 1),
-           size_of(image, 2), static_cast<float>(texture), features.mutable_data_ptr<uint8_t>());
+           size_of(image, 2), static_cast<int>(reach), static_cast<float>(texture),
+           features.mutable_data_ptr<uint8_t>());
   return features;
 }
 
@@ -107,7 +108,7 @@ Tensor vote_cpu(Tensor features, Tensor targets, Tensor index, Tensor sources, T
 }  // namespace
 
 STABLE_TORCH_LIBRARY(contextual_attention_filling, m) {
-  m.def("describe(Tensor image, Tensor hole, float texture) -> Tensor");
+  m.def("describe(Tensor image, Tensor hole, int reach, float texture) -> Tensor");
   m.def("halve(Tensor features, Tensor known) -> (Tensor, Tensor)");
   m.def("clear(Tensor missing, int radius, bool may_reach_beyond) -> Tensor");
   m.def("depths(Tensor hole) -> Tensor");

@@ -124,7 +124,7 @@ class Improver {
         proximities_(proximities),
         target_(picture, mask, search.radius) {}
 
-  // Costs are of the picture as it was. Where all is alike, what is nearest would else be repeated.
+  // Costs are of the picture as it was.
   void rescore(int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       target_.move_to(field_.targets[t]);

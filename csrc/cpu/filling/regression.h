@@ -14,10 +14,10 @@ struct Planes {
 };
 
 struct Regression {
-  int tile;       // predicted at once: squares of this many pixels
-  int margin;     // what they are predicted from: the pixels at most this far from the tile
-  int reach;      // samples are patches at most this many pixels away
-  int samples;    // the most similar so many
+  int tile;     // predicted at once: squares of this many pixels
+  int margin;   // what they are predicted from: known pixels at most this far, but for those of weight < 0.01
+  int reach;    // samples are patches at most this many pixels away
+  int samples;  // the most similar so many
   float spread;   // pixels: how fast a known pixel counts less with its distance from the tile
   float grain;    // standard deviation of what is not predicted
   float damping;  // the same, by the variance of the samples

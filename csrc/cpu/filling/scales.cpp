@@ -14,7 +14,6 @@
 namespace contextual_attention::cpu::filling {
 namespace {
 
-constexpr int kTextureReach = 2;
 // In pixels: how far what a coarser scale says is looked for.
 constexpr int kFurthest = 6;
 // Draws for a whole patch at random, before the first one is taken.
@@ -37,10 +36,10 @@ struct Steps {
       }
   }
   // Of those around a pixel the mean along an axis, times a gain; 0: none.
-  float mean(int axis, int x, float gain) const {
-    const int last = std::min(static_cast<int>(sizes[axis].size()) - 1, x + kTextureReach);
+  float mean(int axis, int x, int reach, float gain) const {
+    const int last = std::min(static_cast<int>(sizes[axis].size()) - 1, x + reach);
     float size = 0, count = 0;
-    for (int i = std::max(0, x - kTextureReach); i <= last; ++i) {
+    for (int i = std::max(0, x - reach); i <= last; ++i) {
       size += sizes[axis][i];
       count += counts[axis][i];
     }
@@ -57,8 +56,8 @@ void for_rows(int rows, const F& f) {
 
 }  // namespace
 
-void describe(const float* planes, const bool* hole, int channels, int height, int width, float texture,
-              uint8_t* features) {
+void describe(const float* planes, const bool* hole, int channels, int height, int width, int reach,
+              float texture, uint8_t* features) {
   const int64_t plane = static_cast<int64_t>(height) * width;
   const int colours = std::min(channels, kFeatures - 2);
   const auto grey = [&](int64_t i) {
@@ -78,13 +77,13 @@ void describe(const float* planes, const bool* hole, int channels, int height, i
   };
   torch::stable::parallel_for(0, height, 16, [&](int64_t begin, int64_t end) {
     // Those of the rows around the last one.
-    std::vector<Steps> around(2 * kTextureReach + 1, Steps(width));
-    int64_t next = std::max<int64_t>(0, begin - kTextureReach);
+    std::vector<Steps> around(2 * reach + 1, Steps(width));
+    int64_t next = std::max<int64_t>(0, begin - reach);
     for (int64_t y = begin; y < end; ++y) {
-      const int64_t last = std::min<int64_t>(height - 1, y + kTextureReach);
+      const int64_t last = std::min<int64_t>(height - 1, y + reach);
       for (; next <= last; ++next) measure(next, around[next % around.size()]);
       Steps steps(width);
-      for (int64_t row = std::max<int64_t>(0, y - kTextureReach); row <= last; ++row)
+      for (int64_t row = std::max<int64_t>(0, y - reach); row <= last; ++row)
         steps.add(around[row % around.size()]);
       for (int x = 0; x < width; ++x) {
         const int64_t at = y * width + x;
@@ -93,7 +92,7 @@ void describe(const float* planes, const bool* hole, int channels, int height, i
         if (hole[at]) continue;
         for (int c = 0; c < colours; ++c) out[c] = byte_of((planes[c * plane + at] + 1) * 127.5f);
         for (int axis = 0; axis < 2; ++axis)
-          out[colours + axis] = byte_of(steps.mean(axis, x, texture * 127.5f));
+          out[colours + axis] = byte_of(steps.mean(axis, x, reach, texture * 127.5f));
       }
     }
   });

@@ -6,9 +6,9 @@
 namespace contextual_attention::cpu::filling {
 
 // features (height, width, kFeatures) of planes (channels, height, width) in [-1, 1]: colours, then the mean
-// absolute steps of grey around each pixel, across and down, `texture` times.
-void describe(const float* planes, const bool* hole, int channels, int height, int width, float texture,
-              uint8_t* features);
+// absolute steps of grey across and down of all pixels at most `reach` away, `texture` times.
+void describe(const float* planes, const bool* hole, int channels, int height, int width, int reach,
+              float texture, uint8_t* features);
 
 // Every 2 x 2 block as one pixel, by what is known of it: known (height, width), 255: all of it.
 void halve(const Picture& picture, const uint8_t* known, uint8_t* features, uint8_t* known_share);
