@@ -19,6 +19,7 @@ blend.py         copies from here and there made one picture
 smooth.py        where a picture is smooth, and how its colours slope there
 pyramid.py       smaller versions of a picture with a hole, and smooth fillings
 native.py        the compiled half, csrc/cpu/filling
+blank.py         maps that are mostly zero
 page.py          the web page
 malformed.py     calls that the page never makes
 """
