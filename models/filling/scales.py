@@ -25,7 +25,7 @@ from .native import operators
 
 # Steps are small beside colours, and they alone tell a texture from its own average.
 _TEXTURE_WEIGHT = 5.0
-# In pixels: of so many around a pixel the mean is taken.
+# How far from a pixel, in pixels, steps count for its mean.
 _TEXTURE_REACH = 2
 # Of the 8 features two are texture.
 _MOST_COLOURS = 6
