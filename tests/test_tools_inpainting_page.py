@@ -157,7 +157,7 @@ def small(monkeypatch, tmp_path):
         "textures": [make_case("t 0", "texture")],
         "shown": [make_case("s 0")],
     }
-    monkeypatch.setattr(command, "_cases", lambda lists, folder: (cases, ["gone: is not there"]))
+    monkeypatch.setattr(command, "_cases", lambda lists, folder, draw: (cases, ["gone: is not there"]))
     monkeypatch.setattr(command, "installed", lambda names: (list(names), []))
     monkeypatch.setattr(race, "fill", fake_fill([]))
     monkeypatch.setattr(
@@ -194,11 +194,21 @@ def test_a_part_is_not_written(monkeypatch, small, capsys):
     said = capsys.readouterr().out
     assert "| squares | Telea |" in said
     assert "| picture | missing |" not in said
-    for options in (("--only", "j"), ("--methods", "Telea")):
+    for options in (("--only", "j"), ("--methods", "Telea"), ("--draw", "1")):
         with pytest.raises(SystemExit, match="--write is of everything"):
             run(monkeypatch, "--photographs", small, "--write", *options)
     with pytest.raises(SystemExit, match="--write is of everything"):
         run(monkeypatch, "--write")
+
+
+def test_another_draw_has_other_holes(monkeypatch):
+    given = []
+    monkeypatch.setattr(command, "read_list", lambda name, folder: ({name: None}, []))
+    monkeypatch.setattr(command, "draw_cases", lambda photographs, seed: given.append(seed) or [])
+    monkeypatch.setattr(command, "_shown", list)
+    for draw in (0, 10):
+        command._cases(["judged", "tuned"], None, draw)
+    assert given == [0, 2, 10, 12]
 
 
 def test_without_the_large_photograph_the_sizes_are_left_out(monkeypatch, small, capsys):

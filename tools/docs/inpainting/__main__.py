@@ -29,10 +29,12 @@ SHOWN = ("square", "edge", "anything", "scratches", "text")
 
 def main() -> None:
     given = _parser().parse_args()
-    if given.write and (given.only or given.methods or not given.photographs):
-        raise SystemExit("--write is of everything: give --photographs, leave out --only and --methods")
+    if given.write and (given.only or given.methods or given.draw or not given.photographs):
+        raise SystemExit(
+            "--write is of everything: give --photographs, leave out --only, --methods and --draw"
+        )
     methods, left_out = installed(given.methods or list(METHODS))
-    cases, missing = _cases(given.lists, given.photographs)
+    cases, missing = _cases(given.lists, given.photographs, given.draw)
     if given.only:
         cases = {name: [case for case in some if given.only in case.name] for name, some in cases.items()}
     for reason in left_out + missing:
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--photographs", type=Path, metavar="DIR", help="folder of unpacked packages")
     add("--lists", nargs="*", choices=LISTS, default=["judged"], help="of photographs (default: judged)")
+    add("--draw", type=int, default=0, metavar="N", help="other holes than those of docs/, the draw 0")
     add("--methods", nargs="+", choices=METHODS, help="default: all that are installed")
     add("--only", metavar="TEXT", help="cases whose name has this in it")
     add("--keep", type=Path, metavar="KEPT", help="folder of results: what is there is not run again")
@@ -77,13 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cases(lists: list[str], folder: Path | None) -> tuple[dict[str, list[Case]], list[str]]:
+def _cases(lists: list[str], folder: Path | None, draw: int = 0) -> tuple[dict[str, list[Case]], list[str]]:
     """The cases by list of photographs, and what is not there of them."""
     cases, missing = {}, []
     for seed, name in enumerate(LISTS):
         if name in lists:
             photographs, left_out = read_list(name, folder)
-            cases[name] = draw_cases(photographs, seed) if photographs else []
+            cases[name] = draw_cases(photographs, seed + draw) if photographs else []
             missing += left_out
     cases["textures"] = list(texture_cases())
     cases["shown"] = _shown()
