@@ -8,7 +8,7 @@ Shape legend: C channels; H, W the picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -188,15 +188,11 @@ def _likeliest(found: Sequence[Search]) -> int:
 
 def _marks(search: Search) -> torch.Tensor:
     hole, offsets = search.scale.hole, search.offsets()[0]
-    rows, columns = hole.nonzero().T
     breaks = 0
-    for down, right in ((0, 1), (1, 0)):
-        inside = (rows + down < hole.shape[0]) & (columns + right < hole.shape[1])
-        here = rows[inside], columns[inside]
-        beside = here[0] + down, here[1] + right
+    for here, beside in _pairs(hole, ((0, 1), (1, 0))):
         differ = (offsets[(slice(None), *here)] != offsets[(slice(None), *beside)]).any(0)
         breaks += int((differ & hole[beside]).sum())
-    far = offsets[:, rows, columns].double().norm(dim=0).mean()
+    far = offsets[:, hole].double().norm(dim=0).mean()
     seams = _mismatch(search, offsets)
     return torch.tensor([float(breaks), float(far), seams, float(search.costs[:, 0].double().mean())])
 
@@ -206,16 +202,24 @@ def _mismatch(search: Search, offsets: torch.Tensor) -> float:
     features = search.scale.features[..., : search.scale.colours]
     hole = search.scale.hole
     height, width = hole.shape
-    rows, columns = hole.nonzero().T
     total = 0
-    for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-        beside = rows + down, columns + right
-        inside = (beside[0] >= 0) & (beside[0] < height) & (beside[1] >= 0) & (beside[1] < width)
-        beside, here = (beside[0][inside], beside[1][inside]), (rows[inside], columns[inside])
+    for here, beside in _pairs(hole, ((0, 1), (1, 0), (0, -1), (-1, 0))):
         # What follows where the copy comes from, against what is copied to the neighbour, or known there.
         follows = [at + move for at, move in zip(beside, offsets[(slice(None), *here)], strict=True)]
         copied = [at + move for at, move in zip(beside, offsets[(slice(None), *beside)], strict=True)]
         usable = (follows[0] >= 0) & (follows[0] < height) & (follows[1] >= 0) & (follows[1] < width)
         one, other = (features[at[0][usable], at[1][usable]] for at in (follows, copied))
         total += int((one.short() - other.short()).abs().sum())
-    return total / len(rows)
+    return total / int(hole.count_nonzero())
+
+
+_Places = tuple[torch.Tensor, torch.Tensor]
+
+
+def _pairs(hole: torch.Tensor, moves: Sequence[tuple[int, int]]) -> Iterator[tuple[_Places, _Places]]:
+    """For every move down and right, the pixels of a hole and those that they lead to, rows and columns."""
+    rows, columns = hole.nonzero().T
+    for down, right in moves:
+        row, column = rows + down, columns + right
+        inside = (row >= 0) & (row < hole.shape[0]) & (column >= 0) & (column < hole.shape[1])
+        yield (rows[inside], columns[inside]), (row[inside], column[inside])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from numbers import Integral
 from typing import NamedTuple
 
@@ -177,8 +178,12 @@ def fill_exemplar(
     """
     options = options or ExemplarOptions()
 
+    @cache
+    def thin() -> Tensor:
+        return thin_part(hole.cpu())
+
     def search(image: Tensor, hole: Tensor) -> Search:
-        only_thin = options.blend and torch.equal(thin_part(hole), hole)
+        only_thin = options.blend and torch.equal(thin(), hole)
         guided = options.guide and not only_thin
         finest = finest_scale(image, hole, continue_edges(image, hole) if guided else None)
         attempts = options.attempts()
@@ -195,8 +200,8 @@ def fill_exemplar(
         if options.radius and not radius:
             # With no patch to borrow, such as of every second row, all is predicted.
             return fill_thin(image, hole, smooth_fill(image, hole))
-        joined, thin = blend_copies(image, hole, offsets), thin_part(hole)
-        return fill_thin(joined, thin, joined) if bool(thin.any()) else joined
+        joined = blend_copies(image, hole, offsets)
+        return fill_thin(joined, thin(), joined) if bool(thin().any()) else joined
 
     return fill(image, hole, search, place, progress)
 
@@ -211,14 +216,14 @@ def fill(
     """The picture filled on the CPU: what is found is placed, by its offsets and its patches' radius."""
     check_picture(image, hole)
     home, image, hole = image.device, image.cpu(), hole.cpu()
-    if not bool(hole.any()):
-        offsets = blank((1, 2, *image.shape[2:]), np.int64)
-    else:
+    if bool(hole.any()):
         found = search(image, hole)
         offsets, radius = found.offsets(), found.radius
         del found  # makes room
         placed = place(image, hole, offsets, radius)
         image = torch.where(hole, placed, image, out=placed)
+    else:
+        offsets = blank((1, 2, *image.shape[2:]), np.int64)
     if progress is not None:
         progress(1.0)
     return Filled(image.to(home), offsets.to(home))

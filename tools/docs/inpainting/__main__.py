@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cases(lists: list[str], folder: Path | None, draw: int = 0) -> tuple[dict[str, list[Case]], list[str]]:
+def _cases(lists: list[str], folder: Path | None, draw: int) -> tuple[dict[str, list[Case]], list[str]]:
     """The cases by list of photographs, and what is not there of them."""
     cases, missing = {}, []
     for seed, name in enumerate(LISTS):
