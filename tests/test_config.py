@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from contextual_attention.models.training import config
-from contextual_attention.models.training.config import PRESETS
+from contextual_attention.models.training.presets import PRESETS
+from contextual_attention.models.training.recipes import RECIPES
 from contextual_attention.models.training.settings import change, to_dict
 
 
@@ -67,8 +68,8 @@ def test_settings_that_are_refused(settings, says):
 
 def test_every_number_has_its_source():
     """Each field is described, and each description says whose choice it is."""
-    for kind in (config.DataConfig, config.MaskConfig, config.LossConfig, config.CriticConfig,
-                 config.OptimiserConfig, config.TrainConfig):  # fmt: skip
-        described = kind.__doc__.partition("Args:")[2]
+    groups = (kind for recipe in RECIPES.values() for kind in recipe.groups().values())
+    for kind in (config.DataConfig, config.MaskConfig, config.TrainConfig, *groups):
+        described = "".join(each.__doc__.partition("Args:")[2] for each in kind.__mro__[:-1])
         for field in dataclasses.fields(kind):
             assert field.name in described, f"{kind.__name__}.{field.name}"

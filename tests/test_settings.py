@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from contextual_attention.models.training.config import PRESETS, TrainConfig
+from contextual_attention.models.training.config import TrainConfig
+from contextual_attention.models.training.presets import PRESETS
 from contextual_attention.models.training.settings import change, from_dict, to_dict
 
 

@@ -11,6 +11,7 @@ from ..data.masks import MaskFolder, Masks, Size, free_form, random_boxes
 from ..data.samples import DrawMasks, Sample, Samples, Stream, make_loader
 from ..data.sources import Cached, open_source
 from .config import MaskConfig, TrainConfig
+from .recipes import make_recipe
 
 
 def make_samples(config: TrainConfig) -> Samples:
@@ -22,7 +23,7 @@ def make_samples(config: TrainConfig) -> Samples:
     data = config.data
     source = Cached(open_source(data.path, data.size, data.pictures), data.cache)
     draw, size = mask_drawer(config.masks), (data.size, data.size)
-    return Samples(source, draw, size, config.seed, data.least_crop, data.flip, config.loss.gamma)
+    return Samples(source, draw, size, config.seed, data.least_crop, data.flip, make_recipe(config).gamma)
 
 
 def mask_drawer(masks: MaskConfig) -> DrawMasks:

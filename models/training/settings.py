@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from .config import TrainConfig
+from .recipes import RECIPES
 
 # What may change when a run is resumed: nothing that decides which numbers it computes.
 RESUMABLE = (
@@ -32,11 +33,19 @@ def from_dict(values: Mapping[str, Any], kind: type = TrainConfig) -> Any:
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{kind.__name__}: expected settings by name, got {values!r}")
-    kinds = get_type_hints(kind)
+    kinds = _kinds(kind, values)
     unknown = values.keys() - kinds
     if unknown:
         raise ValueError(f"{kind.__name__}: unknown {', '.join(sorted(unknown))}; known: {', '.join(kinds)}")
     return kind(**{name: _read(kinds[name], value) for name, value in values.items()})
+
+
+def _kinds(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each setting; those of a run's groups depend on the recipe among its values."""
+    kinds = get_type_hints(kind)
+    recipe = values.get("recipe", TrainConfig.recipe)
+    known = kind is TrainConfig and isinstance(recipe, str) and recipe in RECIPES
+    return kinds | RECIPES[recipe].groups() if known else kinds
 
 
 def _read(kind: Any, value: Any) -> Any:
@@ -54,14 +63,20 @@ def change(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
             commas, as in ``{"critics.local": "8,8,8,8"}``.
 
     Raises:
-        ValueError: A name that the configuration does not have, or a value that it refuses.
+        ValueError: A name that the configuration does not have, or a value that it refuses; the recipe, with
+            which all the others come.
 
     Examples:
-        >>> from contextual_attention.models.training.config import PRESETS
+        >>> from contextual_attention.models.training.presets import PRESETS
         >>> change(PRESETS["paper"], {"data.size": "128", "masks.box": "64"}).masks.box
         64
     """
     values = to_dict(config)
+    if settings.get("recipe", config.recipe) != config.recipe:
+        raise ValueError(
+            f"recipe: comes with a preset, here {config.recipe!r}, and so do the settings that belong to it; "
+            "choose another preset"
+        )
     for name, text in settings.items():
         *groups, last = name.split(".")
         at = values
@@ -90,7 +105,12 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frozen_changes(before: TrainConfig, after: TrainConfig) -> list[str]:
-    """Settings that differ although a resumed run cannot change them, each with both values."""
+    """Settings that differ although a resumed run cannot change them, each with both values.
+
+    Of runs by two recipes these alone are named: each has settings that the other does not.
+    """
+    if before.recipe != after.recipe:
+        return [f"recipe: {before.recipe!r} became {after.recipe!r}"]
     old, new = _flat(to_dict(before)), _flat(to_dict(after))
     return [
         f"{name}: {old[name]!r} became {new[name]!r}"
@@ -105,7 +125,7 @@ def _parse(name: str, text: str, current: Any) -> Any:
         if isinstance(current, bool):
             return {"true": True, "false": False}[text.lower()]
         if isinstance(current, list):
-            return [int(part) for part in text.split(",")]
+            return [type(current[0])(part) for part in text.split(",")]
         if isinstance(current, (int, float)):
             return type(current)(text)
     except (KeyError, ValueError) as error:

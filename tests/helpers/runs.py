@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from contextual_attention.models.training.config import PRESETS
+from contextual_attention.models.training.presets import PRESETS
 from contextual_attention.models.training.run_log import read_losses
 from contextual_attention.models.training.settings import change
 from contextual_attention.models.training.trainer import Trainer
