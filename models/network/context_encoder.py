@@ -46,7 +46,7 @@ class ContextEncoderConfig:
             71,124,544 without ``bias``. A channel-wise bottleneck does not read it.
         bottleneck_kind: ``"conv"`` (default: the authors' released code), two full convolutions, of 4 x 4 pixels
             to one and back, or ``"channelwise"`` (the paper, section 3.1), a matrix for each channel of the
-            4 x 4 map and a convolution of 1 x 1 across them: 5,914,371 parameters at cnum 64.
+            4 x 4 map and a convolution of 1 x 1 across them: 5,983,939 parameters at cnum 64.
         output: ``"centre"`` (default), the middle 64 x 64 pixels of what it sees, or ``"whole"``, all of them: the
             authors' model for regions of any shape, with one more layer.
         bias: Whether the convolutions have biases. Default True; BoyuanJiang: False.
