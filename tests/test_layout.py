@@ -18,6 +18,7 @@ MODELS = f"{LAYER}.models"
 # As the docstring of models/__init__.py says it.
 MAY_IMPORT = {
     "network": set(),
+    "network.layouts": {"network"},
     "data": set(),
     "training": {"data", "network"},
     "training.recipes": {"data", "network"},
