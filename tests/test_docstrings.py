@@ -12,7 +12,7 @@ _CORE = ("backends", "functional", "modules", "options", "visualize")
 _MODELS = {
     "network": ("critics", "generator"),
     "data": ("dead_leaves", "discount", "masks"),
-    "training": ("losses", "settings"),
+    "training": ("adversarial", "losses", "settings"),
     "filling": ("exemplar", "inpaint", "patchmatch"),
     "evaluation": ("evaluate",),
 }
