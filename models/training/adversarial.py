@@ -1,4 +1,4 @@
-"""Wasserstein with a masked gradient penalty, hinge, cross entropy: critics and generators against each other.
+"""Critics against generators: Wasserstein with a masked gradient penalty, hinge, cross entropy.
 
 Each loss is unweighted; its weight is the trainer's. It is a mean over all scores, (B,) or (B, n), of which
 every sample has equally many, so that the mean over processes is that over their batches. Shape legend: B

@@ -1,7 +1,7 @@
 """How far an output is from the photograph: the reconstruction terms of the published systems.
 
-Each is unweighted; its weight is the trainer's. It is a mean over the samples of what each gives alone, so that
-the mean over processes is that over their batches. Shape legend: B samples; C channels; (H, W) the image.
+Each is unweighted; its weight is the trainer's. It is the mean of what the samples give alone, so that the
+mean over processes is that over their batches. Shape legend: B samples; C channels; (H, W) the image.
 """
 
 from __future__ import annotations
