@@ -7,6 +7,7 @@ otenim/GLCIC-PyTorch, context_encoder from BoyuanJiang/context_encoder_pytorch. 
 shapes in place of weights, the weights are drawn anew from these.
 """
 
+import ast
 import zlib
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def tensors(arrays, *names):
 
 def drawn(arrays, prefix, draw):
     """Weights by name, drawn from a generator that the name seeds."""
-    shapes = (tuple(map(int, text.split(","))) if text else () for text in arrays[f"{prefix}shapes"])
+    shapes = (ast.literal_eval(str(shape)) for shape in arrays[f"{prefix}shapes"])
     names = (str(name) for name in arrays[f"{prefix}names"])
     return {
         name: np.asarray(draw(name, shape), np.float32) for name, shape in zip(names, shapes, strict=True)
@@ -131,7 +132,7 @@ class TestPatchCritic:
 
     @pytest.mark.parametrize("name", ["d_nip", "d_nip_tf"])
     def test_second_call_of_nipponjo(self, name):
-        """The published keeps the weight divided; sigma is linear in it: dividing it again changes nothing."""
+        """The published keeps the weight divided: sigma goes with the weight, so that ours is the same."""
         critic, x, arrays = self.of_nipponjo(name)
         critic(x)
         second = critic(x)
@@ -205,14 +206,14 @@ class TestJointCritic:
             whole=(64, 128, 256, 512, 512, 512)[:convolutions],
             local_size=(32, 64),
             whole_size=size,
-            norm="after",
+            order="relu-first",
             unit_range=True,
         )
         places = {}
         for tower, count, last in (("local", 5, "linear6"), ("whole", convolutions, linear)):
-            places[tower] = {f"{3 * i}": f"conv{i + 1}" for i in range(count)}
-            places[tower] |= {f"{3 * i + 2}": f"bn{i + 1}" for i in range(count)}
-            places[tower][f"{3 * count + 1}"] = last
+            places[tower] = {f"0.{i}.conv": f"conv{i + 1}" for i in range(count)}
+            places[tower] |= {f"0.{i}.norm": f"bn{i + 1}" for i in range(count)}
+            places[tower]["2"] = last
         state = renamed(weights, {"local": "model_ld", "whole": "model_gd"}, places)
         state |= {f"score.{of}": torch.from_numpy(weights[f"linear1.{of}"]) for of in ("weight", "bias")}
         critic.load_state_dict(state)
@@ -229,17 +230,17 @@ class TestJointCritic:
             name.removeprefix("disc."): value
             for name, value in drawn(arrays, "", draw_batch_norms(int(arrays["salt"]))).items()
         }
-        critic = JointCritic(local_size=(32, 32), whole_size=(64, 96)).eval()
+        critic = JointCritic(local_size=(32, 32), whole_size=(64, 96), bias=False).eval()
         places = {}
         for tower, count in (("local", 5), ("whole", 6)):
-            places[tower] = {f"{3 * i}": f"conv{i + 1}.conv" for i in range(count)}
-            places[tower] |= {f"{3 * i + 1}": f"conv{i + 1}.bn" for i in range(count)}
-            places[tower][f"{3 * count + 1}"] = "fc.linear"
+            places[tower] = {f"0.{i}.conv": f"conv{i + 1}.conv" for i in range(count)}
+            places[tower] |= {f"0.{i}.norm": f"conv{i + 1}.bn" for i in range(count)}
+            places[tower]["2"] = "fc.linear"
         state = renamed(weights, {"local": "local_disc", "whole": "global_disc"}, places)
         whole_first, bias = (torch.from_numpy(weights[f"fc.{of}"]) for of in ("weight", "bias"))
         state |= {"score.weight": whole_first.roll(1024, 1), "score.bias": bias}
         for tower in ("local", "whole"):
-            state[f"{tower}.0.weight"] = state[f"{tower}.0.weight"].flip(1)
+            state[f"{tower}.0.0.conv.weight"] = state[f"{tower}.0.0.conv.weight"].flip(1)
         critic.load_state_dict(state)
         local, whole = (x.flip(1) for x in tensors(arrays, "d.local", "d.global"))  # blue came first
         assert away(critic(local, whole), arrays["d.out"][:, 0]) < OTHERS
@@ -248,9 +249,9 @@ class TestJointCritic:
 class TestContextEncoderCritic:
     def test_boyuan_jiang(self):
         arrays = golden("context_encoder")
-        ours = (*(f"features.{i}" for i in (0, 2, 3, 5, 6, 8, 9)), "score")
-        published = (f"D.main.{i}" for i in (0, 2, 3, 5, 6, 8, 9, 11))
-        names = dict(zip(published, ours, strict=True))
+        names = {"D.main.0": "features.0.conv", "D.main.11": "score"}
+        for i in (1, 2, 3):
+            names |= {f"D.main.{3 * i - 1}": f"features.{i}.conv", f"D.main.{3 * i}": f"features.{i}.norm"}
         state = {}
         for name, value in arrays.items():
             layer, _, of = name.rpartition(".")

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .critics import in_full_precision
+from .normalised import Normalised, normalised_stack
 
 _KERNEL = 4
-_SLOPE = 0.2
 # The side of the map that the last convolution scores.
 _LAST = 4
 # By how much weights vary at the start.
@@ -49,15 +49,13 @@ class ContextEncoderCritic(nn.Module):
         if not channels or min(channels) < 1:
             raise ValueError(f"channels: expected at least one count >= 1, got {tuple(channels)}")
         self.size = _LAST * 2 ** len(channels)
-        layers: list[nn.Module] = []
-        for before, after in zip((3, *channels), channels, strict=False):
-            layers.append(nn.Conv2d(before, after, _KERNEL, stride=2, padding=1, bias=False))
-            if len(layers) > 1:
-                layers.append(nn.BatchNorm2d(after))
-            layers.append(nn.LeakyReLU(_SLOPE, inplace=True))
-        self.features = nn.Sequential(*layers)
+        table = tuple(
+            Normalised(each, _KERNEL, stride=2, padding=1, norm=number > 0, activation="leaky")
+            for number, each in enumerate(channels)
+        )
+        self.features = normalised_stack(3, table, bias=False)
         self.score = nn.Conv2d(channels[-1], 1, _LAST, bias=False)
-        for layer in (*self.features, self.score):
+        for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, 0.0, _SPREAD)
             elif isinstance(layer, nn.BatchNorm2d):

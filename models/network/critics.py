@@ -77,10 +77,10 @@ class Critic(nn.Module):
         return in_full_precision(self.score, features).squeeze(1)
 
 
-def in_full_precision(layer: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
+def in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a critic's last layer in its weights' dtype, whatever autocast says.
 
     What is learned from are small differences between means of large scores.
     """
     with without_autocast(x.device.type):
-        return layer(x.to(layer.weight.dtype))
+        return layer(x.to(next(layer.parameters()).dtype))

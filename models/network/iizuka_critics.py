@@ -8,16 +8,15 @@ region, (H, W) the image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from .checks import check_choice
 from .critics import in_full_precision
-
-Norm = Literal["before", "after"]
-NORMS: tuple[str, ...] = get_args(Norm)
+from .normalised import ORDERS, Normalised, Order, normalised_stack
 
 _KERNEL = 5
 
@@ -30,16 +29,17 @@ WHOLE = (64, 128, 256, 512, 512, 512)
 class JointCritic(nn.Module):
     """Two towers, of the region and of the image, and one linear unit on what both have found.
 
-    A tower is 5 x 5 convolutions of stride 2 on zeros, each with batch norm and ReLU, then `features` linear
-    units with ReLU. Weights start as torch's layers do.
+    A tower is 5 x 5 convolutions of stride 2 on zeros, each normalised over the batch and with ReLU, then
+    `features` linear units with ReLU. Weights start as torch's layers do.
 
     Args:
         local, whole: Channels of the convolutions of each, in order. Defaults `LOCAL` and `WHOLE`.
         local_size, whole_size: (h, w) and (H, W) of what each looks at, in pixels. Defaults, the paper's,
             (128, 128) and (256, 256).
         features: Linear units of each tower. Default 1024.
-        norm: ``"before"`` (default): batch norm before the ReLU, and convolutions without biases, which it
-            would take away (mmagic). ``"after"``: after it, and convolutions with biases (otenim).
+        order: Of the batch normalisation and the ReLU: ``"norm-first"`` (default: mmagic) or ``"relu-first"``
+            (otenim).
+        bias: Whether the convolutions have biases. Default True; mmagic: False.
         unit_range: Whether images are taken to [0, 1] first (otenim). Default: as they come.
 
     Published weights: the linear unit reads the region's features, then the image's; mmagic has them the
@@ -47,7 +47,7 @@ class JointCritic(nn.Module):
     first convolutions' weights.
 
     Raises:
-        ValueError: Channels, sizes or features below 1; another norm.
+        ValueError: Channels, sizes or features below 1; another order.
 
     Examples:
         >>> critic = JointCritic((8, 16), (8, 16, 16), local_size=(16, 16), whole_size=(32, 32), features=8)
@@ -63,18 +63,18 @@ class JointCritic(nn.Module):
         local_size: tuple[int, int] = (128, 128),
         whole_size: tuple[int, int] = (256, 256),
         features: int = 1024,
-        norm: Norm = "before",
+        order: Order = "norm-first",
+        bias: bool = True,
         unit_range: bool = False,
     ) -> None:
         super().__init__()
         if features < 1:
             raise ValueError(f"features: expected a count >= 1, got {features}")
-        if norm not in NORMS:
-            raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+        check_choice("order", order, ORDERS)
         self.local_size, self.whole_size = local_size, whole_size
         self.unit_range = unit_range
-        self.local = _tower("local", local, local_size, features, norm)
-        self.whole = _tower("whole", whole, whole_size, features, norm)
+        self.local = _tower("local", local, local_size, features, bias, order)
+        self.whole = _tower("whole", whole, whole_size, features, bias, order)
         self.score = nn.Linear(2 * features, 1)
 
     def forward(self, local: Tensor, whole: Tensor) -> Tensor:
@@ -101,21 +101,14 @@ class JointCritic(nn.Module):
 
 
 def _tower(
-    name: str, channels: Sequence[int], size: tuple[int, int], features: int, norm: Norm
+    name: str, channels: Sequence[int], size: tuple[int, int], features: int, bias: bool, order: Order
 ) -> nn.Sequential:
     """(B, 3, *size) -> (B, features)."""
     if not channels or min(channels) < 1:
         raise ValueError(f"{name}: expected at least one count of channels >= 1, got {tuple(channels)}")
     if min(size) < 1:
         raise ValueError(f"{name}_size: expected sides in pixels >= 1, got {size}")
-    height, width = size
-    layers: list[nn.Module] = []
-    for before, after in zip((3, *channels), channels, strict=False):
-        rest: list[nn.Module] = [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-        has_bias = norm == "after"
-        if has_bias:
-            rest.reverse()
-        layers += [nn.Conv2d(before, after, _KERNEL, stride=2, padding=_KERNEL // 2, bias=has_bias), *rest]
-        height, width = -(-height // 2), -(-width // 2)
+    height, width = (math.ceil(side / 2 ** len(channels)) for side in size)
+    table = tuple(Normalised(each, _KERNEL, stride=2, padding=_KERNEL // 2) for each in channels)
     units = nn.Linear(channels[-1] * height * width, features)
-    return nn.Sequential(*layers, nn.Flatten(), units, nn.ReLU(inplace=True))
+    return nn.Sequential(normalised_stack(3, table, bias, order), nn.Flatten(), units, nn.ReLU(inplace=True))

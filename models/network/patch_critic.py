@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from contextual_attention.graphs import without_autocast
 
+from .checks import check_choice
 from .critics import in_full_precision
 from .layers import PADDINGS, Conv, ConvLayer, Padding
 
@@ -67,8 +68,7 @@ class PatchCritic(nn.Module):
             raise ValueError(f"in_channels: expected a count >= 1, got {in_channels}")
         if not channels or min(channels) < 1:
             raise ValueError(f"channels: expected at least one count >= 1, got {tuple(channels)}")
-        if padding not in PADDINGS:
-            raise ValueError(f"padding: expected one of {', '.join(PADDINGS)}, got {padding!r}")
+        check_choice("padding", padding, PADDINGS)
         self.in_channels = in_channels
         self.layers = nn.ModuleList(
             SpectralConv(before, Conv(after, _KERNEL, stride=2, activation=None), padding, iterates_in_eval)
@@ -121,7 +121,7 @@ class SpectralConv(ConvLayer):
         super().__init__(in_channels, spec, padding)
         self.iterates_in_eval = iterates_in_eval
         rows, columns = self.weight.flatten(1).shape
-        self.register_buffer("u", nn.init.trunc_normal_(torch.empty(rows)))
+        self.register_buffer("u", torch.randn(rows))
         if not iterates_in_eval:
             self.register_buffer("v", _unit(torch.randn(columns)))
 
