@@ -22,13 +22,13 @@ from helpers.runs import (
 from contextual_attention.models.data.samples import Stream, collate
 from contextual_attention.models.evaluation.evaluate import model_method
 from contextual_attention.models.network.generator import InpaintGenerator
-from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
-from contextual_attention.models.training.losses import (
-    discounted_l1,
+from contextual_attention.models.training.adversarial import (
     gradient_penalty,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
+from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
+from contextual_attention.models.training.losses import discounted_l1
 from contextual_attention.models.training.recipes import wasserstein
 from contextual_attention.models.training.recipes.wasserstein import Critics
 from contextual_attention.models.training.run_log import read_losses

@@ -3,12 +3,15 @@
 faces.py        what every network takes and returns
 layers.py       the convolution, padded by reflection, as TensorFlow does or with zeros
 generator.py    the generator of Yu et al.: a coarse network, and one that refines by attention
-critics.py      its global and its local critic
+critics.py      the global and the local critic of Yu et al. 2018
 normalised.py   the convolution of the networks before it: normalised over the batch
 iizuka.py       the completion network of Iizuka et al.
 context_encoder.py the context encoder of Pathak et al., for images of any size
 windows.py      square windows around holes, for a network of one size
 checks.py       what their configurations check
+patch_critic.py the critic of Yu et al. 2019: many scores, spectral norm
+iizuka_critics.py the critics of Iizuka et al. 2017, joined into one score
+context_encoder_critic.py the critic of Pathak et al. 2016
 weight_files.py files of named tensors, from anywhere, read within their own size
 torch7_files.py those of Torch7
 folders.py      networks saved as folders, checked before memory is taken for them

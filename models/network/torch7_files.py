@@ -64,7 +64,9 @@ def is_torch7(start: bytes) -> bool:
             'a Torch7 file of the kind "ascii"; load it there and save it anew: torch.save(FILE, OBJECT, "binary")'
         )
     if start[:8] in (struct.pack(">ii", kind, 1) for kind in (_TABLE, _OBJECT)):
-        raise ValueError("a Torch7 file of a big-endian machine; load it there and save it as ascii, then as binary")
+        raise ValueError(
+            "a Torch7 file of a big-endian machine; load it there and save it as ascii, then as binary"
+        )
     return start[:8] in (struct.pack("<ii", kind, 1) for kind in (_TABLE, _OBJECT))
 
 

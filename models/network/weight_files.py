@@ -93,7 +93,9 @@ def as_tensor(value: Any, name: str, path: str | os.PathLike[str], *, is_count: 
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         with np.errstate(over="ignore"):  # infinite then, which `check_finite` names
             value = torch.from_numpy(value.astype(np.float32))  # in this machine's order of bytes
-    fits = isinstance(value, Tensor) and (value.dtype == torch.int64 if is_count else value.is_floating_point())
+    fits = isinstance(value, Tensor) and (
+        value.dtype == torch.int64 if is_count else value.is_floating_point()
+    )
     if not fits:
         expected = "int64" if is_count else "floating-point numbers"
         kind = value.dtype if isinstance(value, (Tensor, np.ndarray)) else type(value).__name__

@@ -50,7 +50,9 @@ def windows_around_holes(missing: Tensor, least: int, middle: int) -> list[Windo
         longer = max(end_row - first_row, end_column - first_column)
         longer += longer % 2  # an odd one is half a pixel off the centre
         side = max(least, 4 * -(-longer * least // (4 * middle)))
-        windows.append(Window((first_row + end_row - side) // 2, (first_column + end_column - side) // 2, side))
+        windows.append(
+            Window((first_row + end_row - side) // 2, (first_column + end_column - side) // 2, side)
+        )
     return windows
 
 

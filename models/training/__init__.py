@@ -8,7 +8,8 @@ settings.py     a configuration as a dict, as text, and changed by name
 estimate.py     what a run will be, before it starts
 launch.py       one process for each device
 feed.py         from a configuration to batches on a device
-losses.py       Wasserstein with a masked gradient penalty, and discounted l1
+adversarial.py  Wasserstein with a masked gradient penalty, hinge, cross entropy
+losses.py       how far an output is from the photograph
 updates.py      what a step consists of, and what is said of it
 batch_norm.py   batch normalisation over the samples of all processes
 trainer.py      the loop

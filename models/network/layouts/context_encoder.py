@@ -48,7 +48,8 @@ class EncoderLayout(Layout):
             bias=f"{first}.bias" in weights,
         )
         convs, norms = (
-            [self._name(place) for place in (places if is_whole else places[:-1])] for places in (_CONVS, _NORMS)
+            [self._name(place) for place in (places if is_whole else places[:-1])]
+            for places in (_CONVS, _NORMS)
         )
         return build_normalised(lambda: ContextEncoder(config), convs, norms, weights)
 

@@ -121,7 +121,9 @@ LAYOUTS: tuple[Layout, ...] = (
         origin="github.com/otenim/GLCIC-PyTorch",
         choices=frozenset({"mean"}),
         prefixes=("", "module."),
-        convs=tuple(f"{'deconv' if number in (13, 15) else 'conv'}{number}" for number in range(1, _NORMS + 2)),
+        convs=tuple(
+            f"{'deconv' if number in (13, 15) else 'conv'}{number}" for number in range(1, _NORMS + 2)
+        ),
         norms=tuple(f"bn{number}" for number in range(1, _NORMS + 1)),
         options=MappingProxyType({"order": "relu-first", "mean_role": "fills-hole"}),
     ),

@@ -23,14 +23,14 @@ from ...data.masks import crop_boxes
 from ...data.samples import Sample
 from ...network.critics import LOCAL, WHOLE, Critic
 from ...network.generator import Inpainted, InpaintGenerator
-from ..checks import check, check_not_negative
-from ..losses import (
+from ..adversarial import (
     clip_weights,
-    discounted_l1,
     gradient_penalty,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
+from ..checks import check, check_not_negative
+from ..losses import discounted_l1
 from ..updates import Phase, Terms, Update
 from .base import Recipe, hole_l1
 from .optimisers import AdamConfig
