@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from ..data.mask_kinds import MaskKind
 from .checks import check
 from .recipes import RECIPES, make_recipe
 
-MaskKind = Literal["box", "boxes", "free-form", "folder"]
 Precision = Literal["32-true", "bf16-mixed"]
 
 
@@ -54,12 +54,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """What is missing; see data/masks.py.
+    """What is missing; see data/mask_kinds.py.
 
     Args:
-        kind: "box" (paper), "boxes" (several), "free-form" or "folder".
+        kind: "box" (paper), "boxes" (several), "free-form", "box-and-strokes" (Yu et al. 2019), "folder",
+            "centre" or "region" (Pathak et al. 2016); or as other published code draws them, whatever the
+            next settings say: "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box".
         box: Side of a box in pixels, and of what the local critic sees. Paper, published code: 128.
-        shrink: By how much a hole may be smaller than its box. Paper: 0; published code: 32.
+        shrink: By how much a hole may be smaller than its box, kinds "box", "boxes" and "box-and-strokes".
+            Paper: 0; published code: 32.
         number: Most boxes in an image, kind "boxes". Ours.
         folder: Of mask pictures, kind "folder".
     """
