@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from ..network.critics import LOCAL, WHOLE
-from ..network.generator import GeneratorConfig
+from ..network.generator_config import GeneratorConfig
 
 MaskKind = Literal["box", "boxes", "free-form", "folder"]
 Precision = Literal["32-true", "bf16-mixed"]
