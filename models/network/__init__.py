@@ -1,8 +1,9 @@
 """Inpainting networks, and their weights.
 
 faces.py        what every network takes and returns
-layers.py       the convolution, padded by reflection, as TensorFlow does or with zeros
+layers.py       the convolution, gated or not, padded by reflection, as TensorFlow does or with zeros
 generator.py    the generator of Yu et al.: a coarse network, and one that refines by attention
+generator_config.py which of their two versions and all published variants it is
 critics.py      the global and the local critic of Yu et al. 2018
 normalised.py   the convolution of the networks before it: normalised over the batch
 iizuka.py       the completion network of Iizuka et al.

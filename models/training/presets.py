@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ..network.generator import GeneratorConfig
+from ..network.generator_config import GeneratorConfig
 from .config import DataConfig, MaskConfig, TrainConfig
 from .recipes import wasserstein
 

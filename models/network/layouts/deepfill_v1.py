@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from ..generator import GeneratorConfig, InpaintGenerator
+from ..generator import InpaintGenerator
+from ..generator_config import GeneratorConfig
 from ..layers import ConvLayer
 from .layout import Layout, Weights, assemble, reverse_colours
 
