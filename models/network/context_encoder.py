@@ -8,6 +8,7 @@ Shape legend: B samples; (H, W) the image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -28,6 +29,8 @@ Output = Literal["centre", "whole"]
 
 # The side of the pictures that the network takes, of the map before the bottleneck, and of the smallest image.
 VIEW, CENTRE = 128, 64
+# What of an image of that side with its middle missing the network sees.
+ALL_OF_VIEW = Window(0, 0, VIEW)
 _MAP = 4
 _LEAST = 4
 _MOST_CHANNELS, _MOST_BOTTLENECK = 1024, 65536
@@ -170,12 +173,16 @@ class ContextEncoder(
         self.register_buffer("_always_missing", middle, persistent=False)
         self.register_buffer("_fill", torch.tensor(_FILL)[:, None, None], persistent=False)
 
-    def forward(self, image: Tensor, mask: Tensor) -> Inpainted:
+    def forward(
+        self, image: Tensor, mask: Tensor, windows: Sequence[Window | None] | None = None
+    ) -> Inpainted:
         """Fill the holes of images.
 
         Args:
             image: (B, 3, H, W), H, W >= 4, floating, RGB in [-1, 1]; what it holds in the holes is not read.
             mask: (B or 1, 1, H, W), bool or floating, non-zero = missing. Any number of holes of any shape.
+            windows: Of the centre model, of each sample, where they are known, as in training. Default: those
+                of `windows_around_holes`, for which a GPU is waited for.
 
         Returns:
             `Inpainted` without ``coarse``, in the dtype of the image, under autocast too.
@@ -183,14 +190,15 @@ class ContextEncoder(
         Raises:
             TypeError, ValueError: An argument of the wrong type, shape or device.
 
-        Cost: 0.7 GFLOP a sample at the authors' widths, whatever its size. The centre model's views depend on
-        where the holes are, which a GPU is waited for.
+        Cost: 0.7 GFLOP a sample at the authors' widths, whatever its size.
         """
         check_image(image, _LEAST)
         missing = missing_of(mask, image)
         known = image.masked_fill(missing, 0)
-        refine = self._refine_whole if self.config.output == "whole" else self._refine_centre
-        refined = refine(known, missing)
+        if self.config.output == "whole":
+            refined = self._refine_whole(known, missing)
+        else:
+            refined = self._refine_centre(known, missing, windows)
         return Inpainted(None, refined, torch.where(missing, refined, image))
 
     if TYPE_CHECKING:  # what nn.Module declares says nothing of arguments and result
@@ -219,12 +227,14 @@ class ContextEncoder(
             return self._predict(known, missing)
         return resize(self._predict(*shrink(known, missing, (VIEW, VIEW))), size)
 
-    def _refine_centre(self, known: Tensor, missing: Tensor) -> Tensor:
-        windows = windows_around_holes(missing, VIEW, self.config.hole)
-        all_of_it = Window(0, 0, VIEW)
+    def _refine_centre(
+        self, known: Tensor, missing: Tensor, windows: Sequence[Window | None] | None
+    ) -> Tensor:
+        if windows is None:
+            windows = windows_around_holes(missing, VIEW, self.config.hole)
         # As in training: then a batch is looked at at once.
-        if known.shape[-2:] == (VIEW, VIEW) and all(window == all_of_it for window in windows):
-            return place(self._predict(known, missing), all_of_it, known)
+        if known.shape[-2:] == (VIEW, VIEW) and all(window == ALL_OF_VIEW for window in windows):
+            return place(self._predict(known, missing), ALL_OF_VIEW, known)
         seen = [each for each, window in enumerate(windows) if window is not None]
         if not seen:
             return known

@@ -18,3 +18,11 @@ def check_not_negative(group: str, settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         check(f"{group}.{name}", value, value >= 0, "at least 0")
+
+
+def check_channels(group: str, settings: object, *names: str) -> None:
+    """Refuse a setting of a group that is no channels of convolutions."""
+    for name in names:
+        channels = getattr(settings, name)
+        holds = channels and min(channels) >= 1
+        check(f"{group}.{name}", channels, holds, "at least one number, each at least 1")

@@ -43,8 +43,12 @@ def estimate(config: TrainConfig) -> Estimate:
         recipe = make_recipe(config)
         generator, critics = recipe.make_generator(), recipe.make_critics()
         updates = dict.fromkeys(update for phase in recipe.phases() for update in phase.updates)
-        sample = _fake_sample(config)
-        activations = max(_activations(update, generator, critics, sample) for update in updates)
+        activations = max(
+            # Of one more sample: normalisation needs two, and weights that are normalised are kept once.
+            _kept_bytes(update, generator, critics, _fake_sample(config, 3))
+            - _kept_bytes(update, generator, critics, _fake_sample(config, 2))
+            for update in updates
+        )
         each = {name: _parameters(critic) for name, critic in critics.named_children()}
         own = _parameters(generator)
     # Weight, gradient and two moments each (Adam's and Adadelta's alike), and the average of the generator's.
@@ -52,7 +56,7 @@ def estimate(config: TrainConfig) -> Estimate:
     return Estimate(own, each, state, activations)
 
 
-def _activations(update: Update, generator: nn.Module, critics: nn.Module, sample: Sample) -> int:
+def _kept_bytes(update: Update, generator: nn.Module, critics: nn.Module, sample: Sample) -> int:
     """Bytes that an update keeps for its backward."""
     other = critics if update.learner == "generator" else generator
     with _kept(generator, critics) as storages, frozen(other):
@@ -61,11 +65,12 @@ def _activations(update: Update, generator: nn.Module, critics: nn.Module, sampl
     return sum(storages.values())
 
 
-def _fake_sample(config: TrainConfig) -> Sample:
+def _fake_sample(config: TrainConfig, batch: int) -> Sample:
     side, box = config.data.size, config.masks.box
-    image, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side, dtype=torch.bool)
-    # Plain numbers for the box: a tensor without numbers cannot say where it is.
-    return Sample(image, mask, torch.ones(1, 1, side, side), [[0, 0, box, box]], torch.zeros(1), ())
+    image, mask = torch.zeros(batch, 3, side, side), torch.zeros(batch, 1, side, side, dtype=torch.bool)
+    # Plain numbers for the boxes: a tensor without numbers cannot say where they are.
+    boxes = [[0, 0, box, box]] * batch
+    return Sample(image, mask, torch.ones(batch, 1, side, side), boxes, torch.zeros(batch), ())
 
 
 def _parameters(network: nn.Module) -> int:

@@ -124,10 +124,21 @@ def _parse(name: str, text: str, current: Any) -> Any:
     try:
         if isinstance(current, bool):
             return {"true": True, "false": False}[text.lower()]
-        if isinstance(current, list):
+        if isinstance(current, list) and text != "None":
             return [type(current[0])(part) for part in text.split(",")]
         if isinstance(current, (int, float)):
             return type(current)(text)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{name}: expected something like {current!r}, got {text!r}") from error
-    return None if text == "None" else text
+    if text == "None":
+        return None
+    return _guess(text) if current is None else text
+
+
+def _guess(text: str) -> Any:
+    """What a setting that has no value yet is to be: a number, several with commas, or text."""
+    try:
+        numbers = [int(part) if part.strip().isdecimal() else float(part) for part in text.split(",")]
+    except ValueError:
+        return text
+    return numbers if len(numbers) > 1 else numbers[0]

@@ -29,7 +29,7 @@ from ..adversarial import (
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
-from ..checks import check, check_not_negative
+from ..checks import check, check_channels, check_not_negative
 from ..losses import discounted_l1
 from ..updates import Phase, Terms, Update
 from .base import Recipe, hole_l1
@@ -86,10 +86,7 @@ class CriticConfig:
     whole: tuple[int, ...] = WHOLE
 
     def __post_init__(self) -> None:
-        for name in ("local", "whole"):
-            channels = getattr(self, name)
-            expected = "at least one number, each at least 1"
-            check(f"critics.{name}", channels, channels and min(channels) >= 1, expected)
+        check_channels("critics", self, "local", "whole")
 
 
 @dataclass(frozen=True)
