@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 def share_statistics(network: nn.Module) -> None:
@@ -34,9 +35,10 @@ class _Shared(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        mean = _over_processes(x.float().mean((0, 2, 3)))
-        centred = x.float() - mean.view(1, -1, 1, 1)
-        variance = _over_processes(centred.square().mean((0, 2, 3)))
+        exact = x.to(self.weight.dtype)  # under autocast x may be bfloat16
+        mean = _MeanOfProcesses.apply(exact.mean((0, 2, 3)))
+        centred = exact - mean.view(1, -1, 1, 1)
+        variance = _MeanOfProcesses.apply(centred.square().mean((0, 2, 3)))
         self._follow(mean.detach(), variance.detach(), x.numel() // x.shape[1] * dist.get_world_size())
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)
@@ -49,6 +51,19 @@ class _Shared(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
 
-def _over_processes(mean: Tensor) -> Tensor:
-    """The mean of a mean over all processes; gradients flow back to each of them."""
-    return all_reduce(mean) / dist.get_world_size()
+class _MeanOfProcesses(torch.autograd.Function):
+    """Of a tensor that each process has; the gradient that each has of it is likewise the mean of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _mean_of_processes(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _mean_of_processes(gradient)
+
+
+def _mean_of_processes(x: Tensor) -> Tensor:
+    x = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(x)
+    return x / dist.get_world_size()

@@ -20,7 +20,7 @@ from .recipes import context_encoder, iizuka, patch_gan, wasserstein
 _GATED = GeneratorConfig(
     cnum=24, padding="same", attention="yu2018", gated=True, squash="tanh", refinement_input="image"
 )
-# Pathak et al. 2016, published code: of pictures whose short side is 350. Its biases are set to 0 before every
+# Pathak et al. 2016, published code: of pictures whose short side is 350. Its biases are set to 0 before each
 # update. 500 epochs of the 14,900 pictures of Paris StreetView are 116,400 batches of 64.
 _CONTEXT_ENCODER = TrainConfig(
     recipe="context-encoder",
@@ -73,8 +73,8 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             save_every=100,
             show_every=100,
         ),
-        # Iizuka et al. 2017: crops of pictures whose short side is drawn from 256 to 384; one box of 96 to 128
-        # pixels, whose surroundings of 128 the local critic sees.
+        # Iizuka et al. 2017: crops of pictures whose short side is drawn from 256 to 384; one box of 96 to
+        # 128 pixels, and 128 around it that the local critic sees.
         "iizuka": TrainConfig(
             recipe="iizuka",
             data=DataConfig(least_crop=256 / 384),
