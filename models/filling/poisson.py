@@ -23,11 +23,11 @@ def join_filling(image: Tensor, hole: Tensor, filled: Tensor) -> Tensor:
     """Change the levels of a filling so that it meets what is known.
 
     Minimises, over the colours x of the hole, with x known elsewhere,
-    ``sum over neighbours p, q of (x_p - x_q - f_p + f_q)^2``, f the filling. Of a pixel beside the
-    hole, where the filling is not looked at, f is the mean of its neighbours in the hole: from what is known
-    x goes on without a step. Pairs end at the edge of the picture: there x is free, and a hole that reaches
-    it is joined along its other edges. What is added to the filling is smooth: each of its values is the mean
-    of those around it, and none is beyond the differences along the hole's edge.
+    ``sum over neighbours p, q of (x_p - x_q - f_p + f_q)^2``, f the filling. Of a pixel beside the hole,
+    where the filling is not looked at, f is the mean of its neighbours in the hole: from what is known x goes
+    on without a step. Pairs end at the edge of the picture: there x is free, and a hole that reaches it is
+    joined along its other edges. What is added to the filling is smooth: each of its values is the mean of
+    those around it, and none is beyond the differences along the hole's edge.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1]; what is in the hole is not looked at.
@@ -67,7 +67,7 @@ def _bounds(missing: Tensor) -> slice:
 
 
 def _beside(filling: Tensor, missing: Tensor) -> Tensor:
-    """At each pixel the mean of the missing ones of the four beside it, of (C, h, w), 0 where nothing is missing."""
+    """Of the four pixels beside each, the mean of the missing ones, or 0: (C, h, w)."""
     cross = filling.new_tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).view(1, 1, 3, 3)
     total, count = (F.conv2d(x[:, None].to(cross), cross, padding=1)[:, 0] for x in (filling, missing))
     return total / count.clamp(min=1)
