@@ -30,8 +30,9 @@ class Window(NamedTuple):
 def windows_around_holes(missing: Tensor, least: int, middle: int) -> list[Window | None]:
     """For each sample the window whose middle holds all that is missing.
 
-    The side is that of the hole's bounding box, the longer one made even, times ``least`` / ``middle``, rounded
-    up to a multiple of 4, so that the half of it in the middle has whole pixels, and at least ``least``.
+    The side is that of the hole's bounding box, the longer one made even, times ``least`` / ``middle``,
+    rounded up to a multiple of 4, so that the half of it in the middle has whole pixels, and at least
+    ``least``.
 
     Args:
         missing: (B, 1, H, W) bool.
@@ -50,7 +51,9 @@ def windows_around_holes(missing: Tensor, least: int, middle: int) -> list[Windo
         longer = max(end_row - first_row, end_column - first_column)
         longer += longer % 2  # an odd one is half a pixel off the centre
         side = max(least, 4 * -(-longer * least // (4 * middle)))
-        windows.append(Window((first_row + end_row - side) // 2, (first_column + end_column - side) // 2, side))
+        windows.append(
+            Window((first_row + end_row - side) // 2, (first_column + end_column - side) // 2, side)
+        )
     return windows
 
 
@@ -69,8 +72,8 @@ def look(image: Tensor, missing: Tensor, window: Window, side: int) -> tuple[Ten
     """What is in a window, at the size of a network's view.
 
     Beyond the picture's edge is its reflection, as often as it takes. A pixel of the view is the mean of the
-    known pixels that it covers, weighted as an antialiased bilinear resize weights them: nothing of what lies in
-    a hole reaches it. A window of the size of the view is copied.
+    known pixels that it covers, weighted as an antialiased bilinear resize weights them: nothing of what lies
+    in a hole reaches it. A window of the size of the view is copied.
 
     Args:
         image: (C, H, W); missing: (1, H, W) bool.

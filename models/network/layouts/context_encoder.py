@@ -48,7 +48,8 @@ class EncoderLayout(Layout):
             bias=f"{first}.bias" in weights,
         )
         convs, norms = (
-            [self._name(place) for place in (places if is_whole else places[:-1])] for places in (_CONVS, _NORMS)
+            [self._name(place) for place in (places if is_whole else places[:-1])]
+            for places in (_CONVS, _NORMS)
         )
         return build_normalised(lambda: ContextEncoder(config), convs, norms, weights)
 
@@ -62,7 +63,7 @@ LAYOUTS: tuple[Layout, ...] = (
     EncoderLayout(
         name="pathak22",
         example="of a .t7 0.0.weight with 0.14.weight",
-        licence="of the University of California, Berkeley: for research and education, not for commercial use",
+        licence="of the University of California, Berkeley: research and education, not for commercial use",
         origin="github.com/pathak22/context-encoder",
         prefixes=("",),
         is_nested=True,
