@@ -7,7 +7,7 @@ critics.py      the global and the local critic of Yu et al. 2018
 patch_critic.py the critic of Yu et al. 2019: many scores, spectral norm
 iizuka_critics.py the critics of Iizuka et al. 2017, joined into one score
 context_encoder_critic.py the critic of Pathak et al. 2016
-normalised.py   the convolution of the networks before it: normalised over the batch
+normalised.py   the convolution of the networks before Yu et al.: normalised over the batch
 iizuka.py       the completion network of Iizuka et al.
 context_encoder.py the context encoder of Pathak et al., for images of any size
 windows.py      square windows around holes, for a network of one size
