@@ -1,4 +1,4 @@
-"""The context encoder of Pathak et al. 2016: a picture squeezed through a bottleneck, and its middle predicted.
+"""The context encoder of Pathak et al. 2016: a picture goes through a bottleneck, its middle is predicted.
 
 Pathak, Krähenbühl, Donahue, Darrell, Efros, "Context encoders: feature learning by inpainting", CVPR 2016,
 arXiv:1604.07379; layers and channels are those of the authors' code, github.com/pathak22/context-encoder.
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 BottleneckKind = Literal["conv", "channelwise"]
 Output = Literal["centre", "whole"]
 
-# The side of the pictures that the network takes, of the map before the bottleneck, and of the smallest image.
+# The side of the pictures that the network takes, of the map before the bottleneck, and of the smallest
+# image.
 VIEW, CENTRE = 128, 64
 # What of an image of that side with its middle missing the network sees.
 ALL_OF_VIEW = Window(0, 0, VIEW)
@@ -44,14 +45,15 @@ class ContextEncoderConfig:
     """All that decides what a `ContextEncoder` computes, up to its weights; travels with them.
 
     Args:
-        cnum: Channels of the first layer, 1 to 1024; every other layer's are a multiple. Default 64, the authors'.
+        cnum: Channels of the first layer, 1 to 1024; every other layer's are a multiple. Default 64, the
+            authors'.
         bottleneck: Channels of the bottleneck, 1 to 65536. Default 4000, the authors': 71,130,531 parameters,
             71,124,544 without ``bias``. A channel-wise bottleneck does not read it.
-        bottleneck_kind: ``"conv"`` (default: the authors' released code), two full convolutions, of 4 x 4 pixels
-            to one and back, or ``"channelwise"`` (the paper, section 3.1), a matrix for each channel of the
-            4 x 4 map and a convolution of 1 x 1 across them: 5,983,939 parameters at cnum 64.
-        output: ``"centre"`` (default), the middle 64 x 64 pixels of what it sees, or ``"whole"``, all of them: the
-            authors' model for regions of any shape, with one more layer.
+        bottleneck_kind: ``"conv"`` (default: the authors' released code), two full convolutions, of 4 x 4
+            pixels to one and back, or ``"channelwise"`` (the paper, section 3.1), a matrix for each channel
+            of the 4 x 4 map and a convolution of 1 x 1 across them: 5,983,939 parameters at cnum 64.
+        output: ``"centre"`` (default), the middle 64 x 64 pixels of what it sees, or ``"whole"``, all of
+            them: the authors' model for regions of any shape, with one more layer.
         bias: Whether the convolutions have biases. Default True; BoyuanJiang: False.
         overlap: Pixels by which the predicted centre reaches into what is known, 0 to 31. Default 4, the
             authors': of 64 x 64 predicted pixels the middle 56 x 56 are missing.
@@ -108,21 +110,22 @@ class ContextEncoder(
         refined   = F(x), x = a view of 128 x 128 pixels in which all that is missing has one colour
         completed = the image, with `refined` in the holes
 
-    F is an encoder to 4 x 4 pixels, a bottleneck and a decoder: `predict`. It takes no mask and no other size,
-    so what it sees of an image is a view, made for each sample:
+    F is an encoder to 4 x 4 pixels, a bottleneck and a decoder: `predict`. It takes no mask and no other
+    size, so what it sees of an image is a view, made for each sample:
 
-    - ``output="centre"``: a square around the bounding box of all that is missing, so large that the box lies in
-      the view's middle 56 x 56 pixels, and of at least 128 x 128; brought to 128 x 128, and the prediction of its
-      middle 64 x 64 brought back. An image of 128 x 128 with the middle 56 x 56 missing is its own view. Where
-      the square reaches beyond the image it shows the image's reflection, which is as natural as the image;
-      a repeated edge would be streaks, and of a hole at the edge a missing stripe to the end of the view.
+    - ``output="centre"``: a square around the bounding box of all that is missing, so large that the box lies
+      in the view's middle 56 x 56 pixels, and of at least 128 x 128; brought to 128 x 128, and the prediction
+      of its middle 64 x 64 brought back. An image of 128 x 128 with the middle 56 x 56 missing is its own
+      view. Where the square reaches beyond the image it shows the image's reflection, which is as natural as
+      the image; a repeated edge would be streaks, and of a hole at the edge a missing stripe to the end of
+      the view.
     - ``output="whole"``: the image, brought to 128 x 128, and the prediction brought back.
 
-    Its limits follow. A hole larger than 56 pixels is filled at the resolution of the view and looks soft; the
-    centre model sees one hole, as large as the bounding box of all of them, and nothing further away than 128/56
-    of that; the whole model sees an image that is not square distorted. The centre model's ``refined`` is the
-    prediction in the middle of the view; elsewhere nothing is predicted and it is the image, as it is for a sample
-    with nothing missing.
+    Its limits follow. A hole larger than 56 pixels is filled at the resolution of the view and looks soft;
+    the centre model sees one hole, as large as the bounding box of all of them, and nothing further away than
+    128/56 of that; the whole model sees an image that is not square distorted. The centre model's ``refined``
+    is the prediction in the middle of the view; elsewhere nothing is predicted and it is the image, as it is
+    for a sample with nothing missing.
 
     Weights start as the authors' do: N(0, 0.02), of the norms N(1, 0.02), biases 0.
 
@@ -208,8 +211,8 @@ class ContextEncoder(
         """The network itself: F.
 
         Args:
-            view: (B, 3, 128, 128), RGB in [-1, 1], with the fill colour where it is missing, in the centre model
-                in all of its middle.
+            view: (B, 3, 128, 128), RGB in [-1, 1], with the fill colour where it is missing, in the centre
+                model in all of its middle.
 
         Returns:
             (B, 3, 64, 64) in [-1, 1], the middle of the view, or (B, 3, 128, 128) of the whole model.

@@ -167,7 +167,8 @@ class CompletionNetwork(
         Raises:
             TypeError, ValueError: An argument of the wrong type, shape or device.
 
-        Cost: 0.99 MFLOP a pixel at cnum 64. Sizes that are not multiples of 4 are reflected up to the next one.
+        Cost: 0.99 MFLOP a pixel at cnum 64. Sizes that are not multiples of 4 are reflected up to the next
+        one.
         """
         check_image(image, GRID)
         missing = missing_of(mask, image)

@@ -131,7 +131,7 @@ def mirror_pad(x: Tensor, reach: int) -> Tensor:
 
 
 def mirror_index(start: int, end: int, size: int, device: torch.device) -> Tensor:
-    """The pixel that each position from ``start`` to before ``end`` shows, where ``size`` pixels are reflected.
+    """The pixel that each position from ``start`` to before ``end`` shows: ``size`` pixels, reflected.
 
     Returns:
         (end - start,) int64: a zigzag of period 2 * (size - 1).

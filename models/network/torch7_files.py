@@ -1,12 +1,12 @@
 """Files of Torch7 (.t7), of the binary kind, as trees of plain values: no code is run, and none is needed.
 
-The format, of Torch7's File.lua and Tensor.c: every value is an int32 that tells its type, and what follows it.
-Strings are a length and bytes. Tables and objects have a number by which later values refer to them; an object has
-its version and the name of its class too. A tensor is its sizes, strides and offset, and a storage, which is an
-object of its own. Numbers are little-endian, int32, int64 ("long") or float64.
+The format, of Torch7's File.lua and Tensor.c: every value is an int32 that tells its type, and what follows
+it. Strings are a length and bytes. Tables and objects have a number by which later values refer to them; an
+object has its version and the name of its class too. A tensor is its sizes, strides and offset, and a
+storage, which is an object of its own. Numbers are little-endian, int32, int64 ("long") or float64.
 
-The reader is our own because the one on PyPI, torchfile 0.1.0 of 2017, trusts the file: a tensor of a damaged one
-shows memory beyond its numbers, and a storage takes whatever memory it declares.
+The reader is our own because the one on PyPI, torchfile 0.1.0 of 2017, trusts the file: a tensor of a damaged
+one shows memory beyond its numbers, and a storage takes whatever memory it declares.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def is_torch7(start: bytes) -> bool:
     """
     if start[:4] in (b"3\n1\n", b"4\n1\n"):
         raise ValueError(
-            'a Torch7 file of the kind "ascii"; load it there and save it anew: torch.save(FILE, OBJECT, "binary")'
+            'a Torch7 file of the kind "ascii"; load it there and save it anew: '
+            'torch.save(FILE, OBJECT, "binary")'
         )
     if start[:8] in (struct.pack(">ii", kind, 1) for kind in (_TABLE, _OBJECT)):
         raise ValueError(
@@ -77,10 +78,10 @@ def read_torch7(path: Path) -> dict[str, Tensor]:
         path: Of a table or an object, as Torch7's torch.save writes them.
 
     Returns:
-        Tensors on the CPU. Names are fields and keys, joined by dots; of a table of modules and of other lists the
-        places counted from 0: ``"model.0.weight"``, ``"1.running_var"``. What a file refers to more than once has
-        the name of its first place, but for tensors, which have all of theirs. What has a name of more than 200
-        characters is left out.
+        Tensors on the CPU. Names are fields and keys, joined by dots; of a table of modules and of other
+        lists the places counted from 0: ``"model.0.weight"``, ``"1.running_var"``. What a file refers to more
+        than once has the name of its first place, but for tensors, which have all of theirs. What has a name
+        of more than 200 characters is left out.
 
     Raises:
         ValueError: It is damaged, or holds code.
@@ -115,7 +116,7 @@ class _Reader:
             return self._once(self._object)
         if kind in _FUNCTIONS:
             raise ValueError(
-                "it holds a Lua function, which is code; if you trust it, save its tensors alone where Torch7 is"
+                "it holds a Lua function, which is code; if you trust it, save its tensors alone with Torch7"
             )
         raise ValueError(f"{kind} at byte {self._at - 4} is no type of Torch7's")
 

@@ -85,7 +85,8 @@ def as_tensor(value: Any, name: str, path: str | os.PathLike[str], *, is_count: 
         is_count: Whether integers are expected, as a norm counts its batches, and not weights.
 
     Returns:
-        Dense, floating or of int64, not empty, on the CPU; with no more elements than the file has numbers for.
+        Dense, floating or of int64, not empty, on the CPU; with no more elements than the file has numbers
+        for.
 
     Raises:
         WeightsError: It is none.
@@ -114,8 +115,8 @@ def check_finite(tensor: Tensor, name: str, path: str | os.PathLike[str]) -> Non
     """Refuse a weight that would make every picture NaN.
 
     Raises:
-        WeightsError: An element is NaN or infinite, in the dtype that it has been brought to, or a variance is
-            negative.
+        WeightsError: An element is NaN or infinite, in the dtype that it has been brought to, or a variance
+            is negative.
     """
     if name.endswith("running_var") and (tensor < 0).any():
         raise WeightsError(f"{path}: {name}: has variances below 0")

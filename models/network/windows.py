@@ -30,8 +30,9 @@ class Window(NamedTuple):
 def windows_around_holes(missing: Tensor, least: int, middle: int) -> list[Window | None]:
     """For each sample the window whose middle holds all that is missing.
 
-    The side is that of the hole's bounding box, the longer one made even, times ``least`` / ``middle``, rounded
-    up to a multiple of 4, so that the half of it in the middle has whole pixels, and at least ``least``.
+    The side is that of the hole's bounding box, the longer one made even, times ``least`` / ``middle``,
+    rounded up to a multiple of 4, so that the half of it in the middle has whole pixels, and at least
+    ``least``.
 
     Args:
         missing: (B, 1, H, W) bool.
@@ -71,8 +72,8 @@ def look(image: Tensor, missing: Tensor, window: Window, side: int) -> tuple[Ten
     """What is in a window, at the size of a network's view.
 
     Beyond the picture's edge is its reflection, as often as it takes. A pixel of the view is the mean of the
-    known pixels that it covers, weighted as an antialiased bilinear resize weights them: nothing of what lies in
-    a hole reaches it. A window of the size of the view is copied.
+    known pixels that it covers, weighted as an antialiased bilinear resize weights them: nothing of what lies
+    in a hole reaches it. A window of the size of the view is copied.
 
     Args:
         image: (C, H, W); missing: (1, H, W) bool.

@@ -63,7 +63,7 @@ LAYOUTS: tuple[Layout, ...] = (
     EncoderLayout(
         name="pathak22",
         example="of a .t7 0.0.weight with 0.14.weight",
-        licence="of the University of California, Berkeley: for research and education, not for commercial use",
+        licence="of the University of California, Berkeley: research and education, not for commercial use",
         origin="github.com/pathak22/context-encoder",
         prefixes=("",),
         is_nested=True,

@@ -1,8 +1,9 @@
 """How the published implementations of Iizuka et al. 2017 name and store the completion network's layers.
 
-Facts, read from their code: github.com/satoshiiizuka/siggraph2017_inpainting (inpaint.lua, and two converters of
-its files, of which that of github.com/chien-lung/inpaint_project lists the layers), github.com/otenim/GLCIC-PyTorch
-(models.py, train.py, predict.py) and github.com/open-mmlab/mmagic (models/editors/global_local).
+Facts, read from their code: github.com/satoshiiizuka/siggraph2017_inpainting (inpaint.lua, and two converters
+of its files, of which that of github.com/chien-lung/inpaint_project lists the layers),
+github.com/otenim/GLCIC-PyTorch (models.py, train.py, predict.py) and github.com/open-mmlab/mmagic
+(models/editors/global_local).
 """
 
 from __future__ import annotations
@@ -83,11 +84,12 @@ class OtenimLayout(CompletionLayout):
 def _mean_beside(path: Path) -> Any:
     config = path.with_name("config.json")
     try:
-        return list(json.loads(config.read_text(encoding="utf-8"))["mpv"])
+        return IizukaConfig(mean=list(json.loads(config.read_text(encoding="utf-8"))["mpv"])).mean
     except (FileNotFoundError, KeyError) as error:
         raise WeightsError(
-            f"{path}: the mean colour of the pictures that it was trained on is not in the file: put the config.json "
-            'of its training run beside it, which has it as "mpv", or give it: --mean R,G,B, each 0 to 1'
+            f"{path}: the mean colour of the pictures that it was trained on is not in the file: put the "
+            'config.json of its training run beside it, which has it as "mpv", or give it: --mean R,G,B, each 0 '
+            "to 1"
         ) from error
     # ValueError: no JSON, or no colour. TypeError: other JSON.
     except (ValueError, TypeError, RecursionError) as error:

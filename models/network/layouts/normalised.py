@@ -46,7 +46,7 @@ def _named(weights: Weights, name: str) -> tuple[str, Tensor]:
 
 
 def _variance(weights: Weights, norm: str, eps: float) -> tuple[str, Tensor]:
-    """Of a norm; Torch7 had the reciprocal of its square root until 2016, eps and all: nn/BatchNormalization.lua."""
+    """Of a norm; older Torch7 files have the reciprocal of its square root, eps and all, in place of it."""
     if f"{norm}.running_std" not in weights:
         return _named(weights, f"{norm}.running_var")
     name, reciprocal = _named(weights, f"{norm}.running_std")
