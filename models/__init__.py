@@ -1,6 +1,6 @@
 """Inpainting by the layer, shipped as ``contextual_attention.models``.
 
-network/      the generator and its critics; weights loaded, converted from published ones, exported to ONNX
+network/      inpainting networks and their critics; weights loaded, converted from published ones, exported
 data/         pictures and where they come from, holes drawn at random, and samples made of both
 training/     algorithm 1 of the paper: its configuration, losses and loop, and what a run writes
 filling/      `inpaint` and the methods that need no training; the web page in front of them
@@ -15,10 +15,10 @@ Who may import whom:
 Nothing else: network and data stand on the layer alone, and nothing imports training or evaluation. Of the
 layer, its commands alone import from here. tests/test_layout.py holds this.
 
-``from contextual_attention.models import InpaintGenerator, inpaint`` loads what it names and no more. Other
-modules are imported by their own names, ``contextual_attention.models.network.critics``, and by each other
-relatively. They need ``pip install "contextual_attention[models]"``; `inpaint`, the way in to every method
-that fills holes, needs torch alone unless it is given a trained model.
+``from contextual_attention.models import InpaintGenerator, inpaint, load_model`` loads what it names and no
+more. Other modules are imported by their own names, ``contextual_attention.models.network.critics``, and by
+each other relatively. They need ``pip install "contextual_attention[models]"``; `inpaint`, the way in to
+every method that fills holes, needs torch alone unless it is given a trained model.
 """
 
 from importlib import import_module
@@ -30,10 +30,15 @@ if __name__ != "contextual_attention.models":  # in a checkout that is on the pa
 if TYPE_CHECKING:
     from .filling.inpaint import inpaint
     from .network.generator import InpaintGenerator
+    from .network.pretrained import load_model
 
-__all__ = ["InpaintGenerator", "inpaint"]
+__all__ = ["InpaintGenerator", "inpaint", "load_model"]
 
-_MODULES = {"InpaintGenerator": "network.generator", "inpaint": "filling.inpaint"}
+_MODULES = {
+    "InpaintGenerator": "network.generator",
+    "inpaint": "filling.inpaint",
+    "load_model": "network.pretrained",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -68,7 +68,7 @@ def assert_computes_the_published(generator, kind, weights, is_bgr):
 
 
 def test_computes_what_the_published_network_does(kind, source):
-    generator, layout = convert(source)
+    generator, layout, _ = convert(source)
     assert layout.name == kind
     assert vars(generator.config).items() >= (CONFIGS[kind] | {"cnum": published.CNUM}).items()
     assert_computes_the_published(generator, kind, published.checkpoint(kind), kind != "daa233")
@@ -77,9 +77,9 @@ def test_computes_what_the_published_network_does(kind, source):
 def test_every_weight_is_taken(kind, source, tmp_path):
     """Each key of the generator decides something: a change of any one reaches the result."""
     weights = published.checkpoint(kind)
-    before = convert(source).generator.state_dict()
+    before = convert(source).network.state_dict()
     changed = {name: x + 1 for name, x in weights.items()}
-    after = convert(write(kind, tmp_path / f"changed{source.suffix}", changed)).generator.state_dict()
+    after = convert(write(kind, tmp_path / f"changed{source.suffix}", changed)).network.state_dict()
     assert all(torch.allclose(after[name], before[name] + 1) for name in before)
     assert len(before) == 84
 
@@ -89,14 +89,14 @@ def test_daa233_of_the_trainer(tmp_path, prefix):
     weights = published.checkpoint("daa233")
     named = {prefix + name: x for name, x in weights.items()} | {"localD.linear.bias": torch.zeros(1)}
     torch.save(named, tmp_path / "model.p")
-    generator, _ = convert(tmp_path / "model.p")
+    generator, _, _ = convert(tmp_path / "model.p")
     assert_computes_the_published(generator, "daa233", weights, False)
 
 
 def test_mmagic_of_the_generator_alone(tmp_path):
     weights = published.checkpoint("mmagic")
     save_file({name.removeprefix("generator."): x for name, x in weights.items()}, tmp_path / "m.safetensors")
-    generator, layout = convert(tmp_path / "m.safetensors")
+    generator, layout, _ = convert(tmp_path / "m.safetensors")
     assert layout.name == "mmagic"
     assert_computes_the_published(generator, "mmagic", weights, True)
 
@@ -105,7 +105,7 @@ def test_what_the_publisher_does_can_be_overridden(tmp_path):
     """TensorFlow's weights in daa233's file format, as that project offers them."""
     weights = published.checkpoint("daa233")
     path = write("daa233", tmp_path / "model.pt", weights)
-    generator = convert(path, padding="same", attention="yu2018", is_bgr=True).generator
+    generator = convert(path, padding="same", attention="yu2018", is_bgr=True).network
     assert (generator.config.padding, generator.config.attention) == ("same", "yu2018")
     moved = {}
     for theirs, ours in zip(published.names("yu2018"), published.names("daa233"), strict=True):
@@ -150,7 +150,7 @@ class TestTensorFlowFiles:
 
     @pytest.mark.parametrize("ending", ["", ".index", ".meta", ".data-00000-of-00001"])
     def test_are_found_by_any_of_their_names(self, prefix, tensorflow, ending):
-        generator, layout = convert(f"{prefix}{ending}")
+        generator, layout, _ = convert(f"{prefix}{ending}")
         assert layout.name == "yu2018"
         assert tensorflow == [str(prefix)]
         assert_computes_the_published(generator, "yu2018", published.checkpoint("yu2018"), True)
@@ -205,11 +205,11 @@ class TestErrors:
             convert(path)
 
     def test_gated_convolutions(self, tmp_path):
-        """Version 2 has the names of version 1, and half as many channels come out of a layer as go in."""
+        """Half as many channels come out of a gated layer as go into the next one."""
         weights = published.checkpoint("yu2018")
         name = "inpaint_net/conv3/kernel"
         weights[name] = weights[name][:, :, :4]
-        with pytest.raises(WeightsError, match=r"conv3/kernel: .*\(8, 8, 3, 3\).*\(8, 4, 3, 3\).*2"):
+        with pytest.raises(WeightsError, match=r"conv3/kernel: .*\(8, 8, 3, 3\).*\(8, 4, 3, 3\): weights"):
             convert(write("yu2018", tmp_path / "model.npz", weights))
 
     def test_an_odd_number_of_channels(self, kind, tmp_path):
@@ -217,10 +217,16 @@ class TestErrors:
         first = published.key(kind, published.names(kind)[0][0], "weight")
         weights[first] = weights[first][..., :3] if kind == "yu2018" else weights[first][:3]
         path = write(kind, tmp_path / ("model.npz" if kind == "yu2018" else "model.pth"), weights)
-        with pytest.raises(
-            WeightsError, match=r"model\..*: no generator .*: cnum: expected an even .* got 3"
-        ):
+        with pytest.raises(WeightsError, match=r"model\..*: no network .*: cnum: expected an even .* got 3"):
             convert(path)
+
+    def test_an_option_that_the_format_does_not_have(self, kind, source):
+        with pytest.raises(WeightsError, match=rf"mean: no option of the format {kind}; its options: atten"):
+            convert(source, mean=(0.5, 0.5, 0.5))
+
+    def test_a_variant_that_the_format_does_not_have(self, kind, source):
+        with pytest.raises(WeightsError, match=rf"variant: expected none, the format {kind} .*; got 'other'"):
+            convert(source, variant="other")
 
     def test_code_is_not_run(self, tmp_path):
         path, touched = tmp_path / "model.pth", tmp_path / "touched"
@@ -249,7 +255,15 @@ class TestCommand:
     def test_end_to_end(self, kind, source, tmp_path, capsys):
         output = tmp_path / "converted"
         assert main(["convert", str(source), str(output)]) == 0
-        assert f"{kind}, github.com/" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert f"{kind}, github.com/" in printed
+        layout = convert(source).layout
+        assert f"licence of the weights: {layout.licence}" in printed
+        origin = json.loads((output / "origin.json").read_text())
+        assert origin == {
+            "file": source.name, "format": kind, "variant": None, "published": layout.origin,
+            "licence": layout.licence,
+        }  # fmt: skip
         config = json.loads((output / "config.json").read_text())
         assert config.items() >= CONFIGS[kind].items()
         generator = InpaintGenerator.from_pretrained(output)
@@ -260,9 +274,15 @@ class TestCommand:
         options = ["--padding", "same", "--attention", "yu2018", "--channels", "bgr"]
         assert main(["convert", str(source), str(output), *options]) == 0
         found = InpaintGenerator.from_pretrained(output)
-        expected = convert(source, padding="same", attention="yu2018", is_bgr=True).generator
+        expected = convert(source, padding="same", attention="yu2018", is_bgr=True).network
         assert found.config == expected.config
         assert torch.equal(found.coarse[0].weight, expected.coarse[0].weight)
+
+    @pytest.mark.parametrize("text", ["0.5", "0.5,0.5,2", "red,green,blue", "-1,0,0", "nan,0,0"])
+    def test_a_colour_that_is_none(self, source, text, capsys):
+        with pytest.raises(SystemExit):
+            main(["convert", str(source), "out", f"--mean={text}"])
+        assert "expected three numbers from 0 to 1" in capsys.readouterr().err
 
     def test_errors_leave_nothing_behind(self, tmp_path, capsys):
         source = write("daa233", tmp_path / "model.pt")

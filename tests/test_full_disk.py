@@ -18,7 +18,7 @@ from test_damaged_files import CHECKPOINTS, photograph, write_mask
 
 from contextual_attention.cli import main
 from contextual_attention.files import UNFINISHED
-from contextual_attention.models.network.pretrained import load_generator
+from contextual_attention.models.network.pretrained import load_model
 from contextual_attention.models.training.checkpoint import Checkpoints, load_checkpoint
 
 
@@ -95,4 +95,4 @@ def test_one_line_and_nothing_half_written(pool, tmp_path, scene, bound, file):
     if scene is resume:  # what was there is whole
         newest = Checkpoints(tmp_path / "run/checkpoints", keep=9).newest()
         assert load_checkpoint(newest)["step"] == 1
-        assert load_generator(tmp_path / "run").config.cnum == 2
+        assert load_model(tmp_path / "run").config.cnum == 2

@@ -293,7 +293,7 @@ class TestKeeping:
         }
         generator, (image, mask) = make(**options), problem()
         generator.save_pretrained(tmp_path)
-        assert json.loads((tmp_path / "config.json").read_text()) == options
+        assert json.loads((tmp_path / "config.json").read_text()) == {"system": "deepfill", **options}
         again = InpaintGenerator.from_pretrained(tmp_path)
         assert again.config == generator.config
         assert torch.equal(again(image, mask).refined, generator(image, mask).refined)
@@ -302,7 +302,7 @@ class TestKeeping:
     def test_defaults_are_written_too(self, tmp_path, attention):
         InpaintGenerator(GeneratorConfig(cnum=2), attention=attention).save_pretrained(tmp_path)
         config = json.loads((tmp_path / "config.json").read_text())
-        assert config == vars(GeneratorConfig(cnum=2, attention=attention))
+        assert config == {"system": "deepfill", **vars(GeneratorConfig(cnum=2, attention=attention))}
         assert InpaintGenerator.from_pretrained(tmp_path).config.attention == attention
 
     def test_options_may_be_changed_on_loading(self, tmp_path):

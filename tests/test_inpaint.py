@@ -183,14 +183,10 @@ def test_a_feather_fades_into_what_is_known():
 
 def test_a_model_is_asked_for_what_is_missing():
     class Black(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.config = type("Config", (), {"attention": None})
-
-        def forward(self, image, mask, return_offsets):
+        def forward(self, image, mask):
             assert image.shape[1] == 3
             completed = torch.where(mask, -1.0, image)
-            return type("Inpainted", (), {"completed": completed, "offsets": None})
+            return type("Inpainted", (), {"completed": completed})
 
     for channels in (1, 3):
         result = inpaint(with_hole(channels), MISSING, "model", model=Black())

@@ -11,7 +11,7 @@ from .errors import CommandError
 from .needs import need
 from .progress import progress
 
-HELP = "Turn a published checkpoint of the generator into a folder that from_pretrained reads."
+HELP = "Turn a published checkpoint of an inpainting network into a folder that every command takes."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("channels", ("rgb", "bgr"), "order in which the published network has its colours"),
     ):
         parser.add_argument(f"--{name}", choices=choices, help=f"{text}; default: as the format's publisher")
+    parser.add_argument(
+        "--mean", type=_colour, metavar="R,G,B",
+        help="mean colour of the pictures it was trained on, each 0 to 1, where the file has none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--variant", metavar="NAME",
+        help="which of several programs to follow, where they make different things of the same weights; a "
+             "wrong name lists them",
+    )  # fmt: skip
+
+
+def _colour(text: str) -> tuple[float, ...]:
+    try:
+        colour = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        colour = ()
+    if len(colour) != 3 or not all(0 <= part <= 1 for part in colour):
+        raise argparse.ArgumentTypeError(f"expected three numbers from 0 to 1, as 0.5,0.4,0.4, got {text!r}")
+    return colour
 
 
 def run(given: argparse.Namespace) -> None:
@@ -39,12 +58,16 @@ def run(given: argparse.Namespace) -> None:
     is_bgr = None if given.channels is None else given.channels == "bgr"
     try:
         with progress("converting"):
-            generator, layout = convert.convert(
-                given.source, padding=given.padding, attention=given.attention, is_bgr=is_bgr
-            )
+            converted = convert.convert(
+                given.source, padding=given.padding, attention=given.attention, is_bgr=is_bgr,
+                mean=given.mean, variant=given.variant,
+            )  # fmt: skip
     except ValueError as error:
         raise CommandError(str(error)) from error
-    print(f"{given.source}: {layout.name}, {layout.origin}")
-    print(", ".join(f"{name}={value}" for name, value in vars(generator.config).items()))
-    replace_folder(given.output, generator.save_pretrained)
+    layout, config = converted.layout, converted.network.config
+    variant = "" if converted.variant is None else f", variant {converted.variant}"
+    print(f"{given.source}: {layout.name}, {layout.origin}{variant}")
+    print(f"licence of the weights: {layout.licence}")
+    print(", ".join(f"{name}={value}" for name, value in vars(config).items()))
+    replace_folder(given.output, lambda folder: converted.save(folder, given.source))
     print(f"written: {given.output}")

@@ -16,7 +16,7 @@ def check_model(given: argparse.Namespace) -> None:
 
 
 def read_model(name: str | None) -> Any:
-    """The `InpaintGenerator` in a run of `train`, a folder or a repository; None if none is named.
+    """The network in a run of `train`, a folder or a repository; None if none is named.
 
     Raises:
         CommandError: There is none, or its weights do not fit.
@@ -24,6 +24,6 @@ def read_model(name: str | None) -> Any:
     if name is None:
         return None
     try:
-        return need("models.network.pretrained", "models").load_generator(name)
+        return need("models.network.pretrained", "models").load_model(name)
     except ValueError as error:
         raise CommandError(f"--{error}") from error

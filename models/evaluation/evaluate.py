@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..data.samples import Place, Sample, Samples, collate
 from ..filling import inpaint as filling
-from ..network.pretrained import generator_folder, load_generator
+from ..network.pretrained import load_model, model_folder
 from .metrics import DEFINITIONS, picture_metrics
 
 # (image (B, 3, H, W) in [-1, 1], mask (B, 1, H, W) bool) -> completed (B, 3, H, W); must not read the holes.
@@ -74,15 +74,15 @@ for _name in filling.METHODS:
 
 
 def model_method(path: str, device: torch.device | str = "cpu") -> Method:
-    """The generator of a training run (its folder) or of `InpaintGenerator.save_pretrained`, as a method.
+    """The network of a training run (its folder), or of a folder of ``save_pretrained``, as a method.
 
     Raises:
-        ValueError: No generator is there.
+        ValueError: No network is there.
     """
-    generator = load_generator(generator_folder(path)).to(device)
+    network = load_model(model_folder(path), device)
 
     def complete(image: Tensor, mask: Tensor) -> Tensor:
-        return generator(image, mask).completed
+        return network(image, mask).completed
 
     return complete
 

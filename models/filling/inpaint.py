@@ -48,8 +48,9 @@ def inpaint(
             array (H, W) or (H, W, 1), or a tensor (H, W), (1, H, W) or (B or 1, 1, H, W), non-zero = missing.
         method: ``"exemplar"`` (default): contextual attention to the picture itself, see `fill_exemplar`;
             ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network.
-        model: For ``"model"``: an `InpaintGenerator`, the folder of one or of its training run, or the name
-            of a repository.
+        model: For ``"model"``: a network, of this package or any that is called alike, with an image and a
+            mask, and returns an object with ``completed``; or the folder of one, or of its training run; or
+            the name of a repository.
         feather: Width, in pixels, of a border around the hole over which the filling fades into the picture:
             that border is no longer as it came in. Default 0: every known pixel is.
         seed: Of the random numbers of the search; a model uses none. Default 0.
@@ -125,9 +126,7 @@ def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler
         return lambda image, hole, progress: fill_patchmatch(image, hole, search, progress)
     if method == "model":
         if model is None:
-            raise ValueError(
-                'model: method "model" needs one: a generator, or the folder or repository of one'
-            )
+            raise ValueError('model: method "model" needs one: a network, or the folder or repository of one')
         return _model_filler(model)
     raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}; got {method!r}")
 
@@ -135,24 +134,24 @@ def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler
 def _model_filler(model: Any) -> Filler:
     """A trained network as a method; grey pictures and opacity are shown to it as RGB."""
     if isinstance(model, torch.nn.Module):
-        generator = model.eval()
+        network = model.eval()
     else:
-        from ..network.pretrained import load_generator  # needs the extra models
+        from ..network.pretrained import load_model  # needs the extra models
 
-        generator = load_generator(model)
+        network = load_model(model)
 
-    with_offsets = generator.config.attention is not None
+    asked = {"return_offsets": True} if getattr(network, "has_offsets", False) else {}
 
     def complete(colours: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
-        result = generator(colours.expand(-1, 3, -1, -1), hole, return_offsets=with_offsets)
+        result = network(colours.expand(-1, 3, -1, -1), hole, **asked)
         completed = result.completed if colours.shape[1] == 3 else result.completed.mean(1, keepdim=True)
-        offsets = result.offsets if with_offsets else hole.new_zeros((1, 2, 1, 1), dtype=torch.int64)
+        offsets = result.offsets if asked else hole.new_zeros((1, 2, 1, 1), dtype=torch.int64)
         return completed, offsets
 
     @torch.no_grad()
     def fill(image: Tensor, hole: Tensor, progress: Progress | None) -> Filled:
         check_picture(image, hole)
-        generator.to(image.device)
+        network.to(image.device)
         # Opacity, behind an odd number of colours, is a grey picture of its own: networks know three colours.
         parts = image.split(image.shape[1] - (image.shape[1] % 2 == 0), 1)
         found = [complete(part, hole) for part in parts]

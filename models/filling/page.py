@@ -52,7 +52,7 @@ class Desk:
     """What the page does with a photograph.
 
     Args:
-        model: A trained `InpaintGenerator`; None: the page offers the methods that need none.
+        model: A trained network; None: the page offers the methods that need none.
         device: Where to compute; default: the CPU.
         most_pixels: A photograph with more is refused. Default: Pillow's bound.
     """

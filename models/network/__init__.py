@@ -1,12 +1,13 @@
-"""The networks of Yu et al. 2018, and their weights.
+"""Inpainting networks, and their weights.
 
+faces.py        what every network takes and returns
 layers.py       the convolution, padded by reflection, as TensorFlow does or with zeros
-generator.py    the inpainting generator: a coarse network, and one that refines by attention
-critics.py      the global and the local critic
+generator.py    the generator of Yu et al.: a coarse network, and one that refines by attention
+critics.py      its global and its local critic
 weight_files.py files of named tensors, from anywhere, read within their own size
 folders.py      networks saved as folders, checked before memory is taken for them
-pretrained.py   trained generators from where they are: a run, a folder, a repository
-layouts.py      how published implementations name and store the generator's layers
-convert.py      published checkpoints into ours
+systems.py      the kinds of network by name
+pretrained.py   trained networks from where they are: a run, a folder, a repository
+convert.py      published checkpoints into ours; their formats are those of layouts/
 export.py       the generator as an ONNX file
 """

@@ -1,38 +1,60 @@
-"""Published checkpoints of the generator into ours.
+"""Published checkpoints into networks of ours.
 
-What a published network does differently stays as it is, by its `GeneratorConfig`; only colours are brought
-to red, green, blue, by exchanging the channels of the first and the last weights.
+What a published network does differently stays as it is, by its configuration; only colours are brought to
+red, green, blue, by exchanging the channels of the first and the last weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-from .generator import GeneratorConfig, InpaintGenerator
-from .layers import ConvLayer, Padding
+from .folders import FolderOfWeights
+from .layers import Padding
 from .layouts import LAYOUTS, Layout
-from .weight_files import WeightsError, as_tensor, check_finite, read_weights
+from .layouts.layout import Weights
+from .weight_files import WeightsError, read_weights
 
-_FORMATS = "\n".join(f"- {each.name} ({each.origin}): {each.prefixes[0]}{each.example}" for each in LAYOUTS)
+ORIGIN = "origin.json"
+_FORMATS = "\n".join(f"- {each.name} ({each.origin}): {each.example}" for each in LAYOUTS)
 ACCEPTED = (
     "Accepted are, each with the key of its first layer,\n"
     f"{_FORMATS},\n"
     "in a file of torch.save, a .safetensors, an .npz of TensorFlow variables or a TensorFlow checkpoint."
 )
-_COLOURS = 3
-_BLUE_GREEN_RED = [2, 1, 0]
 
 
 class Converted(NamedTuple):
-    """A generator made of a published checkpoint, and the format that this was in."""
+    """A network made of a published checkpoint.
 
-    generator: InpaintGenerator
+    Attributes:
+        network: In evaluation mode.
+        layout: The format that the checkpoint was in.
+        variant: The name of the behaviour that the network has; None where there is but one.
+    """
+
+    network: FolderOfWeights
     layout: Layout
+    variant: str | None
+
+    def save(self, folder: Path, source: Path) -> None:
+        """Write a folder of `save_pretrained`, and in it where the weights are from: origin.json.
+
+        Args:
+            folder: To make.
+            source: The file that was converted.
+        """
+        self.network.save_pretrained(folder)
+        origin = {
+            "file": source.name,
+            "format": self.layout.name,
+            "variant": self.variant,
+            "published": self.layout.origin,
+            "licence": self.layout.licence,
+        }
+        (folder / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
 
 
 def convert(
@@ -41,8 +63,10 @@ def convert(
     padding: Padding | None = None,
     attention: str | None = None,
     is_bgr: bool | None = None,
+    mean: Sequence[float] | None = None,
+    variant: str | None = None,
 ) -> Converted:
-    """Read a published checkpoint, recognised by its keys, as an `InpaintGenerator` for RGB images.
+    """Read a published checkpoint, recognised by its keys and shapes, as a network for RGB images.
 
     Args:
         path: A file of torch.save (a state dict, or a dict that has one as ``"state_dict"``), a .safetensors,
@@ -51,87 +75,51 @@ def convert(
         padding, attention: As in `GeneratorConfig`, for weights that were moved from one implementation to
             another. Default: as the format's publisher has them.
         is_bgr: Whether the network was trained on images of channels blue, green, red. Default: likewise.
+        mean: Red, green and blue in 0 to 1, of the pictures that the network was trained on, for formats that
+            keep it elsewhere. Default: the one that was published.
+        variant: For formats whose weights compute one thing in one program and another in the next: which;
+            a name of ``layout.variants``. Default: the first of them.
 
     Raises:
         WeightsError: Nothing that is accepted, and what is; weights missing, of other shapes than this
-            network's, or not finite; or a number of channels, a padding or an attention that
-            `GeneratorConfig` refuses.
+            network's, or not finite; an option that the format does not have, or that its network refuses.
         OSError: The file cannot be read.
     """
-    weights = _read(Path(path))
-    layout, prefix = _recognise(weights, path)
-    named = {
-        name: _tensor(weights, prefix + name, path, layout.is_hwio and name.endswith(layout.weight))
-        for layer in layout.layers
-        for name in (layer + layout.weight, layer + layout.bias)
-    }
-    given = {"padding": padding, "attention": attention}
-    options = layout.options | {name: each for name, each in given.items() if each is not None}
-    cnum, *_ = (*named[layout.example].shape, 0)  # 0, which no generator has, for a single number
+    weights = Weights(_read(Path(path)), path)
+    layout, weights = _recognise(weights)
+    named = {"padding": padding, "attention": attention, "is_bgr": is_bgr, "mean": mean}
+    given = {name: each for name, each in named.items() if each is not None}
+    for name in given.keys() - layout.choices:
+        known = ", ".join(sorted(layout.choices)) or "none"
+        raise WeightsError(f"{path}: {name}: no option of the format {layout.name}; its options: {known}")
+    chosen = _variant(layout, variant, path)
     try:
-        config = GeneratorConfig(cnum=cnum, **options)
+        network = layout.build(weights, {**given, "variant": layout.variants.get(chosen, {})})
+    except WeightsError:
+        raise
     except ValueError as error:
-        raise WeightsError(f"{path}: no generator of this package: {error}") from error
-    with torch.device("meta"):  # no memory before it is known that the file fills it
-        _check_shapes(InpaintGenerator(config), named, layout, path)
-    generator = InpaintGenerator(config)
-    _fill(generator, named, layout, path)
-    if layout.is_bgr if is_bgr is None else is_bgr:
-        _exchange_colours(generator)
-    return Converted(generator.eval(), layout)
+        raise WeightsError(f"{path}: no network of this package: {error}") from error
+    return Converted(network, layout, chosen)
 
 
-def _recognise(weights: Mapping[str, Any], path: str | Path) -> tuple[Layout, str]:
+def _recognise(weights: Weights) -> tuple[Layout, Weights]:
     for layout in LAYOUTS:
         prefix = layout.prefix_in(weights)
         if prefix is not None:
-            return layout, prefix
-    found = ", ".join(key[:80] for key in list(weights)[:3]) or "nothing"
-    raise WeightsError(f"{path}: no checkpoint of a known format: its keys are {found}, ...\n{ACCEPTED}")
+            return layout, weights.under(prefix)
+    found = ", ".join(key[:80] for key in list(weights.values)[:3]) or "nothing"
+    raise WeightsError(
+        f"{weights.path}: no checkpoint of a known format: its keys are {found}, ...\n{ACCEPTED}"
+    )
 
 
-def _tensor(weights: Mapping[str, Any], key: str, path: str | Path, is_hwio: bool) -> Tensor:
-    if key not in weights:
-        raise WeightsError(f"{path}: {key} is missing: it does not hold the whole generator")
-    tensor = as_tensor(weights[key], key, path)
-    return tensor.permute(3, 2, 0, 1) if is_hwio and tensor.dim() == 4 else tensor
-
-
-def _check_shapes(
-    generator: InpaintGenerator, named: dict[str, Tensor], layout: Layout, path: str | Path
-) -> None:
-    for name, parameter in _parameters(generator, layout):
-        if named[name].shape != parameter.shape:
-            raise WeightsError(
-                f"{path}: {name}: expected shape {tuple(parameter.shape)}, out x in x height x width, got "
-                f"{tuple(named[name].shape)}: another network, such as version 2 with its gates"
-            )
-
-
-@torch.no_grad()
-def _fill(generator: InpaintGenerator, named: dict[str, Tensor], layout: Layout, path: str | Path) -> None:
-    for name, parameter in _parameters(generator, layout):
-        parameter.copy_(named[name])
-        check_finite(parameter, name, path)
-
-
-def _parameters(generator: InpaintGenerator, layout: Layout) -> Iterator[tuple[str, Tensor]]:
-    """Weights and biases by the names that a layout has for them, in its order."""
-    layers = (module for module in generator.modules() if isinstance(module, ConvLayer))
-    for name, layer in zip(layout.layers, layers, strict=True):
-        yield name + layout.weight, layer.weight
-        yield name + layout.bias, layer.bias
-
-
-@torch.no_grad()
-def _exchange_colours(generator: InpaintGenerator) -> None:
-    """Make a network of blue, green, red into the same network of red, green, blue."""
-    refinement = generator.refinement
-    for layer in (generator.coarse[0], refinement.convolutions[0], refinement.attention.encoder[0]):
-        layer.weight[:, :_COLOURS] = layer.weight[:, _BLUE_GREEN_RED]
-    for layer in (generator.coarse[-1], refinement.decoder[-1]):
-        layer.weight[:] = layer.weight[_BLUE_GREEN_RED]
-        layer.bias[:] = layer.bias[_BLUE_GREEN_RED]
+def _variant(layout: Layout, name: str | None, path: str | Path) -> str | None:
+    if name is None:
+        return next(iter(layout.variants), None)
+    if name not in layout.variants:
+        expected = ", ".join(layout.variants) or f"none, the format {layout.name} has one behaviour"
+        raise WeightsError(f"{path}: variant: expected {expected}; got {name!r}")
+    return name
 
 
 # Files

@@ -1,8 +1,12 @@
-"""Networks saved as folders, config.json beside model.safetensors, that may come from anywhere."""
+"""Networks saved as folders, config.json beside model.safetensors, that may come from anywhere.
+
+config.json has the whole configuration and, as ``"system"``, of which system the network is.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -19,6 +23,8 @@ from .weight_files import WeightsError, fitted, read_weights
 
 Network = TypeVar("Network", bound="FolderOfWeights")
 
+SYSTEM = "system"
+
 
 class FolderOfWeights(PyTorchModelHubMixin):
     """The mixin of huggingface_hub for a network, its files checked before memory is taken for them.
@@ -26,9 +32,13 @@ class FolderOfWeights(PyTorchModelHubMixin):
     Attributes:
         Config: The dataclass of what config.json holds. A network can be made of one, and has it as
             ``config``.
+        system: The name of its kind in `systems.SYSTEMS`.
+        has_offsets: Whether its ``forward`` takes ``return_offsets=True``.
     """
 
     Config: type
+    system: str
+    has_offsets: bool = False
 
     @classmethod
     def from_pretrained(cls: type[Network], source: str | os.PathLike[str], **given: Any) -> Network:
@@ -45,11 +55,12 @@ class FolderOfWeights(PyTorchModelHubMixin):
             OSError: Files or repositories that are not there, or cannot be read.
         """
         if os.path.isdir(source):
-            _check_config(Path(source, CONFIG_NAME), cls.Config)
+            cls._check_config(Path(source, CONFIG_NAME))
         return super().from_pretrained(source, **given)
 
     @classmethod
     def _from_pretrained(cls: type[Network], *, strict: bool = True, **given: Any) -> Network:
+        given.pop(SYSTEM, None)  # of config.json, which is no option of a network
         # Shapes without numbers, to compare the file with; and what huggingface_hub prints is no result.
         with torch.device("meta"), contextlib.redirect_stdout(io.StringIO()):
             return super()._from_pretrained(strict=strict, **given)
@@ -75,11 +86,18 @@ class FolderOfWeights(PyTorchModelHubMixin):
             if code is None:
                 raise
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(save_directory)) from error
+        values = {SYSTEM: self.system, **dataclasses.asdict(self.config)}
+        text = json.dumps(values, sort_keys=True, indent=2)
+        Path(save_directory, CONFIG_NAME).write_text(text, encoding="utf-8")
 
-
-def _check_config(path: Path, kind: type) -> None:
-    try:
-        kind(**json.loads(path.read_text(encoding="utf-8")))
-    # ValueError: no JSON, or a field out of its range. TypeError: fields of other names or kinds.
-    except (ValueError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path}: not the configuration of a network ({error})") from error
+    @classmethod
+    def _check_config(cls, path: Path) -> None:
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            system = values.pop(SYSTEM, cls.system) if isinstance(values, dict) else cls.system
+            if system != cls.system:
+                raise ValueError(f"its {SYSTEM} is {system!r}, expected {cls.system!r}")
+            cls.Config(**values)
+        # ValueError: no JSON, or a field out of its range. TypeError: fields of other names or kinds.
+        except (ValueError, TypeError, RecursionError) as error:
+            raise WeightsError(f"{path}: not the configuration of a network ({error})") from error

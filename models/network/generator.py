@@ -10,15 +10,15 @@ Shape legend: B samples; (H, W) the image; (H8, W8) the same rounded up to multi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextual_attention import ContextualAttention
 from contextual_attention.options import PRESETS, checked_integer
 
+from .faces import Inpainted, check_image, missing_of, pad_to_multiple
 from .folders import FolderOfWeights
 from .layers import ACTIVATIONS, PADDINGS, Activation, Conv, Padding, stack
 
@@ -92,23 +92,6 @@ def _check_choice(name: str, choice: object, choices: tuple[object, ...]) -> Non
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}; got {choice!r}")
 
 
-class Inpainted(NamedTuple):
-    """What an `InpaintGenerator` returns.
-
-    Attributes:
-        coarse: (B, 3, H, W) in [-1, 1], the whole image as the coarse network has it.
-        refined: (B, 3, H, W) in [-1, 1], the whole image as the refinement network has it.
-        completed: (B, 3, H, W): the input where it is known, bit for bit, and ``refined`` in the holes.
-        offsets: (B, 2, h, w) int64, where each patch looked, in patches of 8 x 8 pixels; as
-            `contextual_attention` returns them. None unless asked for.
-    """
-
-    coarse: Tensor
-    refined: Tensor
-    completed: Tensor
-    offsets: Tensor | None
-
-
 class InpaintGenerator(
     nn.Module,
     FolderOfWeights,
@@ -153,6 +136,7 @@ class InpaintGenerator(
     """
 
     Config = GeneratorConfig
+    system = "deepfill"
 
     def __init__(self, base: GeneratorConfig | None = None, /, **options: Unpack[GeneratorKeywords]) -> None:
         super().__init__()
@@ -163,6 +147,10 @@ class InpaintGenerator(
         encoder = _encoder(c, 2 * c, 2 * c, 4 * c, 4 * c, 4 * c)
         self.coarse = stack(_INPUT_CHANNELS, (*encoder, *_dilated(c), *_decoder(c)), padding)
         self.refinement = Refinement(self.config)
+
+    @property
+    def has_offsets(self) -> bool:
+        return self.config.attention is not None
 
     def forward(self, image: Tensor, mask: Tensor, return_offsets: bool = False) -> Inpainted:
         """Fill the holes of images.
@@ -182,12 +170,11 @@ class InpaintGenerator(
         Cost: 0.68 MFLOP a pixel in convolutions at cnum 32, and the attention's, which grows with the
         square of the area. Sizes that are not multiples of 8 are reflected up to the next one.
         """
-        _check_image(image)
-        _check_mask(mask, image)
-        if return_offsets and self.config.attention is None:
+        check_image(image, GRID)
+        missing = missing_of(mask, image)
+        if return_offsets and not self.has_offsets:
             raise ValueError("return_offsets: this network has no attention (attention=None), so no offsets")
-        missing = (mask != 0).expand(image.shape[0], -1, -1, -1)
-        known, hole = _pad_to_grid(image), _pad_to_grid(missing.to(image.dtype))
+        known, hole = (pad_to_multiple(x, GRID) for x in (image, missing.to(image.dtype)))
         coarse = self._coarse(known, hole)
         refined, offsets = self.refinement(_network_input(known, coarse, hole), hole, return_offsets)
         height, width = image.shape[-2:]
@@ -286,31 +273,3 @@ def _network_input(image: Tensor, filling: Tensor, hole: Tensor) -> Tensor:
     """The image with a filling in its holes, a map of ones, which tells where padding begins, the mask."""
     filled = torch.where(hole != 0, filling, image)
     return torch.cat((filled, torch.ones_like(hole), hole), 1)
-
-
-def _pad_to_grid(x: Tensor) -> Tensor:
-    """Reflect at the bottom and right up to multiples of 8: (B, C, H, W) -> (B, C, H8, W8)."""
-    bottom, right = (-size % GRID for size in x.shape[-2:])
-    return F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x
-
-
-def _check_image(image: Any) -> None:
-    if not isinstance(image, Tensor) or not image.is_floating_point():
-        kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
-        raise TypeError(f"image: expected a floating tensor, RGB in [-1, 1], got {kind}")
-    if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[2:]) < GRID:
-        raise ValueError(
-            f"image: expected shape (B, 3, height, width) of at least {GRID} x {GRID} pixels, got "
-            f"{tuple(image.shape)}"
-        )
-
-
-def _check_mask(mask: Any, image: Tensor) -> None:
-    if not isinstance(mask, Tensor) or not (mask.dtype == torch.bool or mask.is_floating_point()):
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"mask: expected a bool or floating tensor, non-zero = missing, got {kind}")
-    expected = (image.shape[0], 1, *image.shape[2:])
-    if mask.shape not in (expected, (1, *expected[1:])):
-        raise ValueError(f"mask: expected shape {expected}, or 1 sample for all, got {tuple(mask.shape)}")
-    if mask.device != image.device:
-        raise ValueError(f"mask: expected to be on {image.device} with the image, got {mask.device}")

@@ -1,43 +1,47 @@
-"""Loading trained generators from where they are: a training run, a folder of weights, a repository."""
+"""Loading trained networks from where they are: a training run, a folder of weights, a repository."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-from .generator import InpaintGenerator
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import CONFIG_NAME
+
+from .folders import SYSTEM, FolderOfWeights
+from .systems import FIRST, SYSTEMS
 from .weight_files import WeightsError
 
 WEIGHTS = "model.safetensors"
 
 
-def load_generator(source: str | os.PathLike[str]) -> InpaintGenerator:
-    """Load a generator, ready to complete pictures.
+def load_model(source: str | os.PathLike[str], device: torch.device | str = "cpu") -> FolderOfWeights:
+    """Load a trained network, whichever system it is of, ready to complete pictures.
 
     Args:
-        source: A folder as for `generator_folder`; where there is no such folder, the name of a repository
-            of huggingface.co, which is downloaded unless it has been before.
+        source: A folder as for `model_folder`; where there is no such folder, the name of a repository of
+            huggingface.co, which is downloaded unless it has been before.
+        device: Where to put it. Default: the CPU.
+
+    Returns:
+        A network of one of `systems.SYSTEMS`, in evaluation mode: ``network(image, mask)`` is an `Inpainted`.
 
     Raises:
-        ValueError: No generator is there, or none that fits.
+        ValueError: No network is there, or none that fits.
     """
-    if os.path.isdir(source):
-        return _from_pretrained(generator_folder(source))
-    try:
-        return _from_pretrained(source)
-    # OSError: every failure of the network and of the repository. ValueError: no possible name of one.
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"model: {str(source)!r} is no folder here, and no repository that can be loaded ({reason})"
-        ) from error
+    is_here = os.path.isdir(source)
+    network = _from_folder(model_folder(source)) if is_here else _from_repository(str(source))
+    return network.to(device)
 
 
-def generator_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder of the weights: that of `InpaintGenerator.save_pretrained`, or ``model`` in a training run.
+def model_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder of the weights: that of ``save_pretrained``, or ``model`` in a training run.
 
     Raises:
-        ValueError: No generator is there.
+        ValueError: No network is there.
     """
     folder = Path(path)
     folder = folder / "model" if (folder / "model").is_dir() else folder
@@ -50,8 +54,34 @@ def generator_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _from_pretrained(source: str | os.PathLike[str]) -> InpaintGenerator:
+def _from_folder(folder: Path) -> FolderOfWeights:
     try:
-        return InpaintGenerator.from_pretrained(source)
+        return _class_of(folder / CONFIG_NAME).from_pretrained(folder)
     except WeightsError as error:
         raise ValueError(f"model: {error}") from error
+
+
+def _from_repository(name: str) -> FolderOfWeights:
+    try:
+        return _class_of(Path(hf_hub_download(name, CONFIG_NAME))).from_pretrained(name)
+    # OSError: every failure of the network and of the repository. ValueError: no possible name of one, or
+    # weights that do not fit.
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"model: {name!r} is no folder here, and no repository that can be loaded ({reason})"
+        ) from error
+
+
+def _class_of(config: Path) -> type[FolderOfWeights]:
+    """The class of the network that a configuration is of."""
+    try:
+        values: Any = json.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return SYSTEMS[FIRST]  # whose own way of loading says what is missing
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{config}: not the configuration of a network ({error})") from error
+    system = values.get(SYSTEM, FIRST) if isinstance(values, dict) else FIRST
+    if system not in SYSTEMS:
+        raise WeightsError(f"{config}: {SYSTEM}: expected one of {', '.join(SYSTEMS)}, got {system!r}")
+    return SYSTEMS[system]

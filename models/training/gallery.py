@@ -1,4 +1,4 @@
-"""Sample grids: what the generator makes of a few pictures, and where its attention looked."""
+"""Sample grids: what the network makes of a few pictures, and where its attention looked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from ...photos import to_uint8
 from ...visualize import offsets_to_image
 from ..data.samples import Place, Samples, collate
-from ..network.generator import InpaintGenerator
+from ..network.folders import FolderOfWeights
 
 _GAP = 2  # pixels of white between pictures
 
@@ -26,19 +26,19 @@ class Gallery:
         self.sample = collate([samples[Place(0, index % len(samples))] for index in range(count)])
 
     @torch.no_grad()
-    def draw(self, generator: InpaintGenerator, device: torch.device) -> Tensor:
-        """The grid: a row a sample, of input, coarse, completed, original, and attention if there is one.
+    def draw(self, network: FolderOfWeights, device: torch.device) -> Tensor:
+        """The grid: a row a sample, of input, coarse, completed, original, and attention, as far as there is.
 
         Returns:
             (3, rows, columns) uint8, red, green, blue, on the CPU. In the attention picture, that of figure 4
             of the paper, a colour is the direction in which a patch looked and white is its own position.
         """
         image, mask = self.sample.image.to(device), self.sample.mask.to(device)
-        attends = generator.config.attention is not None
-        result = generator(image, mask, return_offsets=attends)
+        asked = {"return_offsets": True} if network.has_offsets else {}
+        result = network(image, mask, **asked)
         photos = [image.masked_fill(mask, 1), result.coarse, result.completed, image]
-        columns = [to_uint8(photo) for photo in photos]
-        if attends:
+        columns = [to_uint8(photo) for photo in photos if photo is not None]
+        if asked:
             columns.append(offsets_to_image(result.offsets, tuple(image.shape[2:])))
         return _grid(columns).cpu()
 

@@ -1,4 +1,4 @@
-"""How the published implementations of the generator name and store its layers.
+"""How the published implementations of Yu et al. 2018 name and store the generator's layers.
 
 Facts, read from their code: github.com/JiahuiYu/generative_inpainting (branch v1.0.0, inpaint_model.py and
 inpaint_ops.py), github.com/daa233/generative-inpainting-pytorch (model/networks.py) and
@@ -8,19 +8,23 @@ configs/_base_/models/base_deepfillv1.py).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import torch
 
-@dataclass(frozen=True)
-class Layout:
-    """A published checkpoint format.
+from ..generator import GeneratorConfig, InpaintGenerator
+from ..layers import ConvLayer
+from .layout import Layout, Weights, assemble, reverse_colours
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorLayout(Layout):
+    """A published checkpoint format of the generator.
 
     Args:
-        name: What it is called here.
-        origin: Where the format and its behaviour are published.
         prefixes: Under which its keys may stand, the likeliest first.
         layers: Names of its 42 convolutions, in the order of ours: coarse network, refinement by
             convolutions, attention branch, decoder.
@@ -30,8 +34,6 @@ class Layout:
         options: Fields of `GeneratorConfig` that differ from its defaults.
     """
 
-    name: str
-    origin: str
     prefixes: tuple[str, ...]
     layers: tuple[str, ...]
     weight: str
@@ -39,15 +41,46 @@ class Layout:
     is_hwio: bool
     is_bgr: bool
     options: Mapping[str, Any]
+    choices: frozenset[str] = frozenset({"padding", "attention", "is_bgr"})
 
-    def prefix_in(self, keys: Collection[str]) -> str | None:
-        """The prefix under which keys hold this layout's first layer; None: they do not."""
-        return next((each for each in self.prefixes if each + self.example in keys), None)
+    def prefix_in(self, weights: Weights) -> str | None:
+        first = self.layers[0] + self.weight
+        return next((each for each in self.prefixes if first in weights.under(each)), None)
 
-    @property
-    def example(self) -> str:
-        """The key of the first layer's weights."""
-        return self.layers[0] + self.weight
+    def build(self, weights: Weights, given: Mapping[str, Any]) -> InpaintGenerator:
+        config = self._config(weights, given)
+        with torch.device("meta"):
+            named = InpaintGenerator(config).named_modules()
+            layers = [name for name, module in named if isinstance(module, ConvLayer)]
+        tensors = {}
+        for name, published in zip(layers, self.layers, strict=True):
+            for own, ending in (("weight", self.weight), ("bias", self.bias)):
+                tensor = weights.tensor(published + ending)
+                if self.is_hwio and tensor.dim() == 4:
+                    tensor = tensor.permute(3, 2, 0, 1)
+                tensors[f"{name}.{own}"] = (weights.prefix + published + ending, tensor)
+        generator = assemble(lambda: InpaintGenerator(config), tensors, weights.path)
+        if given.get("is_bgr", self.is_bgr):
+            _reverse_colours(generator)
+        return generator
+
+    def _config(self, weights: Weights, given: Mapping[str, Any]) -> GeneratorConfig:
+        shape = weights.shape(self.layers[0] + self.weight) or (0,)
+        options = {name: given[name] for name in ("padding", "attention") if name in given}
+        return GeneratorConfig(cnum=shape[-1 if self.is_hwio else 0], **self.options | options)
+
+
+def _reverse_colours(generator: InpaintGenerator) -> None:
+    """Make a network of blue, green, red into the same network of red, green, blue."""
+    refinement = generator.refinement
+    firsts = [generator.coarse[0], refinement.convolutions[0]]
+    if refinement.attention is not None:
+        firsts.append(refinement.attention.encoder[0])
+    for first in firsts:
+        reverse_colours(first.weight, 1)
+    for last in (generator.coarse[-1], refinement.decoder[-1]):
+        reverse_colours(last.weight, 0)
+        reverse_colours(last.bias, 0)
 
 
 _ENCODER = ("conv1", "conv2_downsample", "conv3", "conv4_downsample", "conv5", "conv6")
@@ -96,9 +129,11 @@ def _mmagic_layers() -> tuple[str, ...]:
     )
 
 
-LAYOUTS = (
-    Layout(
+LAYOUTS: tuple[Layout, ...] = (
+    GeneratorLayout(
         name="yu2018",
+        example="inpaint_net/conv1/kernel",
+        licence="CC BY-NC 4.0: not for commercial use",
         origin="github.com/JiahuiYu/generative_inpainting, version 1",
         prefixes=("inpaint_net/",),
         layers=_yu_layers(),
@@ -108,8 +143,10 @@ LAYOUTS = (
         is_bgr=True,  # its images come from cv2.imread
         options=MappingProxyType({"padding": "same", "attention": "yu2018"}),
     ),
-    Layout(
+    GeneratorLayout(
         name="daa233",
+        example="coarse_generator.conv1.conv.weight",
+        licence="of the project MIT; weights converted from the authors' are CC BY-NC 4.0",
         origin="github.com/daa233/generative-inpainting-pytorch",
         prefixes=("", "netG."),
         layers=_daa233_layers(),
@@ -119,8 +156,10 @@ LAYOUTS = (
         is_bgr=False,
         options=MappingProxyType({"padding": "zero", "attention": "daa233"}),
     ),
-    Layout(
+    GeneratorLayout(
         name="mmagic",
+        example="generator.stage1.encoder.enc1.conv.weight",
+        licence="Apache-2.0",
         origin="github.com/open-mmlab/mmagic, DeepFillv1",
         prefixes=("generator.", ""),
         layers=_mmagic_layers(),

@@ -1,0 +1,11 @@
+"""Published checkpoint formats: one file a system, and a new one is one file more.
+
+layout.py        what a format is, and what all of them have in common
+deepfill_v1.py   Yu et al. 2018: TensorFlow, daa233, mmagic
+"""
+
+from . import deepfill_v1
+from .layout import Layout
+
+# In the order in which a file is asked about: the first that recognises it is its format.
+LAYOUTS: tuple[Layout, ...] = (*deepfill_v1.LAYOUTS,)

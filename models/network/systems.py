@@ -1,0 +1,15 @@
+"""The inpainting systems, by the name that config.json of a folder has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .folders import FolderOfWeights
+from .generator import InpaintGenerator
+
+SYSTEMS: Mapping[str, type[FolderOfWeights]] = MappingProxyType(
+    {network.system: network for network in (InpaintGenerator,)}
+)
+# Of folders that were written before there was another.
+FIRST = InpaintGenerator.system
