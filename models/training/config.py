@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ..data.mask_kinds import MaskKind
+from ..data.recognising import LAYOUTS
 from .checks import check
 from .recipes import RECIPES, make_recipe
 
@@ -32,6 +33,9 @@ class DataConfig:
         pictures: Of the procedural set. Ours.
         workers: Processes that decode, at most 1024. Ours; no effect on the samples.
         cache: Bytes of decoded pictures that each of them may keep. Ours.
+        split: Of a published data set in the folder: "train", "val", "test" or "all", as
+            `sources.open_source` takes it. Paper: training pictures.
+        layout: Of that data set, one of `recognising.LAYOUTS`. Ours: "auto".
     """
 
     path: str = "procedural"
@@ -41,6 +45,8 @@ class DataConfig:
     pictures: int = 10_000
     workers: int = 4
     cache: int = 256 * 2**20
+    split: str = "train"
+    layout: str = "auto"
 
     def __post_init__(self) -> None:
         # The window of SSIM has 11 pixels, the grid of the generator 8.
@@ -50,6 +56,7 @@ class DataConfig:
             number = getattr(self, name)
             check(f"data.{name}", number, number >= least, f"at least {least}")
         check("data.workers", self.workers, self.workers <= 1024, "at most 1024")
+        check("data.layout", self.layout, self.layout in LAYOUTS, f"one of {LAYOUTS}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lightning_fabric import Fabric
 
 from ..data.mask_kinds import mask_drawer
@@ -11,14 +13,19 @@ from .config import TrainConfig
 from .recipes import make_recipe
 
 
-def make_samples(config: TrainConfig) -> Samples:
+def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) -> Samples:
     """The samples of a run.
+
+    Args:
+        config: Of the run.
+        say: Told what was chosen of a published data set.
 
     Raises:
         ValueError: Its pictures or masks are not there.
     """
     data = config.data
-    source = Cached(open_source(data.path, data.size, data.pictures), data.cache)
+    opened = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
+    source = Cached(opened, data.cache)
     draw, size = mask_drawer(config.masks), (data.size, data.size)
     return Samples(source, draw, size, config.seed, data.least_crop, data.flip, make_recipe(config).gamma)
 
