@@ -183,14 +183,16 @@ class Backward : public Pipeline {
     const auto add = [&](Tensor& gradient, const Tensor& sums, const Axis& down, const Axis& right,
                          const PixelMap<const float>& norm) {
       const int64_t pixels = int64_t(down.size) * right.size;
-      executor_.run(AddToMap{sums.const_data_ptr<float>(),
-                             gradient.mutable_data_ptr<float>() + group_.first * pixels, down, right, 1,
-                             samples_, pixels, int64_t(down.count) * right.count, norm});
+      executor_.run(AddSums{sums.const_data_ptr<float>(),
+                            gradient.mutable_data_ptr<float>() + group_.first * pixels, down, right,
+                            int32_t(sums.size(1)), samples_, norm});
     };
     if (gradients_.alpha)
-      add(*gradients_.alpha, sum_columns(executor_, samples_, matrix(sink.out)), own.y, own.x, alpha);
+      add(*gradients_.alpha, sum_columns(executor_, samples_, matrix(sink.out), inputs_.beta), own.y, own.x,
+          alpha);
     if (gradients_.beta)
-      add(*gradients_.beta, sum_rows(executor_, samples_, matrix(sink.out)), own.v, own.u, beta);
+      add(*gradients_.beta, sum_rows(executor_, samples_, matrix(sink.out), inputs_.beta), own.v, own.u,
+          beta);
   }
 
   // df += dG b and db += dG^T f.

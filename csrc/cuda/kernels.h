@@ -15,6 +15,7 @@
 #include "octet_sums.h"
 #include "pixels.h"
 #include "statistics.h"
+#include "sums.h"
 #include "tails.h"
 #include "wrapped.h"
 
@@ -99,6 +100,9 @@ int64_t memory_bytes(int32_t device);
   X(Pack<uint16_t>)                                         \
   X(Pack<Vector>)                                           \
   X(AddToMap)                                               \
+  X(SumLines)                                               \
+  X(SumColumns)                                             \
+  X(AddSums)                                                \
   X(TailTerms<Bfloat16>)                                    \
   X(TailTerms<Float16>)                                     \
   X(TailColumns<Bfloat16>)                                  \

@@ -196,7 +196,7 @@ void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, 
   const int64_t sample = a.rows * depth;
   const auto* product = reinterpret_cast<const float*>(product_.holding(sample * int64_t(sizeof(float))));
   multiply(executor_, samples_, {product, ScalarType::Float, a.rows, depth, depth, 1, sample}, a, b);
-  executor_.run(AddToMap{product, begin, down, right, int32_t(depth), samples_, map.sample(), sample, {}});
+  executor_.run(AddToMap{product, begin, down, right, int32_t(depth), samples_, map.sample(), sample});
 }
 
 ScoreSink<ScoreKind::plain> Pipeline::plain(const ScoreMap& out) const {

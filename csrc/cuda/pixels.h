@@ -148,7 +148,7 @@ struct Pack {
   }
 };
 
-// Adds the packed pixels of a tile to a map, over `divisor` where there is one.
+// Adds the packed pixels of a tile to a map.
 struct AddToMap {
   static constexpr Shape shape = Shape::points;
   const float* packed;
@@ -156,15 +156,13 @@ struct AddToMap {
   Axis down, right;
   int32_t depth, samples;
   int64_t map_sample, packed_sample;
-  PixelMap<const float> divisor;
 
   CA_BOTH int32_t rows() const { return down.count * right.count; }
   CA_BOTH int32_t columns() const { return depth; }
   CA_BOTH void operator()(int32_t n, int32_t row, int32_t k) const {
     const int32_t y = down.at(row / right.count), x = right.at(row % right.count);
-    const float value = packed[n * packed_sample + int64_t(row) * depth + k];
     map[n * map_sample + (int64_t(y) * right.size + x) * depth + k] +=
-        divisor ? value / divisor.at(n, y, x) : value;
+        packed[n * packed_sample + int64_t(row) * depth + k];
   }
 };
 

@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "sums.h"
 #include "tails.h"
 
 namespace contextual_attention::cuda {
@@ -27,13 +28,6 @@ void call(const char* overload, std::array<StableIValue, count> stack) {
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::bmm", overload, stack.data(), TORCH_ABI_VERSION));
   // The result is `out` once more; taking it gives its reference back.
   torch::stable::detail::to<Tensor>(stack[0]);
-}
-
-Tensor sum_over(const Executor& executor, int64_t samples, const Matrix& matrix, int64_t axis) {
-  count_launch();
-  const int64_t axes[] = {axis};
-  return torch::stable::sum(view(executor, samples, matrix),
-                            torch::headeronly::IntHeaderOnlyArrayRef(axes, 1));
 }
 
 void multiply_at_once(const Executor& executor, int64_t samples, const Matrix& out, const Matrix& a,
@@ -88,12 +82,24 @@ void multiply(const Executor& executor, int64_t samples, const Matrix& out, cons
   multiply_at_once(executor, samples, out, a, b);
 }
 
-Tensor sum_rows(const Executor& executor, int64_t samples, const Matrix& matrix) {
-  return sum_over(executor, samples, matrix, 1);
+Tensor sum_rows(const Executor& executor, int64_t samples, const Matrix& matrix, const Tensor& like) {
+  const auto lines = int32_t(matrix.rows), width = int32_t(matrix.columns);
+  const int32_t parts = SumLines::parts_of(lines, width);
+  Tensor sums = torch::stable::new_empty(like, {samples, parts, width}, ScalarType::Float);
+  executor.run(SumLines{lines_of<const float>(matrix, matrix.row_stride, 0),
+                        {sums.mutable_data_ptr<float>(), width, int64_t(parts) * width},
+                        lines,
+                        width,
+                        parts,
+                        int32_t(samples)});
+  return sums;
 }
 
-Tensor sum_columns(const Executor& executor, int64_t samples, const Matrix& matrix) {
-  return sum_over(executor, samples, matrix, 2);
+Tensor sum_columns(const Executor& executor, int64_t samples, const Matrix& matrix, const Tensor& like) {
+  Tensor sums = torch::stable::new_empty(like, {samples, 1, matrix.rows}, ScalarType::Float);
+  executor.run(SumColumns{lines_of<const float>(matrix, matrix.row_stride, 0), sums.mutable_data_ptr<float>(),
+                          int32_t(matrix.rows), int32_t(matrix.columns), int32_t(samples)});
+  return sums;
 }
 
 }  // namespace contextual_attention::cuda

@@ -30,8 +30,11 @@ struct Matrix {
 // where nothing can follow it, and what it has over is left to a filter (tails.h).
 void multiply(const Executor& executor, int64_t samples, const Matrix& out, const Matrix& a, const Matrix& b);
 
-// Sums of float32 over the rows or over the columns, for every sample: contiguous.
-torch::stable::Tensor sum_rows(const Executor& executor, int64_t samples, const Matrix& matrix);
-torch::stable::Tensor sum_columns(const Executor& executor, int64_t samples, const Matrix& matrix);
+// Sums of float32 over the rows or over the columns, on the device of `like`: (samples, parts, entries), of
+// which AddSums adds up the parts.
+torch::stable::Tensor sum_rows(const Executor& executor, int64_t samples, const Matrix& matrix,
+                               const torch::stable::Tensor& like);
+torch::stable::Tensor sum_columns(const Executor& executor, int64_t samples, const Matrix& matrix,
+                                  const torch::stable::Tensor& like);
 
 }  // namespace contextual_attention::cuda

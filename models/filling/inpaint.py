@@ -49,8 +49,8 @@ def inpaint(
         method: ``"exemplar"`` (default): contextual attention to the picture itself, see `fill_exemplar`;
             ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network.
         model: For ``"model"``: a network, of this package or any that is called alike, with an image and a
-            mask, and returns an object with ``completed``; or the folder of one or of its training run; or the
-            name of a repository.
+            mask, and returns an object with ``completed``; or the folder of one, or of its training run; or
+            the name of a repository.
         feather: Width, in pixels, of a border around the hole over which the filling fades into the picture:
             that border is no longer as it came in. Default 0: every known pixel is.
         seed: Of the random numbers of the search; a model uses none. Default 0.
