@@ -126,14 +126,18 @@ def mirror_pad(x: Tensor, reach: int) -> Tensor:
     height, width = x.shape[-2:]
     if reach < min(height, width):
         return F.pad(x, (reach,) * 4, mode="reflect")
-    rows, columns = (_mirror_index(size, reach, x.device) for size in (height, width))
+    rows, columns = (mirror_index(-reach, size + reach, size, x.device) for size in (height, width))
     return x[..., rows, :][..., columns]
 
 
-def _mirror_index(size: int, reach: int, device: torch.device) -> Tensor:
-    """The pixel that each position from -reach to size + reach shows: a zigzag of period 2 * (size - 1)."""
+def mirror_index(start: int, end: int, size: int, device: torch.device) -> Tensor:
+    """The pixel that each position from ``start`` to before ``end`` shows: ``size`` pixels, reflected.
+
+    Returns:
+        (end - start,) int64: a zigzag of period 2 * (size - 1).
+    """
     period = max(2 * (size - 1), 1)
-    position = torch.arange(-reach, size + reach, device=device) % period
+    position = torch.arange(start, end, device=device) % period
     return torch.minimum(position, period - position)
 
 
