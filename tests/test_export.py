@@ -10,12 +10,15 @@ from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.network.layers import Conv, ConvLayer, stack
 
 
-def problem(batch, height, width):
+def problem(batch, height, width, is_guided):
+    """The inputs by name: the image's random numbers come first, whatever else there is."""
     generator = torch.Generator().manual_seed(height)
     mask = torch.zeros(batch, 1, height, width)
     mask[:, :, 20:50, 10:33] = 1
     mask[0, :, 60:, 60:] = 1
-    return torch.rand(batch, 3, height, width, generator=generator) * 2 - 1, mask
+    image = torch.rand(batch, 3, height, width, generator=generator) * 2 - 1
+    sketch = (torch.rand(mask.shape, generator=generator) < 0.1).float()
+    return {"image": image, "mask": mask} | ({"sketch": sketch} if is_guided else {})
 
 
 # Of the longer stacks only what brings the map to a quarter of its size, as the attention's branch has it.
@@ -24,18 +27,45 @@ QUARTER = (Conv(4, stride=2), Conv(8, stride=2))
 
 def shorten(generator):
     """Few layers outside the attention's branch: the time of an export is in the number of layers."""
-    padding = generator.config.padding
-    generator.coarse = stack(5, (Conv(3, activation=None),), padding)
-    generator.refinement.convolutions = stack(5, QUARTER, padding)
+    padding, convolutions = generator.config.padding, generator.refinement.convolutions
+    generator.coarse = stack(generator.coarse[0].in_channels, (Conv(3, activation=None),), padding)
+    generator.refinement.convolutions = stack(convolutions[0].in_channels, QUARTER, padding)
 
 
-# "aligned" and "wrap" of yu2018 take the sizes of the maps into their arithmetic. All layers need one preset.
-@pytest.fixture(scope="module", params=["paper", "yu2018"])
+@torch.no_grad()
+def enliven(generator):
+    """Weights with which something comes through a dozen gates, each of a half."""
+    for module in generator.modules():
+        if isinstance(module, ConvLayer):
+            module.weight.normal_(std=1.8 * module.weight[0].numel() ** -0.5)
+
+
+# "aligned" and "wrap" of yu2018 take the sizes of the maps into their arithmetic, as does sampling a mask in
+# one step. All layers need one preset.
+VARIANTS = {
+    "paper": {},
+    "yu2018": {"attention": "yu2018"},
+    "version 2": {
+        "attention": "yu2018",
+        "padding": "same",
+        "gated": True,
+        "squash": "tanh",
+        "refinement_input": "image",
+        "sketch": True,
+        "propagation": False,
+        "mask_sampling": "one-step",
+    },
+}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
 def exported(request, tmp_path_factory):
     torch.manual_seed(0)
-    generator = InpaintGenerator(cnum=2, attention=request.param)
-    if request.param == "yu2018":
+    generator = InpaintGenerator(cnum=2, **VARIANTS[request.param])
+    if request.param != "paper":
         shorten(generator)
+    if generator.config.gated:
+        enliven(generator)
     path = tmp_path_factory.mktemp("onnx") / "generator.onnx"
     export_onnx(generator, path)
     assert [each.name for each in path.parent.iterdir()] == ["generator.onnx"]
@@ -46,11 +76,11 @@ def exported(request, tmp_path_factory):
 @pytest.mark.parametrize("size", [(1, 72, 80), (3, 96, 136)])
 def test_onnxruntime_agrees(exported, size):
     generator, path = exported
-    image, mask = problem(*size)
+    given = problem(*size, is_guided=generator.config.sketch)
     session = onnxruntime.InferenceSession(path)
-    found = session.run(["coarse", "refined", "completed"], {"image": image.numpy(), "mask": mask.numpy()})
+    found = session.run(["coarse", "refined", "completed"], {name: x.numpy() for name, x in given.items()})
     with torch.no_grad():
-        expected = generator(image, mask)[:3]
+        expected = generator(**given)[:3]
     for x, y in zip(found, expected, strict=True):
         # Two float32 runtimes, forty layers deep, on images of size 1.
         assert torch.allclose(torch.from_numpy(x), y, atol=1e-5)

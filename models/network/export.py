@@ -26,8 +26,8 @@ def export_onnx(generator: InpaintGenerator, path: str | Path) -> None:
     several copies of the score matrix when it runs, (H * W / 64)**2 numbers a sample each.
 
     Inputs: ``image``, (B, 3, H, W) float32, RGB in [-1, 1], and ``mask``, (B, 1, H, W) float32, non-zero =
-    missing; H, W in multiples of 8, at least 72. Outputs: ``coarse``, ``refined`` and ``completed``, as of
-    `Inpainted`.
+    missing; H, W in multiples of 8, at least 72. Of a guided network ``sketch`` too, (B, 1, H, W) float32, 1
+    on lines. Outputs: ``coarse``, ``refined`` and ``completed``, as of `Inpainted`.
 
     Args:
         generator: Not changed. Exported as it is, in float32.
@@ -42,15 +42,15 @@ def export_onnx(generator: InpaintGenerator, path: str | Path) -> None:
     """
     traced = _Outputs(copy.deepcopy(generator).cpu().float()).eval()
     sizes = {0: Dim("batch"), 2: GRID * _grid_side("rows"), 3: GRID * _grid_side("columns")}
-    # Sizes that differ, so that none is taken for another; a batch of 1 would be taken for a constant.
-    example = (torch.zeros(2, 3, 160, 144), torch.ones(2, 1, 160, 144))
+    channels = {"image": 3, "mask": 1} | ({"sketch": 1} if generator.config.sketch else {})
     program = torch.onnx.export(
         traced,
-        example,
+        # Sizes that differ, so that none is taken for another; a batch of 1 would be taken for a constant.
+        tuple(torch.ones(2, each, 160, 144) for each in channels.values()),
         dynamo=True,
-        input_names=["image", "mask"],
+        input_names=list(channels),
         output_names=list(_OUTPUTS),
-        dynamic_shapes={"image": sizes, "mask": sizes},
+        dynamic_shapes=dict.fromkeys(channels, sizes),
         verbose=False,
     )
     replace_file(Path(path), lambda file: file.write(program.model_proto.SerializeToString()))
@@ -69,6 +69,6 @@ class _Outputs(nn.Module):
         if generator.refinement.attention is not None:
             generator.refinement.attention.layer.backend = "reference"
 
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        result = self.generator(image, mask)
+    def forward(self, image: Tensor, mask: Tensor, sketch: Tensor | None = None) -> tuple[Tensor, ...]:
+        result = self.generator(image, mask, sketch=sketch)
         return tuple(getattr(result, name) for name in _OUTPUTS)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
-from contextual_attention.options import PRESETS, checked_integer
+from contextual_attention.options import PRESETS
 
+from .checks import check_choice, check_flag, checked_count
 from .layers import ACTIVATIONS, PADDINGS, Activation, Padding
 
 Fill = Literal["grey", "white"]
@@ -94,18 +95,14 @@ class GeneratorConfig:
     mask_sampling: MaskSampling = "layer"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cnum", _checked_width("cnum", self.cnum))
-        if self.decoder_cnum is not None:
-            object.__setattr__(self, "decoder_cnum", _checked_width("decoder_cnum", self.decoder_cnum))
+        for name in ("cnum", "decoder_cnum"):
+            width = getattr(self, name)
+            if width is not None or name == "cnum":
+                object.__setattr__(self, name, checked_count(name, width, 2, _MOST_CHANNELS, even=True))
         for name, choices in _CHOICES.items():
-            choice = getattr(self, name)
-            if choice not in choices:
-                expected = ", ".join(map(repr, choices))
-                raise ValueError(f"{name}: expected one of {expected}; got {choice!r}")
+            check_choice(name, getattr(self, name), choices)
         for name in _FLAGS:
-            flag = getattr(self, name)
-            if not isinstance(flag, bool):
-                raise TypeError(f"{name}: expected a bool, got {flag!r}")
+            check_flag(name, getattr(self, name))
         if self.gated_rgb and not self.gated:
             raise ValueError("gated_rgb: expected gated=True with it: the other layers have no gates")
 
@@ -127,11 +124,3 @@ class GeneratorKeywords(TypedDict, total=False):
     decoder_cnum: int | None
     propagation: bool
     mask_sampling: MaskSampling
-
-
-def _checked_width(name: str, width: object) -> int:
-    expected = f"{name}: expected an even integer from 2 to {_MOST_CHANNELS}"
-    checked = checked_integer(width, expected)
-    if not 2 <= checked <= _MOST_CHANNELS or checked % 2:
-        raise ValueError(f"{expected}, got {checked}")
-    return checked

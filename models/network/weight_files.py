@@ -27,6 +27,8 @@ from .torch7_files import is_torch7, read_torch7
 # By how much an .npz may grow when it is read. Trained weights hardly compress at all; a file of zeros
 # grows a thousandfold.
 _MOST_INFLATION = 8
+# Under which files of torch.save have a state dict beside other things.
+_WRAPPINGS = ("state_dict", "G")
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
 
 
@@ -38,8 +40,8 @@ def read_weights(path: Path) -> Mapping[str, Any]:
     """The tensors of a file by name.
 
     Args:
-        path: Of torch.save (a state dict, or a dict that has one as ``"state_dict"``), a .safetensors or an
-            .npz, or of Torch7 (a table or a network), under any name.
+        path: Of torch.save (a state dict, or a dict that has one as ``"state_dict"``, or as ``"G"``, a
+            generator's), a .safetensors or an .npz, or of Torch7 (a table or a network), under any name.
 
     Returns:
         Tensors on the CPU or arrays; also whatever else such a file may hold, which `as_tensor` refuses.
@@ -55,8 +57,9 @@ def read_weights(path: Path) -> Mapping[str, Any]:
         if kind == "torch7":
             return read_torch7(path)
         loaded = load_file(path) if kind == "safetensors" else _unpickle(path)
-        if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-            loaded = loaded["state_dict"]
+        for wrapping in _WRAPPINGS:
+            if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
+                loaded = loaded[wrapping]
         if not isinstance(loaded, Mapping) or not all(isinstance(each, str) for each in loaded):
             raise ValueError(f"it holds a {type(loaded).__name__}")
         return loaded

@@ -37,7 +37,7 @@ class Writer:
     """The bytes of one file."""
 
     def __init__(self) -> None:
-        self.bytes = b""
+        self.bytes = bytearray()
         self._numbers: dict[int, int] = {}
         self._kept: list[Any] = []  # an object that is gone leaves its id to another
 
@@ -115,4 +115,4 @@ def t7(value: Any) -> bytes:
     """A whole file."""
     writer = Writer()
     writer.value(value)
-    return writer.bytes
+    return bytes(writer.bytes)

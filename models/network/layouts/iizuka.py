@@ -88,8 +88,8 @@ def _mean_beside(path: Path) -> Any:
     except (FileNotFoundError, KeyError) as error:
         raise WeightsError(
             f"{path}: the mean colour of the pictures that it was trained on is not in the file: put the "
-            'config.json of its training run beside it, which has it as "mpv", or give it: --mean R,G,B, each 0 '
-            "to 1"
+            'config.json of its run of training beside it, which has it as "mpv", or give it: --mean R,G,B, '
+            "each 0 to 1"
         ) from error
     # ValueError: no JSON, or no colour. TypeError: other JSON.
     except (ValueError, TypeError, RecursionError) as error:
