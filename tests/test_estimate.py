@@ -26,6 +26,22 @@ def test_parameters_of_the_paper():
     }
 
 
+@pytest.mark.parametrize(
+    ("preset", "generator", "critics"),
+    [
+        ("deepfill-v2", 4_052_478, {"patch": 5_946_816}),
+        ("iizuka", 6_072_131, {"joint": 45_063_681}),
+        ("context-encoder", 71_124_544, {"patch": 2_765_568}),
+        ("context-encoder-random", 71_190_208, {"patch": 2_831_232}),
+    ],
+)
+def test_parameters_of_other_publications(preset, generator, critics):
+    """As counted in the published code; of the last, whose convolutions have biases there, by hand."""
+    found = estimate(PRESETS[preset])
+    assert (found.generator, found.critics) == (generator, critics)
+    assert found.state == 4 * (5 * generator + 4 * sum(critics.values()))
+
+
 def test_state_is_what_a_step_holds():
     config = change(PRESETS["small"], {"generator.cnum": "2"})
     networks = InpaintGenerator(config.generator), Critics(config)

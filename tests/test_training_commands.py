@@ -16,6 +16,7 @@ from contextual_attention.cli import main
 from contextual_attention.commands.errors import CommandError
 from contextual_attention.commands.needs import need
 from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.training.presets import PRESETS
 from contextual_attention.models.training.run_log import read_losses
 from contextual_attention.models.training.trainer import Trainer
 
@@ -101,7 +102,8 @@ def test_a_dry_run_touches_nothing(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--preset", "huge"], "--preset: expected one of paper, published, small, got huge"),
+        (["--preset", "huge"], f"--preset: expected one of {', '.join(PRESETS)}, got huge"),
+        (["--set", "recipe=iizuka"], "recipe: comes with a preset, here 'wasserstein'"),
         (["--set", "optimiser.rate=1"], "optimiser.rate: no such setting; known: data.path"),
         (["--set", "generator.padding=none"], "padding: expected one of 'mirror', 'same', 'zero'"),
         (["--data", "nowhere"], "data: no pictures at 'nowhere'; expected a folder"),

@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder, a glob pattern, a list file, hf:owner/name[:split], or procedural[:SEED]: dead "
              "leaves, the default",
     )  # fmt: skip
-    parser.add_argument("--preset", help="paper (default), published (where the code differs), or small")
+    parser.add_argument(
+        "--preset",
+        help="of Yu et al. 2018: paper (default), published (where the code differs), small (on a CPU); of others: "
+             "deepfill-v2, iizuka, context-encoder, each also with -small, context-encoder-random",
+    )  # fmt: skip
     parser.add_argument("--steps", type=count, help="steps of the schedule, in all")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", type=_setting, dest="settings",
