@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--preset",
-        help="of Yu et al. 2018: paper (default), published (where the code differs), small (on a CPU); of others: "
-             "deepfill-v2, iizuka, context-encoder, each also with -small, context-encoder-random",
+        help="of Yu et al. 2018: paper (default), published (where the code differs), small (on a CPU); "
+             "of others: deepfill-v2, iizuka, context-encoder, each also with -small; context-encoder-random",
     )  # fmt: skip
     parser.add_argument("--steps", type=count, help="steps of the schedule, in all")
     parser.add_argument(
