@@ -116,10 +116,8 @@ def assemble(
             continue
         published, tensor = tensors[name]
         if tensor.shape != each.shape:
-            raise WeightsError(
-                f"{path}: {published}: expected shape {tuple(each.shape)}, got {tuple(tensor.shape)}: weights "
-                "of another network"
-            )
+            shapes = f"expected shape {tuple(each.shape)}, got {tuple(tensor.shape)}"
+            raise WeightsError(f"{path}: {published}: {shapes}: weights of another network")
         numbers[name] = tensor.to(each.dtype)
         check_finite(numbers[name], published, path)
     network = make()
