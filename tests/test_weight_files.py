@@ -51,7 +51,7 @@ def rewritten(path, change):
 
 @pytest.fixture
 def plain(tmp_path):
-    """The converted generator that every other way of writing it must give, too."""
+    """The converted network that every other way of writing it must give, too."""
     torch.save(weights(), tmp_path / "plain.pt")
     return convert(tmp_path / "plain.pt")
 
