@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from helpers import published
+from helpers import published, published_v2
 from helpers.damage import damaged
 from helpers.runs import forkserver, make_trainer, peak, start_of_peak, tiny
 from helpers.torch7 import Module, t7
@@ -83,6 +83,7 @@ CHECKPOINTS = {
     "model.npz": lambda: array_file(np.savez, "yu2018"),
     "compressed.npz": lambda: array_file(np.savez_compressed, "yu2018"),
     "model.safetensors": lambda: save(published.checkpoint("daa233")),
+    "twofold.pth": lambda: saved(published_v2.checkpoint("csqiangwen")),
     "model.t7": lambda: t7(completion_network()),
 }
 
