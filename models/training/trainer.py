@@ -88,7 +88,7 @@ class Trainer:
         state = None if newest is None else load_checkpoint(newest)
         if state is not None:  # before anything of a size that a damaged file names
             check_settings(state, config, newest)
-        self.samples = make_samples(config)
+        self.samples = make_samples(config, print if fabric.is_global_zero else None)
         self.gallery = Gallery(self.samples) if fabric.is_global_zero else None
         self._make_networks()
         self.step = position = 0
