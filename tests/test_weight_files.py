@@ -51,7 +51,7 @@ def rewritten(path, change):
 
 @pytest.fixture
 def plain(tmp_path):
-    """The converted generator that every other way of writing it must give, too."""
+    """The converted network that every other way of writing it must give, too."""
     torch.save(weights(), tmp_path / "plain.pt")
     return convert(tmp_path / "plain.pt")
 
@@ -121,7 +121,7 @@ def test_a_saved_state_outlives_its_file(tmp_path):
         (torch.zeros(8, device="meta"), "expected a dense tensor, got torch.strided on meta"),
         (torch.zeros(1).expand(8), r"there are no numbers for its shape \(8,\)"),
         (torch.zeros(0), r"there are no numbers for its shape \(0,\)"),
-        (torch.zeros(2, 4), r"expected shape \(8,\), .* got \(2, 4\)"),
+        (torch.zeros(2, 4), r"expected shape \(8,\), got \(2, 4\)"),
         (torch.tensor([0.0] * 7 + [float("nan")]), "has elements that are NaN or infinite"),
         (torch.full((8,), 1e300, dtype=torch.float64), "has elements that are NaN or infinite"),
     ],
@@ -135,7 +135,7 @@ def test_a_weight_that_is_none_is_named(tmp_path, value, says):
 
 def test_a_single_number_for_the_first_layer(tmp_path):
     torch.save(weights(**{FIRST: torch.tensor(1.0)}), tmp_path / "m.pt")
-    with pytest.raises(WeightsError, match=r"m\.pt: no generator of this package: cnum: .* got 0"):
+    with pytest.raises(WeightsError, match=r"m\.pt: no network of this package: cnum: .* got 0"):
         convert(tmp_path / "m.pt")
 
 
