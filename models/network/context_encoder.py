@@ -29,6 +29,7 @@ Output = Literal["centre", "whole"]
 # The side of the pictures that the network takes, of the map before the bottleneck, and of the smallest
 # image.
 VIEW, CENTRE = 128, 64
+_ALL = Window(0, 0, VIEW)
 _MAP = 4
 _LEAST = 4
 _MOST_CHANNELS, _MOST_BOTTLENECK = 1024, 65536
@@ -211,6 +212,24 @@ class ContextEncoder(
         """
         return self.last(self.decoder(self.bottleneck(self.encoder(view)))).tanh()
 
+    def fill_view(self, image: Tensor, mask: Tensor) -> Inpainted:
+        """`forward` of images that are their own views, without a look at where the holes are.
+
+        So it can be traced, and waits for no GPU.
+
+        Args:
+            image: (B, 3, 128, 128), as of `forward`.
+            mask: (B or 1, 1, 128, 128), likewise; in the centre model what is missing outside of the middle
+                64 x 64 pixels stays 0.
+        """
+        missing = missing_of(mask, image)
+        refined = self._refine_view(image.masked_fill(missing, 0), missing)
+        return Inpainted(None, refined, torch.where(missing, refined, image))
+
+    def _refine_view(self, known: Tensor, missing: Tensor) -> Tensor:
+        predicted = self._predict(known, missing)
+        return predicted if self.config.output == "whole" else place(predicted, _ALL, known)
+
     def _predict(self, known: Tensor, missing: Tensor) -> Tensor:
         """(B, 3, 128, 128), (B, 1, 128, 128) bool -> what `predict` returns, in the dtype of the view."""
         fill = self._fill.to(known.dtype)
@@ -219,15 +238,14 @@ class ContextEncoder(
     def _refine_whole(self, known: Tensor, missing: Tensor) -> Tensor:
         size = known.shape[-2:]
         if size == (VIEW, VIEW):
-            return self._predict(known, missing)
+            return self._refine_view(known, missing)
         return resize(self._predict(*shrink(known, missing, (VIEW, VIEW))), size)
 
     def _refine_centre(self, known: Tensor, missing: Tensor) -> Tensor:
         windows = windows_around_holes(missing, VIEW, self.config.hole)
-        all_of_it = Window(0, 0, VIEW)
         # As in training: then a batch is looked at at once.
-        if known.shape[-2:] == (VIEW, VIEW) and all(window == all_of_it for window in windows):
-            return place(self._predict(known, missing), all_of_it, known)
+        if known.shape[-2:] == (VIEW, VIEW) and all(window == _ALL for window in windows):
+            return self._refine_view(known, missing)
         seen = [each for each, window in enumerate(windows) if window is not None]
         if not seen:
             return known
