@@ -164,6 +164,7 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
         ((), {"mask": None}, "give either a MASK or --mask alpha"),
         (("--mask", "alpha"), {"mask": None}, "has no transparency"),
         (("--method", "model"), {}, "--method model and --model belong together"),
+        (("--poisson",), {}, "--poisson is for --method model"),
         (("--attention-map", "no/map.png"), {}, "there is no folder no"),
         ((), {"image": "empty"}, "no photographs there"),
         ((), {"image": "*.gif"}, "no photographs there"),
@@ -276,6 +277,10 @@ def test_a_trained_model(folder, mode):
     assert np.array_equal(pixels("out.png"), np.asarray(expected))
     assert np.array_equal(pixels("out.png")[~MISSING], np.asarray(photo)[~MISSING])
     assert pixels("map.png").shape == (HEIGHT, WIDTH, 3)
+    assert run_inpaint("--poisson", *given, image="deep.png") == 0
+    joined = inpaint(photo, Image.fromarray(MISSING), "model", model="run", poisson=True)
+    assert np.array_equal(pixels("out.png"), np.asarray(joined))
+    assert not np.array_equal(np.asarray(joined), np.asarray(expected))
 
 
 def test_opacity_that_says_nothing_may_be_left_out(folder):

@@ -146,8 +146,8 @@ def _inpaint(
     photos.check_encodable(photo, task.output)
     picture, offsets = inpaint(
         photo.image, hole, given.method,
-        model=given.model, feather=given.feather, seed=given.seed, device=given.device,
-        workspace=given.workspace, progress=advance, return_offsets=True,
+        model=given.model, feather=given.feather, poisson=given.poisson, seed=given.seed,
+        device=given.device, workspace=given.workspace, progress=advance, return_offsets=True,
     )  # fmt: skip
     lost = photos.write_photo(photo.with_image(picture), task.output)
     if given.attention_map is not None:

@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--feather", type=_size, default=0, metavar="N",
         help="let the filling fade out over N pixels around the hole, which are changed, too",
     )  # fmt: skip
+    parser.add_argument(
+        "--poisson", action="store_true",
+        help="of --method model: keep the steps from pixel to pixel of what it fills in, and take the levels "
+        "from the photograph around it",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the random search (default: %(default)s)")
     parser.add_argument(
         "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
@@ -97,6 +102,8 @@ def run(given: argparse.Namespace) -> None:
     if given.own_mask is not None and given.threshold is not None:
         raise CommandError("--threshold is for a MASK, and not for --mask alpha")
     check_model(given)
+    if given.poisson and given.method != "model":
+        raise CommandError("--poisson is for --method model")
     photos = need("photos", "demo")
     tasks, many = _tasks(given)
     if given.attention_map is not None and many:

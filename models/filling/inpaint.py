@@ -16,6 +16,7 @@ from .completion import Progress
 from .exemplar import ExemplarOptions, Filled, check_picture, fill_exemplar
 from .patchmatch import PatchMatchOptions, fill_patchmatch
 from .pictures import hole_of, planes_of
+from .poisson import join_filling
 from .pyramid import dilate
 
 Picture = TypeVar("Picture")
@@ -29,6 +30,7 @@ def inpaint(
     *,
     model: Any = None,
     feather: int = 0,
+    poisson: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
     workspace: int | None = None,
@@ -53,6 +55,8 @@ def inpaint(
             the name of a repository.
         feather: Width, in pixels, of a border around the hole over which the filling fades into the picture:
             that border is no longer as it came in. Default 0: every known pixel is.
+        poisson: Of ``"model"``: whether what the network fills in keeps only its steps from pixel to pixel,
+            and takes its levels from the picture around it, see `join_filling`. Default False.
         seed: Of the random numbers of the search; a model uses none. Default 0.
         device: Where to compute. Default: where a tensor is, else the CPU.
         workspace: Bound on the score scratch of the attention in ``"exemplar"``, in bytes; as in
@@ -85,7 +89,7 @@ def inpaint(
     feather = int(feather)  # one of NumPy's may be too narrow to count with
     planes = planes_of(image)
     hole = hole_of(mask, planes)
-    fill = _filler(method, model, seed, workspace)
+    fill = _filler(method, model, poisson, seed, workspace)
     if not bool(hole.any()):
         raise ValueError("mask: marks nothing, there is nothing to fill; non-zero is missing")
     if bool(hole.flatten(1).all(1).any()):
@@ -117,7 +121,9 @@ def _joined(parts: list[Tensor]) -> Tensor:
 Filler = Callable[[Tensor, Tensor, Progress | None], Filled]
 
 
-def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler:
+def _filler(method: str, model: Any, poisson: bool, seed: int, workspace: int | None) -> Filler:
+    if poisson and method in METHODS and method != "model":
+        raise ValueError(f'poisson: is for method "model"; "{method}" joins its copies as they need it')
     if method == "exemplar":
         options = ExemplarOptions(seed=seed, workspace=workspace)
         return lambda image, hole, progress: fill_exemplar(image, hole, options, progress)
@@ -127,11 +133,11 @@ def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler
     if method == "model":
         if model is None:
             raise ValueError('model: method "model" needs one: a network, or the folder or repository of one')
-        return _model_filler(model)
+        return _model_filler(model, poisson)
     raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}; got {method!r}")
 
 
-def _model_filler(model: Any) -> Filler:
+def _model_filler(model: Any, poisson: bool) -> Filler:
     """A trained network as a method; grey pictures and opacity are shown to it as RGB."""
     if isinstance(model, torch.nn.Module):
         network = model.eval()
@@ -158,7 +164,8 @@ def _model_filler(model: Any) -> Filler:
         if progress is not None:
             progress(1.0)
         completed = torch.cat([part for part, _ in found], 1)
-        return Filled(torch.where(hole, completed, image), found[0][1])
+        filled = join_filling(image, hole, completed) if poisson else torch.where(hole, completed, image)
+        return Filled(filled, found[0][1])
 
     return fill
 

@@ -23,6 +23,7 @@ What commands and training are given, and what they leave:
     striped             a photograph that can be restored exactly
     damage              files damaged at random
     runs                small training runs
+    layouts             small folders in the layouts of published data sets
     terminals           a terminal, and what is left on its screen
     browser             a visitor of the web page
     typed_use           a user's typed code, for mypy
