@@ -1,8 +1,9 @@
 """The network of Iizuka et al. 2017 against outputs of the published ones.
 
 Their weights come as each publisher writes them, through `convert`. tests/data: glcic_iizuka by the list of
-layers of satoshiiizuka/siggraph2017_inpainting's file as chien-lung/inpaint_project converts it, glcic_otenim from
-otenim/GLCIC-PyTorch, glcic_mmagic from open-mmlab/mmagic. Numbers only, of networks with random weights.
+layers of satoshiiizuka/siggraph2017_inpainting's file as chien-lung/inpaint_project converts it,
+glcic_otenim from otenim/GLCIC-PyTorch, glcic_mmagic from open-mmlab/mmagic. Numbers only, of networks with
+random weights.
 """
 
 import json
