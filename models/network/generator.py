@@ -129,7 +129,7 @@ class InpaintGenerator(
             TypeError, ValueError: An argument of the wrong type, shape or device, offsets of a network
                 that has no attention, or a sketch too many or too few.
 
-        Cost: 0.68 MFLOP a pixel in convolutions at cnum 32 (version 2: 0.77 at 24), and the attention's, which
+        Cost: 0.68 MFLOP a pixel in convolutions at cnum 32, 0.77 gated at 24, and the attention's, which
         grows with the square of the area. Sizes that are not multiples of 8 are reflected up to the next one.
         """
         check_image(image, GRID)
