@@ -250,6 +250,16 @@ class TestResults:
             slope = (loss(image + step * direction) - loss(image - step * direction)) / (2 * step)
         assert (gradient * direction).sum().item() == pytest.approx(slope.item(), rel=1e-5)
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision(self, output, dtype):
+        network, image = make(output=output), pictures(1, 150, 170)
+        mask = boxes(150, 170, (20, 30, 90, 80))
+        expected = network(image, mask).refined
+        found = network.to(dtype)(image.to(dtype), mask).refined
+        assert found.dtype == dtype
+        # As under autocast.
+        assert (found.float() - expected).abs().max() < 0.15
+
     def test_autocast(self, output):
         network, image = make(output=output), pictures(1, 100, 100)
         mask = boxes(100, 100, (20, 30, 20, 20))

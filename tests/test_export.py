@@ -1,12 +1,14 @@
-"""The ONNX file gives what the generator gives, in another runtime and at other sizes than were traced."""
+"""The ONNX file gives what the network gives, in another runtime and at other sizes than were traced."""
 
 import onnx
 import onnxruntime
 import pytest
 import torch
 
+from contextual_attention.models.network.context_encoder import ContextEncoder
 from contextual_attention.models.network.export import export_onnx
 from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.iizuka import CompletionNetwork
 from contextual_attention.models.network.layers import Conv, ConvLayer, stack
 
 
@@ -98,3 +100,63 @@ def test_no_convolution_has_computed_weights(exported):
 
 def test_only_standard_operators(exported):
     assert {each.domain for each in onnx.load(exported[1]).opset_import} <= {"", "ai.onnx"}
+
+
+NETWORKS = {
+    "iizuka": lambda: CompletionNetwork(cnum=4),
+    "context encoder": lambda: ContextEncoder(cnum=4, bottleneck=20),
+    "context encoder, whole": lambda: ContextEncoder(
+        cnum=4, bottleneck_kind="channelwise", output="whole", bias=False
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def exported_other(request, tmp_path_factory):
+    """Normalised with other statistics than a network starts with."""
+    torch.manual_seed(0)
+    network = NETWORKS[request.param]()
+    with torch.no_grad():
+        for name, each in network.state_dict().items():
+            if name.endswith("running_var"):
+                each.copy_(torch.rand_like(each) + 0.5)
+            elif name.endswith("weight") and each.dim() > 1:
+                each.normal_(std=2.5 * each[0].numel() ** -0.5)
+    path = tmp_path_factory.mktemp("onnx") / "network.onnx"
+    export_onnx(network.eval(), path)
+    return network, path
+
+
+class TestNetworksOfOneStage:
+    @pytest.mark.parametrize("size", [(1, 72, 80), (3, 128, 128)])
+    def test_onnxruntime_agrees(self, exported_other, size):
+        network, path = exported_other
+        size = size if isinstance(network, CompletionNetwork) else (size[0], 128, 128)
+        given = problem(*size, is_guided=False)
+        if isinstance(network, ContextEncoder):
+            # All of them their own views: what is missing is in the middle, with its centre there.
+            given["mask"].zero_()
+            given["mask"][:, :, 40:88, 38:90] = 1
+        session = onnxruntime.InferenceSession(path)
+        found = session.run(["refined", "completed"], {name: x.numpy() for name, x in given.items()})
+        with torch.no_grad():
+            expected = network(**given)[1:3]
+        for x, y in zip(found, expected, strict=True):
+            # Two float32 runtimes, seventeen layers deep, on images of size 1.
+            assert torch.allclose(torch.from_numpy(x), y, atol=1e-5)
+        assert expected[0].std() > 0.05
+
+    def test_outputs(self, exported_other):
+        assert [each.name for each in onnx.load(exported_other[1]).graph.output] == ["refined", "completed"]
+
+
+def test_a_view_is_filled_as_any_image():
+    torch.manual_seed(0)
+    network = ContextEncoder(cnum=4, bottleneck=20).eval()
+    image, mask = torch.rand(2, 3, 128, 128) * 2 - 1, torch.zeros(1, 1, 128, 128)
+    mask[..., 36:92, 36:92] = 1
+    with torch.no_grad():
+        view, found = network.fill_view(image, mask), network(image, mask)
+    assert view.coarse is None
+    assert torch.equal(view.refined, found.refined)
+    assert torch.equal(view.completed, found.completed)

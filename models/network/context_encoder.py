@@ -8,7 +8,6 @@ Shape legend: B samples; (H, W) the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -30,8 +29,7 @@ Output = Literal["centre", "whole"]
 # The side of the pictures that the network takes, of the map before the bottleneck, and of the smallest
 # image.
 VIEW, CENTRE = 128, 64
-# What of an image of that side with its middle missing the network sees.
-ALL_OF_VIEW = Window(0, 0, VIEW)
+_ALL = Window(0, 0, VIEW)
 _MAP = 4
 _LEAST = 4
 _MOST_CHANNELS, _MOST_BOTTLENECK = 1024, 65536
@@ -176,16 +174,14 @@ class ContextEncoder(
         self.register_buffer("_always_missing", middle, persistent=False)
         self.register_buffer("_fill", torch.tensor(_FILL)[:, None, None], persistent=False)
 
-    def forward(
-        self, image: Tensor, mask: Tensor, windows: Sequence[Window | None] | None = None
-    ) -> Inpainted:
+    def forward(self, image: Tensor, mask: Tensor, are_views: bool = False) -> Inpainted:
         """Fill the holes of images.
 
         Args:
             image: (B, 3, H, W), H, W >= 4, floating, RGB in [-1, 1]; what it holds in the holes is not read.
             mask: (B or 1, 1, H, W), bool or floating, non-zero = missing. Any number of holes of any shape.
-            windows: Of the centre model, of each sample, where they are known, as in training. Default: those
-                of `windows_around_holes`, for which a GPU is waited for.
+            are_views: Whether the images are their own views, as in training: then by `fill_view`. Default
+                False.
 
         Returns:
             `Inpainted` without ``coarse``, in the dtype of the image, under autocast too.
@@ -193,15 +189,16 @@ class ContextEncoder(
         Raises:
             TypeError, ValueError: An argument of the wrong type, shape or device.
 
-        Cost: 0.7 GFLOP a sample at the authors' widths, whatever its size.
+        Cost: 0.7 GFLOP a sample at the authors' widths, whatever its size. The centre model's views depend on
+        where the holes are, which a GPU is waited for.
         """
+        if are_views:
+            return self.fill_view(image, mask)
         check_image(image, _LEAST)
         missing = missing_of(mask, image)
         known = image.masked_fill(missing, 0)
-        if self.config.output == "whole":
-            refined = self._refine_whole(known, missing)
-        else:
-            refined = self._refine_centre(known, missing, windows)
+        refine = self._refine_whole if self.config.output == "whole" else self._refine_centre
+        refined = refine(known, missing)
         return Inpainted(None, refined, torch.where(missing, refined, image))
 
     if TYPE_CHECKING:  # what nn.Module declares says nothing of arguments and result
@@ -219,6 +216,24 @@ class ContextEncoder(
         """
         return self.last(self.decoder(self.bottleneck(self.encoder(view)))).tanh()
 
+    def fill_view(self, image: Tensor, mask: Tensor) -> Inpainted:
+        """`forward` of images that are their own views, without a look at where the holes are.
+
+        So it can be traced, and waits for no GPU.
+
+        Args:
+            image: (B, 3, 128, 128), as of `forward`.
+            mask: (B or 1, 1, 128, 128), likewise; in the centre model what is missing outside of the middle
+                64 x 64 pixels stays 0.
+        """
+        missing = missing_of(mask, image)
+        refined = self._refine_view(image.masked_fill(missing, 0), missing)
+        return Inpainted(None, refined, torch.where(missing, refined, image))
+
+    def _refine_view(self, known: Tensor, missing: Tensor) -> Tensor:
+        predicted = self._predict(known, missing)
+        return predicted if self.config.output == "whole" else place(predicted, _ALL, known)
+
     def _predict(self, known: Tensor, missing: Tensor) -> Tensor:
         """(B, 3, 128, 128), (B, 1, 128, 128) bool -> what `predict` returns, in the dtype of the view."""
         fill = self._fill.to(known.dtype)
@@ -227,17 +242,14 @@ class ContextEncoder(
     def _refine_whole(self, known: Tensor, missing: Tensor) -> Tensor:
         size = known.shape[-2:]
         if size == (VIEW, VIEW):
-            return self._predict(known, missing)
+            return self._refine_view(known, missing)
         return resize(self._predict(*shrink(known, missing, (VIEW, VIEW))), size)
 
-    def _refine_centre(
-        self, known: Tensor, missing: Tensor, windows: Sequence[Window | None] | None
-    ) -> Tensor:
-        if windows is None:
-            windows = windows_around_holes(missing, VIEW, self.config.hole)
+    def _refine_centre(self, known: Tensor, missing: Tensor) -> Tensor:
+        windows = windows_around_holes(missing, VIEW, self.config.hole)
         # As in training: then a batch is looked at at once.
-        if known.shape[-2:] == (VIEW, VIEW) and all(window == ALL_OF_VIEW for window in windows):
-            return place(self._predict(known, missing), ALL_OF_VIEW, known)
+        if known.shape[-2:] == (VIEW, VIEW) and all(window == _ALL for window in windows):
+            return self._refine_view(known, missing)
         seen = [each for each, window in enumerate(windows) if window is not None]
         if not seen:
             return known

@@ -112,7 +112,9 @@ def shrink(image: Tensor, missing: Tensor, size: tuple[int, int]) -> tuple[Tenso
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, antialiased where it gets smaller: (..., C, H, W) -> (..., C, h, w)."""
     batched = image if image.dim() == 4 else image[None]
-    resized = F.interpolate(batched, size, mode="bilinear", antialias=True)
+    # In half precision torch has no such resize on the CPU.
+    batched = batched.to(torch.promote_types(image.dtype, torch.float32))
+    resized = F.interpolate(batched, size, mode="bilinear", antialias=True).to(image.dtype)
     return resized if image.dim() == 4 else resized[0]
 
 

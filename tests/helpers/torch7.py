@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,3 +117,13 @@ def t7(value: Any) -> bytes:
     writer = Writer()
     writer.value(value)
     return bytes(writer.bytes)
+
+
+def modules(weights: dict[str, np.ndarray], places: int, kind_of: Callable[[int], str]) -> list[Module]:
+    """Modules of an nn.Sequential: those that have weights with these, and all others without."""
+    listed = [Module("nn.ReLU", {"inplace": True, "train": False}) for _ in range(places)]
+    for place in {int(name.partition(".")[0]) for name in weights}:
+        start = f"{place}."
+        fields = {name.removeprefix(start): x for name, x in weights.items() if name.startswith(start)}
+        listed[place] = Module(kind_of(place), fields | {"gradInput": np.empty(0, np.float32)}, "V 2")
+    return listed

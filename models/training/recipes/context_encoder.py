@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...data.samples import Sample
-from ...network.context_encoder import ALL_OF_VIEW, VIEW, ContextEncoder, ContextEncoderConfig
+from ...network.context_encoder import VIEW, ContextEncoder, ContextEncoderConfig
 from ...network.context_encoder import CENTRE as CENTRE_SIDE
 from ...network.context_encoder_critic import CENTRE, ContextEncoderCritic
 from ...network.faces import Inpainted
@@ -207,5 +207,4 @@ def _critic_terms(network: ContextEncoder, critics: Critics, sample: Sample) -> 
 
 
 def _predict(network: ContextEncoder, sample: Sample) -> Inpainted:
-    """Of images that are views, all of them, which the network need not find out."""
-    return network(sample.image, sample.mask, windows=[ALL_OF_VIEW] * len(sample.image))
+    return network(sample.image, sample.mask, are_views=True)
