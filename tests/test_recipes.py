@@ -225,6 +225,16 @@ def test_nan_is_named(tmp_path, monkeypatch, recipe):
         make_trainer(tmp_path, recipe=recipe).run()
 
 
+def test_parts_of_a_batch_that_is_normalised_cannot_change(whole_run):
+    recipe, out = whole_run
+    changes = {"recipe": recipe, "optimiser__accumulate": "2"}
+    if recipe == "sn-patchgan":
+        assert make_trainer(out, resume=True, **changes).step == 4
+    else:
+        with pytest.raises(ValueError, match=r"^optimiser\.accumulate: 1 became 2 .* data\.cache alone"):
+            make_trainer(out, resume=True, **changes)
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(whole_run):
     recipe, out = whole_run
     with pytest.raises(ValueError, match=f"^recipe: '{recipe}' became 'wasserstein' since the checkpoint"):

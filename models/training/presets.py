@@ -60,12 +60,15 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             masks=MaskConfig(kind="box-and-strokes", shrink=32),
             generator=_GATED,
         ),
+        # Ours, like the other small ones: see "small". The critic counts less, which a generator as narrow as
+        # this follows wherever it goes: with the published 1, 500 steps bring it as far as 300 with this.
         "deepfill-v2-small": TrainConfig(
             recipe="sn-patchgan",
             data=DataConfig(size=64, pictures=300, workers=0),
             masks=MaskConfig(kind="box-and-strokes", box=32, shrink=8),
             generator=replace(_GATED, cnum=8),
             critics=patch_gan.CriticConfig(channels=(16, 32, 64, 64)),
+            loss=patch_gan.LossConfig(adversarial=0.05),
             optimiser=patch_gan.OptimiserConfig(
                 learning_rate=1e-3, beta1=0.9, beta2=0.99, batch=4, average=0.99
             ),

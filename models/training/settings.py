@@ -9,10 +9,10 @@ from typing import Any, get_type_hints
 from .config import TrainConfig
 from .recipes import RECIPES
 
-# What may change when a run is resumed: nothing that decides which numbers it computes.
+_PARTS = "optimiser.accumulate"
+# What may change when a run is resumed: nothing that decides which numbers it computes (`resumable`).
 RESUMABLE = (
-    "steps", "save_every", "keep", "show_every", "data.path", "data.workers", "data.cache",
-    "optimiser.accumulate",
+    "steps", "save_every", "keep", "show_every", "data.path", "data.workers", "data.cache", _PARTS,
 )  # fmt: skip
 
 
@@ -104,6 +104,12 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def resumable(config: TrainConfig) -> tuple[str, ...]:
+    """What may change when this run is resumed."""
+    is_fixed = RECIPES[config.recipe].normalises_batches
+    return tuple(name for name in RESUMABLE if not (is_fixed and name == _PARTS))
+
+
 def frozen_changes(before: TrainConfig, after: TrainConfig) -> list[str]:
     """Settings that differ although a resumed run cannot change them, each with both values.
 
@@ -111,11 +117,12 @@ def frozen_changes(before: TrainConfig, after: TrainConfig) -> list[str]:
     """
     if before.recipe != after.recipe:
         return [f"recipe: {before.recipe!r} became {after.recipe!r}"]
+    free = resumable(after)
     old, new = _flat(to_dict(before)), _flat(to_dict(after))
     return [
         f"{name}: {old[name]!r} became {new[name]!r}"
         for name in new
-        if old[name] != new[name] and name not in RESUMABLE
+        if old[name] != new[name] and name not in free
     ]
 
 

@@ -32,7 +32,7 @@ FAMILIES = {
     "sn-patchgan": (
         "deepfill-v2-small",
         _BRIEF | {"data.size": "24", "masks.box": "12", "masks.shrink": "4", "generator.cnum": "2",
-                  "critics.channels": "4,4"},
+                  "critics.channels": "4,4", "loss.adversarial": "1"},
     ),
     "iizuka": (
         "iizuka-small",

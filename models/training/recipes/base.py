@@ -34,6 +34,8 @@ class Recipe(ABC):
         network: The class of the generator, one of models/network.
         critics, loss, optimiser: Dataclasses of the groups of settings with these names, which need no
             arguments and check themselves.
+        normalises_batches: Whether a network normalises over the samples that it is given at once. The parts
+            of `optimiser.accumulate` then decide what is computed, and a resumed run cannot change them.
         headline: The terms of a step that are shown while it runs, each with its format.
 
     Raises:
@@ -44,6 +46,7 @@ class Recipe(ABC):
     critics: ClassVar[type]
     loss: ClassVar[type]
     optimiser: ClassVar[type[OptimiserConfig]]
+    normalises_batches: ClassVar[bool] = False
     headline: ClassVar[Mapping[str, str]] = {"hole_l1": "hole l1 {:.2f} %"}
 
     def __init__(self, config: TrainConfig) -> None:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ...data.samples import Sample
-from ...network.context_encoder import VIEW, ContextEncoder, ContextEncoderConfig
 from ...network.context_encoder import CENTRE as CENTRE_SIDE
+from ...network.context_encoder import VIEW, ContextEncoder, ContextEncoderConfig
 from ...network.context_encoder_critic import CENTRE, ContextEncoderCritic
 from ...network.faces import Inpainted
 from ..adversarial import cross_entropy_critic_loss, cross_entropy_generator_loss
@@ -168,6 +168,7 @@ class ContextEncoders(Recipe):
     critics = CriticConfig
     loss = LossConfig
     optimiser = OptimiserConfig
+    normalises_batches = True
     headline = Recipe.headline | {"patch_critic": "cross entropy {:.3g}"}
 
     def __init__(self, config: TrainConfig) -> None:

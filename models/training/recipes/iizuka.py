@@ -170,6 +170,7 @@ class Iizuka(Recipe):
     critics = CriticConfig
     loss = LossConfig
     optimiser = OptimiserConfig
+    normalises_batches = True
     headline = Recipe.headline | {"joint_critic": "cross entropy {:.3g}"}
 
     def make_critics(self) -> Critics:
