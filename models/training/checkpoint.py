@@ -96,6 +96,6 @@ def check_settings(state: Mapping[str, Any], config: TrainConfig, path: Path) ->
     if changed:
         free = ", ".join(resumable(config))
         raise ValueError(
-            f"{'; '.join(changed)} since the checkpoint; a resumed run can change {free} alone: set it back, or "
-            "start a new run"
+            f"{'; '.join(changed)} since the checkpoint; a resumed run can change {free} alone: set it back, "
+            "or start a new run"
         )
