@@ -63,7 +63,7 @@ class Trainer:
         recipe: Of the configuration.
         step: Steps so far.
         generator, critics: The networks themselves, without what Fabric wraps around them.
-        average: Its moving average, whose weights are what a run is for.
+        average: The moving average of the generator, whose weights are what a run is for.
 
     Raises:
         ValueError: Nothing to resume, or a checkpoint where there should be none; a batch that the processes

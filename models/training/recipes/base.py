@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -47,7 +46,7 @@ class Recipe(ABC):
     loss: ClassVar[type]
     optimiser: ClassVar[type[OptimiserConfig]]
     normalises_batches: ClassVar[bool] = False
-    headline: ClassVar[Mapping[str, str]] = {"hole_l1": "hole l1 {:.2f} %"}
+    headline: ClassVar[dict[str, str]] = {"hole_l1": "hole l1 {:.2f} %"}
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
