@@ -8,6 +8,7 @@ generator_config.py        which of their two versions and all published variant
 normalised.py              the convolution of the networks before them, normalised over the batch
 iizuka.py                  the completion network of Iizuka et al.
 context_encoder.py         the context encoder of Pathak et al., for images of any size
+context_encoder_config.py  which of theirs it is
 windows.py                 square windows around holes, for a network of one size
 
 critics.py                 the global and the local critic of Yu et al. 2018

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ...files import replace_file
-from .context_encoder import VIEW, ContextEncoder
+from .context_encoder import ContextEncoder
+from .context_encoder_config import VIEW
 from .folders import FolderOfWeights
 from .generator import InpaintGenerator
 from .iizuka import CompletionNetwork

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..context_encoder import ContextEncoder, ContextEncoderConfig
+from ..context_encoder import ContextEncoder
+from ..context_encoder_config import ContextEncoderConfig
 from ..folders import FolderOfWeights
 from .layout import Layout, Weights
 from .normalised import build_normalised
