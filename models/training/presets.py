@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ..network.context_encoder import ContextEncoderConfig
+from ..network.context_encoder_config import ContextEncoderConfig
 from ..network.context_encoder_critic import ANYWHERE
 from ..network.generator_config import GeneratorConfig
 from ..network.iizuka import IizukaConfig
@@ -84,14 +84,19 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             masks=MaskConfig(shrink=32),
             steps=500_000,
         ),
+        # Ours. Adadelta's steps follow the size of gradients that are small beside its eps: more weight, less of
+        # a step. The running statistics of so small a batch would not keep up with larger ones.
         "iizuka-small": TrainConfig(
             recipe="iizuka",
             data=DataConfig(size=64, pictures=300, workers=0),
             masks=MaskConfig(box=32, shrink=8),
             generator=IizukaConfig(cnum=16),
             critics=iizuka.CriticConfig(local=(16, 32, 64), whole=(16, 32, 64, 64), features=64),
-            optimiser=iizuka.OptimiserConfig(batch=8, completion_steps=600, critic_steps=100),
-            steps=1000,
+            loss=iizuka.LossConfig(l2=2.5),
+            optimiser=iizuka.OptimiserConfig(
+                batch=8, learning_rate=0.2, completion_steps=800, critic_steps=100
+            ),
+            steps=1200,
             save_every=100,
             show_every=100,
         ),

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ...data.samples import Sample
-from ...network.context_encoder import CENTRE as CENTRE_SIDE
-from ...network.context_encoder import VIEW, ContextEncoder, ContextEncoderConfig
+from ...network.context_encoder import ContextEncoder
+from ...network.context_encoder_config import CENTRE as CENTRE_SIDE
+from ...network.context_encoder_config import VIEW, ContextEncoderConfig
 from ...network.context_encoder_critic import CENTRE, ContextEncoderCritic
 from ...network.faces import Inpainted
 from ..adversarial import cross_entropy_critic_loss, cross_entropy_generator_loss
