@@ -137,7 +137,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         weights = read_weights(path)
     except WeightsError as error:
         raise WeightsError(f"{error}\n{ACCEPTED}") from error
-    return {name.removesuffix(":0"): weight for name, weight in weights.items()}  # as TensorFlow names them
+    # As TensorFlow names variables, and as torch.nn.DataParallel names what is in the network it wraps.
+    return {name.removesuffix(":0").removeprefix("module."): weight for name, weight in weights.items()}
 
 
 def _tensorflow_prefix(path: Path) -> Path | None:
