@@ -146,7 +146,8 @@ def _tensorflow_prefix(path: Path) -> Path | None:
     if (path / "checkpoint").is_file():
         return path
     if path.is_dir():  # "." has no name
-        return None
+        indices = list(path.glob("*.index"))  # published ones have their file checkpoint renamed, or none
+        return indices[0].with_suffix("") if len(indices) == 1 else None
     name = path.name.removesuffix(".index").removesuffix(".meta").partition(".data-")[0]
     prefix = path.with_name(name)
     return prefix if prefix.with_name(f"{name}.index").is_file() else None
