@@ -84,8 +84,8 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             masks=MaskConfig(shrink=32),
             steps=500_000,
         ),
-        # Ours. Adadelta's steps follow the size of gradients that are small beside its eps: more weight, less of
-        # a step. The running statistics of so small a batch would not keep up with larger ones.
+        # Ours. Adadelta takes small steps where gradients are small beside its eps: the error weighs more, so
+        # that it does not wait for them to grow. With larger steps running statistics would not keep up.
         "iizuka-small": TrainConfig(
             recipe="iizuka",
             data=DataConfig(size=64, pictures=300, workers=0),
