@@ -20,8 +20,9 @@ from .recipes import context_encoder, iizuka, patch_gan, wasserstein
 _GATED = GeneratorConfig(
     cnum=24, padding="same", attention="yu2018", gated=True, squash="tanh", refinement_input="image"
 )
-# Pathak et al. 2016, published code: of pictures whose short side is 350. Its biases are set to 0 before each
-# update. 500 epochs of the 14,900 pictures of Paris StreetView are 116,400 batches of 64.
+# Pathak et al. 2016, published code: crops are 128 of the 350 pixels of a picture's short side (here from
+# that up), biases are set to 0 before each update, and 500 epochs of the 14,900 pictures of Paris StreetView
+# are 116,400 batches of 64.
 _CONTEXT_ENCODER = TrainConfig(
     recipe="context-encoder",
     data=DataConfig(size=128, least_crop=128 / 350),
@@ -101,7 +102,8 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             show_every=100,
         ),
         "context-encoder": _CONTEXT_ENCODER,
-        # Holes of 20 to 30 % of the image anywhere, and a network that predicts all of it.
+        # Holes of 20 to 30 % of the image anywhere, for which the box is not read, and a network that
+        # predicts all of it.
         "context-encoder-random": replace(
             _CONTEXT_ENCODER,
             masks=MaskConfig(kind="region", box=64),
