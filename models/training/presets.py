@@ -21,8 +21,8 @@ _GATED = GeneratorConfig(
     cnum=24, padding="same", attention="yu2018", gated=True, squash="tanh", refinement_input="image"
 )
 # Pathak et al. 2016, published code: crops are 128 of the 350 pixels of a picture's short side (here from
-# that up), biases are set to 0 before each update. Its commands ask for 500 epochs, of whatever set; the number
-# of steps is ours.
+# that up), biases are set to 0 before each update. Its commands ask for 500 epochs, of whatever set; the
+# number of steps is ours.
 _CONTEXT_ENCODER = TrainConfig(
     recipe="context-encoder",
     data=DataConfig(size=128, least_crop=128 / 350),
