@@ -15,7 +15,14 @@ from contextual_attention.models.training.recipes.wasserstein import (
     generator_weights,
 )
 from contextual_attention.models.training.settings import change
-from contextual_attention.models.training.updates import first_not_finite, frozen, step_terms, weigh
+from contextual_attention.models.training.updates import (
+    Phase,
+    first_not_finite,
+    frozen,
+    phase_at,
+    step_terms,
+    weigh,
+)
 
 SMALL = change(
     PRESETS["small"],
@@ -135,6 +142,13 @@ def test_a_step_in_the_log():
     assert first_not_finite(learners, step) == "the term hole_l1 of the generator's update is nan"
     step[1]["whole_critic"] = torch.tensor(float("-inf"))
     assert first_not_finite(learners, step) == "the term whole_critic of update 2 of the critics is -inf"
+
+
+def test_phases_follow_each_other():
+    phases = (Phase((), 2), Phase((), 1), Phase(()))
+    assert [phases.index(phase_at(phases, step)) for step in range(5)] == [0, 0, 1, 2, 2]
+    for_ever = (Phase(()), Phase((), 1))
+    assert phase_at(for_ever, 10**9) is for_ever[0]
 
 
 def test_gradients_pass_through_frozen_critics(sample):

@@ -20,14 +20,15 @@ from .recipes import context_encoder, iizuka, patch_gan, wasserstein
 _GATED = GeneratorConfig(
     cnum=24, padding="same", attention="yu2018", gated=True, squash="tanh", refinement_input="image"
 )
-# Pathak et al. 2016, published code: of pictures whose short side is 350. Its biases are set to 0 before each
-# update. 500 epochs of the 14,900 pictures of Paris StreetView are 116,400 batches of 64.
+# Pathak et al. 2016, published code: crops are 128 of the 350 pixels of a picture's short side (here from
+# that up), biases are set to 0 before each update. Its commands ask for 500 epochs, of whatever set; the
+# number of steps is ours.
 _CONTEXT_ENCODER = TrainConfig(
     recipe="context-encoder",
     data=DataConfig(size=128, least_crop=128 / 350),
     masks=MaskConfig(kind="centre", box=64),
     generator=ContextEncoderConfig(bias=False),
-    steps=116_400,
+    steps=100_000,
 )
 
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
@@ -84,8 +85,8 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             masks=MaskConfig(shrink=32),
             steps=500_000,
         ),
-        # Ours. Adadelta's steps follow the size of gradients that are small beside its eps: more weight, less
-        # of a step. The running statistics of so small a batch would not keep up with larger ones.
+        # Ours. Adadelta takes small steps where gradients are small beside its eps: the error weighs more, so
+        # that it does not wait for them to grow. With larger steps running statistics would not keep up.
         "iizuka-small": TrainConfig(
             recipe="iizuka",
             data=DataConfig(size=64, pictures=300, workers=0),
@@ -101,7 +102,8 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             show_every=100,
         ),
         "context-encoder": _CONTEXT_ENCODER,
-        # Holes of 20 to 30 % of the image anywhere, and a network that predicts all of it.
+        # Holes of 20 to 30 % of the image anywhere, for which the box is not read, and a network that
+        # predicts all of it.
         "context-encoder-random": replace(
             _CONTEXT_ENCODER,
             masks=MaskConfig(kind="region", box=64),

@@ -38,7 +38,8 @@ FAMILIES = {
         "iizuka-small",
         _BRIEF | {"data.size": "24", "masks.box": "12", "masks.shrink": "4", "generator.cnum": "2",
                   "critics.local": "4,4", "critics.whole": "4,4,4", "critics.features": "4",
-                  "optimiser.completion_steps": "1", "optimiser.critic_steps": "1"},
+                  "optimiser.completion_steps": "1", "optimiser.critic_steps": "1",
+                  "optimiser.learning_rate": "1", "loss.l2": "0.25"},
     ),
     "context-encoder": (
         "context-encoder-small",
