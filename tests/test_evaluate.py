@@ -173,3 +173,9 @@ def test_a_saved_model_is_a_method(tmp_path):
             assert torch.equal(model_method(str(folder))(image, mask), expected)
     with pytest.raises(ValueError, match="neither a training run"):
         model_method(str(tmp_path))
+
+
+def test_a_guided_model_is_named(tmp_path):
+    InpaintGenerator(cnum=2, sketch=True).save_pretrained(tmp_path / "guided")
+    with pytest.raises(ValueError, match=r"model: .*guided is guided by sketches, .* leave it out"):
+        model_method(str(tmp_path / "guided"))

@@ -77,9 +77,11 @@ def model_method(path: str, device: torch.device | str = "cpu") -> Method:
     """The network of a training run (its folder), or of a folder of ``save_pretrained``, as a method.
 
     Raises:
-        ValueError: No network is there.
+        ValueError: No network is there, or one that is guided by sketches, of which samples have none.
     """
     network = load_model(model_folder(path), device)
+    if getattr(network.config, "sketch", False):
+        raise ValueError(f"model: {path} is guided by sketches, and the pictures have none; leave it out")
 
     def complete(image: Tensor, mask: Tensor) -> Tensor:
         return network(image, mask).completed

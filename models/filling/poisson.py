@@ -1,7 +1,10 @@
 """A finished filling joined to its picture: its steps from pixel to pixel are kept, its levels adapt.
 
 Poisson blending, Pérez et al., "Poisson Image Editing", SIGGRAPH 2003, equation 3; the last step of Iizuka et
-al. 2017 (doi:10.1145/3072959.3073659). Copies of a picture are joined by blend.py.
+al. 2017 (doi:10.1145/3072959.3073659). Theirs first fills the hole by fast marching (Telea 2004), as OpenCV's
+seamlessClone, which they call, wants a picture to clone into; of that filling nothing is seen, since levels
+come from the hole's edge and steps from the network, so there is none here. Copies of a picture are joined by
+blend.py.
 
 Shape legend: C channels; H, W the picture.
 """

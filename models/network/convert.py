@@ -92,8 +92,8 @@ def convert(
     named = {"padding": padding, "attention": attention, "is_bgr": is_bgr, "mean": mean}
     given = {name: each for name, each in named.items() if each is not None}
     for name in given.keys() - layout.choices:
-        known = ", ".join(sorted(layout.choices)) or "none"
-        raise WeightsError(f"{path}: {name}: no option of the format {layout.name}; its options: {known}")
+        known = ", ".join(map(_said, sorted(layout.choices))) or "none"
+        raise WeightsError(f"{path}: {_said(name)}: not for the format {layout.name}, which takes {known}")
     chosen = _variant(layout, variant, path)
     try:
         network = layout.build(weights, {**given, "variant": layout.variants.get(chosen, {})})
@@ -122,6 +122,11 @@ def _variant(layout: Layout, name: str | None, path: str | Path) -> str | None:
         expected = ", ".join(layout.variants) or f"none, the format {layout.name} has one behaviour"
         raise WeightsError(f"{path}: variant: expected {expected}; got {name!r}")
     return name
+
+
+def _said(choice: str) -> str:
+    """An option as the command has it, too."""
+    return "is_bgr (--channels)" if choice == "is_bgr" else choice
 
 
 # Files

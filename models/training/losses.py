@@ -34,25 +34,6 @@ def discounted_l1(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     return _mean_where_weighted(weights * (output - target).abs(), weights)
 
 
-def discounted_l2(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean over the samples of sum w (output - target)**2 / (number of pixels and channels where w is not 0).
-
-    With the mask as weights, the squared error in the hole of Iizuka et al. 2017 (equation 2: its sum).
-
-    Args:
-        output, target, weights: As for `discounted_l1`.
-
-    Returns:
-        A scalar.
-
-    Examples:
-        >>> weights = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 1, 3)
-        >>> discounted_l2(torch.full((1, 3, 1, 3), 2.0), torch.zeros(1, 3, 1, 3), weights)
-        tensor(4.)
-    """
-    return _mean_where_weighted(weights * (output - target).square(), weights)
-
-
 def weighted_l2(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """mean w (output - target)**2 over all pixels and channels, those of weight 0 too.
 

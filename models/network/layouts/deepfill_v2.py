@@ -66,7 +66,8 @@ class TwofoldLayout(GeneratorLayout):
         found = {part: _joined(weights, features[part], gate[part]) for part in features}
         key, weight = found["weight"]
         if name in _SEE_COLOURS and weight.shape[1:2] == (_COLOURS + 1,):
-            colours, mask = weight[:, :_COLOURS] / 2, weight[:, _COLOURS:]
+            colours, mask = (part.float() for part in weight.split((_COLOURS, 1), 1))
+            colours = colours / 2
             found["weight"] = key, torch.cat((colours, colours.sum(1, keepdim=True), mask), 1)
         return found
 
@@ -84,7 +85,7 @@ def _convolution(weights: Weights, name: str) -> dict[str, tuple[str, Tensor]]:
 
 def _normalised(weights: Weights, name: str) -> Tensor:
     """W / sigma as csqiangwen's first call after loading has it: after one power iteration, from weight_u."""
-    weight, u = weights.tensor(f"{name}.weight_bar"), weights.tensor(f"{name}.weight_u")
+    weight, u = (weights.tensor(f"{name}.{part}").float() for part in ("weight_bar", "weight_u"))
     if weight.dim() != 4 or u.shape != weight.shape[:1]:
         raise WeightsError(
             f"{weights.path}: {weights.prefix}{name}: expected weight_bar of four dimensions and a number in "
