@@ -82,8 +82,8 @@ class Backward : public Pipeline {
 
  private:
   // The buffers: the Gram matrix and its gradient; weights, then the logits' gradient; E, dE and more in
-  // turn; similarities, dX, dS.
-  enum : int { kGram, kWeights, kTurns, kSpare };
+  // turn; similarities, dX, dS. That of valid dA has others on both sides: ShiftedCentreSums reads beyond it.
+  enum : int { kGram, kWeights, kSpare, kTurns };
 
   static Tensor in_dtype(const Tensor& t, ScalarType dtype) {
     return t.scalar_type() == dtype ? t : torch::stable::to(t, dtype);
@@ -166,8 +166,8 @@ class Backward : public Pipeline {
     if (problem_.wrap()) {
       // The adjoint runs the passes in reverse order.
       const ScoreMap columnwise = scores(kTurns, stages.columnwise);
-      sum_wrapped(true, logits, plain(columnwise), stages.columnwise);
-      sum_wrapped(false, columnwise, plain(similarities), stages.product);
+      sum_wrapped(true, logits, columnwise);
+      sum_wrapped(false, columnwise, similarities);
     } else {
       sum_diagonals(problem_.fuse_k, problem_.stride, Plain{logits}, plain(similarities), stages.product);
     }

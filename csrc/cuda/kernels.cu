@@ -110,8 +110,11 @@ __global__ void __launch_bounds__(kThreads) visit_points(const __grid_constant__
   if (row < body.rows()) body(blockIdx.y, row, int32_t(i - int64_t(row) * columns));
 }
 
+// So many blocks on a multiprocessor leave a thread 80 registers: enough warps to wait for loads together.
+constexpr int32_t kRowBlocks = 3;
+
 template <class Body>
-__global__ void __launch_bounds__(kThreads) reduce_rows(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(kThreads, kRowBlocks) reduce_rows(const __grid_constant__ Body body) {
   const int64_t row = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
   if (row < body.rows()) body(blockIdx.y, int32_t(row), WarpLanes{int32_t(threadIdx.x % kWarp)});
 }

@@ -57,6 +57,7 @@ int64_t memory_bytes(int32_t device);
   X(WrappedSum<ScoreKind::plain>)                           \
   X(WrappedSum<ScoreKind::logits>)                          \
   X(WrappedSum<ScoreKind::weights>)                         \
+  X(WrappedPass3)                                           \
   X(WrappedSum3<ScoreKind::logits>)                         \
   X(WrappedSum3<ScoreKind::weights>)                        \
   X(CellSum<1, float>)                                      \

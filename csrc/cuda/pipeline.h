@@ -105,6 +105,7 @@ class Pipeline {
   void sum_diagonals(int64_t k, int64_t step, const Source& source, const Sink& sink, const Region& region);
   template <ScoreKind kKind>
   void sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSink<kKind>& sink, const Region& region);
+  void sum_wrapped(bool top_down, const ScoreMap& source, const ScoreMap& out);
   // E, from weights or logits.
   OperandMap sum_cells(const OperandMap& weights, bool are_logits, const Region& cells, int buffer);
 

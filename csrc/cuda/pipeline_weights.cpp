@@ -46,7 +46,7 @@ void Pipeline::filter(const Stages& stages, const ScoreMap& gram, const ScoreSin
     return executor_.run(WrappedSum3<kKind>{
         {similarities, stages.foreground, stages.background, stages.weights}, logits, samples_});
   const ScoreMap rowwise = scores(uses_.rowwise, stages.rowwise);
-  sum_wrapped(false, similarities, plain(rowwise), stages.rowwise);
+  sum_wrapped(false, similarities, rowwise);
   sum_wrapped(true, rowwise, logits, stages.weights);
 }
 

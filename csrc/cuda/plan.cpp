@@ -138,9 +138,9 @@ Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
     const bool spare = p.before() || p.after();
     buffers.scores[0] = gram;
     buffers.scores[1] = weights;
-    buffers.scores[2] = std::max({rowwise, cells, score_bytes(s.cell_gradient), score_bytes(s.product),
+    buffers.scores[2] = spare ? std::max({similarity, score_bytes(s.attention), score_bytes(s.product)}) : 0;
+    buffers.scores[3] = std::max({rowwise, cells, score_bytes(s.cell_gradient), score_bytes(s.product),
                                   p.wrap() ? score_bytes(s.columnwise) : 0});
-    buffers.scores[3] = spare ? std::max({similarity, score_bytes(s.attention), score_bytes(s.product)}) : 0;
   } else {
     const int64_t most = std::max({weights, similarity, cells});
     buffers.scores[0] = std::max(gram, most);
