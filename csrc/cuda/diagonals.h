@@ -64,25 +64,23 @@ struct Plain {
   }
 };
 
-// Scores times a factor of their row and one of their column; a factor that is missing is 1. Where there are
-// offsets the scores are logits, and exp(score - offset) takes their place.
+// Scores times a factor of their row. Where there are offsets the scores are logits, and exp(score - offset)
+// takes their place.
 struct Gained {
   ScoreMap scores;
-  PixelMap<const float> row_gain, column_gain, offset;
+  PixelMap<const float> gain, offset;
 
   CA_BOTH float value(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     float value = scores.at(n, y, x, v, u);
     if (offset) value = flushed_exp(value - offset.at(n, y, x));
-    if (row_gain) value *= row_gain.at(n, y, x);
-    if (column_gain) value *= column_gain.at(n, v, u);
-    return value;
+    return gain.at(n, y, x) * value;
   }
 
   template <int32_t kColumns>
   struct Walk {
     const float* here;
     int64_t right, down;
-    PixelWalk<const float> row_gain, column_gain, offset;
+    PixelWalk<const float> gain, offset;
 
     CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
       Values<kColumns> sums{};
@@ -93,8 +91,7 @@ struct Gained {
     }
     CA_BOTH void next() {
       here += down;
-      row_gain.next();
-      column_gain.next();
+      gain.next();
       offset.next();
     }
 
@@ -103,22 +100,20 @@ struct Gained {
     CA_BOTH void add(Values<kColumns>& sums, int32_t aside, bool in_row, const Exists& exists) const {
       if (!in_row) return;
       const float* scores = here + aside * right;
-      const float gain = row_gain ? row_gain.beside(0, aside) : 1.0f;
+      const float factor = gain.beside(0, aside);
       const float away = offset ? offset.beside(0, aside) : 0.0f;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
         if (!exists(k)) continue;
         float value = load(scores + k * kLanes);
         if (offset) value = flushed_exp(value - away);
-        if (column_gain) value *= column_gain.beside(k, aside);
-        sums[k] += gain * value;
+        sums[k] += factor * value;
       }
     }
   };
   template <int32_t kColumns>
   CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
-    return {&scores.at(n, y, x, v, comb.u), scores.right(),   scores.down, {row_gain, n, y, x},
-            {column_gain, n, v, comb.u},    {offset, n, y, x}};
+    return {&scores.at(n, y, x, v, comb.u), scores.right(), scores.down, {gain, n, y, x}, {offset, n, y, x}};
   }
 };
 

@@ -46,18 +46,20 @@ int64_t memory_bytes(int32_t device);
   X(DiagonalSum3<Plain, NormProductSink>)                   \
   X(DiagonalSum3<Plain, LogitGradientSink>)                 \
   X(DiagonalSum3<Gained, ScoreSink<ScoreKind::valid_only>>) \
-  X(DiagonalSum3<Gained, OperandSink>)                      \
+  X(DiagonalSum3<Plain, OperandSink>)                       \
   X(DiagonalSum<Plain, ScoreSink<ScoreKind::plain>>)        \
   X(DiagonalSum<Plain, ScoreSink<ScoreKind::logits>>)       \
   X(DiagonalSum<Plain, ScoreSink<ScoreKind::weights>>)      \
   X(DiagonalSum<Plain, NormProductSink>)                    \
   X(DiagonalSum<Plain, LogitGradientSink>)                  \
   X(DiagonalSum<Gained, ScoreSink<ScoreKind::valid_only>>)  \
-  X(DiagonalSum<Gained, OperandSink>)                       \
+  X(DiagonalSum<Plain, OperandSink>)                        \
   X(WrappedSum<ScoreKind::plain>)                           \
   X(WrappedSum<ScoreKind::logits>)                          \
   X(WrappedSum<ScoreKind::weights>)                         \
-  X(WrappedPass3)                                           \
+  X(WrappedPass3<ScoreKind::plain>)                         \
+  X(WrappedPass3<ScoreKind::logits>)                        \
+  X(WrappedPass3<ScoreKind::weights>)                       \
   X(WrappedSum3<ScoreKind::logits>)                         \
   X(WrappedSum3<ScoreKind::weights>)                        \
   X(CellSum<1, float>)                                      \

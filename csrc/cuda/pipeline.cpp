@@ -199,13 +199,6 @@ void Pipeline::add_product(const Map& map, const Axis& down, const Axis& right, 
   executor_.run(AddToMap{product, begin, down, right, int32_t(depth), samples_, map.sample(), sample});
 }
 
-void Pipeline::sum_wrapped(bool top_down, const ScoreMap& source, const ScoreMap& out) {
-  if (problem_.fuse_k == 3)
-    executor_.run(WrappedPass3{source, out, samples_, top_down});
-  else
-    sum_wrapped(top_down, source, plain(out), out.region);
-}
-
 ScoreSink<ScoreKind::plain> Pipeline::plain(const ScoreMap& out) const {
   return plain({out.data, Storage::float32, out.region, out.pitch, out.sample, out.down});
 }

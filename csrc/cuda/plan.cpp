@@ -132,7 +132,7 @@ Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
   const Stages s = largest_stages(p, tile, backward ? Pass::backward : Pass::forward);
   const int64_t gram = score_bytes(s.gram), weights = score_bytes(s.weights), cells = score_bytes(s.cells);
   const int64_t similarity = p.before() ? score_bytes(s.similarity) : 0;
-  const int64_t rowwise = p.wrap() && !wraps_at_once(p) ? score_bytes(s.rowwise) : 0;
+  const int64_t rowwise = p.wrap() && (backward || !wraps_at_once(p)) ? score_bytes(s.rowwise) : 0;
   Buffers buffers{};
   if (backward) {
     const bool spare = p.before() || p.after();

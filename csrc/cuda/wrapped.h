@@ -44,35 +44,39 @@ struct WrappedSum {
   }
 };
 
-// The same pass of three taps, from scores to scores of whole lines: a warp takes a row of them. Along it
-// every tap is a line of memory of its own; it lies elsewhere only where the background's columns begin and
-// end.
+// The same pass of three taps, to float32, where maps lie in whole lines: a warp takes a row of them. Along
+// it every tap is a line of memory of its own; it lies elsewhere only where the background's columns begin
+// and end.
+template <ScoreKind kKind>
 struct WrappedPass3 {
   static constexpr Shape shape = Shape::rows;
-  ScoreMap scores, out;
+  ScoreMap scores;
+  ScoreSink<kKind> sink;  // of float32
+  Region region;
   int32_t samples;
   bool top_down;
 
-  CA_BOTH int32_t rows() const { return out.region.rows(); }
+  CA_BOTH int32_t rows() const { return region.rows(); }
 
   template <class Lanes>
   CA_BOTH void operator()(int32_t n, int32_t row, const Lanes& lanes) const {
-    const Region& region = out.region;
     const int32_t y = region.y.at(row / region.x.count), x = region.x.at(row % region.x.count);
     const float *here = scores.row(n, y, x), *before = aside(n, y, x, -1), *after = aside(n, y, x, 1);
+    const ScoreMap out = sink.out.template as<float>();
     float* sums = out.row(n, y, x);
     for (int32_t done = 0; done < region.v.count;) {
       const int32_t v = region.v.at(done), lines = lines_alike(v, region.v.count - done);
-      const bool begins = v == 0, ends = v + lines == region.v.size;
       const int32_t column = scores.column(v, 0), count = lines * region.u.count;
+      const int32_t first = v == 0 ? 1 : 0, end = v + lines == region.v.size ? count - 1 : count;
       // Of a pixel that does not exist there is no column; else the map's first has none before it, the last
       // none behind it.
-      const Run run{before == nullptr ? here : before + column_before(v),
+      const Run run{sink.row(n, y, x, v, 0),
+                    before == nullptr ? here : before + column_before(v),
                     here + column,
                     after == nullptr ? here : after + column_after(v),
                     sums + out.column(v, 0),
-                    before == nullptr ? count : begins ? 1 : 0,
-                    after == nullptr ? 0 : ends ? count - 1 : count};
+                    before == nullptr ? count : first,
+                    after == nullptr ? 0 : end};
       constexpr int32_t kStep = kBatch * Lanes::count;
       int32_t i = lanes.index;
       for (; i + kStep - Lanes::count < count; i += kStep) run.template add<kBatch, Lanes::count>(i);
@@ -87,6 +91,7 @@ struct WrappedPass3 {
 
   // Columns that follow each other, in every tap: those that it has begin and end where it says.
   struct Run {
+    typename ScoreSink<kKind>::Row sink;
     const float *before, *here, *after;
     float* sums;
     int32_t before_from, after_to;
@@ -107,13 +112,15 @@ struct WrappedPass3 {
         if (i + k * kApart >= after_to) on_right[k] = 0;
       }
       CA_UNROLL
-      for (int32_t k = 0; k < kCount; ++k) sums[i + k * kApart] = on_left[k] + middle[k] + on_right[k];
+      for (int32_t k = 0; k < kCount; ++k) middle[k] = on_left[k] + middle[k] + on_right[k];
+      sink.template finish<kApart>(middle, i);
+      CA_UNROLL
+      for (int32_t k = 0; k < kCount; ++k) sums[i + k * kApart] = middle[k];
     }
   };
 
   // The row of the pixel one step on or back; null where there is none.
   CA_BOTH const float* aside(int32_t n, int32_t y, int32_t x, int32_t step) const {
-    const Region& region = out.region;
     if (top_down)
       carry(x, y += step, region.y.size);
     else
@@ -123,18 +130,18 @@ struct WrappedPass3 {
   }
   // How many lines of the background from this one on have their taps at the same distances.
   CA_BOTH int32_t lines_alike(int32_t v, int32_t left) const {
-    const int32_t last = out.region.v.size - 1;
+    const int32_t last = region.v.size - 1;
     const int32_t lines = !top_down ? last + 1 - v : v == 0 || v == last ? 1 : last - v;
     return lines < left ? lines : left;
   }
   // Where the taps of a line's first column lie, or would.
   CA_BOTH int32_t column_before(int32_t v) const {
     if (!top_down) return scores.column(v, 0) - 1;
-    return v > 0 ? scores.column(v - 1, 0) : scores.column(out.region.v.size - 1, 0) - 1;
+    return v > 0 ? scores.column(v - 1, 0) : scores.column(region.v.size - 1, 0) - 1;
   }
   CA_BOTH int32_t column_after(int32_t v) const {
     if (!top_down) return scores.column(v, 0) + 1;
-    return v + 1 < out.region.v.size ? scores.column(v + 1, 0) : scores.column(0, 0) + 1;
+    return v + 1 < region.v.size ? scores.column(v + 1, 0) : scores.column(0, 0) + 1;
   }
 };
 
