@@ -56,18 +56,41 @@ struct CentreSums {
     const float* scores = weights.row(n, y, x);
     const float *upper = cells.row(n, y, x), *lower = cells.row(n, y + 1, x);
     const int64_t next = cells.pitch + 1;
+    const Axis& u = reduction.region.u;
     float sum = 0, count = 0;
-    reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
-      const int32_t above = cells.column(v, u), below = cells.column(v + 1, u);
-      count += scores[column];
-      // Added up as CellGradient does: a row of one weight has dA itself for its centre.
-      sum += scores[column] * ((upper[above] + upper[above + next]) + (lower[below] + lower[below + next]));
-    });
+    for (int32_t j = 0; j < reduction.region.v.count; ++j) {
+      const int32_t v = reduction.region.v.at(j);
+      const float* of_line = scores + weights.column(v, u.first);
+      const float *above = upper + cells.column(v, u.first), *below = lower + cells.column(v + 1, u.first);
+      const float *beside_above = above + next, *beside_below = below + next;
+      for (int32_t i = lanes.index; i < u.count; i += kBatch * Lanes::count) {
+        // There is something to read behind a line (plan.h).
+        float weight[kBatch], cell[kBatch][4];
+        CA_UNROLL
+        for (int32_t k = 0; k < kBatch; ++k) {
+          weight[k] = load(of_line + i + k * Lanes::count);
+          cell[k][0] = load(above + i + k * Lanes::count);
+          cell[k][1] = load(beside_above + i + k * Lanes::count);
+          cell[k][2] = load(below + i + k * Lanes::count);
+          cell[k][3] = load(beside_below + i + k * Lanes::count);
+        }
+        CA_UNROLL
+        for (int32_t k = 0; k < kBatch; ++k) {
+          if (i + k * Lanes::count >= u.count) continue;
+          count += weight[k];
+          // Added up as CellGradient does: a row of one weight has dA itself for its centre.
+          sum += weight[k] * ((cell[k][0] + cell[k][1]) + (cell[k][2] + cell[k][3]));
+        }
+      }
+    }
     add(lanes, products.at(n, y, x), lanes.sum(sum));
     add(lanes, counts.at(n, y, x), lanes.sum(count));
   }
 
  private:
+  // Columns that a lane fetches before it adds up the first.
+  static constexpr int32_t kBatch = 4;
+
   template <class Lanes>
   CA_BOTH void add(const Lanes& lanes, double* target, float total) const {
     if (lanes.index == 0) *target = (reduction.first ? 0.0 : *target) + total;

@@ -32,29 +32,39 @@ struct Plain {
     return scores.at(n, y, x, v, u);
   }
 
+  // As loaded: numbers are made of it a row later.
   template <int32_t kColumns>
-  struct Walk {
-    const float* here;
-    int64_t right, down;
+  struct Row {
+    Values<kColumns> on_left, middle, on_right;
 
     // The sums over the columns u - 1 ... u + 1, and as many of x.
-    CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
-      // There is something to read beside every score (plan.h), also for columns beyond the comb's end.
-      const float* before = edges.left_of_row ? here - right : here;
-      const float* after = edges.right_of_row ? here + right : here;
-      Values<kColumns> on_left, sums, on_right;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) {
-        on_left[k] = load(before + k * kLanes);
-        sums[k] = load(here + k * kLanes);
-        on_right[k] = load(after + k * kLanes);
-      }
+    CA_BOTH Values<kColumns> sums(const Edges<kColumns>& edges) const {
+      Values<kColumns> sums = middle;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
         if (edges.left(k)) sums[k] += on_left[k];
         if (edges.right(k)) sums[k] += on_right[k];
       }
       return sums;
+    }
+  };
+  template <int32_t kColumns>
+  struct Walk {
+    const float* here;
+    int64_t right, down;
+
+    CA_BOTH Row<kColumns> row(const Edges<kColumns>& edges) const {
+      // There is something to read beside every score (plan.h), also for columns beyond the comb's end.
+      const float* before = edges.left_of_row ? here - right : here;
+      const float* after = edges.right_of_row ? here + right : here;
+      Row<kColumns> row;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        row.on_left[k] = load(before + k * kLanes);
+        row.middle[k] = load(here + k * kLanes);
+        row.on_right[k] = load(after + k * kLanes);
+      }
+      return row;
     }
     CA_BOTH void next() { here += down; }
   };
@@ -77,17 +87,23 @@ struct Gained {
   }
 
   template <int32_t kColumns>
+  struct Row {
+    Values<kColumns> of_columns;
+
+    CA_BOTH Values<kColumns> sums(const Edges<kColumns>&) const { return of_columns; }
+  };
+  template <int32_t kColumns>
   struct Walk {
     const float* here;
     int64_t right, down;
     PixelWalk<const float> gain, offset;
 
-    CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
+    CA_BOTH Row<kColumns> row(const Edges<kColumns>& edges) const {
       Values<kColumns> sums{};
       add(sums, -1, edges.left_of_row, [&](int32_t k) { return edges.has(k) && edges.left(k); });
       add(sums, 0, true, [&](int32_t k) { return edges.has(k); });
       add(sums, 1, edges.right_of_row, [&](int32_t k) { return edges.has(k) && edges.right(k); });
-      return sums;
+      return {sums};
     }
     CA_BOTH void next() {
       here += down;
@@ -175,15 +191,22 @@ struct DiagonalSum3 {
     const int32_t y = segment.y, v = segment.v;
     const Edges<kColumns> edges(region, x, comb);
     Values<kColumns> before{};
-    if (y > 0 && v > 0) before = source.template start<kColumns>(n, y - 1, x, v - 1, comb).line(edges);
+    if (y > 0 && v > 0)
+      before = source.template start<kColumns>(n, y - 1, x, v - 1, comb).row(edges).sums(edges);
     auto in = source.template start<kColumns>(n, y, x, v, comb);
-    auto out = sink.template start<kColumns>(n, y, x, v, comb);
-    const Values<kColumns> here = in.line(edges);
+    const Values<kColumns> here = in.row(edges).sums(edges);
     // Whether the last row is one of both maps' last ones.
     const bool ends = y + segment.length == region.y.size || v + segment.length == region.v.size;
+    // A row is on its way while the one before it is worked on; there is none behind the last.
+    int32_t left = segment.length - (ends ? 1 : 0);
+    if (left > 0) in.next();
+    auto coming = in.row(edges);
+    auto out = sink.template start<kColumns>(n, y, x, v, comb);
     put_windows<kColumns>(out, before, here, {}, segment.length, ends, [&] {
-      in.next();
-      return in.line(edges);
+      const Values<kColumns> sums = coming.sums(edges);
+      if (--left > 0) in.next();
+      coming = in.row(edges);
+      return sums;
     });
   }
 };

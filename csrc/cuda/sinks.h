@@ -257,11 +257,18 @@ struct LogitGradientSink {
 
     CA_BOTH void put(const Values<kColumns>& gradients) const {
       const float middle = *centre, factor = (alpha ? scale * *alpha : scale) * *inverse_sum;
+      // All are read before the first is written: what is read behind the end counts for nothing (plan.h).
+      Values<kColumns> logits, norms;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
-        const float norm = beta && comb.has(k) ? beta[k] : 1.0f;
-        if (comb.has(k)) score[k] *= factor * norm * (gradients[k] - middle);
+        logits[k] = score[k];
+        norms[k] = beta && comb.has(k) ? beta[k] : 1.0f;
       }
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) logits[k] *= factor * norms[k] * (gradients[k] - middle);
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k)
+        if (comb.has(k)) score[k] = logits[k];
     }
     CA_BOTH void next() {
       score.next();
@@ -294,9 +301,13 @@ struct NormProductSink {
     ScoreWalk score, gradient;
 
     CA_BOTH void put(const Values<kColumns>& sums) const {
+      // All are read before the first is written: what is read behind the end counts for nothing (plan.h).
+      Values<kColumns> products;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) products[k] = load(&gradient[k]);
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k)
-        if (comb.has(k)) score[k] = sums[k] * load(&gradient[k]);
+        if (comb.has(k)) score[k] = sums[k] * products[k];
     }
     CA_BOTH void next() {
       score.next();
