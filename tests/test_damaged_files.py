@@ -23,15 +23,19 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from helpers import published
+from helpers import published, published_v2
 from helpers.damage import damaged
 from helpers.runs import forkserver, make_trainer, peak, start_of_peak, tiny
+from helpers.torch7 import Module, t7
 from PIL import Image
 from safetensors.torch import save
+from torch import nn
 
 from contextual_attention.cli import main
 from contextual_attention.files import UNFINISHED
 from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.iizuka import CompletionNetwork
+from contextual_attention.models.network.pretrained import load_model
 from contextual_attention.models.training.settings import to_dict
 
 SIDE = 16
@@ -79,7 +83,22 @@ CHECKPOINTS = {
     "model.npz": lambda: array_file(np.savez, "yu2018"),
     "compressed.npz": lambda: array_file(np.savez_compressed, "yu2018"),
     "model.safetensors": lambda: save(published.checkpoint("daa233")),
+    "twofold.pth": lambda: saved(published_v2.checkpoint("csqiangwen")),
+    "model.t7": lambda: t7(completion_network()),
 }
+
+
+def completion_network():
+    """A small network of Iizuka et al., as their Torch7 file has it."""
+    torch.manual_seed(0)
+    network, modules = CompletionNetwork(cnum=2), []
+    for each in network.modules():
+        if isinstance(each, (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)):
+            weights = {name: x.numpy() for name, x in each.state_dict().items() if x.dim()}
+            modules.append(Module("nn.Module", weights))
+            modules += [Module("nn.ReLU", {})] * isinstance(each, nn.BatchNorm2d)
+    model = Module("nn.Sequential", {"modules": modules})
+    return {"model": model, "mean": np.array([0.5, 0.25, 0.125])}
 
 
 def convert(name):
@@ -88,8 +107,8 @@ def convert(name):
 
 
 def check_model(folder):
-    generator = InpaintGenerator.from_pretrained(folder)
-    assert all(weight.isfinite().all() for weight in generator.parameters())
+    network = load_model(folder)
+    assert all(weight.isfinite().all() for weight in network.parameters())
 
 
 def photograph(mode="RGB"):

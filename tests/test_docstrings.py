@@ -10,9 +10,9 @@ import contextual_attention
 
 _CORE = ("backends", "functional", "modules", "options", "visualize")
 _MODELS = {
-    "network": ("critics", "generator"),
+    "network": ("context_encoder_critic", "critics", "generator", "iizuka_critics", "patch_critic"),
     "data": ("dead_leaves", "discount", "masks"),
-    "training": ("losses", "settings"),
+    "training": ("adversarial", "losses", "settings"),
     "filling": ("exemplar", "inpaint", "patchmatch"),
     "evaluation": ("evaluate",),
 }

@@ -57,7 +57,7 @@ SCENES = {
     convert: {0: "out", 600: "out", 30_000: "out"},
     inpaint: {0: "out.bmp", 600: "out.bmp"},
     evaluate: {0: "out.json", 600: "out.json"},
-    train: {0: "run/config.json", 1000: "run/checkpoints/step_000000001.ckpt"},
+    train: {0: "run/config.json", 10_000: "run/checkpoints/step_000000001.ckpt"},
     resume: {0: "run/model", 100_000: "run/checkpoints/step_000000002.ckpt"},
 }
 

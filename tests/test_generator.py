@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from contextual_attention.models.network.generator import GeneratorConfig, InpaintGenerator
+from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.generator_config import GeneratorConfig
 from contextual_attention.options import PRESETS
 
 # Kernel, stride (s), dilation (d), doubling (up) : channels, as in the authors' code.
@@ -290,6 +291,14 @@ class TestKeeping:
             "attend": "hole",
             "attention_activation": "elu",
             "fill": "white",
+            "gated": True,
+            "gated_rgb": True,
+            "squash": "tanh",
+            "refinement_input": "image",
+            "sketch": False,
+            "decoder_cnum": 8,
+            "propagation": False,
+            "mask_sampling": "one-step",
         }
         generator, (image, mask) = make(**options), problem()
         generator.save_pretrained(tmp_path)
@@ -347,6 +356,14 @@ class TestErrors:
             ({"attend": "all"}, ValueError, r"attend: expected one of 'everywhere', 'hole'; got 'all'"),
             ({"attention_activation": "gelu"}, ValueError, r"attention_activation: .* got 'gelu'"),
             ({"fill": 0}, ValueError, r"fill: expected one of 'grey', 'white'; got 0"),
+            ({"gated": 1}, TypeError, r"gated: expected True or False, got 1"),
+            ({"gated_rgb": True}, ValueError, r"gated_rgb: expected gated=True with it"),
+            ({"squash": "sigmoid"}, ValueError, r"squash: expected one of 'clip', 'tanh', 'tanh-unit'"),
+            ({"refinement_input": "x"}, ValueError, r"refinement_input: .* 'image', 'full'; got 'x'"),
+            ({"sketch": "yes"}, TypeError, r"sketch: expected True or False"),
+            ({"decoder_cnum": 3}, ValueError, r"decoder_cnum: expected an even integer from 2 .* got 3"),
+            ({"propagation": None}, TypeError, r"propagation: expected True or False"),
+            ({"mask_sampling": "one"}, ValueError, r"mask_sampling: .* 'layer', 'one-step'; got 'one'"),
             ({"width": 32}, TypeError, r"width"),
         ],
     )

@@ -271,3 +271,61 @@ def test_a_generator_fills_any_size_kind_and_number_of_holes(generator, tmp_path
 def test_pictures_and_masks_that_are_refused(image, mask, options, error, reason):
     with pytest.raises(error, match=reason):
         inpaint(image, mask, **options)
+
+
+class TestSketch:
+    """A guided network gets the lines of each picture, and none where none are given."""
+
+    class Drawn(torch.nn.Module):
+        """White on lines, black beside them."""
+
+        config = type("Config", (), {"sketch": True})
+
+        def forward(self, image, mask, sketch):
+            assert sketch.shape == mask.shape
+            assert sketch.dtype == torch.bool
+            drawn = torch.where(sketch, 1.0, -1.0).expand_as(image)
+            return type("Inpainted", (), {"completed": torch.where(mask, drawn, image)})
+
+    lines = np.zeros_like(MISSING)
+    lines[:, 20] = True
+
+    def test_lines_are_drawn_in_the_hole(self):
+        found = inpaint(with_hole(3), MISSING, "model", model=self.Drawn(), sketch=self.lines)
+        drawn = np.where(self.lines[..., None], 255, 0)
+        assert np.array_equal(found, np.where(MISSING[..., None], drawn, with_hole(3)))
+
+    def test_no_lines(self):
+        found = inpaint(with_hole(3), MISSING, "model", model=self.Drawn())
+        assert (found[MISSING] == 0).all()
+
+    def test_every_picture_has_its_own(self):
+        image = torch.zeros(2, 3, *MISSING.shape)
+        lines = torch.stack([torch.from_numpy(self.lines), torch.from_numpy(~self.lines)])[:, None]
+        mask = torch.from_numpy(MISSING)
+        found = inpaint(image, mask, "model", model=self.Drawn(), sketch=lines)
+        assert torch.equal(found[0][:, mask], -found[1][:, mask])
+
+    @pytest.mark.parametrize("method", ["exemplar", "patchmatch"])
+    def test_is_for_models(self, method):
+        with pytest.raises(ValueError, match=f'sketch: is for method "model" .*; got "{method}"'):
+            inpaint(with_hole(3), MISSING, method, sketch=self.lines)
+
+    def test_is_for_guided_networks(self, generator):
+        with pytest.raises(ValueError, match="sketch: expected none: this network is not guided"):
+            inpaint(with_hole(3), MISSING, "model", model=generator, sketch=self.lines)
+
+    @pytest.mark.parametrize(
+        ("sketch", "message"),
+        [
+            (np.zeros((4, 4)), "sketch: expected the size of the image"),
+            (np.zeros((3, 4, 4, 4)), "sketch: expected one channel and 1 pictures or 1"),
+        ],
+    )
+    def test_another_shape(self, sketch, message):
+        with pytest.raises(ValueError, match=message):
+            inpaint(with_hole(3), MISSING, "model", model=self.Drawn(), sketch=sketch)
+
+    def test_another_kind(self):
+        with pytest.raises(TypeError, match="sketch: expected a Pillow image"):
+            inpaint(with_hole(3), MISSING, "model", model=self.Drawn(), sketch="lines.png")

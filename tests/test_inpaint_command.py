@@ -164,6 +164,7 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
         ((), {"mask": None}, "give either a MASK or --mask alpha"),
         (("--mask", "alpha"), {"mask": None}, "has no transparency"),
         (("--method", "model"), {}, "--method model and --model belong together"),
+        (("--poisson",), {}, "--poisson is for --method model"),
         (("--attention-map", "no/map.png"), {}, "there is no folder no"),
         ((), {"image": "empty"}, "no photographs there"),
         ((), {"image": "*.gif"}, "no photographs there"),
@@ -276,6 +277,10 @@ def test_a_trained_model(folder, mode):
     assert np.array_equal(pixels("out.png"), np.asarray(expected))
     assert np.array_equal(pixels("out.png")[~MISSING], np.asarray(photo)[~MISSING])
     assert pixels("map.png").shape == (HEIGHT, WIDTH, 3)
+    assert run_inpaint("--poisson", *given, image="deep.png") == 0
+    joined = inpaint(photo, Image.fromarray(MISSING), "model", model="run", poisson=True)
+    assert np.array_equal(pixels("out.png"), np.asarray(joined))
+    assert not np.array_equal(np.asarray(joined), np.asarray(expected))
 
 
 def test_opacity_that_says_nothing_may_be_left_out(folder):
@@ -286,3 +291,61 @@ def test_opacity_that_says_nothing_may_be_left_out(folder):
     assert_restored(pixels("out.bmp"), stripes())
     # Inverted, what is left is not opaque.
     assert run_inpaint("--mask", "alpha", "--invert", image="clear.png", mask=None, output="out.bmp") == 2
+
+
+class TestSketch:
+    @pytest.fixture
+    def guided(self, folder):
+        torch.manual_seed(0)
+        model = InpaintGenerator(cnum=2, gated=True, squash="tanh", sketch=True)
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.dim() == 4:  # so that something comes through a dozen gates, each of a half
+                    weight.normal_(std=1.8 * weight[0].numel() ** -0.5)
+        model.save_pretrained("guided")
+        lines = np.zeros_like(MISSING)
+        lines[:, 20:22] = True
+        Image.fromarray(lines).save("lines.png")
+        return model, lines
+
+    def test_is_what_the_network_sees(self, guided):
+        model, lines = guided
+        for name, given, sketch in (("out.png", ["--sketch", "lines.png"], lines), ("none.png", [], None)):
+            assert run_inpaint("--method", "model", "--model", "guided", *given, output=name) == 0
+            expected = inpaint(pixels("photo.png"), MISSING, "model", model=model, sketch=sketch)
+            assert np.array_equal(pixels(name), expected)
+        assert not np.array_equal(pixels("out.png"), pixels("none.png"))
+
+    def test_of_many(self, guided, capsys):
+        for folder in ("photos", "lines", "out"):
+            os.mkdir(folder)
+        Image.open("photo.png").save("photos/a.png")
+        Image.open("lines.png").save("lines/a.png")
+        options = ("--method", "model", "--model", "guided", "--sketch", "lines")
+        assert run_inpaint(*options, image="photos", output="out") == 0
+        assert run_inpaint(*options[:-1], "lines.png") == 0
+        assert np.array_equal(pixels("out/a.png"), pixels("out.png"))
+        Image.open("photo.png").save("photos/b.png")
+        capsys.readouterr()
+        assert run_inpaint(*options, image="photos", output="out") == 2
+        assert "b.png: no sketch named b.* in lines" in refused(capsys)
+
+    def test_errors(self, guided, capsys):
+        Image.new("1", (8, 8)).save("small.png")
+        Image.new("RGBA", (WIDTH, HEIGHT), "white").save("all.png")
+        model = ("--method", "model", "--model", "guided")
+        for options, message in (
+            (("--sketch", "lines.png"), "--sketch is for --method model"),
+            (
+                (*model, "--sketch", "small.png"),
+                "the sketch has 8x8 pixels, the photograph photo.png ",
+            ),
+            ((*model, "--sketch", "all.png"), "all.png: marks everything as lines"),
+            ((*model, "--sketch", "gone.png"), "gone.png"),
+            ((*model, "--sketch", "."), "one photograph needs one sketch, got ."),
+        ):
+            capsys.readouterr()
+            assert run_inpaint(*options) == 2
+            assert message in refused(capsys)
+        assert run_inpaint(*model, "--sketch", "lines.png", output="lines.png") == 2
+        assert "the sketch lines.png" in refused(capsys)

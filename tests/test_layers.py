@@ -43,7 +43,7 @@ def looped(x: np.ndarray, layer: ConvLayer, margins: tuple[int, int], mode: str)
     weight, bias = (p.detach().numpy() for p in (layer.weight, layer.bias))
     spec, (_, height, width) = layer.spec, x.shape
     x = np.pad(x, ((0, 0), margins, margins), mode=mode)
-    output = np.empty((spec.channels, math.ceil(height / spec.stride), math.ceil(width / spec.stride)))
+    output = np.empty((len(weight), math.ceil(height / spec.stride), math.ceil(width / spec.stride)))
     for o, i, j in np.ndindex(output.shape):
         rows, columns = (spec.stride * n + spec.dilation * np.arange(spec.kernel) for n in (i, j))
         output[o, i, j] = (x[:, rows][:, :, columns] * weight[o]).sum() + bias[o]
@@ -92,6 +92,26 @@ def test_activation_comes_last(activation, expected):
     assert output.flatten().tolist() == pytest.approx([expected, 3.0])
 
 
+@pytest.mark.parametrize("activation", ["elu", "relu", None], ids=str)
+def test_a_gate_weighs_the_activated_features(activation):
+    torch.manual_seed(0)
+    layer = ConvLayer(3, Conv(2, activation=activation, gated=True), "mirror").double()
+    torch.nn.init.normal_(layer.bias)
+    x = random(1, 3, 6, 8)
+    features, gate = np.split(looped(x[0].numpy(), layer, (1, 1), "reflect"), 2)
+    negative = {"elu": np.expm1(features), "relu": 0.0, None: features}[activation]
+    expected = np.where(features > 0, features, negative) / (1 + np.exp(-gate))
+    found = layer(x)
+    assert found.shape == (1, 2, 6, 8)
+    assert np.allclose(found[0].detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_gates_have_gradients():
+    layer = ConvLayer(1, Conv(2, gated=True), "zero").double()
+    x = random(1, 1, 3, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (x, layer.weight, layer.bias))
+
+
 def test_upsampling_comes_first():
     layer = ConvLayer(1, Conv(1, upsample=True, activation=None), "zero")
     torch.nn.init.constant_(layer.weight, 1.0)
@@ -99,9 +119,11 @@ def test_upsampling_comes_first():
     assert layer(torch.tensor([[[[1.0, 2.0]]]]))[0, 0].tolist() == [[4.0, 8.0, 10.0, 8.0]] * 2
 
 
-def test_weights_start_glorot_uniform():
+# A gated layer of n channels starts as the convolution to 2 n that it is.
+@pytest.mark.parametrize("spec", [Conv(48, 5), Conv(24, 5, gated=True)], ids=["plain", "gated"])
+def test_weights_start_glorot_uniform(spec):
     torch.manual_seed(0)
-    layer = ConvLayer(16, Conv(48, 5), "mirror")
+    layer = ConvLayer(16, spec, "mirror")
     bound = math.sqrt(6 / (16 * 25 + 48 * 25))
     assert 0.99 * bound < layer.weight.abs().max() <= bound
     assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
@@ -109,5 +131,6 @@ def test_weights_start_glorot_uniform():
 
 
 def test_stack_hands_its_channels_on():
-    layers = stack(5, (Conv(4), Conv(7), Conv(3)), "zero")
-    assert [(layer.in_channels, layer.out_channels) for layer in layers] == [(5, 4), (4, 7), (7, 3)]
+    layers = stack(5, (Conv(4), Conv(7, gated=True), Conv(3)), "zero")
+    assert [(layer.in_channels, layer.out_channels) for layer in layers] == [(5, 4), (4, 14), (7, 3)]
+    assert layers(torch.ones(1, 5, 6, 6)).shape == (1, 3, 6, 6)

@@ -6,10 +6,10 @@ from helpers.runs import tiny
 from lightning_fabric import Fabric
 
 from contextual_attention.models.data.dead_leaves import dead_leaves
+from contextual_attention.models.data.mask_kinds import mask_drawer
 from contextual_attention.models.data.samples import Samples
 from contextual_attention.models.data.sources import PictureFiles, find_pictures
 from contextual_attention.models.evaluation.evaluate import evaluate
-from contextual_attention.models.training.feed import mask_drawer
 from contextual_attention.models.training.trainer import Trainer
 from contextual_attention.photos import to_uint8, write_photos
 

@@ -13,9 +13,9 @@ from contextual_attention.models.data.masks import (
     bounding_boxes,
     crop_boxes,
     free_form,
+    near_line,
     random_boxes,
 )
-from contextual_attention.models.data.masks import _near_line as near_line
 from contextual_attention.models.data.masks import _stroke as stroke
 
 
@@ -112,11 +112,14 @@ def test_boxes_that_cover_all_are_refused():
 
 
 def test_a_line_is_all_pixels_within_its_radius():
-    points = [(3.0, 2.0), (10.0, 14.0), (10.0, 14.0), (1.0, 18.0)]  # one segment of no length
+    points = [
+        (3.0, 2.0), (10.0, 14.0), (10.0, 14.0), (1.0, 18.0),  # one segment of no length
+        (-9.0, 19.0), (-30.0, 40.0), (40.0, 60.0), (20.0, 8.0),  # some that are partly or wholly outside
+    ]  # fmt: skip
     expected = np.zeros((16, 20), bool)
     # Brute force: a point of the line every hundredth of a pixel.
     for (y0, x0), (y1, x1) in itertools.pairwise(points):
-        for share in np.linspace(0, 1, 2000):
+        for share in np.linspace(0, 1, 8000):
             y, x = y0 + share * (y1 - y0), x0 + share * (x1 - x0)
             rows, columns = np.ogrid[:16, :20]
             expected |= np.hypot(rows - y, columns - x) <= 2.5

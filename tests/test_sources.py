@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from helpers import layouts
 from helpers.runs import peak, start_of_peak
 from PIL import Image
 
@@ -82,6 +83,52 @@ def test_nothing_there_is_said(where, tmp_path, monkeypatch):
     (tmp_path / "list.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"no pictures at .* expected a folder, a glob pattern, a list"):
         find_pictures(where)
+
+
+def test_the_order_of_files_is_that_of_paths(tmp_path):
+    """Since a seed finds a picture by its place in the order."""
+    for name in ("a/b.png", "a-/b.png", "a.png", "a/-.png", "a b.png", "A.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_pictures(tmp_path)
+    assert len(found) == 6
+    assert found == sorted(found)
+
+
+def test_a_split_of_a_published_data_set(tmp_path):
+    layouts.dtd(tmp_path)
+    said = []
+    source = open_source(str(tmp_path), 16, split="val2", say=said.append)
+    assert said == ["data: DTD, split val2: 1 of 1,880 pictures, by labels/val2.txt"]
+    assert len(source) == 1
+    assert torch.equal(source.read(0), open_source(str(tmp_path / "images/banded"), 16).read(0))
+    assert len(open_source(str(tmp_path), 16)) == 2  # for training
+    assert len(open_source(str(tmp_path), 16, split="all")) == 4
+
+
+def test_a_data_set_can_be_taken_for_a_folder(tmp_path):
+    layouts.dtd(tmp_path)
+    said = []
+    assert len(open_source(str(tmp_path), 16, layout="plain", say=said.append)) == 4
+    assert said == []
+
+
+@pytest.mark.parametrize("data", ["{folder}", "{folder}/*.png", "procedural"])
+def test_what_is_no_data_set_has_no_splits(folder, data):
+    data = data.format(folder=folder)
+    assert len(open_source(data, 16, split="all")) == len(open_source(data, 16)) >= 1
+    with pytest.raises(
+        ValueError, match=r"split: no published data set is recognised at .*there is no split 'val'"
+    ):
+        open_source(data, 16, split="val")
+    with pytest.raises(ValueError, match="nothing of the layout places2"):
+        open_source(data, 16, layout="places2")
+
+
+def test_a_folder_named_procedural_is_not_looked_into(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layouts.dtd(tmp_path / "procedural")
+    assert len(open_source("procedural", 16, count=3)) == 3
 
 
 def test_files_are_read_as_photos(folder):

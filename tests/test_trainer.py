@@ -24,13 +24,13 @@ from contextual_attention.models.evaluation.evaluate import model_method
 from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.training import trainer as trainer_module
 from contextual_attention.models.training import updates
-from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
-from contextual_attention.models.training.losses import (
-    discounted_l1,
+from contextual_attention.models.training.adversarial import (
     gradient_penalty,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
+from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
+from contextual_attention.models.training.losses import discounted_l1
 from contextual_attention.models.training.run_log import read_losses
 from contextual_attention.models.training.trainer import NotFinite
 from contextual_attention.models.training.updates import Critics

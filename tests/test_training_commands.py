@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers import layouts
 from PIL import Image
 
 from contextual_attention.cli import main
@@ -202,7 +203,8 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
         ),
         (
             ["--method", "mean", "--masks", "bxo"],
-            "--masks bxo: expected box, boxes, free-form, or a folder of masks",
+            "--masks bxo: expected box, boxes, free-form, box-and-strokes, yu2019, "
+            "mmagic-irregular, mmagic-box, otenim-box, centre, region, or a folder of masks",
         ),
         (["--method", "mean", "--model", "run", "--method", "mean"], "mean: given twice"),
         (["--model", "run", "--method", "grey", "--model", "run"], "run: given twice"),
@@ -241,6 +243,14 @@ def test_check_data_counts_what_there_is(folder, capsys):
     assert said[-1] == "other files, which are no pictures: 1"
 
 
+def test_check_data_reads_a_part_at_a_time(folder, capsys, monkeypatch):
+    monkeypatch.setattr("contextual_attention.commands.check_data._AT_ONCE", 2)
+    assert main(["check-data", "photos"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "pictures: 3"
+    assert "broken: 2" in said
+
+
 def test_check_data_passes_by_what_is_no_file(folder, capsys):
     """Pipes would be waited for, and links may lead in a circle or nowhere."""
     os.mkfifo("photos/pipe.png")
@@ -269,6 +279,71 @@ def test_check_data_refuses_what_is_not_there(folder, capsys):
     assert "no pictures at 'nowhere'" in refused(capsys)
     assert main(["check-data", "photos/*t*"]) == 2
     assert "none of the pictures can be read" in refused(capsys)
+
+
+def test_check_data_says_which_data_set_and_what_is_missing(folder, capsys):
+    layouts.places(folder / "places")
+    (folder / "places/val_large/Places365_val_00000003.jpg").write_text("no picture")
+    assert main(["check-data", "places", "--size", "16"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:7] == [
+        "data set: Places2, large (layout places2) in places",
+        "  Places2, large, split train: 3 of 1,803,460 pictures, by data_large",
+        "    missing: 1: data_large/c/canyon/00000003.jpg",
+        "  Places2, large, split val: 2 of 36,500 pictures, by val_large",
+        "    missing: 1: val_large/Places365_val_00000001.jpg",
+        "  data: the split test of Places2, large is missing: no folder test_large in places "
+        "(328,500 pictures)",
+        "pictures: 4",
+    ]
+    assert "broken: 1" in said
+    assert not any("other files" in line for line in said)
+
+
+def test_check_data_of_a_split_or_another_layout(folder, capsys):
+    layouts.places(folder / "places")
+    layouts.dtd(folder / "places")
+    assert main(["check-data", "places"]) == 2
+    assert "holds more than one data set: places2" in refused(capsys)
+    assert main(["check-data", "places", "--layout", "dtd", "--split", "val"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:4] == [
+        "data set: DTD (layout dtd) in places",
+        "  DTD, split val: 1 of 1,880 pictures, by labels/val1.txt",
+        "    missing: 1: images/dotted/dotted_0001.jpg",
+        "pictures: 1",
+    ]
+    assert main(["check-data", "places", "--layout", "plain"]) == 0
+    assert "pictures: 8" in capsys.readouterr().out
+    assert main(["check-data", "photos", "--split", "val"]) == 2
+    assert "no published data set is recognised at 'photos'" in refused(capsys)
+
+
+def test_train_takes_the_training_pictures_and_evaluate_the_others(folder, capsys):
+    layouts.celeba(folder / "faces")
+    assert train("--data", "faces", "--out", "run", "--steps", "1") == 0
+    line = "data: CelebA, split {}: {} pictures, by list_eval_partition.txt"
+    assert line.format("train", "2 of 162,770") in capsys.readouterr().out
+    arguments = ["evaluate", "--data", "faces", "--method", "mean", "--size", "16"]
+    for split, number, options in (
+        ("val", "1 of 19,867", []),
+        ("test", "2 of 19,962", ["--split", "test"]),
+    ):
+        assert main([*arguments, *options]) == 0
+        said = capsys.readouterr().out
+        assert line.format(split, number) in said
+        assert f"| mean | all | {number[0]} |" in said
+    assert main([*arguments, "--layout", "plain"]) == 0
+    said = capsys.readouterr().out
+    assert "data:" not in said
+    assert "| mean | all | 5 |" in said
+
+
+def test_evaluate_measures_a_plain_folder_whole(folder, capsys):
+    assert main(["evaluate", "--data", "photos", "--method", "mean", "--size", "16"]) == 0
+    assert "data:" not in capsys.readouterr().out
+    assert main(["evaluate", "--data", "photos", "--method", "mean", "--split", "val"]) == 2
+    assert "no published data set is recognised at 'photos'" in refused(capsys)
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def test_overrides_are_the_options():
 
 def test_generator_overrides_are_its_configuration():
     pytest.importorskip("huggingface_hub")
-    from contextual_attention.models.network.generator import GeneratorConfig, GeneratorKeywords
+    from contextual_attention.models.network.generator_config import GeneratorConfig, GeneratorKeywords
 
     names = [field.name for field in dataclasses.fields(GeneratorConfig)]
     hints = get_type_hints(GeneratorConfig)

@@ -15,7 +15,13 @@ from helpers.runs import forkserver, peak, start_of_peak
 from safetensors.torch import save_file
 
 from contextual_attention.models.network.convert import convert
-from contextual_attention.models.network.weight_files import WeightsError, as_tensor, read_saved, read_weights
+from contextual_attention.models.network.weight_files import (
+    WeightsError,
+    as_tensor,
+    fitted,
+    read_saved,
+    read_weights,
+)
 
 NAME = "coarse_generator.conv3.conv.bias"
 FIRST = "coarse_generator.conv1.conv.weight"
@@ -26,7 +32,7 @@ def weights(kind="daa233", **changed):
 
 
 def same(one, other):
-    ours, theirs = one.generator.state_dict(), other.generator.state_dict()
+    ours, theirs = one.network.state_dict(), other.network.state_dict()
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -45,7 +51,7 @@ def rewritten(path, change):
 
 @pytest.fixture
 def plain(tmp_path):
-    """The converted generator that every other way of writing it must give, too."""
+    """The converted network that every other way of writing it must give, too."""
     torch.save(weights(), tmp_path / "plain.pt")
     return convert(tmp_path / "plain.pt")
 
@@ -86,7 +92,7 @@ def test_a_file_of_a_machine_of_the_other_order(plain, tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_other_precisions(tmp_path, dtype):
     torch.save({name: x.to(dtype) for name, x in weights().items()}, tmp_path / "m.pt")
-    bias = convert(tmp_path / "m.pt").generator.coarse[2].bias
+    bias = convert(tmp_path / "m.pt").network.coarse[2].bias
     assert bias.dtype == torch.float32
     assert torch.equal(bias, weights()[NAME].to(dtype).float())
 
@@ -115,7 +121,7 @@ def test_a_saved_state_outlives_its_file(tmp_path):
         (torch.zeros(8, device="meta"), "expected a dense tensor, got torch.strided on meta"),
         (torch.zeros(1).expand(8), r"there are no numbers for its shape \(8,\)"),
         (torch.zeros(0), r"there are no numbers for its shape \(0,\)"),
-        (torch.zeros(2, 4), r"expected shape \(8,\), .* got \(2, 4\)"),
+        (torch.zeros(2, 4), r"expected shape \(8,\), got \(2, 4\)"),
         (torch.tensor([0.0] * 7 + [float("nan")]), "has elements that are NaN or infinite"),
         (torch.full((8,), 1e300, dtype=torch.float64), "has elements that are NaN or infinite"),
     ],
@@ -129,7 +135,7 @@ def test_a_weight_that_is_none_is_named(tmp_path, value, says):
 
 def test_a_single_number_for_the_first_layer(tmp_path):
     torch.save(weights(**{FIRST: torch.tensor(1.0)}), tmp_path / "m.pt")
-    with pytest.raises(WeightsError, match=r"m\.pt: no generator of this package: cnum: .* got 0"):
+    with pytest.raises(WeightsError, match=r"m\.pt: no network of this package: cnum: .* got 0"):
         convert(tmp_path / "m.pt")
 
 
@@ -146,6 +152,23 @@ def test_an_array_that_is_none_is_named(tmp_path, array, says):
     np.savez(tmp_path / "m.npz", **({name: x.numpy() for name, x in weights().items()} | {NAME: array}))
     with pytest.raises(WeightsError, match=rf"m\.npz: {NAME}: .*{says}"):
         convert(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("num_batches_tracked", torch.tensor(7.0), "expected a tensor of int64, got torch.float32"),
+        ("num_batches_tracked", torch.tensor([7]), r"expected shape \(\), got \(1,\)"),
+        ("running_mean", torch.zeros(6, dtype=torch.int64), "of floating-point numbers, got torch.int64"),
+        ("running_var", torch.tensor([1, 1, 1, -0.5, 1, 1]), "has variances below 0"),
+    ],
+)
+def test_the_statistics_of_a_norm(name, value, says):
+    norm = torch.nn.BatchNorm2d(6)
+    weights = norm.state_dict() | {"num_batches_tracked": torch.tensor(7)}
+    assert fitted(norm, weights, "file", strict=True)["num_batches_tracked"] == 7
+    with pytest.raises(WeightsError, match=f"file: {name}: .*{says}|file: {name}: {says}"):
+        fitted(norm, weights | {name: value}, "file", strict=True)
 
 
 def npy(shape, dtype="<f4"):

@@ -1,4 +1,4 @@
-"""Arguments that commands share: those that choose the layer, and the kinds of number that they read."""
+"""Arguments that commands share: those that choose the layer or the data, and the numbers that they read."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ def layer_options(given: argparse.Namespace, default: Options) -> Options:
         return dataclasses.replace(default if given.preset is None else PRESETS[given.preset], **changes)
     except ValueError as error:
         raise CommandError(str(error)) from error
+
+
+def add_split(parser: argparse.ArgumentParser, splits: str) -> None:
+    """Which pictures of a published data set: ``splits`` says what there is, and the command's default."""
+    parser.add_argument("--split", metavar="NAME", help=splits)
+    parser.add_argument(
+        "--layout", default="auto", metavar="NAME",
+        help="of the data set, where several would do; plain: take a folder as it is (default: %(default)s)",
+    )  # fmt: skip
 
 
 def count(text: str) -> int:

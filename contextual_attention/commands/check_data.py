@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .arguments import count
+from .arguments import add_split, count
 from .errors import CommandError
 from .needs import need
 from .progress import progress
@@ -18,6 +18,8 @@ from .progress import progress
 HELP = "Report sizes, broken files and too-small pictures of a data set."
 _SHOWN = 20
 _MOST_THREADS = 8
+# Pictures that wait for a thread: a million would take memory of their own.
+_AT_ONCE = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=count, default=256, metavar="N",
         help="side of the crops; smaller pictures would be enlarged (default: %(default)s)",
     )  # fmt: skip
+    add_split(parser, "of a published data set: all (default), train, val, test; of DTD also train2 ...")
 
 
 def run(given: argparse.Namespace) -> None:
     """Decode every picture and say what was found."""
     sources = need("models.data.sources", "train")
+    split = given.split or "all"
     try:
-        source = sources.open_source(given.data, given.size)
+        data_set = sources.data_set(given.data, given.layout)
+        if data_set is not None:
+            _tell(data_set, split)
+        source = sources.open_source(given.data, given.size, split=split, layout=given.layout)
     except ValueError as error:
         raise CommandError(str(error)) from error
     sizes: Counter[tuple[int, int]] = Counter()
@@ -46,9 +53,19 @@ def run(given: argparse.Namespace) -> None:
             advance(number / len(source))
     _report(sizes, broken, given.size)
     folder = Path(given.data)
-    others = sum(path.is_file() for path in folder.rglob("*")) - len(source) if folder.is_dir() else 0
-    if others > 0:
-        print(f"other files, which are no pictures: {others}")
+    if data_set is None and folder.is_dir():
+        others = sum(path.is_file() for path in folder.rglob("*")) - len(source)
+        if others > 0:
+            print(f"other files, which are no pictures: {others}")
+
+
+def _tell(data_set: Any, split: str) -> None:
+    """Say which data set it is, and of each split how much is there, before the pictures are read."""
+    data_sets = need("models.data.data_sets", "train")
+    print(f"data set: {data_set.title} (layout {data_set.layout}) in {data_set.root}")
+    with progress("listing"):
+        lines = list(data_sets.report(data_set, split))
+    print("\n".join(f"  {line}" for line in lines), flush=True)
 
 
 def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
@@ -63,7 +80,8 @@ def _decoded(source: Any) -> Iterator[tuple[int, int] | str]:
 
     # Pillow decodes outside Python's lock. Each thread keeps some memory of the largest picture that it met.
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
-        yield from pool.map(decode, range(len(source)))
+        for first in range(0, len(source), _AT_ONCE):
+            yield from pool.map(decode, range(first, min(first + _AT_ONCE, len(source))))
 
 
 def _report(sizes: Counter[tuple[int, int]], broken: list[str], least: int) -> None:

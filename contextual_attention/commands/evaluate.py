@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from ..files import check_distinct, check_writable, replace_file
-from .arguments import count, device
+from .arguments import add_split, count, device
 from .errors import CommandError
 from .needs import need
 from .progress import progress
 
 HELP = "Measure how well models fill holes: l1, l2, PSNR, TV and SSIM."
-_DRAWN = ("box", "boxes", "free-form")
+_DRAWN = (
+    "box", "boxes", "free-form", "box-and-strokes", "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box",
+    "centre", "region",
+)  # fmt: skip
 # Of a model's folder, and of the run that has it.
 _CONFIGURATIONS = ("config.json", "model/config.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="as for the command train")
+    add_split(parser, "of a published data set: val (default), train, test, all; of DTD also val2 ...")
     parser.add_argument(
         "--model", action="append", default=[], metavar="DIR",
         help="a run of the command train, or a folder of save_pretrained; may be repeated",
@@ -98,5 +102,9 @@ def _samples(given: argparse.Namespace) -> Any:
     if folder and not Path(folder).is_dir():
         raise CommandError(f"--masks {folder}: expected {', '.join(_DRAWN)}, or a folder of masks")
     masks = config.MaskConfig(kind=kind, box=given.box or given.size // 2, folder=folder)
-    data = config.DataConfig(path=given.data, size=given.size, least_crop=1.0, flip=False)
-    return feed.make_samples(config.TrainConfig(data=data, masks=masks, seed=given.seed))
+    found = need("models.data.sources", "train").data_set(given.data, given.layout)
+    split = given.split or ("all" if found is None else "val")
+    data = config.DataConfig(
+        path=given.data, size=given.size, least_crop=1.0, flip=False, split=split, layout=given.layout
+    )
+    return feed.make_samples(config.TrainConfig(data=data, masks=masks, seed=given.seed), print)

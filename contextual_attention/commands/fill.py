@@ -28,11 +28,12 @@ _OPAQUE = 255
 
 @dataclass(frozen=True)
 class Task:
-    """One photograph, its mask (None: its own opacity) and where the result goes."""
+    """One photograph, its mask (None: its own opacity), where the result goes, and lines to follow."""
 
     image: Path
     mask: Path | None
     output: Path
+    sketch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,11 @@ def _inpaint(
     hole = _hole(photos, photo.image, task, given)
     photo = _flattened(photo, hole, task.output)
     photos.check_encodable(photo, task.output)
+    sketch = None if task.sketch is None else _lines(photos, photo.image, task, given)
     picture, offsets = inpaint(
         photo.image, hole, given.method,
-        model=given.model, feather=given.feather, seed=given.seed, device=given.device,
-        workspace=given.workspace, progress=advance, return_offsets=True,
+        model=given.model, sketch=sketch, feather=given.feather, poisson=given.poisson, seed=given.seed,
+        device=given.device, workspace=given.workspace, progress=advance, return_offsets=True,
     )  # fmt: skip
     lost = photos.write_photo(photo.with_image(picture), task.output)
     if given.attention_map is not None:
@@ -162,10 +164,7 @@ def _hole(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace)
 
     missing, seen = _marks(photos, image, task, given)
     if missing.shape != image.size[::-1]:
-        raise CommandError(
-            f"{task.mask}: the mask has {missing.shape[1]}x{missing.shape[0]} pixels, the photograph "
-            f"{task.image} {image.size[0]}x{image.size[1]}; --resize-mask brings it to that size"
-        )
+        raise CommandError(_of_another_size(task.mask, "mask", missing, task.image, image))
     missing = ~missing if given.invert else missing
     if missing.all() or not missing.any():
         way_out = "--threshold N takes what is lighter than N, " if task.mask else ""
@@ -175,6 +174,23 @@ def _hole(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace)
         )
     hole = torch.from_numpy(missing)[None, None]
     return dilate(hole, given.grow) if given.grow else hole
+
+
+def _of_another_size(path: Path | None, kind: str, marks: Any, photo: Path, image: Any) -> str:
+    return (
+        f"{path}: the {kind} has {marks.shape[1]}x{marks.shape[0]} pixels, the photograph {photo} "
+        f"{image.size[0]}x{image.size[1]}; --resize-mask brings it to that size"
+    )
+
+
+def _lines(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace) -> Any:
+    """What a sketch marks: (H, W) bool."""
+    lines, seen = photos.read_mask(task.sketch, image.size if given.resize_mask else None)
+    if lines.shape != image.size[::-1]:
+        raise CommandError(_of_another_size(task.sketch, "sketch", lines, task.image, image))
+    if lines.all():
+        raise CommandError(f"{task.sketch}: marks everything as lines: {seen}")
+    return lines
 
 
 def _marks(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace) -> Any:

@@ -36,6 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--feather", type=_size, default=0, metavar="N",
         help="let the filling fade out over N pixels around the hole, which are changed, too",
     )  # fmt: skip
+    parser.add_argument(
+        "--poisson", action="store_true",
+        help="of --method model: keep the steps from pixel to pixel of what it fills in, and take the levels "
+        "from the photograph around it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sketch", metavar="FILE",
+        help="of --method model with a network that is guided: a picture of the photograph's size that marks "
+        "the lines to draw in the hole, read like a mask; or a folder or glob",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the random search (default: %(default)s)")
     parser.add_argument(
         "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
@@ -97,6 +107,9 @@ def run(given: argparse.Namespace) -> None:
     if given.own_mask is not None and given.threshold is not None:
         raise CommandError("--threshold is for a MASK, and not for --mask alpha")
     check_model(given)
+    for name in ("poisson", "sketch"):
+        if getattr(given, name) and given.method != "model":
+            raise CommandError(f"--{name} is for --method model")
     photos = need("photos", "demo")
     tasks, many = _tasks(given)
     if given.attention_map is not None and many:
@@ -131,13 +144,16 @@ def _tasks(given: argparse.Namespace) -> tuple[list[Task], bool]:
             raise CommandError(f"one photograph needs one mask, got {given.mask}")
         if given.format is not None:
             raise CommandError("--format is for many photographs; one is written as --output ends")
-        return [Task(Path(given.image), given.mask and Path(given.mask), given.output)], False
+        if given.sketch is not None and is_many(given.sketch):
+            raise CommandError(f"one photograph needs one sketch, got {given.sketch}")
+        mask, sketch = (name and Path(name) for name in (given.mask, given.sketch))
+        return [Task(Path(given.image), mask, given.output, sketch)], False
     images = photographs_of(given.image)
     if not given.output.is_dir():
         raise CommandError(f"many photographs need an existing folder as --output, got {given.output}")
-    masks = _masks(given.mask, images)
+    masks, sketches = _beside("mask", given.mask, images), _beside("sketch", given.sketch, images)
     outputs = [_output(given, image) for image in images]
-    return [Task(*paths) for paths in zip(images, masks, outputs, strict=True)], True
+    return [Task(*paths) for paths in zip(images, masks, outputs, sketches, strict=True)], True
 
 
 def _output(given: argparse.Namespace, image: Path) -> Path:
@@ -148,19 +164,20 @@ def _output(given: argparse.Namespace, image: Path) -> Path:
     return path
 
 
-def _masks(mask: str | None, images: list[Path]) -> list[Path | None]:
-    """For each image the mask of its name without its ending; one mask, or none, is for all."""
-    if mask is None or not is_many(mask):
-        return [mask and Path(mask)] * len(images)
-    named = by_stem(photographs_of(mask))
+def _beside(kind: str, where: str | None, images: list[Path]) -> list[Path | None]:
+    """For each image the mask or sketch of its name without its ending; one, or none, is for all."""
+    if where is None or not is_many(where):
+        return [where and Path(where)] * len(images)
+    named = by_stem(photographs_of(where))
     if lacking := [image for image in images if image.stem not in named]:
-        raise CommandError(f"{lacking[0]}: no mask named {lacking[0].stem}.* in {mask}")
+        raise CommandError(f"{lacking[0]}: no {kind} named {lacking[0].stem}.* in {where}")
     return [named[image.stem] for image in images]
 
 
 def _check_distinct(tasks: list[Task], given: argparse.Namespace) -> None:
     """Refuse a result in the place of a photograph, of a mask or of another result."""
     read = {f"the mask {task.mask}": task.mask for task in tasks if task.mask is not None}
+    read |= {f"the sketch {task.sketch}": task.sketch for task in tasks if task.sketch is not None}
     read |= {f"the photograph {task.image}": task.image for task in tasks}
     written = {f"the result of {task.image}": task.output for task in tasks}
     named = {"--attention-map": given.attention_map, "--report": given.report}

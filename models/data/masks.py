@@ -141,7 +141,7 @@ def free_form(
         for _ in range(_integer(*strokes, generator)):
             points = _stroke(size, _integer(*vertices, generator), generator)
             thickness = max(2.0, min(size) * _uniform(*width, generator))
-            mask[sample, 0] |= _near_line(points, thickness / 2, size)
+            mask[sample, 0] |= near_line(points, thickness / 2, size)
     return Masks(mask, bounding_boxes(mask))
 
 
@@ -160,13 +160,13 @@ def _stroke(size: Size, segments: int, generator: torch.Generator) -> list[Point
     return points
 
 
-def _near_line(points: Sequence[Point], radius: float, size: Size) -> Tensor:
-    """The pixels within ``radius`` of the line through ``points``: (H, W) bool."""
+def near_line(points: Sequence[Point], radius: float, size: Size) -> Tensor:
+    """The pixels within ``radius`` of the line through ``points``, (row, column) anywhere: (H, W) bool."""
     near = torch.zeros(size, dtype=torch.bool)
     for ends in itertools.pairwise(points):
         # Of each segment only the pixels around it.
         rows, columns = (
-            slice(max(math.floor(min(span) - radius), 0), math.ceil(max(span) + radius) + 1)
+            slice(max(math.floor(min(span) - radius), 0), max(math.ceil(max(span) + radius) + 1, 0))
             for span in zip(*ends, strict=True)
         )
         near[rows, columns] |= _near_segment(ends, radius, rows, columns, size)
@@ -178,8 +178,8 @@ def _near_segment(
 ) -> Tensor:
     """The same for one segment, within some rows and columns."""
     (y0, x0), (y1, x1) = ends
-    y = torch.arange(rows.start, min(rows.stop, size[0]), dtype=torch.float32)[:, None] - y0
-    x = torch.arange(columns.start, min(columns.stop, size[1]), dtype=torch.float32) - x0
+    y = torch.arange(size[0], dtype=torch.float32)[rows, None] - y0
+    x = torch.arange(size[1], dtype=torch.float32)[columns] - x0
     dy, dx = y1 - y0, x1 - x0
     # The nearest point of the segment, as a share of it; a segment of no length is its start.
     share = ((y * dy + x * dx) / max(dy * dy + dx * dx, 1e-12)).clamp(0, 1)

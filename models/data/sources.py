@@ -1,4 +1,4 @@
-"""Where training pictures come from: files, a Hugging Face dataset, or the procedural set."""
+"""Where training pictures come from: files, a published or Hugging Face dataset, or the procedural set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import glob
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,10 @@ from torch import Tensor
 
 from ...opening import may_be_picture
 from ...photos import PhotoError, read_pixels, to_uint8
+from .data_sets import ALL, TRAIN, DataSet, told
 from .dead_leaves import dead_leaves
+from .listing import Paths, files_below
+from .recognising import AUTO, PLAIN, recognise
 
 PROCEDURAL = "procedural"
 _HUB = "hf:"
@@ -44,7 +47,7 @@ class PictureFiles:
     """Files that Pillow decodes, in the order of ``paths``."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
+        self.paths = paths
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -129,7 +132,14 @@ class Cached:
         return pixels
 
 
-def open_source(data: str, size: int, count: int = 10_000) -> Source:
+def open_source(
+    data: str,
+    size: int,
+    count: int = 10_000,
+    split: str = TRAIN,
+    layout: str = AUTO,
+    say: Callable[[str], None] | None = None,
+) -> Source:
     """The pictures that ``data`` names.
 
     Args:
@@ -138,16 +148,42 @@ def open_source(data: str, size: int, count: int = 10_000) -> Source:
             ``"procedural"`` or ``"procedural:SEED"``, SEED >= 0: other pictures for another one, default 0.
         size: Side of the crops that will be taken, in pixels: procedural pictures are half as large again.
         count: Number of procedural pictures.
+        split: Of a published data set that the folder is found to hold: "train", "val", "test", "all", and of
+            DTD "train2" and so on. Anything else has no splits here and is "train" and "all" as a whole.
+        layout: Of the data set, one of `recognising.LAYOUTS`: "auto" recognises it, "plain" takes a folder
+            for a folder.
+        say: Told in a line which data set, split and pictures were chosen, where that was a choice.
 
     Raises:
         ValueError: Nothing of the kind is there.
     """
+    found = data_set(data, layout)
+    if found is not None:
+        part = found.pictures(split)
+        if say is not None:
+            say(f"data: {told(found, split, part)}")
+        return PictureFiles(Paths(found.root, part.names))
+    if split not in (TRAIN, ALL):
+        raise ValueError(
+            f"split: no published data set is recognised at {data!r}, so that there is no split {split!r}; "
+            f"expected {TRAIN} or {ALL}, which take every picture"
+        )
     kind, colon, seed = data.partition(":")
     if kind == PROCEDURAL:
         return ProceduralPictures(count, math.ceil(1.5 * size), _seed(seed) if colon else 0)
     if data.startswith(_HUB):
         return HubPictures(data.removeprefix(_HUB))
     return PictureFiles(find_pictures(data))
+
+
+def data_set(data: str, layout: str = AUTO) -> DataSet | None:
+    """The published data set that ``data`` names; None for anything else. See `open_source`.
+
+    Raises:
+        ValueError: As `recognising.recognise`.
+    """
+    is_no_file = data.partition(":")[0] == PROCEDURAL or data.startswith(_HUB)
+    return None if is_no_file and layout in (AUTO, PLAIN) else recognise(Path(data), layout)
 
 
 def _seed(text: str) -> int:
@@ -180,11 +216,12 @@ def find_pictures(where: Path | str, name: str = "data", expected: str = _EXPECT
 def _listed(where: Path | str) -> list[Path]:
     path = Path(where)
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file() and may_be_picture(file)]
-    elif path.is_file() and path.suffix in _LISTS:
+        # In the order of paths, by which seeds find pictures again.
+        names = sorted(files_below(path), key=lambda name: name.replace("/", "\0"))
+        return [file for file in map(path.joinpath, names) if may_be_picture(file)]
+    if path.is_file() and path.suffix in _LISTS:
         return [path.parent / line.strip() for line in _text(path).splitlines() if line.strip()]
-    else:
-        files = [Path(name) for name in glob.glob(str(where), recursive=True)]
+    files = map(Path, glob.glob(str(where), recursive=True))
     return sorted(file for file in files if file.is_file())
 
 

@@ -6,6 +6,7 @@ Shape legend: B pictures; C channels; H, W their size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from typing import Any, TypeVar
 
@@ -15,7 +16,8 @@ from torch import Tensor
 from .completion import Progress
 from .exemplar import ExemplarOptions, Filled, check_picture, fill_exemplar
 from .patchmatch import PatchMatchOptions, fill_patchmatch
-from .pictures import hole_of, planes_of
+from .pictures import marked_of, planes_of
+from .poisson import join_filling
 from .pyramid import dilate
 
 Picture = TypeVar("Picture")
@@ -28,7 +30,9 @@ def inpaint(
     method: str = "exemplar",
     *,
     model: Any = None,
+    sketch: Any = None,
     feather: int = 0,
+    poisson: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
     workspace: int | None = None,
@@ -51,8 +55,12 @@ def inpaint(
         model: For ``"model"``: a network, of this package or any that is called alike, with an image and a
             mask, and returns an object with ``completed``; or the folder of one, or of its training run; or
             the name of a repository.
+        sketch: Of ``"model"``, for a network that is guided (`GeneratorConfig.sketch`): the lines that the
+            filling shall have, of the kinds of ``mask``, non-zero on a line. Default: none are drawn.
         feather: Width, in pixels, of a border around the hole over which the filling fades into the picture:
             that border is no longer as it came in. Default 0: every known pixel is.
+        poisson: Of ``"model"``: whether what the network fills in keeps only its steps from pixel to pixel,
+            and takes its levels from the picture around it, see `join_filling`. Default False.
         seed: Of the random numbers of the search; a model uses none. Default 0.
         device: Where to compute. Default: where a tensor is, else the CPU.
         workspace: Bound on the score scratch of the attention in ``"exemplar"``, in bytes; as in
@@ -84,8 +92,11 @@ def inpaint(
         raise ValueError(f"feather: expected a number of pixels, at least 0, got {feather!r}")
     feather = int(feather)  # one of NumPy's may be too narrow to count with
     planes = planes_of(image)
-    hole = hole_of(mask, planes)
-    fill = _filler(method, model, seed, workspace)
+    hole = marked_of("mask", mask, planes)
+    lines = None if sketch is None else marked_of("sketch", sketch, planes)
+    fill = _filler(method, model, poisson, seed, workspace)
+    if lines is not None and method != "model":
+        raise ValueError(f'sketch: is for method "model" with a network that is guided; got "{method}"')
     if not bool(hole.any()):
         raise ValueError("mask: marks nothing, there is nothing to fill; non-zero is missing")
     if bool(hole.flatten(1).all(1).any()):
@@ -97,11 +108,13 @@ def inpaint(
     del planes  # makes room
     if device is not None:
         seen, hole = seen.to(device), hole.to(device)
+    lines = None if lines is None else lines.to(seen.device)
     count = len(seen)
     filled, offsets = [], []
     for i in range(count):
         one = _part(progress, i, count)
-        result = _feathered(seen[i : i + 1], hole[i : i + 1], fill, feather, one)
+        guided = fill if lines is None else partial(fill, lines=lines[i : i + 1])
+        result = _feathered(seen[i : i + 1], hole[i : i + 1], guided, feather, one)
         filled.append(result.image)
         offsets.append(result.offsets)
     changed = dilate(hole, feather) if feather else hole
@@ -114,10 +127,13 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+# A model's takes ``lines`` too.
 Filler = Callable[[Tensor, Tensor, Progress | None], Filled]
 
 
-def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler:
+def _filler(method: str, model: Any, poisson: bool, seed: int, workspace: int | None) -> Filler:
+    if poisson and method in METHODS and method != "model":
+        raise ValueError(f'poisson: is for method "model"; "{method}" joins its copies as they need it')
     if method == "exemplar":
         options = ExemplarOptions(seed=seed, workspace=workspace)
         return lambda image, hole, progress: fill_exemplar(image, hole, options, progress)
@@ -127,11 +143,11 @@ def _filler(method: str, model: Any, seed: int, workspace: int | None) -> Filler
     if method == "model":
         if model is None:
             raise ValueError('model: method "model" needs one: a network, or the folder or repository of one')
-        return _model_filler(model)
+        return _model_filler(model, poisson)
     raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}; got {method!r}")
 
 
-def _model_filler(model: Any) -> Filler:
+def _model_filler(model: Any, poisson: bool) -> Filler:
     """A trained network as a method; grey pictures and opacity are shown to it as RGB."""
     if isinstance(model, torch.nn.Module):
         network = model.eval()
@@ -140,25 +156,30 @@ def _model_filler(model: Any) -> Filler:
 
         network = load_model(model)
 
-    asked = {"return_offsets": True} if getattr(network, "has_offsets", False) else {}
+    is_guided = getattr(getattr(network, "config", None), "sketch", False)
+    asked: dict[str, Any] = {"return_offsets": True} if getattr(network, "has_offsets", False) else {}
 
-    def complete(colours: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
-        result = network(colours.expand(-1, 3, -1, -1), hole, **asked)
+    def complete(colours: Tensor, hole: Tensor, guide: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        result = network(colours.expand(-1, 3, -1, -1), hole, **asked, **guide)
         completed = result.completed if colours.shape[1] == 3 else result.completed.mean(1, keepdim=True)
         offsets = result.offsets if asked else hole.new_zeros((1, 2, 1, 1), dtype=torch.int64)
         return completed, offsets
 
     @torch.no_grad()
-    def fill(image: Tensor, hole: Tensor, progress: Progress | None) -> Filled:
+    def fill(image: Tensor, hole: Tensor, progress: Progress | None, lines: Tensor | None = None) -> Filled:
         check_picture(image, hole)
+        if lines is None and is_guided:
+            lines = torch.zeros_like(hole)
+        guide = {} if lines is None else {"sketch": lines}
         network.to(image.device)
         # Opacity, behind an odd number of colours, is a grey picture of its own: networks know three colours.
         parts = image.split(image.shape[1] - (image.shape[1] % 2 == 0), 1)
-        found = [complete(part, hole) for part in parts]
+        found = [complete(part, hole, guide) for part in parts]
         if progress is not None:
             progress(1.0)
         completed = torch.cat([part for part, _ in found], 1)
-        return Filled(torch.where(hole, completed, image), found[0][1])
+        filled = join_filling(image, hole, completed) if poisson else torch.where(hole, completed, image)
+        return Filled(filled, found[0][1])
 
     return fill
 

@@ -20,5 +20,5 @@ def operators() -> Any:
     try:
         extension.load()
     except ImportError as error:
-        raise RuntimeError(f"filling without a model needs the compiled module: {error}") from error
+        raise RuntimeError(f"filling needs the compiled module, but for a model alone: {error}") from error
     return torch.ops.contextual_attention_filling

@@ -56,8 +56,13 @@ def planes_of(image: Any) -> Planes:
     raise TypeError(f"image: expected a Pillow image, a NumPy array or a tensor, got {type(image).__name__}")
 
 
-def hole_of(mask: Any, planes: Planes) -> Tensor:
-    """A mask of any kind as (B, 1, H, W) bool, True = missing, checked against the picture."""
+def marked_of(name: str, mask: Any, planes: Planes) -> Tensor:
+    """A mask of any kind as (B, 1, H, W) bool, True where it marks, checked against the picture.
+
+    Args:
+        name: Of the argument, for messages.
+        mask, planes: As `inpaint` has them.
+    """
     batch, _, height, width = planes.seen.shape
     if isinstance(mask, Tensor):
         hole = mask != 0
@@ -68,17 +73,16 @@ def hole_of(mask: Any, planes: Planes) -> Tensor:
         hole = torch.from_numpy(_marked(mask))
     else:
         raise TypeError(
-            f"mask: expected a Pillow image, a NumPy array or a tensor, got {type(mask).__name__}"
+            f"{name}: expected a Pillow image, a NumPy array or a tensor, got {type(mask).__name__}"
         )
     hole = hole[(None,) * (4 - hole.dim())] if 2 <= hole.dim() <= 4 else hole
     if hole.dim() != 4 or hole.shape[1] != 1 or hole.shape[0] not in (1, batch):
         raise ValueError(
-            f"mask: expected one channel and {batch} pictures or 1, got shape {tuple(mask.shape)}"
+            f"{name}: expected one channel and {batch} pictures or 1, got shape {tuple(mask.shape)}"
         )
     if hole.shape[2:] != (height, width):
-        raise ValueError(
-            f"mask: expected the size of the image, {width} x {height}, got {hole.shape[3]} x {hole.shape[2]}"
-        )
+        got = f"{hole.shape[3]} x {hole.shape[2]}"
+        raise ValueError(f"{name}: expected the size of the image, {width} x {height}, got {got}")
     return hole.expand(batch, -1, -1, -1)
 
 

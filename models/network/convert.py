@@ -22,7 +22,8 @@ _FORMATS = "\n".join(f"- {each.name} ({each.origin}): {each.example}" for each i
 ACCEPTED = (
     "Accepted are, each with the key of its first layer,\n"
     f"{_FORMATS},\n"
-    "in a file of torch.save, a .safetensors, an .npz of TensorFlow variables or a TensorFlow checkpoint."
+    "in a file of torch.save, a .safetensors, a .t7 of Torch7, an .npz of TensorFlow variables or a "
+    "TensorFlow checkpoint."
 )
 
 
@@ -69,9 +70,10 @@ def convert(
     """Read a published checkpoint, recognised by its keys and shapes, as a network for RGB images.
 
     Args:
-        path: A file of torch.save (a state dict, or a dict that has one as ``"state_dict"``), a .safetensors,
-            an .npz of TensorFlow variables under their names, or a TensorFlow checkpoint: its prefix, one of
-            its files or its folder, which needs the extra ``tensorflow``.
+        path: A file of torch.save (a state dict, or a dict that has one as ``"state_dict"`` or ``"G"``), a
+            .safetensors, a binary .t7 of Torch7, an .npz of TensorFlow variables under their names, or a
+            TensorFlow checkpoint: its prefix, one of its files or its folder, which needs the extra
+            ``tensorflow``.
         padding, attention: As in `GeneratorConfig`, for weights that were moved from one implementation to
             another. Default: as the format's publisher has them.
         is_bgr: Whether the network was trained on images of channels blue, green, red. Default: likewise.

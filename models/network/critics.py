@@ -66,8 +66,7 @@ class Critic(nn.Module):
             image: (B, 3, size, size), floating.
 
         Returns:
-            (B,), unbounded; under autocast of the weights' dtype all the same: what is learned from are small
-            differences between means of large scores.
+            (B,), unbounded; under autocast of the weights' dtype all the same.
 
         Raises:
             ValueError: Another shape.
@@ -75,5 +74,13 @@ class Critic(nn.Module):
         if image.dim() != 4 or tuple(image.shape[1:]) != (3, self.size, self.size):
             raise ValueError(f"image: expected (B, 3, {self.size}, {self.size}), got {tuple(image.shape)}")
         features = self.features(image).flatten(1)
-        with without_autocast(image.device.type):
-            return self.score(features.to(self.score.weight.dtype)).squeeze(1)
+        return in_full_precision(self.score, features).squeeze(1)
+
+
+def in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a critic's last layer in its weights' dtype, whatever autocast says.
+
+    What is learned from are small differences between means of large scores.
+    """
+    with without_autocast(x.device.type):
+        return layer(x.to(next(layer.parameters()).dtype))

@@ -1,36 +1,53 @@
-"""The generator as an ONNX file. Needs onnx and onnxscript: pip install "contextual_attention[onnx]"."""
+"""A network as an ONNX file. Needs onnx and onnxscript: pip install "contextual_attention[onnx]"."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
 from ...files import replace_file
-from .generator import GRID, InpaintGenerator
+from .context_encoder import ContextEncoder
+from .context_encoder_config import VIEW
+from .folders import FolderOfWeights
+from .generator import InpaintGenerator
+from .iizuka import CompletionNetwork
 
 # Below this a quarter of the image is not larger than the reach of dilation 16, and mirror padding reflects
 # more than once: a different graph.
-LEAST_SIZE = 72
-_OUTPUTS = ("coarse", "refined", "completed")
+_LEAST_MIRRORED = 72
+# What the sides of images are multiples of, and the least of them. Others have one size.
+_SIDES: Mapping[type, tuple[int, int]] = {
+    InpaintGenerator: (8, _LEAST_MIRRORED),
+    CompletionNetwork: (4, 8),
+}
+# Sides that differ, so that none is taken for another; a batch of 1 would be taken for a constant.
+_EXAMPLE = (2, 160, 144)
 
 
-def export_onnx(generator: InpaintGenerator, path: str | Path) -> None:
-    """Write a generator as an ONNX file, for images of any number and of any size in multiples of 8.
+def export_onnx(network: FolderOfWeights, path: str | Path) -> None:
+    """Write a network as an ONNX file, for any number of images.
 
-    The attention is exported as the dense formula of ``backend="reference"``: matrix products, a softmax and
+    Inputs: ``image``, (B, 3, H, W) float32, RGB in [-1, 1], and ``mask``, (B, 1, H, W) float32, non-zero =
+    missing. Of a guided network ``sketch`` too, (B, 1, H, W) float32, 1 on lines. Outputs: ``coarse``, where
+    there is one, ``refined`` and ``completed``, as of `Inpainted`. Sizes:
+
+    - `InpaintGenerator`: H, W in multiples of 8, at least 72.
+    - `CompletionNetwork`: H, W in multiples of 4, at least 8.
+    - `ContextEncoder`: 128 x 128, its own view: what it does to see others depends on where the holes are,
+      which no graph can (`ContextEncoder.fill_view`).
+
+    An attention is exported as the dense formula of ``backend="reference"``: matrix products, a softmax and
     a Col2Im, in ONNX's own operators alone; no convolution has weights that are computed. It therefore holds
     several copies of the score matrix when it runs, (H * W / 64)**2 numbers a sample each.
 
-    Inputs: ``image``, (B, 3, H, W) float32, RGB in [-1, 1], and ``mask``, (B, 1, H, W) float32, non-zero =
-    missing; H, W in multiples of 8, at least 72. Outputs: ``coarse``, ``refined`` and ``completed``, as of
-    `Inpainted`.
-
     Args:
-        generator: Not changed. Exported as it is, in float32.
+        network: Not changed. Exported as it is in evaluation, in float32.
         path: Of the file, which is replaced if it exists, whole or not at all.
 
     Raises:
@@ -40,35 +57,46 @@ def export_onnx(generator: InpaintGenerator, path: str | Path) -> None:
 
     Cost: some 10 s.
     """
-    traced = _Outputs(copy.deepcopy(generator).cpu().float()).eval()
-    sizes = {0: Dim("batch"), 2: GRID * _grid_side("rows"), 3: GRID * _grid_side("columns")}
-    # Sizes that differ, so that none is taken for another; a batch of 1 would be taken for a constant.
-    example = (torch.zeros(2, 3, 160, 144), torch.ones(2, 1, 160, 144))
+    traced = _Outputs(copy.deepcopy(network).cpu().float()).eval()
+    channels = {"image": 3, "mask": 1}
+    if isinstance(network, InpaintGenerator) and network.config.sketch:
+        channels["sketch"] = 1
+    batch, height, width = _EXAMPLE
+    sizes: dict[int, Any] = {0: Dim("batch")}
+    if type(network) in _SIDES:
+        sizes |= {2: _side("rows", type(network)), 3: _side("columns", type(network))}
+    else:
+        height = width = VIEW
     program = torch.onnx.export(
         traced,
-        example,
+        tuple(torch.ones(batch, each, height, width) for each in channels.values()),
         dynamo=True,
-        input_names=["image", "mask"],
-        output_names=list(_OUTPUTS),
-        dynamic_shapes={"image": sizes, "mask": sizes},
+        input_names=list(channels),
+        output_names=traced.names,
+        dynamic_shapes=dict.fromkeys(channels, sizes),
         verbose=False,
     )
     replace_file(Path(path), lambda file: file.write(program.model_proto.SerializeToString()))
 
 
-def _grid_side(name: str) -> Dim:
-    return Dim(name, min=LEAST_SIZE // GRID, max=2**16)
+def _side(name: str, kind: type) -> Any:
+    grid, least = _SIDES[kind]
+    return grid * Dim(name, min=least // grid, max=2**16)
 
 
 class _Outputs(nn.Module):
-    """The generator's images as a plain tuple: ONNX knows neither None nor named tuples."""
+    """A network's images as a plain tuple: ONNX knows neither None nor named tuples."""
 
-    def __init__(self, generator: InpaintGenerator) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
-        self.generator = generator
-        if generator.refinement.attention is not None:
-            generator.refinement.attention.layer.backend = "reference"
+        self.network = network
+        self.names = ["refined", "completed"]
+        if isinstance(network, InpaintGenerator):
+            self.names.insert(0, "coarse")
+            if network.refinement.attention is not None:
+                network.refinement.attention.layer.backend = "reference"
+        self._call = network.fill_view if isinstance(network, ContextEncoder) else network
 
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        result = self.generator(image, mask)
-        return tuple(getattr(result, name) for name in _OUTPUTS)
+    def forward(self, image: Tensor, mask: Tensor, sketch: Tensor | None = None) -> tuple[Tensor, ...]:
+        result = self._call(image, mask) if sketch is None else self._call(image, mask, sketch=sketch)
+        return tuple(getattr(result, name) for name in self.names)

@@ -18,8 +18,10 @@ class Inpainted(NamedTuple):
     Attributes:
         coarse: (B, 3, H, W) in [-1, 1], the whole image as a first network has it; None where there is one
             network alone.
-        refined: (B, 3, H, W) in [-1, 1], the whole image as the network has it.
-        completed: (B, 3, H, W): the input where it is known, bit for bit, and ``refined`` in the holes.
+        refined: (B, 3, H, W) in [-1, 1], the whole image as the network has it. A network that does not
+            keep to this range says so.
+        completed: (B, 3, H, W): the input where it is known, bit for bit, and ``refined`` in the holes,
+            clamped to [-1, 1].
         offsets: (B, 2, h, w) int64, where each patch looked, in patches of 8 x 8 pixels; as
             `contextual_attention` returns them. None unless asked for.
     """
@@ -60,15 +62,30 @@ def missing_of(mask: Any, image: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: A mask of another type, shape or device.
     """
-    if not isinstance(mask, Tensor) or not (mask.dtype == torch.bool or mask.is_floating_point()):
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"mask: expected a bool or floating tensor, non-zero = missing, got {kind}")
-    expected = (image.shape[0], 1, *image.shape[2:])
-    if mask.shape not in (expected, (1, *expected[1:])):
-        raise ValueError(f"mask: expected shape {expected}, or 1 sample for all, got {tuple(mask.shape)}")
-    if mask.device != image.device:
-        raise ValueError(f"mask: expected to be on {image.device} with the image, got {mask.device}")
+    check_beside("mask", "non-zero = missing", mask, image)
     return (mask != 0).expand(image.shape[0], -1, -1, -1)
+
+
+def check_beside(name: str, meaning: str, x: Any, image: Tensor) -> None:
+    """Refuse what is no map of one channel that goes with an image.
+
+    Args:
+        name: Of the argument.
+        meaning: Of its numbers.
+        x: Expected to be (B or 1, 1, H, W), bool or floating, on the device of the image.
+        image: (B, 3, H, W).
+
+    Raises:
+        TypeError, ValueError: It is not.
+    """
+    if not isinstance(x, Tensor) or not (x.dtype == torch.bool or x.is_floating_point()):
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{name}: expected a bool or floating tensor, {meaning}, got {kind}")
+    expected = (image.shape[0], 1, *image.shape[2:])
+    if x.shape not in (expected, (1, *expected[1:])):
+        raise ValueError(f"{name}: expected shape {expected}, or 1 sample for all, got {tuple(x.shape)}")
+    if x.device != image.device:
+        raise ValueError(f"{name}: expected to be on {image.device} with the image, got {x.device}")
 
 
 def pad_to_multiple(x: Tensor, grid: int) -> Tensor:

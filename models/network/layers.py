@@ -1,11 +1,10 @@
-"""The convolution of the generator: padded by reflection, as TensorFlow does or with zeros, then activated.
+"""The convolution of the networks: padded by reflection, as TensorFlow does or with zeros, activated, gated.
 
 Shape legend: B samples; C, Co channels in and out; (H, W) a map, (Ho, Wo) the map that comes out.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -18,8 +17,7 @@ Activation = Literal["elu", "relu"]
 PADDINGS: tuple[str, ...] = get_args(Padding)
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
-# In place: a convolution does not need its own output for the backward, so the map is held once.
-_FUNCTIONS = {"elu": partial(F.elu, inplace=True), "relu": partial(F.relu, inplace=True)}
+_FUNCTIONS = {"elu": F.elu, "relu": F.relu}
 
 
 class Conv(NamedTuple):
@@ -31,6 +29,8 @@ class Conv(NamedTuple):
         stride, dilation: Of the convolution.
         upsample: Whether the map is doubled, nearest neighbour, before the convolution.
         activation: After it; None: the result is left as it is.
+        gated: Whether the convolution gives twice the channels, of which the second half decides how much of
+            the first, activated, comes out.
     """
 
     channels: int
@@ -39,6 +39,7 @@ class Conv(NamedTuple):
     dilation: int = 1
     upsample: bool = False
     activation: Activation | None = "elu"
+    gated: bool = False
 
 
 class ConvLayer(nn.Conv2d):
@@ -53,6 +54,9 @@ class ConvLayer(nn.Conv2d):
       for a kernel of 3 (the authors' published code differs from the paper in this).
     - ``"zero"``: reach zeros on every side (daa233).
 
+    A gated layer (arXiv:1806.03589, section 3.1) gives activation(features) * sigmoid(gate), where features
+    and gate are the first and the second half of what its one convolution gives.
+
     Weights start as in the published TensorFlow code: Glorot uniform, with biases of 0.
 
     Args:
@@ -65,8 +69,9 @@ class ConvLayer(nn.Conv2d):
         reach = spec.dilation * (spec.kernel // 2)
         # Zeros that are as many on both sides are built into the convolution and cost no copy of the map.
         is_built_in = padding == "zero" or (padding == "same" and spec.stride == 1)
+        channels = 2 * spec.channels if spec.gated else spec.channels
         super().__init__(
-            in_channels, spec.channels, spec.kernel, spec.stride, reach if is_built_in else 0, spec.dilation
+            in_channels, channels, spec.kernel, spec.stride, reach if is_built_in else 0, spec.dilation
         )
         self.spec = spec
         self.border = padding
@@ -85,10 +90,18 @@ class ConvLayer(nn.Conv2d):
         elif self.border == "same" and self.spec.stride > 1:
             x = same_pad(x, 2 * self.reach + 1, self.spec.stride)
         x = super().forward(x)
-        return x if self.spec.activation is None else _FUNCTIONS[self.spec.activation](x)
+        if not self.spec.gated:
+            # In place: a convolution does not need its own output for the backward, so the map is held once.
+            return self._activated(x, inplace=True)
+        features, gate = x.chunk(2, 1)
+        return self._activated(features, inplace=False) * gate.sigmoid()
+
+    def _activated(self, x: Tensor, inplace: bool) -> Tensor:
+        return x if self.spec.activation is None else _FUNCTIONS[self.spec.activation](x, inplace=inplace)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, border={self.border!r}, activation={self.spec.activation!r}"
+        gated = ", gated" if self.spec.gated else ""
+        return f"{super().extra_repr()}, border={self.border!r}, activation={self.spec.activation!r}{gated}"
 
 
 def stack(in_channels: int, specs: tuple[Conv, ...], padding: Padding) -> nn.Sequential:
@@ -113,14 +126,18 @@ def mirror_pad(x: Tensor, reach: int) -> Tensor:
     height, width = x.shape[-2:]
     if reach < min(height, width):
         return F.pad(x, (reach,) * 4, mode="reflect")
-    rows, columns = (_mirror_index(size, reach, x.device) for size in (height, width))
+    rows, columns = (mirror_index(-reach, size + reach, size, x.device) for size in (height, width))
     return x[..., rows, :][..., columns]
 
 
-def _mirror_index(size: int, reach: int, device: torch.device) -> Tensor:
-    """The pixel that each position from -reach to size + reach shows: a zigzag of period 2 * (size - 1)."""
+def mirror_index(start: int, end: int, size: int, device: torch.device) -> Tensor:
+    """The pixel that each position from ``start`` to before ``end`` shows: ``size`` pixels, reflected.
+
+    Returns:
+        (end - start,) int64: a zigzag of period 2 * (size - 1).
+    """
     period = max(2 * (size - 1), 1)
-    position = torch.arange(-reach, size + reach, device=device) % period
+    position = torch.arange(start, end, device=device) % period
     return torch.minimum(position, period - position)
 
 

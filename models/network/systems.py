@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from .context_encoder import ContextEncoder
 from .folders import FolderOfWeights
 from .generator import InpaintGenerator
+from .iizuka import CompletionNetwork
 
 SYSTEMS: Mapping[str, type[FolderOfWeights]] = MappingProxyType(
-    {network.system: network for network in (InpaintGenerator,)}
+    {network.system: network for network in (InpaintGenerator, CompletionNetwork, ContextEncoder)}
 )
 # Of folders that were written before there was another.
 FIRST = InpaintGenerator.system

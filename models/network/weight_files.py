@@ -22,9 +22,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .torch7_files import is_torch7, read_torch7
+
 # By how much an .npz may grow when it is read. Trained weights hardly compress at all; a file of zeros
 # grows a thousandfold.
 _MOST_INFLATION = 8
+# Under which files of torch.save have a state dict beside other things.
+_WRAPPINGS = ("state_dict", "G")
 _ZIP, _NPY = b"PK\x03\x04", b"\x93NUMPY"
 
 
@@ -36,8 +40,8 @@ def read_weights(path: Path) -> Mapping[str, Any]:
     """The tensors of a file by name.
 
     Args:
-        path: Of torch.save (a state dict, or a dict that has one as ``"state_dict"``), a .safetensors or an
-            .npz, under any name.
+        path: Of torch.save (a state dict, or a dict that has one as ``"state_dict"``, or as ``"G"``, a
+            generator's), a .safetensors or an .npz, or of Torch7 (a table or a network), under any name.
 
     Returns:
         Tensors on the CPU or arrays; also whatever else such a file may hold, which `as_tensor` refuses.
@@ -50,9 +54,12 @@ def read_weights(path: Path) -> Mapping[str, Any]:
         kind = _kind(path)
         if kind == "npz":
             return _read_npz(path)
+        if kind == "torch7":
+            return read_torch7(path)
         loaded = load_file(path) if kind == "safetensors" else _unpickle(path)
-        if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-            loaded = loaded["state_dict"]
+        for wrapping in _WRAPPINGS:
+            if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
+                loaded = loaded[wrapping]
         if not isinstance(loaded, Mapping) or not all(isinstance(each, str) for each in loaded):
             raise ValueError(f"it holds a {type(loaded).__name__}")
         return loaded
@@ -72,15 +79,17 @@ def read_saved(path: Path) -> Any:
         return copy.deepcopy(_unpickle(path))
 
 
-def as_tensor(value: Any, name: str, path: str | os.PathLike[str]) -> Tensor:
+def as_tensor(value: Any, name: str, path: str | os.PathLike[str], *, is_count: bool = False) -> Tensor:
     """One value of a file as a tensor that is safe to compute with.
 
     Args:
         value: As `read_weights` returned it.
         name, path: Of the value and its file, for the message.
+        is_count: Whether integers are expected, as a norm counts its batches, and not weights.
 
     Returns:
-        Dense, floating, not empty, on the CPU; with no more elements than the file has numbers for.
+        Dense, floating or of int64, not empty, on the CPU; with no more elements than the file has numbers
+        for.
 
     Raises:
         WeightsError: It is none.
@@ -88,9 +97,13 @@ def as_tensor(value: Any, name: str, path: str | os.PathLike[str]) -> Tensor:
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         with np.errstate(over="ignore"):  # infinite then, which `check_finite` names
             value = torch.from_numpy(value.astype(np.float32))  # in this machine's order of bytes
-    if not isinstance(value, Tensor) or not value.is_floating_point():
+    fits = isinstance(value, Tensor) and (
+        value.dtype == torch.int64 if is_count else value.is_floating_point()
+    )
+    if not fits:
+        expected = "int64" if is_count else "floating-point numbers"
         kind = value.dtype if isinstance(value, (Tensor, np.ndarray)) else type(value).__name__
-        raise WeightsError(f"{path}: {name}: expected a tensor of floating-point numbers, got {kind}")
+        raise WeightsError(f"{path}: {name}: expected a tensor of {expected}, got {kind}")
     if value.layout != torch.strided or value.is_nested or value.device.type != "cpu":
         raise WeightsError(
             f"{path}: {name}: expected a dense tensor, got {value.layout} on {value.device.type}"
@@ -105,8 +118,11 @@ def check_finite(tensor: Tensor, name: str, path: str | os.PathLike[str]) -> Non
     """Refuse a weight that would make every picture NaN.
 
     Raises:
-        WeightsError: An element is NaN or infinite, in the dtype that it has been brought to.
+        WeightsError: An element is NaN or infinite, in the dtype that it has been brought to, or a variance
+            is negative.
     """
+    if name.endswith("running_var") and (tensor < 0).any():
+        raise WeightsError(f"{path}: {name}: has variances below 0")
     if not tensor.isfinite().all():
         raise WeightsError(f"{path}: {name}: has elements that are NaN or infinite")
 
@@ -131,7 +147,7 @@ def fitted(
             raise WeightsError(f"{path}: {min(names)[:80]} is {what}: weights of another network")
     tensors = {}
     for name in own.keys() & weights.keys():
-        tensor = as_tensor(weights[name], name, path)
+        tensor = as_tensor(weights[name], name, path, is_count=not own[name].is_floating_point())
         if tensor.shape != own[name].shape:
             raise WeightsError(
                 f"{path}: {name}: expected shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}: "
@@ -149,6 +165,8 @@ def _kind(path: Path) -> str:
         start = file.read(9)
     if not start:
         raise ValueError("it is empty")
+    if is_torch7(start):
+        return "torch7"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return "npz" if any(name.endswith(".npy") for name in archive.namelist()) else "torch"

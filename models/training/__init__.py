@@ -5,7 +5,8 @@ settings.py     a configuration as a dict, as text, and changed by name
 estimate.py     what a run will be, before it starts
 launch.py       one process for each device
 feed.py         from a configuration to batches on a device
-losses.py       Wasserstein with a masked gradient penalty, and discounted l1
+adversarial.py  Wasserstein with a masked gradient penalty, hinge, cross entropy
+losses.py       how far an output is from the photograph
 updates.py      the terms of both losses, and their weights
 trainer.py      the loop
 stopping.py     being asked to stop

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from ..data.mask_kinds import MaskKind
+from ..data.recognising import LAYOUTS
 from ..network.critics import LOCAL, WHOLE
-from ..network.generator import GeneratorConfig
+from ..network.generator_config import GeneratorConfig
 
-MaskKind = Literal["box", "boxes", "free-form", "folder"]
 Precision = Literal["32-true", "bf16-mixed"]
 
 
@@ -32,6 +33,9 @@ class DataConfig:
         pictures: Of the procedural set. Ours.
         workers: Processes that decode, at most 1024. Ours; no effect on the samples.
         cache: Bytes of decoded pictures that each of them may keep. Ours.
+        split: Of a published data set in the folder: "train", "val", "test" or "all", as
+            `sources.open_source` takes it. Paper: training pictures.
+        layout: Of that data set, one of `recognising.LAYOUTS`. Ours: "auto".
     """
 
     path: str = "procedural"
@@ -41,6 +45,8 @@ class DataConfig:
     pictures: int = 10_000
     workers: int = 4
     cache: int = 256 * 2**20
+    split: str = "train"
+    layout: str = "auto"
 
     def __post_init__(self) -> None:
         # The window of SSIM has 11 pixels, the grid of the generator 8.
@@ -50,16 +56,20 @@ class DataConfig:
             number = getattr(self, name)
             _check(f"data.{name}", number, number >= least, f"at least {least}")
         _check("data.workers", self.workers, self.workers <= 1024, "at most 1024")
+        _check("data.layout", self.layout, self.layout in LAYOUTS, f"one of {LAYOUTS}")
 
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """What is missing; see data/masks.py.
+    """What is missing; see data/mask_kinds.py.
 
     Args:
-        kind: "box" (paper), "boxes" (several), "free-form" or "folder".
+        kind: "box" (paper), "boxes" (several), "free-form", "box-and-strokes" (Yu et al. 2019), "folder",
+            "centre" or "region" (Pathak et al. 2016); or as other published code draws them, whatever the
+            next settings say: "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box".
         box: Side of a box in pixels, and of what the local critic sees. Paper, published code: 128.
-        shrink: By how much a hole may be smaller than its box. Paper: 0; published code: 32.
+        shrink: By how much a hole may be smaller than its box, kinds "box", "boxes" and "box-and-strokes".
+            Paper: 0; published code: 32.
         number: Most boxes in an image, kind "boxes". Ours.
         folder: Of mask pictures, kind "folder".
     """

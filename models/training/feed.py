@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 
-import torch
 from lightning_fabric import Fabric
 
-from ..data.masks import MaskFolder, Masks, Size, free_form, random_boxes
-from ..data.samples import DrawMasks, Sample, Samples, Stream, make_loader
+from ..data.mask_kinds import mask_drawer
+from ..data.samples import Sample, Samples, Stream, make_loader
 from ..data.sources import Cached, open_source
-from .config import MaskConfig, TrainConfig
+from .config import TrainConfig
 
 
-def make_samples(config: TrainConfig) -> Samples:
+def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) -> Samples:
     """The samples of a run.
+
+    Args:
+        config: Of the run.
+        say: Told what was chosen of a published data set.
 
     Raises:
         ValueError: Its pictures or masks are not there.
     """
     data = config.data
-    source = Cached(open_source(data.path, data.size, data.pictures), data.cache)
+    opened = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
+    source = Cached(opened, data.cache)
     draw, size = mask_drawer(config.masks), (data.size, data.size)
     return Samples(source, draw, size, config.seed, data.least_crop, data.flip, config.loss.gamma)
-
-
-def mask_drawer(masks: MaskConfig) -> DrawMasks:
-    """The function of data/masks.py that a configuration names, its options bound."""
-    if masks.kind == "free-form":
-        return free_form
-    if masks.kind == "folder":
-        return MaskFolder(masks.folder)
-    number = masks.number if masks.kind == "boxes" else 1
-    return functools.partial(_boxes, masks.box, number, masks.shrink)
-
-
-def _boxes(box: int, number: int, shrink: int, batch: int, size: Size, generator: torch.Generator) -> Masks:
-    return random_boxes(batch, size, box, generator, number, shrink)
 
 
 class Feed:

@@ -1,131 +1,23 @@
-"""The losses of Yu et al. 2018: Wasserstein with a masked gradient penalty, and spatially discounted l1.
+"""How far an output is from the photograph: the reconstruction terms of the published systems.
 
-Each is unweighted; their weights are the trainer's. Shape legend: B samples; (H, W) the image.
+Each is unweighted; its weight is the trainer's. It is the mean of what the samples give alone, so that the
+mean over processes is that over their batches. Shape legend: B samples; C channels; (H, W) the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
-
-
-def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """mean D(fake) - mean D(real): minus the critic's estimate of the Wasserstein-1 distance.
-
-    Arjovsky et al. 2017 (arXiv:1701.07875), equation 2 (arXiv:1801.07892, section 3.2).
-
-    Args:
-        real_scores, fake_scores: (B,), the critic's of photographs and of completed images.
-
-    Returns:
-        A scalar.
-
-    Examples:
-        >>> wasserstein_critic_loss(torch.tensor([3.0, 1.0]), torch.tensor([0.0, 1.0]))
-        tensor(-1.5000)
-    """
-    return fake_scores.mean() - real_scores.mean()
-
-
-def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
-    """-mean D(fake): what the generator lowers to bring its images nearer to photographs.
-
-    Args:
-        fake_scores: (B,), the critic's of completed images.
-
-    Returns:
-        A scalar.
-
-    Examples:
-        >>> wasserstein_generator_loss(torch.tensor([0.0, 1.0]))
-        tensor(-0.5000)
-    """
-    return -fake_scores.mean()
-
-
-def gradient_penalty(
-    critic: Callable[[Tensor], Tensor],
-    real: Tensor,
-    fake: Tensor,
-    mask: Tensor | None = None,
-    *,
-    position: Tensor | None = None,
-) -> Tensor:
-    """mean (|grad D(x) * m| - 1)**2 at points x on the straight lines between real and fake images.
-
-    x = real + t (fake - real), t in [0, 1]. arXiv:1801.07892, section 3.2, with its m turned round: here
-    non-zero is the hole. Only pixels that the generator makes can move, so only there must the critic be
-    1-Lipschitz. Without a mask it is the penalty of Gulrajani et al. 2017 (arXiv:1704.00028), equation 3.
-
-    Args:
-        critic: From (B, 3, H, W) to (B,), without operations across the samples.
-        real, fake: (B, 3, H, W), floating. No gradient flows into either: the penalty is the critic's.
-        mask: (B or 1, 1, H, W), bool or floating, 1 in the hole: multiplies the gradients. Default: all ones.
-        position: (B,), t in [0, 1] of each sample. Default: uniform, from torch's global generator.
-
-    Returns:
-        A scalar that can be differentiated by the critic's parameters; the paper multiplies it by 10. A
-        sample whose gradient is 0 throughout adds 1 and passes a gradient of 0, not NaN.
-
-    Raises:
-        ValueError: Real and fake of different shapes.
-
-    Cost: a forward, a backward and, when it is differentiated, a backward of both.
-
-    Examples:
-        >>> weight = torch.tensor(2.0, requires_grad=True)
-        >>> critic = lambda x: weight * x[:, 0, 0, 0]  # its gradient has norm 2 everywhere
-        >>> gradient_penalty(critic, torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4))
-        tensor(1., grad_fn=<MeanBackward0>)
-    """
-    if real.shape != fake.shape:
-        raise ValueError(f"fake: expected the shape of real, {tuple(real.shape)}, got {tuple(fake.shape)}")
-    if position is None:
-        position = torch.rand(len(real), device=real.device, dtype=real.dtype)
-    points = torch.lerp(real.detach(), fake.detach(), position.view(-1, 1, 1, 1)).requires_grad_()
-    # The sum gives every sample its own gradient, since a score depends on its own sample alone.
-    (gradients,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    if mask is not None:
-        gradients = gradients * mask
-    # Not a root of a sum of squares: vector_norm has gradient 0 at 0, where the root's is infinite.
-    norms = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
-    return (norms - 1).square().mean()
-
-
-@torch.no_grad()
-def clip_weights(critic: nn.Module, limit: float) -> None:
-    """Clamp every parameter to [-limit, limit], in place: the critic's bound before there was the penalty.
-
-    Arjovsky et al. 2017 (arXiv:1701.07875), algorithm 1, limit 0.01. For comparison: the paper has the
-    penalty.
-
-    Args:
-        critic: Changed.
-        limit: > 0.
-
-    Raises:
-        ValueError: A limit that is not positive.
-
-    Examples:
-        >>> layer = torch.nn.Linear(4, 1)
-        >>> clip_weights(layer, 0.01)
-        >>> bool(layer.weight.abs().max() <= 0.01)
-        True
-    """
-    if not limit > 0:
-        raise ValueError(f"limit: expected a positive number, got {limit}")
-    for parameter in critic.parameters():
-        parameter.clamp_(-limit, limit)
+from torch import Tensor
 
 
 def discounted_l1(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Mean over the samples of sum w |output - target| / (number of pixels and channels where w is not 0).
 
     arXiv:1801.07892, section 3.3. With `discount_weights` (data/discount.py) times the mask it is the
-    published code's loss of the hole; with the mask turned round, its loss of the known pixels. Every sample
-    counts alike, whatever the size of its hole, so that the mean over processes is that over their batches.
+    published code's loss of the hole; with the mask turned round, its loss of the known pixels; with ones,
+    the mean absolute error of the whole image, the loss of arXiv:1806.03589's published code. mmagic takes
+    both regions without a discount, over all samples' pixels at once; here a sample with a small hole counts
+    as much as one with a large hole.
 
     Args:
         output, target: (B, C, H, W), floating.
@@ -139,6 +31,84 @@ def discounted_l1(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         >>> discounted_l1(torch.full((1, 3, 1, 3), 2.0), torch.zeros(1, 3, 1, 3), weights)
         tensor(1.5000)
     """
-    error = (weights * (output - target).abs()).sum((1, 2, 3))
-    count = output.shape[1] * torch.count_nonzero(weights, (1, 2, 3))
-    return (error / count.clamp_min(1)).mean()
+    return _mean_where_weighted(weights * (output - target).abs(), weights)
+
+
+def discounted_l2(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Mean over the samples of sum w (output - target)**2 / (number of pixels and channels where w is not 0).
+
+    With the mask as weights, the squared error in the hole of Iizuka et al. 2017 (equation 2: its sum).
+
+    Args:
+        output, target, weights: As for `discounted_l1`.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> weights = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 1, 3)
+        >>> discounted_l2(torch.full((1, 3, 1, 3), 2.0), torch.zeros(1, 3, 1, 3), weights)
+        tensor(4.)
+    """
+    return _mean_where_weighted(weights * (output - target).square(), weights)
+
+
+def weighted_l2(output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """mean w (output - target)**2 over all pixels and channels, those of weight 0 too.
+
+    With the mask as weights, the loss of github.com/otenim/GLCIC-PyTorch for Iizuka et al. 2017, where a
+    small hole counts less; its images are in [0, 1], so its figure is a quarter of that of images in [-1, 1].
+    With `overlap_weights`, the loss of Pathak et al. 2016.
+
+    Args:
+        output, target: (B, C, H, W), floating.
+        weights: (B or 1, 1, H, W), >= 0.
+
+    Returns:
+        A scalar.
+
+    Examples:
+        >>> weights = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 1, 3)
+        >>> weighted_l2(torch.full((1, 3, 1, 3), 2.0), torch.zeros(1, 3, 1, 3), weights)
+        tensor(2.6667)
+    """
+    return (weights * (output - target).square()).mean()
+
+
+def overlap_weights(height: int, width: int, overlap: int = 4, factor: float = 10.0) -> Tensor:
+    """What the pixels of a predicted patch count that overlaps the known picture on every side.
+
+    Pathak et al. 2016 (arXiv:1604.07379) have the overlap predicted too, and counted 10 times, so
+    that the patch continues its surroundings; there it is 7 pixels, in the published code 4.
+
+    Args:
+        height, width: Of the patch, overlap included.
+        overlap: Pixels on every side, >= 0; less than half the shorter side.
+        factor: Of the overlap.
+
+    Returns:
+        (1, 1, height, width), float32: `factor` in the overlap, 1 inside it.
+
+    Raises:
+        ValueError: An overlap that is negative or leaves nothing inside.
+
+    Examples:
+        >>> overlap_weights(3, 4, overlap=1)[0, 0]
+        tensor([[10., 10., 10., 10.],
+                [10.,  1.,  1., 10.],
+                [10., 10., 10., 10.]])
+    """
+    if not 0 <= 2 * overlap < min(height, width):
+        raise ValueError(
+            f"overlap: expected from 0 to less than half of {min(height, width)}, the patch's shorter side, "
+            f"got {overlap}"
+        )
+    weights = torch.full((1, 1, height, width), factor)
+    weights[..., overlap : height - overlap, overlap : width - overlap] = 1
+    return weights
+
+
+def _mean_where_weighted(error: Tensor, weights: Tensor) -> Tensor:
+    """The mean over the samples of the errors' sum over how many have a weight."""
+    count = error.shape[1] * torch.count_nonzero(weights, (1, 2, 3))
+    return (error.sum((1, 2, 3)) / count.clamp_min(1)).mean()

@@ -25,11 +25,11 @@ from ...files import clear_unfinished, replace_folder
 from ...photos import write_photos
 from ..data.samples import Sample
 from ..network.generator import InpaintGenerator
+from .adversarial import clip_weights
 from .checkpoint import Checkpoints, check_settings, load_checkpoint, taking_up
 from .config import TrainConfig
 from .feed import Feed, make_samples
 from .gallery import Gallery
-from .losses import clip_weights
 from .run_log import RunLog
 from .settings import to_dict
 from .stopping import StopRequest
@@ -88,7 +88,7 @@ class Trainer:
         state = None if newest is None else load_checkpoint(newest)
         if state is not None:  # before anything of a size that a damaged file names
             check_settings(state, config, newest)
-        self.samples = make_samples(config)
+        self.samples = make_samples(config, print if fabric.is_global_zero else None)
         self.gallery = Gallery(self.samples) if fabric.is_global_zero else None
         self._make_networks()
         self.step = position = 0

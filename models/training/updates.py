@@ -15,13 +15,9 @@ from ..data.masks import crop_boxes
 from ..data.samples import Sample
 from ..network.critics import Critic
 from ..network.generator import Inpainted
+from .adversarial import gradient_penalty, wasserstein_critic_loss, wasserstein_generator_loss
 from .config import LossConfig, TrainConfig
-from .losses import (
-    discounted_l1,
-    gradient_penalty,
-    wasserstein_critic_loss,
-    wasserstein_generator_loss,
-)
+from .losses import discounted_l1
 
 Terms = dict[str, Tensor]
 

@@ -4,6 +4,7 @@ How results are judged:
     compare             how two of them are compared, and how far apart they may be
     oracle              contextual attention by brute force, for maps of a few pixels
     published           the published generators once more, and checkpoints of their formats
+    published_v2        version 2's checkpoints, and what the published networks made of a few pictures
     features_alike      the kernels around the operator against the tensor code
     footprint           what a GPU's backend must hold, derived; what a process has held, counted
     cut_problems        problems that the GPU's backends cut, and in how little workspace
@@ -22,6 +23,7 @@ What commands and training are given, and what they leave:
     striped             a photograph that can be restored exactly
     damage              files damaged at random
     runs                small training runs
+    layouts             small folders in the layouts of published data sets
     terminals           a terminal, and what is left on its screen
     browser             a visitor of the web page
     typed_use           a user's typed code, for mypy

@@ -29,6 +29,7 @@ from lightning_fabric import Fabric
 from matplotlib import pyplot
 
 from contextual_attention.files import replace_file
+from contextual_attention.models.data.mask_kinds import mask_drawer
 from contextual_attention.models.data.samples import Samples
 from contextual_attention.models.data.sources import (
     Cached,
@@ -39,7 +40,6 @@ from contextual_attention.models.data.sources import (
 )
 from contextual_attention.models.evaluation.evaluate import METHODS, Scores, evaluate
 from contextual_attention.models.training.config import PRESETS, TrainConfig
-from contextual_attention.models.training.feed import mask_drawer
 from contextual_attention.models.training.gallery import Gallery
 from contextual_attention.models.training.settings import change
 from contextual_attention.models.training.trainer import Trainer

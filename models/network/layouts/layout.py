@@ -109,21 +109,19 @@ def assemble(
         WeightsError: Shapes that are not the network's, or numbers that are not finite.
     """
     with torch.device("meta"):
-        shapes = {name: each.shape for name, each in make().state_dict().items()}
-    for name, shape in shapes.items():
+        own = make().state_dict()
+    numbers = {}
+    for name, each in own.items():
         if name.endswith("num_batches_tracked"):
             continue
         published, tensor = tensors[name]
-        if tensor.shape != shape:
-            raise WeightsError(
-                f"{path}: {published}: expected shape {tuple(shape)}, got {tuple(tensor.shape)}: weights of "
-                "another network"
-            )
-        check_finite(tensor, published, path)
+        if tensor.shape != each.shape:
+            shapes = f"expected shape {tuple(each.shape)}, got {tuple(tensor.shape)}"
+            raise WeightsError(f"{path}: {published}: {shapes}: weights of another network")
+        numbers[name] = tensor.to(each.dtype)
+        check_finite(numbers[name], published, path)
     network = make()
-    numbers = network.state_dict()
-    numbers |= {name: tensor.to(numbers[name].dtype) for name, (_, tensor) in tensors.items()}
-    network.load_state_dict(numbers)
+    network.load_state_dict(network.state_dict() | numbers)
     return network.eval()
 
 
