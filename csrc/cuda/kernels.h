@@ -8,6 +8,7 @@
 #include "cells.h"
 #include "centres.h"
 #include "diagonals.h"
+#include "gradient_sinks.h"
 #include "map_cells.h"
 #include "map_features.h"
 #include "octet_cells.h"
@@ -18,6 +19,7 @@
 #include "sums.h"
 #include "tails.h"
 #include "wrapped.h"
+#include "wrapped_passes.h"
 
 namespace contextual_attention::cuda {
 
