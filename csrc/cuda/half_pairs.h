@@ -1,5 +1,5 @@
-// Two float16 in a word, the first in its lower half, and arithmetic with both at once: an instruction each on
-// the device. The host rounds every operation as the device does.
+// Two float16 in a word, the first in its lower half, and arithmetic with both at once: an instruction each
+// on the device. The host rounds every operation as the device does.
 #pragma once
 
 #include "score_maps.h"
@@ -29,7 +29,8 @@ CA_BOTH HalfPair from_device(__half2 both) {
   return pair;
 }
 #else
-// Of a sum of a product: in double it is exact, or so far from the middle of two float16 that it rounds alike.
+// Of a sum of a product: in double it is exact, or so far from the middle of two float16 that it rounds
+// alike.
 inline uint32_t rounded_to_float16(double x) {
 #if defined(__CUDACC__)
   return __half_as_ushort(__double2half(x));

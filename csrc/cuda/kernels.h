@@ -81,19 +81,19 @@ int64_t memory_bytes(int32_t device);
   X(PastedWeights<1, Float16, Float16>)                     \
   X(PastedWeights<3, Bfloat16, Bfloat16>)                   \
   X(PastedWeights<3, Float16, Float16>)                     \
-  X(PropagatedCells<1, 4, Bfloat16>) \
-  X(PropagatedCells<1, 5, Bfloat16>) \
-  X(PropagatedCells<1, 6, Bfloat16>) \
-  X(PropagatedCells<2, 3, Bfloat16>) \
-  X(PropagatedCells<2, 4, Bfloat16>) \
-  X(PropagatedCells<2, 5, Bfloat16>) \
-  X(PropagatedCells<1, 4, Float16>) \
-  X(PropagatedCells<1, 5, Float16>) \
-  X(PropagatedCells<1, 6, Float16>) \
-  X(PropagatedCells<2, 3, Float16>) \
-  X(PropagatedCells<2, 4, Float16>) \
-  X(PropagatedCells<2, 5, Float16>) \
-  X(FactorRows) \
+  X(PropagatedCells<1, 6, Bfloat16>)                        \
+  X(PropagatedCells<2, 3, Bfloat16>)                        \
+  X(PropagatedCells<2, 4, Bfloat16>)                        \
+  X(PropagatedCells<2, 14, Bfloat16>)                       \
+  X(PropagatedCells<4, 3, Bfloat16>)                        \
+  X(PropagatedCells<4, 13, Bfloat16>)                       \
+  X(PropagatedCells<1, 6, Float16>)                         \
+  X(PropagatedCells<2, 3, Float16>)                         \
+  X(PropagatedCells<2, 4, Float16>)                         \
+  X(PropagatedCells<2, 14, Float16>)                        \
+  X(PropagatedCells<4, 3, Float16>)                         \
+  X(PropagatedCells<4, 13, Float16>)                        \
+  X(FactorRows)                                             \
   X(BackgroundColumns<Bfloat16>)                            \
   X(BackgroundColumns<Float16>)                             \
   X(TakeTapSums)                                            \

@@ -107,7 +107,8 @@ struct PastedWeights {
       Octet sums;
       CA_UNROLL
       for (int32_t k = 0; k < kOctet; ++k) {
-        const float of_right = valid >> place_of_flag(k + 1) & 1 ? right : 0.0f, of_left = valid >> place_of_flag(k) & 1 ? left : 0.0f;
+        const float of_right = valid >> place_of_flag(k + 1) & 1 ? right : 0.0f,
+                    of_left = valid >> place_of_flag(k) & 1 ? left : 0.0f;
         sums[k] = of_right * window_.right[k] + of_left * window_.left[k];
       }
       return sums;

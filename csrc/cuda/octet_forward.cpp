@@ -96,14 +96,15 @@ class OctetForward : public Pipeline {
     int a = 2, b = 4;
     if (const char* way = getenv("CA_K2")) sscanf(way, "%d,%d", &a, &b);
     const auto go = [&](auto body) {
-      executor_.run(decltype(body){weights.read_only(), cells, factors, validity_, stages.cells, samples_});
+      executor_.run(decltype(body){weights.read_only(), cells, factors, validity_, stages.cells, samples_,
+                                   WalkSteps::of(weights, cells)});
     };
-    if (a == 1 && b == 4) go(PropagatedCells<1, 4, T>{});
-    if (a == 1 && b == 5) go(PropagatedCells<1, 5, T>{});
     if (a == 1 && b == 6) go(PropagatedCells<1, 6, T>{});
     if (a == 2 && b == 3) go(PropagatedCells<2, 3, T>{});
     if (a == 2 && b == 4) go(PropagatedCells<2, 4, T>{});
-    if (a == 2 && b == 5) go(PropagatedCells<2, 5, T>{});
+    if (a == 2 && b == 14) go(PropagatedCells<2, 14, T>{});
+    if (a == 4 && b == 3) go(PropagatedCells<4, 3, T>{});
+    if (a == 4 && b == 13) go(PropagatedCells<4, 13, T>{});
   }
 
   void paste_weights(const Stages& stages, const Lines<T>& cells) {
@@ -190,11 +191,11 @@ class OctetForward : public Pipeline {
   template <class Weight>
   void sum_rows(const Lines<Weight>& weights, const Region& rows) {
     const int64_t count = rows.rows(), columns = problem_.hb * line_;
-    multiply(executor_, samples_,
-             {sums_of_tile_, ScalarType::Float, count, kTapColumns, kTapColumns, 1, count * kTapColumns},
-             matrix(weights, problem_.hb),
-             {taps_of_columns_, dtype_of<Weight>, columns, kTapColumns, kTapColumns, 1,
-              columns * kTapColumns});
+    multiply(
+        executor_, samples_,
+        {sums_of_tile_, ScalarType::Float, count, kTapColumns, kTapColumns, 1, count * kTapColumns},
+        matrix(weights, problem_.hb),
+        {taps_of_columns_, dtype_of<Weight>, columns, kTapColumns, kTapColumns, 1, columns * kTapColumns});
     executor_.run(TakeTapSums{sums_of_tile_, rows.y, rows.x, tap_sums(), samples_, count * taps_.count()});
   }
 

@@ -38,7 +38,7 @@ Plan cheapest_cut(const Problem& p, int64_t workspace) {
 // For every row of weights and the one behind, and as far as a lane reads beside its cells: two pixels before
 // them and, of a lane with two of them, two behind the first.
 FactorMap factor_map(const Region& weights, const Region& cells) {
-  return {weights.y.first, cells.x.first - 2, weights.y.count + 1, (cells.x.count + 1) / 2 * 2 + 3};
+  return {weights.y.first, cells.x.first - 2, weights.y.count + 1, (cells.x.count + 3) / 4 * 4 + 3};
 }
 
 int64_t OctetBuffers::total() const {

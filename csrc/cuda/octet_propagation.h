@@ -3,8 +3,8 @@
 //
 // A row of weights over its sum, gain W, adds up to 1: 2^12 times that are between 0 and 4096, and few that
 // count are too small for a float16, however long the row is. Nine of them are at most 36,864, the half of
-// what overflows; `total` of such a softmax is 1 / 9 to 1, and then a cell is at most 4 * 4096. At the end it is
-// divided by 2^12.
+// what overflows; `total` of such a softmax is 1 / 9 to 1, and then a cell is at most 4 * 4096. At the end it
+// is divided by 2^12.
 #pragma once
 
 #include "bodies.h"
@@ -80,6 +80,25 @@ CA_BOTH Entry* entry(Entry* base, uint32_t i) {
 #endif
 }
 
+// From a row to the next one, in octets of scores and words of validity; and of cells from a pixel to the
+// next.
+struct WalkSteps {
+  uint32_t weights, cells, across, valid;
+
+  template <class T>
+  static WalkSteps of(const Lines<Float16>& weights, const Lines<T>& cells) {
+    return {uint32_t(weights.down() / kOctet), uint32_t(cells.down() / kOctet),
+            uint32_t(cells.pitch / kOctet), uint32_t(cells.line / kOctet)};
+  }
+};
+
+// Into the level 2 cache.
+CA_BOTH void fetch_ahead(const Vector* at) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+#endif
+}
+
 // A lane takes kAcross pixels side by side.
 template <int32_t kAcross, int32_t kBlocks, class T>
 struct PropagatedCells {
@@ -90,6 +109,7 @@ struct PropagatedCells {
   const uint32_t* valid;  // (samples, hb, line of `out` / kOctet), of BackgroundColumns
   Region region;          // of cells
   int32_t samples;
+  WalkSteps steps;
 
   CA_BOTH void walk(int32_t n, const Path& path, int32_t x, int32_t u) const {
     Walk walk(*this, n, path, x, u);
@@ -124,8 +144,9 @@ struct PropagatedCells {
     uint32_t valid;  // of the background's row above
   };
 
-  // Sums for the pixel before the lane's first at the columns before its own, and for its own pixels; of these
-  // all but the last are needed at one more column, before the first, which is the first half of `before`.
+  // Sums for the pixel before the lane's first at the columns before its own, and for its own pixels; of
+  // these all but the last are needed at one more column, before the first, which is the first half of
+  // `before`.
   struct Sums {
     Pairs left, own[kAcross];
     HalfPair before[kAcross];
@@ -169,24 +190,22 @@ struct PropagatedCells {
         at_[j] = octets_from(weights, y + first_, nearest, v + first_, u);
       }
       weights_ = reinterpret_cast<const Vector*>(weights.data + n * weights.sample);
-      down_ = uint32_t(weights.down() / kOctet);
       cells_ = reinterpret_cast<Vector*>(body.out.data + n * body.out.sample);
       // Where no cells may be.
       cells_at_ = octets_from(body.out, y + first_, x, v + first_, u);
-      cells_down_ = uint32_t(body.out.down() / kOctet), cells_across_ = uint32_t(body.out.pitch / kOctet);
       factors_at_ = body.factors.index(n, y + first_, x - 2);
-      valid_at_ = uint32_t((n * height + v + first_) * (body.out.line / kOctet) + u / kOctet);
+      valid_at_ = uint32_t((n * height + v + first_) * int32_t(body.steps.valid) + u / kOctet);
     }
 
     CA_BOTH void run() {
       if (last_ < first_) {
-        cells_at_ -= first_ * cells_down_;
+        cells_at_ -= first_ * body_.steps.cells;
         for (int32_t i = 0; i < length_; ++i) put(before_, true);
         return;
       }
-      coming_ = read(false, false);
+      coming_ = read(false, false, first_ < last_);
       one_ = sums_of(coming_);
-      coming_ = read(first_ < last_, true);
+      coming_ = read(first_ < last_, true, first_ + 1 < last_);
       two_ = one_;
       // In steps of two, the second of which finds its sums where the first one leaves them.
       int32_t i = first_ + 1;
@@ -211,11 +230,11 @@ struct PropagatedCells {
     }
 
     // The next row, which the weights do not have behind their last one: then others stand there.
-    CA_BOTH Row read(bool goes_on, bool has_row_above) {
+    CA_BOTH Row read(bool goes_on, bool has_row_above, bool goes_on_twice) {
       Row row;
       CA_UNROLL
       for (int32_t j = 0; j < kRead; ++j) {
-        if (goes_on) at_[j] += down_;
+        if (goes_on) at_[j] += body_.steps.weights;
         const Vector* at = entry(weights_, at_[j]);
         const Vector octet = load(at);
         CA_UNROLL
@@ -225,11 +244,16 @@ struct PropagatedCells {
         if (j > 2 && has_behind_) row.of[j].behind = {load(&at[1].words[0])};
         row.factors[j] = {load(entry(body_.factors.factors, factors_at_) + j)};
       }
+      if (kBlocks > 10 && goes_on_twice) {
+        CA_UNROLL
+        for (int32_t j = kRead - kAcross; j < kRead; ++j)
+          fetch_ahead(entry(weights_, at_[j] + body_.steps.weights));
+      }
       factors_at_ += uint32_t(body_.factors.width);
       row.valid = 0;
       if (has_row_above) {
         row.valid = load(entry(body_.valid, valid_at_));
-        valid_at_ += uint32_t(body_.out.line / kOctet);
+        valid_at_ += body_.steps.valid;
       }
       return row;
     }
@@ -238,7 +262,7 @@ struct PropagatedCells {
     CA_BOTH void step(int32_t i, bool goes_on) {
       const Sums newest = sums_of(coming_);
       const Cells here = pasted(two_ + newest, coming_);
-      coming_ = read(goes_on, true);
+      coming_ = read(goes_on, true, i + 1 < last_);
       two_ = one_ + newest;
       one_ = newest;
       put(sum_of(before_, here), i > 0);
@@ -279,8 +303,7 @@ struct PropagatedCells {
 
     CA_BOTH void multiply_by_seconds(Row& row) const {
       // Of the row that is worked on, not of the next one.
-      const uint32_t* seconds =
-          entry(body_.factors.seconds, factors_at_ - uint32_t(body_.factors.width));
+      const uint32_t* seconds = entry(body_.factors.seconds, factors_at_ - uint32_t(body_.factors.width));
       CA_UNROLL
       for (int32_t j = 0; j < kRead; ++j) {
         const HalfPair second{load(seconds + j)};
@@ -332,9 +355,9 @@ struct PropagatedCells {
         CA_UNROLL
         for (int32_t k = 0; k < kPairs; ++k)
           vector.words[k] = scaled(cells.of[i][k], 1 / kShareOfRow, static_cast<const T*>(nullptr));
-        if (exists && i < across_) *entry(cells_, cells_at_ + i * cells_across_) = vector;
+        if (exists && i < across_) *entry(cells_, cells_at_ + i * body_.steps.across) = vector;
       }
-      cells_at_ += cells_down_;
+      cells_at_ += body_.steps.cells;
     }
 
     const PropagatedCells& body_;
@@ -345,7 +368,7 @@ struct PropagatedCells {
     const Vector* weights_;
     Vector* cells_;
     // Where the walk is in them, and steps.
-    uint32_t at_[kRead], down_, cells_at_, cells_down_, cells_across_, factors_at_, valid_at_;
+    uint32_t at_[kRead], cells_at_, factors_at_, valid_at_;
     Row coming_;
     Sums one_, two_;  // of the last row and of the last two
     Cells before_{};
@@ -355,6 +378,6 @@ struct PropagatedCells {
 template <int32_t kPixels, int32_t kBlocks, class T>
 constexpr int32_t kPixelsAcross<PropagatedCells<kPixels, kBlocks, T>> = kPixels;
 template <int32_t kPixels, int32_t kCount, class T>
-constexpr int32_t kBlocksOfWalks<PropagatedCells<kPixels, kCount, T>> = kCount;
+constexpr int32_t kBlocksOfWalks<PropagatedCells<kPixels, kCount, T>> = kCount % 10;
 
 }  // namespace contextual_attention::cuda

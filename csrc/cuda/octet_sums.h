@@ -291,7 +291,8 @@ struct LogitOctets {
       const uint32_t counts = !selected || *selected ? load(valid) : 0;
       Octet logits;
       CA_UNROLL
-      for (int32_t k = 0; k < kOctet; ++k) logits[k] = counts >> place_of_flag(k + 1) & 1 ? sums[k] * scale : -INFINITY;
+      for (int32_t k = 0; k < kOctet; ++k)
+        logits[k] = counts >> place_of_flag(k + 1) & 1 ? sums[k] * scale : -INFINITY;
       store(at, logits);
     }
     CA_BOTH void next() {
