@@ -339,7 +339,7 @@ def test_octets(orders, output_by_octets, name, dtype):
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
-    ("fuse", "kib", "squares"), [(True, 60, True), (True, 96, False), (False, 32, True), (False, 96, False)]
+    ("fuse", "kib", "squares"), [(True, 60, True), (True, 112, False), (False, 32, True), (False, 96, False)]
 )
 def test_tiles_by_octets(orders, output_by_octets, cuda_on_host, fuse, kib, squares, dtype):
     """Squares of a map, with halos on every side, and strips of it."""
