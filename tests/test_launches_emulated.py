@@ -45,7 +45,7 @@ def launched(probes):
         assert error is None, error
         count = ctypes.c_int64()
         found = probes.take_visits(ctypes.byref(count))
-        width = {"paths": 5, "octets": 5, "points": 3, "rows": 3, "items": 2}[name]
+        width = {"paths": 5, "octets": 5, "octets_of_four": 5, "points": 3, "rows": 3, "items": 2}[name]
         return np.array(found[: count.value], dtype=np.int64).reshape(-1, width)
 
     return run
@@ -81,11 +81,13 @@ def assert_each_octet_once(visits, *sizes):
     assert_each_once(visits // (1, 1, 1, 1, OCTET), *others, -(-u // OCTET))
 
 
-# As many octets and paths as a warp has lanes, one more and less; and columns x about a block's four warps.
+# As many octets and paths as a warp has lanes, one more and less; and columns x about a block's four warps,
+# of one pixel or of four.
 @pytest.mark.parametrize("u", [1, 7, 8, 9, 64, 248, 255, 256, 257, 264])
-@pytest.mark.parametrize("x", [1, 3, 4, 5, 9])
-def test_octets_are_visited_once(launched, x, u):
-    assert_each_octet_once(launched("octets", 2, 3, x, 2, u), 2, 3, x, 2, u)
+@pytest.mark.parametrize("x", [1, 3, 4, 5, 9, 15, 16, 17])
+@pytest.mark.parametrize("name", ["octets", "octets_of_four"])
+def test_octets_are_visited_once(launched, name, x, u):
+    assert_each_octet_once(launched(name, 2, 3, x, 2, u), 2, 3, x, 2, u)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +339,7 @@ def test_octets(orders, output_by_octets, name, dtype):
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
-    ("fuse", "kib", "squares"), [(True, 60, True), (True, 96, False), (False, 32, True), (False, 96, False)]
+    ("fuse", "kib", "squares"), [(True, 60, True), (True, 112, False), (False, 32, True), (False, 96, False)]
 )
 def test_tiles_by_octets(orders, output_by_octets, cuda_on_host, fuse, kib, squares, dtype):
     """Squares of a map, with halos on every side, and strips of it."""

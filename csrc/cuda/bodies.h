@@ -12,7 +12,7 @@ namespace contextual_attention::cuda {
 
 enum class Shape {
   paths,   // (n, path, x, comb): walks down a diagonal of rows at fixed columns
-  octets,  // (n, path, x, u): the same at eight columns that lie side by side
+  octets,  // (n, path, x, u): the same at eight columns that lie side by side, of kPixelsAcross pixels
   points,  // (n, row, column)
   rows,    // (n, row, lanes): a warp works on one row
   items    // (n, i)
@@ -55,6 +55,13 @@ void with_columns(const Region& region, const Run& run) {
       return run(Columns<kMostColumns>{});
   }
 }
+
+// Pixels side by side that a walk down octets takes, the first of them `x`; and the blocks of such walks that
+// a multiprocessor is to have registers for.
+template <class Body>
+constexpr int32_t kPixelsAcross = 1;
+template <class Body>
+constexpr int32_t kBlocksOfWalks = 3;
 
 // What the lanes of a row have in common: the host works with one lane.
 struct SingleLane {

@@ -49,7 +49,7 @@ struct WarpLanes {
 };
 
 // Small blocks, for paths end at different times; so many on a multiprocessor leave a thread 168 registers.
-constexpr int32_t kWalkers = 128, kBlocks = 3;
+constexpr int32_t kWalkers = 128, kBlocks = kBlocksOfWalks<void>;
 
 // The columns (x, u) of a region as combs, a warp each. Neighbouring x go to one block, so that the taps at
 // x - 1 and x + 1 find their scores in the nearest cache.
@@ -81,9 +81,9 @@ struct Octets {
   int32_t across;    // of a row
   int32_t x_blocks;  // blocks side by side
 
-  static Octets of(const Region& region) {
-    constexpr int32_t kWarps = kWalkers / kWarp;
-    return {padded(region.u.count) / kOctet, (region.x.count + kWarps - 1) / kWarps};
+  static Octets of(const Region& region, int32_t pixels_across) {
+    const int32_t pixels_of_block = kWalkers / kWarp * pixels_across;
+    return {padded(region.u.count) / kOctet, (region.x.count + pixels_of_block - 1) / pixels_of_block};
   }
   int64_t blocks(const Region& region) const {
     const int64_t walks = int64_t(Path::count(region)) * across;
@@ -92,10 +92,11 @@ struct Octets {
 };
 
 template <class Body>
-__global__ void __launch_bounds__(kWalkers, kBlocks)
+__global__ void __launch_bounds__(kWalkers, kBlocksOfWalks<Body>)
     walk_octets(const __grid_constant__ Body body, const Octets octets) {
   const Region& region = body.region;
-  const int32_t x = blockIdx.x % octets.x_blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
+  const int32_t warp = blockIdx.x % octets.x_blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
+  const int32_t x = warp * kPixelsAcross<Body>;
   const int32_t i = blockIdx.x / octets.x_blocks * kWarp + threadIdx.x % kWarp, path = i / octets.across;
   if (x >= region.x.count || path >= Path::count(region)) return;
   body.walk(blockIdx.y, Path::of(region, path), region.x.first + x, i % octets.across * kOctet);
@@ -145,7 +146,7 @@ void start(const Body& body, cudaStream_t stream) {
   if constexpr (Body::shape == Shape::paths) {
     with_columns(body.region, [&](auto columns) { start_walks<columns.count>(body, stream); });
   } else if constexpr (Body::shape == Shape::octets) {
-    const Octets octets = Octets::of(body.region);
+    const Octets octets = Octets::of(body.region, kPixelsAcross<Body>);
     walk_octets<<<grid(octets.blocks(body.region), body.samples), kWalkers, 0, stream>>>(body, octets);
   } else if constexpr (Body::shape == Shape::points) {
     visit_points<<<threads_for(int64_t(body.rows()) * body.columns(), body.samples), kThreads, 0, stream>>>(

@@ -13,6 +13,7 @@
 #include "map_features.h"
 #include "octet_cells.h"
 #include "octet_maps.h"
+#include "octet_propagation.h"
 #include "octet_sums.h"
 #include "pixels.h"
 #include "statistics.h"
@@ -86,6 +87,19 @@ int64_t memory_bytes(int32_t device);
   X(PastedWeights<1, Float16, Float16>)                     \
   X(PastedWeights<3, Bfloat16, Bfloat16>)                   \
   X(PastedWeights<3, Float16, Float16>)                     \
+  X(PropagatedCells<1, 6, Bfloat16>)                        \
+  X(PropagatedCells<2, 3, Bfloat16>)                        \
+  X(PropagatedCells<2, 4, Bfloat16>)                        \
+  X(PropagatedCells<2, 14, Bfloat16>)                       \
+  X(PropagatedCells<4, 3, Bfloat16>)                        \
+  X(PropagatedCells<4, 13, Bfloat16>)                       \
+  X(PropagatedCells<1, 6, Float16>)                         \
+  X(PropagatedCells<2, 3, Float16>)                         \
+  X(PropagatedCells<2, 4, Float16>)                         \
+  X(PropagatedCells<2, 14, Float16>)                        \
+  X(PropagatedCells<4, 3, Float16>)                         \
+  X(PropagatedCells<4, 13, Float16>)                        \
+  X(FactorRows)                                             \
   X(BackgroundColumns<Bfloat16>)                            \
   X(BackgroundColumns<Float16>)                             \
   X(TakeTapSums)                                            \

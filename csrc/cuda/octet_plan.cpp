@@ -35,9 +35,15 @@ Plan cheapest_cut(const Problem& p, int64_t workspace) {
 
 }  // namespace
 
+// For every row of weights and the one behind, and as far as a lane reads beside its cells: two pixels before
+// them and, of a lane with two of them, two behind the first.
+FactorMap factor_map(const Region& weights, const Region& cells) {
+  return {weights.y.first, cells.x.first - 2, weights.y.count + 1, (cells.x.count + 3) / 4 * 4 + 3};
+}
+
 int64_t OctetBuffers::total() const {
   return tile.total() + aligned(sums) + aligned(background) + aligned(value) + aligned(gains) +
-         aligned(validity) + aligned(taps);
+         aligned(validity) + aligned(taps) + 2 * aligned(factors);
 }
 
 OctetBuffers make_octet_buffers(const Problem& p, const TileSize& tile) {
@@ -62,7 +68,11 @@ OctetBuffers make_octet_buffers(const Problem& p, const TileSize& tile) {
   if (columns != p.hb * p.wb) buffers.background = columns * p.channels * kHalf;
   if (cells != (p.hb + 1) * (p.wb + 1)) buffers.value = cells * p.value_channels * kHalf;
   buffers.gains = columns * int64_t(sizeof(float));
-  buffers.validity = cells / kOctet * int64_t(sizeof(uint16_t));
+  buffers.validity = cells / kOctet * int64_t(sizeof(uint32_t));
+  if (propagates_in_pairs(p)) {
+    const FactorMap map = factor_map(s.weights, s.cells);
+    buffers.factors = int64_t(map.height) * map.width * int64_t(sizeof(uint32_t));
+  }
   return buffers;
 }
 

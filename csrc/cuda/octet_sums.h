@@ -1,6 +1,7 @@
 // D_3 and its wrapped double pass by octets: OctetSum3<where the lines come from, what becomes of the sums>.
 #pragma once
 
+#include "half_pairs.h"
 #include "octets.h"
 #include "sinks.h"
 #include "wrapped.h"
@@ -268,7 +269,7 @@ struct LogitOctets {
   Lines<float> out;
   float scale;
   PixelMap<const bool> selected;  // none: all
-  const uint16_t* valid;          // (samples, hb, octets), of BackgroundColumns
+  const uint32_t* valid;          // (samples, hb, octets), of BackgroundColumns
   int32_t height, octets;         // hb, those of a line of cells
 
   struct Walk {
@@ -276,7 +277,7 @@ struct LogitOctets {
     int64_t down;
     float scale;
     PixelWalk<const bool> selected;
-    const uint16_t* valid;
+    const uint32_t* valid;
     int32_t octets;
 
     CA_BOTH Walk(const LogitOctets& sink, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
@@ -290,7 +291,8 @@ struct LogitOctets {
       const uint32_t counts = !selected || *selected ? load(valid) : 0;
       Octet logits;
       CA_UNROLL
-      for (int32_t k = 0; k < kOctet; ++k) logits[k] = counts >> (k + 1) & 1 ? sums[k] * scale : -INFINITY;
+      for (int32_t k = 0; k < kOctet; ++k)
+        logits[k] = counts >> place_of_flag(k + 1) & 1 ? sums[k] * scale : -INFINITY;
       store(at, logits);
     }
     CA_BOTH void next() {

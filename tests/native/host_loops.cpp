@@ -24,7 +24,7 @@ void run_sample(const Body& body, int32_t n) {
   } else if constexpr (Body::shape == Shape::octets) {
     const Region& region = body.region;
     for (int32_t i = 0; i < Path::count(region); ++i)
-      for (int32_t x = 0; x < region.x.count; ++x)
+      for (int32_t x = 0; x < region.x.count; x += kPixelsAcross<Body>)
         for (int32_t u = 0; u < region.u.count; u += kOctet)
           body.walk(n, Path::of(region, i), region.x.first + x, u);
   } else if constexpr (Body::shape == Shape::points) {
