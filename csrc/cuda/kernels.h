@@ -8,6 +8,7 @@
 #include "cells.h"
 #include "centres.h"
 #include "diagonals.h"
+#include "gram_sums.h"
 #include "map_cells.h"
 #include "map_features.h"
 #include "octet_cells.h"
@@ -33,11 +34,18 @@ void loop(const Body& body);
 // reach: in a thread that has launched nothing yet it would be device 0. Null, or what has gone wrong.
 const char* use_device(int32_t device);
 
-// The level 2 cache of a device and its memory in bytes, 0 where they cannot be found out.
+// The level 2 cache of a device, what the threads of a block may share, and its memory in bytes, 0 where they
+// cannot be found out.
 int64_t cache_bytes(int32_t device);
+int64_t shared_bytes(int32_t device);
 int64_t memory_bytes(int32_t device);
 
-// Every body that the pipeline runs.
+// Every body that the pipeline runs: those of marches, and all others.
+#define CA_FOR_EACH_MARCH(X)                     \
+  X(GramSums3<Bfloat16, WeightOctets<Bfloat16>>) \
+  X(GramSums3<Float16, WeightOctets<Float16>>)   \
+  X(GramSums3<Bfloat16, SimilarityOctets>)       \
+  X(GramSums3<Float16, SimilarityOctets>)
 #define CA_FOR_EACH_BODY(X)                                 \
   X(DiagonalSum3<Plain, ScoreSink<ScoreKind::plain>>)       \
   X(DiagonalSum3<Plain, ScoreSink<ScoreKind::logits>>)      \
