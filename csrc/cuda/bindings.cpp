@@ -54,10 +54,11 @@ void bind_cuda(py::module_& module) {
       .value("by_estimate", cuda::GramPlace::by_estimate)
       .value("in_memory", cuda::GramPlace::in_memory)
       .value("on_chip", cuda::GramPlace::on_chip);
-  module.def("place_cuda_gram", &cuda::place_gram, py::arg("place"), py::arg("shared") = 0,
-             "Where the Gram matrices of forwards by octets are that follow in this process, for comparisons:\n"
-             "where that is estimated to be faster, in memory, or on the chip wherever they can; and how many\n"
-             "bytes of shared memory a block is taken to have, 0: as many as it has.");
+  module.def(
+      "place_cuda_gram", &cuda::place_gram, py::arg("place"), py::arg("shared") = 0,
+      "Where the Gram matrices of forwards by octets are that follow in this process, for comparisons:\n"
+      "where that is estimated to be faster, in memory, or on the chip wherever they can; and how many\n"
+      "bytes of shared memory a block is taken to have, 0: as many as it has.");
   module.def("default_cuda_workspace", &cuda::default_workspace, py::arg("memory"),
              "The bound on the score scratch on a device with so many bytes of memory, where none is set.");
   module.def("take_launch_count", &cuda::take_launch_count,

@@ -2,6 +2,7 @@
 // shared memory that nobody waits for, and meetings.
 #include <cuda_runtime.h>
 
+#include "gram_sums.h"
 #include "kernels.h"
 
 namespace contextual_attention::cuda {
@@ -35,7 +36,7 @@ class DeviceWarp {
   // `columns` has those of n and of its neighbour.
   template <class T, bool kFresh>
   __device__ void multiply(int32_t m, int32_t n, const Fragment& rows, const Fragment& columns) {
-    float(&sums)[4] = lane_.products[m][n];
+    float (&sums)[4] = lane_.products[m][n];
     const uint32_t *a = rows.words, *b = columns.words + n % 2 * 2;
     if (kFresh)
       multiply(static_cast<const T*>(nullptr), sums, a, b, 0.0f, 0.0f, 0.0f, 0.0f);
@@ -44,12 +45,12 @@ class DeviceWarp {
   }
 
  private:
-#define CA_MULTIPLY(type)                                                                                  \
-  asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                                      \
-               ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"                  \
-               : "=f"(sums[0]), "=f"(sums[1]), "=f"(sums[2]), "=f"(sums[3])                                \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c0), "f"(c1),       \
-                 "f"(c2), "f"(c3))
+#define CA_MULTIPLY(type)                                                                            \
+  asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                                         \
+      ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"                     \
+      : "=f"(sums[0]), "=f"(sums[1]), "=f"(sums[2]), "=f"(sums[3])                                   \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c0), "f"(c1), "f"(c2), \
+        "f"(c3))
   __device__ static void multiply(const Bfloat16*, float (&sums)[4], const uint32_t* a, const uint32_t* b,
                                   float c0, float c1, float c2, float c3) {
     CA_MULTIPLY("bf16");
@@ -91,12 +92,13 @@ class DeviceBlock {
     __syncthreads();
   }
   __device__ void sync() const { __syncthreads(); }
+
  private:
   GramLane lane_;
 };
 
 template <class Body>
-__global__ void __launch_bounds__(kMostWarps * kLanes, 1) march_rows(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(kMostWarps* kLanes, 1) march_rows(const __grid_constant__ Body body) {
   DeviceBlock block;
   body.march(block, blockIdx.y, blockIdx.x);
 }

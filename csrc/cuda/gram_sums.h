@@ -1,8 +1,9 @@
 // D_3 of the products of features, which are made on the way: the Gram matrix is never in memory.
 //
-// A block of threads has a tile of columns (x, u) and marches down a diagonal of rows of both maps. It fetches
-// the features of rows to come while it multiplies those of one, adds to each product its neighbours at
-// (x - 1, u - 1) and (x + 1, u + 1), which other lanes may have, and keeps the sums of the two rows before.
+// A block of threads has a tile of columns (x, u) and marches down a diagonal of rows of both maps. It
+// fetches the features of rows to come while it multiplies those of one, adds to each product its neighbours
+// at (x - 1, u - 1) and (x + 1, u + 1), which other lanes may have, and keeps the sums of the two rows
+// before.
 //
 // What the threads of a block do together is the block's: the device's (gram_sums.cu) or, for the tests, the
 // host's (tests/native/host_block.h). Here stands what each of them does from one meeting to the next.
@@ -23,6 +24,15 @@ struct Features {
     return data + ((int64_t(n) * height + row) * width + column) * depth;
   }
 };
+
+// What has been worked out is so at this place: a compiler that moves it on, or loads what comes next before,
+// runs out of registers.
+CA_BOTH void settle(Octet& octet) {
+#if defined(__CUDA_ARCH__)
+  CA_UNROLL
+  for (int32_t k = 0; k < kOctet; ++k) asm volatile("" : "+f"(octet.of[k])::"memory");
+#endif
+}
 
 // A lane's place among the scores of its block, and what it keeps of its own.
 struct GramLane {
@@ -151,10 +161,10 @@ struct GramSums3 {
     if (fetch.row < m.end) {
       const int32_t to = stage * tiles.shape.stage_bytes();
       block.each([&](int32_t thread, GramLane&) {
-        copy<true>(block, thread, foreground.at(n, m.y + fetch.row, m.x) + fetch.first, foreground.width - m.x,
-                   tiles.shape.x(), fetch.first, to);
-        copy<false>(block, thread, background.at(n, m.v + fetch.row, m.u) + fetch.first, background.width - m.u,
-                    tiles.shape.u(), fetch.first, to + tiles.shape.x() * kPixelBytes);
+        copy<true>(block, thread, foreground.at(n, m.y + fetch.row, m.x) + fetch.first,
+                   foreground.width - m.x, tiles.shape.x(), fetch.first, to);
+        copy<false>(block, thread, background.at(n, m.v + fetch.row, m.u) + fetch.first,
+                    background.width - m.u, tiles.shape.u(), fetch.first, to + tiles.shape.x() * kPixelBytes);
       });
       fetch.first += kChunk;
       if (fetch.first >= foreground.depth) fetch.first = 0, ++fetch.row;
@@ -162,8 +172,8 @@ struct GramSums3 {
     block.commit();
   }
 
-  // A row's pixels, four at once by each warp; zeros for those that the map does not have, and for channels up
-  // to as many as fragments multiply.
+  // A row's pixels, four at once by each warp; zeros for those that the map does not have, and for channels
+  // up to as many as fragments multiply.
   template <bool kOfForeground, class Block>
   CA_BOTH void copy(Block& block, int32_t thread, const T* row, int32_t exist, int32_t count, int32_t channel,
                     int32_t to) const {
@@ -184,7 +194,9 @@ struct GramSums3 {
 
   // Which line of a fragment a pixel is, up to multiples of eight.
   CA_BOTH static int32_t row_of_fragment(int32_t pixel) { return uint32_t(pixel) / kDown; }
-  CA_BOTH static int32_t column_of_fragment(int32_t pixel) { return uint32_t(pixel) / kOctet * 2 + pixel % 2u; }
+  CA_BOTH static int32_t column_of_fragment(int32_t pixel) {
+    return uint32_t(pixel) / kOctet * 2 + pixel % 2u;
+  }
   // And which pixel is a line of fragment m, or n.
   CA_BOTH static int32_t pixel_of_row(int32_t m, int32_t line) { return line * kDown + m; }
   CA_BOTH static int32_t pixel_of_column(int32_t n, int32_t line) {
@@ -196,23 +208,22 @@ struct GramSums3 {
     return pixel * kPixelBytes + (vector ^ (line & 7)) * int32_t(sizeof(Vector));
   }
   // From there to the same place of so many products further: what `place` swaps are bits.
-  CA_BOTH static int32_t further(int32_t place, int32_t products) {
-    return place ^ products * kTerms * 2;
-  }
+  CA_BOTH static int32_t further(int32_t place, int32_t products) { return place ^ products * kTerms * 2; }
 
   template <class Warp>
   CA_BOTH void multiply(Warp& warp, int32_t stage, int32_t first) const {
     const int32_t rows_at = stage + warp.down() * kWarpDown * kPixelBytes;
     const int32_t columns_at = stage + (tiles.shape.x() + warp.across() * kWarpAcross) * kPixelBytes;
-    CA_UNROLL
-    for (int32_t k = 0; k < kChunk / kTerms; ++k) {
-      if (first + k * kTerms >= foreground.depth) break;
+    const int32_t left = foreground.depth - first, terms = left < kChunk ? left : kChunk;
+    CA_NO_UNROLL
+    for (int32_t k = 0; k * kTerms < terms; ++k) {
       typename Warp::Fragment columns[kAcross / 2];
       CA_UNROLL
       for (int32_t i = 0; i < kAcross / 2; ++i)
         columns[i] = warp.load([&](int32_t lane) {
           const int32_t line = lane % 8, pixel = pixel_of_column(lane / 16, line);
-          return further(columns_at + place(pixel, line, lane / 8 % 2), k) + pixel_of_column(2 * i, 0) * kPixelBytes;
+          return further(columns_at + place(pixel, line, lane / 8 % 2), k) +
+                 pixel_of_column(2 * i, 0) * kPixelBytes;
         });
       // The first products have nothing to be added to.
       if (k == 0 && first == 0)
@@ -244,7 +255,8 @@ struct GramSums3 {
       CA_UNROLL
       for (int32_t i = 0; i < kOctet / 2; ++i) {
         edges.pair(top, i) = {lane.product(half, 0, 2 * i), lane.product(half, 0, 2 * i + 1)};
-        edges.pair(bottom, i) = {lane.product(half, kDown - 1, 2 * i), lane.product(half, kDown - 1, 2 * i + 1)};
+        edges.pair(bottom, i) = {lane.product(half, kDown - 1, 2 * i),
+                                 lane.product(half, kDown - 1, 2 * i + 1)};
       }
       CA_UNROLL
       for (int32_t m = 0; m < kDown; ++m) {
@@ -267,6 +279,7 @@ struct GramSums3 {
         if (row > 0) out.put(half, m, sum_of(two, newest));
         two = sum_of(one, newest);
         one = newest;
+        settle(two), settle(one);
       }
     }
   }
@@ -337,5 +350,12 @@ struct GramSums3 {
     typename Sink::Columns columns_;
   };
 };
+
+// Every one that the pipeline runs.
+#define CA_FOR_EACH_MARCH(X)                     \
+  X(GramSums3<Bfloat16, WeightOctets<Bfloat16>>) \
+  X(GramSums3<Float16, WeightOctets<Float16>>)   \
+  X(GramSums3<Bfloat16, SimilarityOctets>)       \
+  X(GramSums3<Float16, SimilarityOctets>)
 
 }  // namespace contextual_attention::cuda

@@ -13,8 +13,8 @@ namespace {
 constexpr int64_t kMultiprocessors = 132, kSharedMemory = 228 << 10, kOfEachBlock = 1 << 10;
 
 int64_t blocks_at_once(const GramShape& shape) {
-  return std::max<int64_t>(1, std::min(kSharedMemory / (shape.bytes() + kOfEachBlock),
-                                       int64_t(kMostWarps / shape.warps())));
+  return std::max<int64_t>(
+      1, std::min(kSharedMemory / (shape.bytes() + kOfEachBlock), int64_t(kMostWarps / shape.warps())));
 }
 
 // Tiles of `size` that cover a line of `count`, each beginning `overlap` before the one before ends.
@@ -34,15 +34,16 @@ GramTiles tiles_of(const Region& region, int64_t line, const GramShape& shape) {
 double seconds_of_tiles(const GramTiles& tiles, const Region& region, int64_t depth) {
   constexpr double kOfScore = 0.8e-12, kOfChannel = 0.8e-12 / 128, kEnoughWarps = 6;
   const GramShape& shape = tiles.shape;
-  const double scores = double(region.y.count) * region.v.count * tiles.x_tiles * tiles.u_tiles *
-                        shape.x() * shape.u();
+  const double scores =
+      double(region.y.count) * region.v.count * tiles.x_tiles * tiles.u_tiles * shape.x() * shape.u();
   const double warps = double(blocks_at_once(shape)) * shape.warps();
   // A smaller tile reads more features for each score.
   const double reads = double(shape.x() + shape.u()) / (shape.x() * shape.u()) * 64;
   return scores * (kOfScore + kOfChannel * depth * (0.5 + 0.5 * reads)) * std::max(1.0, kEnoughWarps / warps);
 }
 
-// As long marches as leave all multiprocessors their share: each begins and ends with a row that is another's.
+// As long marches as leave all multiprocessors their share: each begins and ends with a row that is
+// another's.
 void cut_diagonals(const Region& region, int64_t samples, GramTiles& tiles) {
   const int64_t longest = std::min(region.y.count, region.v.count);
   const int64_t at_once = kMultiprocessors * blocks_at_once(tiles.shape);

@@ -7,8 +7,8 @@
 namespace contextual_attention::cuda {
 
 // A warp's scores are products of fragments, 16 pixels by 8 columns each. So that a lane's lie side by side,
-// fragment (m, n) has every fourth pixel and pairs of columns that are an octet apart: of a lane, of which each
-// has the rows r and r + 8 and a pair of columns, they are two groups of four pixels by an octet.
+// fragment (m, n) has every fourth pixel and pairs of columns that are an octet apart: of a lane, of which
+// each has the rows r and r + 8 and a pair of columns, they are two groups of four pixels by an octet.
 constexpr int32_t kDown = 4, kAcross = 4;
 constexpr int32_t kHalves = 2;  // the groups of a lane, kGroupsApart from each other
 constexpr int32_t kFragmentRows = 16, kFragmentColumns = 8, kGroupsApart = kFragmentRows / kHalves;
@@ -45,11 +45,11 @@ struct GramShape {
 // Where a block works. Of its scores those at the tile's ends serve their neighbours alone, unless the map
 // ends there.
 struct March {
-  int32_t x, u;                         // of its first score
+  int32_t x, u;                            // of its first score
   int32_t x_first, x_end, u_first, u_end;  // whose sums it makes
-  int32_t y, v, count;                  // the rows of these
-  int32_t begin, end;                   // of the rows that they are made of, counted from there
-  bool ends;                            // the maps have no row behind them
+  int32_t y, v, count;                     // the rows of these
+  int32_t begin, end;                      // of the rows that they are made of, counted from there
+  bool ends;                               // the maps have no row behind them
 };
 
 struct GramTiles {
@@ -82,9 +82,7 @@ struct GramTiles {
     m.end = m.ends ? m.count : m.count + 1;
     return m;
   }
-  CA_BOTH static int32_t first_x(const Region& region) {
-    return region.x.first > 0 ? region.x.first - 1 : 0;
-  }
+  CA_BOTH static int32_t first_x(const Region& region) { return region.x.first > 0 ? region.x.first - 1 : 0; }
 };
 
 // The fastest cut, where a block may have so much shared memory.

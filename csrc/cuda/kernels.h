@@ -8,7 +8,6 @@
 #include "cells.h"
 #include "centres.h"
 #include "diagonals.h"
-#include "gram_sums.h"
 #include "map_cells.h"
 #include "map_features.h"
 #include "octet_cells.h"
@@ -40,12 +39,7 @@ int64_t cache_bytes(int32_t device);
 int64_t shared_bytes(int32_t device);
 int64_t memory_bytes(int32_t device);
 
-// Every body that the pipeline runs: those of marches, and all others.
-#define CA_FOR_EACH_MARCH(X)                     \
-  X(GramSums3<Bfloat16, WeightOctets<Bfloat16>>) \
-  X(GramSums3<Float16, WeightOctets<Float16>>)   \
-  X(GramSums3<Bfloat16, SimilarityOctets>)       \
-  X(GramSums3<Float16, SimilarityOctets>)
+// Every body that the pipeline runs, but those of marches (gram_sums.h).
 #define CA_FOR_EACH_BODY(X)                                 \
   X(DiagonalSum3<Plain, ScoreSink<ScoreKind::plain>>)       \
   X(DiagonalSum3<Plain, ScoreSink<ScoreKind::logits>>)      \

@@ -82,8 +82,12 @@ Plan kept_plan(const Problem& problem, const Question& question, const std::func
   Problem p = problem;
   p.softmax_scale = 0;  // no plan depends on it
 #define CA_VALUE(type, name) static_cast<int64_t>(p.name),
-  const Key key{CA_SIZES(CA_VALUE) CA_SCORING(CA_VALUE) question.workspace, question.cache, question.backward,
-                question.by_octets, question.shared, question.always_shares};
+  const Key key{CA_SIZES(CA_VALUE) CA_SCORING(CA_VALUE) question.workspace,
+                question.cache,
+                question.backward,
+                question.by_octets,
+                question.shared,
+                question.always_shares};
 #undef CA_VALUE
   const std::lock_guard<std::mutex> lock(keeping);
   const auto known = kept.find(key);

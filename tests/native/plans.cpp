@@ -27,7 +27,8 @@ py::dict plan(const Problem& problem, int64_t workspace, int64_t cache, bool bac
     const auto [y, x, v, u] = *tile;
     found = octets ? octet_plan_of(problem, {y, x, v, u}, chip) : plan_of(problem, {y, x, v, u}, backward);
   } else {
-    found = octets ? make_octet_plan(problem, workspace, chip) : make_plan(problem, workspace, cache, backward);
+    found =
+        octets ? make_octet_plan(problem, workspace, chip) : make_plan(problem, workspace, cache, backward);
   }
   py::dict result = describe(found);
   result["gram_on_chip"] = found.shared > 0;

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "common/bindings.h"
+#include "cuda/gram_sums.h"
 #include "cuda/kernels.h"
 #include "cuda_runtime.h"
 
@@ -28,11 +29,12 @@ template <class Body>
 void loop(const Body& body) {
   if (way == Way::nothing) return;
   // A march has no other way: its threads meet within it.
-  if constexpr (Body::shape == Shape::marches) return plain_loop(body);
+  if constexpr (Body::shape == Shape::marches)
+    return plain_loop(body);
   else {
-  const bool takes_warps = Body::shape == Shape::rows;
-  if (way == Way::loops || (way == Way::loops_but_for_warps && !takes_warps)) return plain_loop(body);
-  if (const char* error = launch(body, nullptr)) throw std::runtime_error(error);
+    const bool takes_warps = Body::shape == Shape::rows;
+    if (way == Way::loops || (way == Way::loops_but_for_warps && !takes_warps)) return plain_loop(body);
+    if (const char* error = launch(body, nullptr)) throw std::runtime_error(error);
   }
 }
 
