@@ -30,7 +30,7 @@ class DeviceWarp {
     Fragment f;
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(f.words[0]), "=r"(f.words[1]), "=r"(f.words[2]), "=r"(f.words[3])
-                 : "r"(address(place(lane_.lane))));
+                 : "r"(address(place(int32_t(threadIdx.x) % kLanes))));
     return f;
   }
   // `columns` has those of n and of its neighbour.

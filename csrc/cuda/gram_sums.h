@@ -214,9 +214,9 @@ struct GramSums3 {
   CA_BOTH void multiply(Warp& warp, int32_t stage, int32_t first) const {
     const int32_t rows_at = stage + warp.down() * kWarpDown * kPixelBytes;
     const int32_t columns_at = stage + (tiles.shape.x() + warp.across() * kWarpAcross) * kPixelBytes;
-    const int32_t left = foreground.depth - first, terms = left < kChunk ? left : kChunk;
     CA_NO_UNROLL
-    for (int32_t k = 0; k * kTerms < terms; ++k) {
+    for (int32_t k = 0; k < kChunk / kTerms; ++k) {
+      if (first + k * kTerms >= foreground.depth) break;
       typename Warp::Fragment columns[kAcross / 2];
       CA_UNROLL
       for (int32_t i = 0; i < kAcross / 2; ++i)
