@@ -1,8 +1,8 @@
 """The forward by octets whose Gram matrix is never in memory (csrc/cuda/gram_sums.h).
 
-Every block of threads runs on the host (tests/native/host_block.h): what each thread does between two meetings
-stands in the sources that the device runs, what they do together is emulated as the instructions' layouts have
-it. What this cannot see is whether the device meets where the sources say so, and how fast it is.
+Every block of threads runs on the host (tests/native/host_block.h): what each thread does between two
+meetings stands in the sources that the device runs, what they do together is emulated as the instructions'
+layouts have it. What this cannot see is whether the device meets where the sources say so, and how fast.
 """
 
 from dataclasses import replace
@@ -12,14 +12,13 @@ import torch
 from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
 from test_backends_agree import least_workspace
-from test_octets import (  # noqa: F401  (a fixture)
+from test_octets import (
     EACH_HALF,
     SMALL,
     UNBOUNDED,
     assert_rounded,
+    backend_of,
     extremes,
-    module,
-    plan,
     positions,
     problems,
     shapes,
@@ -43,9 +42,10 @@ EACH_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def restored(module):
-    yield
-    module.place_cuda_gram(module.GramPlace.by_estimate)
+def module(cuda_module):
+    with backend_of(cuda_module):
+        yield cuda_module
+    cuda_module.place_cuda_gram(cuda_module.GramPlace.by_estimate)
 
 
 def on_chip(module, problem, shared=ALL_WARPS, **keywords):
@@ -108,7 +108,7 @@ def test_tiles_of_columns(module, foreground, background, shared, way, dtype):
 
 @EACH_HALF
 @EACH_WAY
-@pytest.mark.parametrize("background", [(6, 16), (5, 18)], ids=str)
+@pytest.mark.parametrize("background", [(6, 16), (6, 18)], ids=str)
 def test_tiles_with_halos_on_every_side(module, way, background, dtype):
     """As cut as can be: pixels whose tile ends left, right, above and below of them within the map."""
     case = Case("tiles", (2, 8, 128, 96), background, mask="holes", options=Options(**way))
@@ -146,12 +146,10 @@ def test_the_order_of_threads_does_not_matter(module, shared, way):
 def test_features_of_any_scale(module, way, dtype):
     """Products are float32 from the first to the last: they leave the range of a float16."""
     problem = make_inputs(Case("scale", (1, 16, 12, 10), (9, 10), options=Options(rate=1, **way)), dtype)
-    expected = on_chip(module, problem)[0]
     for factor in (2.0**-6, 2.0**10):
         scaled = problem | {"value": problem["background"]}
         scaled |= {name: factor * problem[name] for name in ("foreground", "background")}
         assert_rounded(scaled, on_chip(module, scaled)[0])
-    assert expected.isfinite().all()
 
 
 def test_where_it_is_chosen(module):
@@ -174,13 +172,12 @@ def test_where_it_is_chosen(module):
 
 def test_a_switch_for_comparisons(module):
     problem = make_inputs(replace(SMALL, foreground=(1, 8, 10, 12)), torch.bfloat16)
-    outputs = {}
     for place in (module.GramPlace.in_memory, module.GramPlace.on_chip):
         module.place_cuda_gram(place)
-        outputs[place] = contextual_attention(**problem, backend="cuda")
-        on_chip = module.last_cuda_tiling(backward=False)["gram_on_chip"]
-        assert on_chip == (place == module.GramPlace.on_chip)
-        assert_rounded(problem, outputs[place])
+        output = contextual_attention(**problem, backend="cuda")
+        stays = module.last_cuda_tiling(backward=False)["gram_on_chip"]
+        assert stays == (place == module.GramPlace.on_chip)
+        assert_rounded(problem, output)
 
 
 def test_a_device_with_too_little_shared_memory(module):
