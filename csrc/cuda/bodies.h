@@ -15,7 +15,8 @@ enum class Shape {
   octets,  // (n, path, x, u): the same at eight columns that lie side by side, of kPixelsAcross pixels
   points,  // (n, row, column)
   rows,    // (n, row, lanes): a warp works on one row
-  items    // (n, i)
+  items,   // (n, i)
+  marches  // (n, march, block): a block of threads works on one march (gram_tiles.h)
 };
 
 // A diagonal of rows: (y, v), (y + 1, v + 1), ... in slots of the two axes.

@@ -134,6 +134,11 @@ dim3 threads_for(int64_t threads, int32_t samples) {
 
 const char* message(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
 
+int64_t attribute(cudaDeviceAttr which, int32_t device) {
+  int value = 0;
+  return cudaDeviceGetAttribute(&value, which, device) == cudaSuccess ? value : 0;
+}
+
 template <int32_t kColumns, class Body>
 void start_walks(const Body& body, cudaStream_t stream) {
   const Combs combs = Combs::of<kColumns>(body.region);
@@ -168,10 +173,10 @@ const char* launch(const Body& body, Stream stream) {
 
 const char* use_device(int32_t device) { return message(cudaSetDevice(device)); }
 
-int64_t cache_bytes(int32_t device) {
-  int bytes = 0;
-  const cudaError_t error = cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, device);
-  return error == cudaSuccess ? bytes : 0;
+int64_t cache_bytes(int32_t device) { return attribute(cudaDevAttrL2CacheSize, device); }
+
+int64_t shared_bytes(int32_t device) {
+  return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
 }
 
 int64_t memory_bytes(int32_t device) {

@@ -37,11 +37,13 @@ void loop(const Body& body);
 // reach: in a thread that has launched nothing yet it would be device 0. Null, or what has gone wrong.
 const char* use_device(int32_t device);
 
-// The level 2 cache of a device and its memory in bytes, 0 where they cannot be found out.
+// The level 2 cache of a device, what the threads of a block may share, and its memory in bytes, 0 where they
+// cannot be found out.
 int64_t cache_bytes(int32_t device);
+int64_t shared_bytes(int32_t device);
 int64_t memory_bytes(int32_t device);
 
-// Every body that the pipeline runs.
+// Every body that the pipeline runs, but those of marches (gram_sums.h).
 #define CA_FOR_EACH_BODY(X)                                 \
   X(DiagonalSum3<Plain, ScoreSink<ScoreKind::plain>>)       \
   X(DiagonalSum3<Plain, ScoreSink<ScoreKind::logits>>)      \

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "attend.h"
+#include "gram_sums.h"
 #include "octet_cells.h"
 #include "octet_maps.h"
 #include "octet_plan.h"
@@ -38,8 +39,9 @@ class OctetForward : public Pipeline {
         taps_of_columns_(take<uint16_t>(buffers.taps)),
         factors_(take<uint32_t>(buffers.factors)),
         seconds_(take<uint32_t>(buffers.factors)),
-        background_(in_lines(map_of(inputs.background), problem_.hb, problem_.wb, line_,
-                             take<void>(buffers.background))),
+        background_(plan.shared > 0 ? Matrix{}
+                                    : in_lines(map_of(inputs.background), problem_.hb, problem_.wb, line_,
+                                               take<void>(buffers.background))),
         value_(in_lines(map_of(inputs.value), problem_.hb + 1, problem_.wb + 1, cell_line_,
                         take<void>(buffers.value))) {}
 
@@ -77,11 +79,13 @@ class OctetForward : public Pipeline {
   template <class Weight>
   Lines<Weight> make_weights(const Stages& stages) {
     const Region& region = stages.weights;
-    const auto gram = multiply_features(stages);
     const auto weights = lines<Weight>(kSecond, region, line_, problem_.hb);
     const WeightOctets<Weight> sink{weights, pixels<float>(inputs_.alpha), pixels<bool>(inputs_.selected),
                                     gains_, int32_t(problem_.hb)};
-    executor_.run(OctetSum3<PlainOctets, WeightOctets<Weight>>{{gram.read_only()}, sink, region, samples_});
+    if (gram_on_chip())
+      sum_products(sink, region);
+    else
+      sum_gram(multiply_features(stages), sink, region);
     sum_rows(weights, region);
     finish_statistics(region);
     return weights;
@@ -121,7 +125,7 @@ class OctetForward : public Pipeline {
     const auto logits = lines<float>(kFirst, region, line_, problem_.hb);
     const LogitOctets sink{logits,    problem_.softmax_scale, pixels<bool>(inputs_.selected),
                            validity_, int32_t(problem_.hb),   cell_line_ / kOctet};
-    const auto gram = multiply_features(stages), similarities = compare(stages, gram);
+    const auto similarities = compare(stages);
     if (stages.in_pieces) {
       executor_.run(
           OctetSum3<WrappedOctets, LogitOctets>{wrapped(stages, similarities), sink, region, samples_});
@@ -148,14 +152,18 @@ class OctetForward : public Pipeline {
   }
 
   // S.
-  Lines<float> compare(const Stages& stages, const Lines<float>& gram) {
+  Lines<float> compare(const Stages& stages) {
     const auto similarities = lines<float>(kSecond, stages.similarity, line_, problem_.hb);
     const SimilarityOctets sink{similarities, pixels<float>(inputs_.alpha), gains_, int32_t(problem_.hb)};
-    const auto run = [&](const Lines<float>& from, const SimilarityOctets& to, const Region& region) {
-      executor_.run(OctetSum3<PlainOctets, SimilarityOctets>{{from.read_only()}, to, region, samples_});
+    const auto gram = gram_on_chip() ? Lines<float>{} : multiply_features(stages);
+    const auto sum = [&](const Lines<float>& from, const SimilarityOctets& to, const Region& region) {
+      if (gram_on_chip())
+        sum_products(to, region);
+      else
+        sum_gram(from, to, region);
     };
     if (!stages.in_pieces) {
-      run(gram, sink, stages.similarity);
+      sum(gram, sink, stages.similarity);
       return similarities;
     }
     const Region all = everything();
@@ -164,10 +172,29 @@ class OctetForward : public Pipeline {
       if (piece.rows.count == 0) continue;
       auto to = sink;
       to.out = piece_of(similarities, piece);
-      run(piece_of(gram, piece), to,
+      sum(piece_of(gram, piece), to,
           {within_patches(piece.rows), within_patches(piece.columns), all.v, all.u});
     }
     return similarities;
+  }
+
+  // D_3 of a Gram matrix, and of one that is never in memory.
+  template <class Sink>
+  void sum_gram(const Lines<float>& gram, const Sink& sink, const Region& region) {
+    executor_.run(OctetSum3<PlainOctets, Sink>{{gram.read_only()}, sink, region, samples_});
+  }
+  template <class Sink>
+  void sum_products(const Sink& sink, const Region& region) {
+    const auto tiles = make_gram_tiles(region, line_, samples_, problem_.channels, plan_.shared);
+    executor_.run(GramSums3<T, Sink>{features(inputs_.foreground), features(inputs_.background), sink, region,
+                                     samples_, tiles});
+  }
+  bool gram_on_chip() const { return plan_.shared > 0; }
+
+  Features<T> features(const torch::stable::Tensor& map) const {
+    const int64_t sample = map.size(1) * map.size(2) * map.size(3);
+    return {static_cast<const T*>(map.const_data_ptr()) + group_.first * sample, int32_t(map.size(1)),
+            int32_t(map.size(2)), int32_t(map.size(3))};
   }
 
   static Lines<float> piece_of(const Lines<float>& scores, const Piece& piece) {
@@ -258,7 +285,7 @@ class OctetForward : public Pipeline {
 template <class T>
 void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
             Results& results) {
-  const OctetBuffers buffers = make_octet_buffers(inputs.problem, plan.tile);
+  const OctetBuffers buffers = make_octet_buffers(inputs.problem, plan.tile, plan.shared > 0);
   const int64_t batch = inputs.problem.batch;
   for (int64_t first = 0; first < batch; first += plan.samples) {
     const Group group{first, std::min(plan.samples, batch - first)};

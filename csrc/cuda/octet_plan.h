@@ -1,4 +1,5 @@
-// How a forward by octets is cut: into tiles of the foreground, each with all of the background.
+// How a forward by octets is cut: into tiles of the foreground, each with all of the background; and whether
+// its Gram matrix is in memory, or stays on the chip (gram_sums.h).
 #pragma once
 
 #include "plan.h"
@@ -31,16 +32,31 @@ struct OctetBuffers {
   int64_t total() const;
 };
 
-OctetBuffers make_octet_buffers(const Problem& problem, const TileSize& tile);
+// `on_chip`: without a Gram matrix.
+OctetBuffers make_octet_buffers(const Problem& problem, const TileSize& tile, bool on_chip);
 
-// Of a forward cut into such tiles, one sample of it.
-double octet_seconds(const Problem& problem, const TileSize& tile);
+// What a chip offers for products that stay there.
+struct Chip {
+  int64_t shared;  // bytes of a block's memory; 0: nothing
+  bool always;     // they stay there wherever they can, not only where that is estimated to be faster
+};
 
-// One sample at a time, cut so.
-Plan octet_plan_of(const Problem& problem, const TileSize& tile);
+// What of a device's shared memory is offered for such a problem.
+Chip chip_for(const Problem& problem, int64_t shared);
+
+// A switch for comparisons, of the calls that follow in this process: where Gram matrices are, and how much
+// shared memory a block is taken to have, 0: as much as it has.
+enum class GramPlace { by_estimate, in_memory, on_chip };
+void place_gram(GramPlace place, int64_t shared);
+
+// Of a forward cut so, one sample of it.
+double octet_seconds(const Problem& problem, const Plan& plan);
+
+// One sample at a time, cut so: the faster way.
+Plan octet_plan_of(const Problem& problem, const TileSize& tile, const Chip& chip);
 
 // The cheapest plan within `workspace` bytes; samples is 0 where none fits, or where tiles would be so small
 // that most of the work were their halos'.
-Plan make_octet_plan(const Problem& problem, int64_t workspace);
+Plan make_octet_plan(const Problem& problem, int64_t workspace, const Chip& chip);
 
 }  // namespace contextual_attention::cuda

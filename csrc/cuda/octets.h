@@ -39,13 +39,22 @@ CA_BOTH uint32_t pack(float first, float second, const Float16*) {
   return to_float16(first) | uint32_t(to_float16(second)) << 16;
 }
 
+// As entries of that type.
 template <class T>
-CA_BOTH void store(T* at, const Octet& octet) {
+CA_BOTH Vector packed(const Octet& octet, const T* type) {
   Vector vector;
   CA_UNROLL
-  for (int32_t i = 0; i < 4; ++i)
-    vector.words[i] = pack(octet[2 * i], octet[2 * i + 1], static_cast<const T*>(nullptr));
+  for (int32_t i = 0; i < 4; ++i) vector.words[i] = pack(octet[2 * i], octet[2 * i + 1], type);
+  return vector;
+}
+
+template <class T>
+CA_BOTH void store(T* at, const Vector& vector) {
   *reinterpret_cast<Vector*>(at) = vector;
+}
+template <class T>
+CA_BOTH void store(T* at, const Octet& octet) {
+  *reinterpret_cast<Vector*>(at) = packed(octet, at);
 }
 
 CA_BOTH void store(float* at, const Octet& octet) {

@@ -6,6 +6,7 @@
 
 #include "common/bindings.h"
 #include "cuda/cost.h"
+#include "cuda/executor.h"
 #include "cuda/octet_plan.h"
 #include "cuda/plan.h"
 
@@ -20,17 +21,20 @@ namespace {
 
 py::dict plan(const Problem& problem, int64_t workspace, int64_t cache, bool backward,
               const std::optional<std::array<int64_t, 4>>& tile, bool octets) {
+  const Chip chip = chip_for(problem, Executor::on_host().shared());
   Plan found;
   if (tile) {
     const auto [y, x, v, u] = *tile;
-    found = octets ? octet_plan_of(problem, {y, x, v, u}) : plan_of(problem, {y, x, v, u}, backward);
+    found = octets ? octet_plan_of(problem, {y, x, v, u}, chip) : plan_of(problem, {y, x, v, u}, backward);
   } else {
-    found = octets ? make_octet_plan(problem, workspace) : make_plan(problem, workspace, cache, backward);
+    found =
+        octets ? make_octet_plan(problem, workspace, chip) : make_plan(problem, workspace, cache, backward);
   }
   py::dict result = describe(found);
+  result["gram_on_chip"] = found.shared > 0;
   if (found.samples > 0)
     result["seconds"] =
-        octets ? octet_seconds(problem, found.tile) : estimated_seconds(problem, found, cache, backward);
+        octets ? octet_seconds(problem, found) : estimated_seconds(problem, found, cache, backward);
   return result;
 }
 
