@@ -314,8 +314,9 @@ def test_no_cut_by_octets_is_cheaper(find_plan, problem, share):
     fitting = []
     for rows, columns in pieces(*maps, whole_lines=False):
         pixels = min(rows + halo, maps[0]) * min(columns + halo, maps[1])
-        other = find_plan(problem, 0, False, tile=(rows, columns, *background), octets=True)
-        if other["bytes"] <= workspace and pixels <= 2 * rows * columns:
+        other = find_plan(problem, workspace, False, tile=(rows, columns, *background), octets=True)
+        if other["samples"] and pixels <= 2 * rows * columns:
+            assert other["bytes"] <= workspace
             fitting.append(other)
     event("cut" if fitting else "too little")
     if fitting:

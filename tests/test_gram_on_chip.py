@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.cut_problems import ON_CHIP, SHARED
 from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
 from test_backends_agree import least_workspace
@@ -29,9 +30,8 @@ from contextual_attention.options import Options
 from contextual_attention.problem import Problem, scoring
 from contextual_attention.testing import Case, call_of, make_inputs
 
-# Of a block: enough for one warp, for some, and for all; of an H100.
-ONE_WARP, SOME_WARPS, ALL_WARPS = 66_000, 100_000, 227 << 10
-EACH_SHARED = pytest.mark.parametrize("shared", [ONE_WARP, SOME_WARPS, ALL_WARPS])
+ONE_WARP, SOME_WARPS, ALL_WARPS = SHARED
+EACH_SHARED = pytest.mark.parametrize("shared", SHARED)
 WAYS = {
     "after": {},
     "none": {"fuse": False},
@@ -59,11 +59,10 @@ def on_chip(module, problem, shared=ALL_WARPS, **keywords):
 
 # Fewer channels than are multiplied at once, as many, no multiple of that, and more than are fetched at once.
 CHANNELS = [8, 16, 24, 40, 64, 72, 136]
-SHARED = st.sampled_from([ONE_WARP, SOME_WARPS, ALL_WARPS])
 
 
 @settings(max_examples=150)
-@given(problem=problems(channels=CHANNELS, most=8_000), shared=SHARED)
+@given(problem=problems(channels=CHANNELS, most=8_000), shared=st.sampled_from(SHARED))
 def test_any_problem(module, problem, shared):
     """Nothing is read before it is written, either: memory that threads share begins with NaN."""
     note((shapes(problem), shared))
@@ -76,7 +75,7 @@ def test_any_problem(module, problem, shared):
         channels=[8, 24], foreground=st.tuples(st.integers(8, 36), st.integers(8, 36)), most=20_000
     ),
     share=st.floats(0, 1) | st.floats(1, 3),
-    shared=SHARED,
+    shared=st.sampled_from(SHARED),
 )
 def test_any_workspace(module, problem, share, shared):
     """From the least that tiles without too much of a halo take, to that of all samples at once."""
@@ -92,16 +91,10 @@ def test_any_workspace(module, problem, share, shared):
 
 
 @EACH_HALF
-@EACH_WAY
 @EACH_SHARED
-@pytest.mark.parametrize(
-    ("foreground", "background"),
-    [((3, 130), (2, 5)), ((2, 63), (3, 250)), ((2, 66), (2, 33)), ((3, 128), (1, 128)), ((1, 300), (2, 100))],
-    ids=str,
-)
-def test_tiles_of_columns(module, foreground, background, shared, way, dtype):
+@pytest.mark.parametrize("case", ON_CHIP, ids=lambda case: case.name)
+def test_tiles_of_columns(module, case, shared, dtype):
     """Rows that a block's threads do not span: what lies at the ends of tiles comes from both sides."""
-    case = Case("wide", (2, 8, *foreground), background, mask="holes", options=Options(rate=1, **way))
     problem = make_inputs(case, dtype)
     assert_rounded(problem, on_chip(module, problem, shared)[0])
 

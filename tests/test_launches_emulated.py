@@ -391,6 +391,7 @@ def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
                     solve(problem, "cuda", workspace=1)
     for case in PLANNED_BY_OCTETS:
         assert_planned_by_octets(cuda_on_host, case)
+    plan_grams(cuda_on_host)
     branches = branches_of_planner(cuda_on_host)
     assert sum(map(len, branches.values())) > 200
     never = {line: counts for line, counts in branches.items() if 0 in counts}
@@ -411,6 +412,26 @@ def assert_planned_by_octets(module, case):
         assert_near("output", output, whole, torch.finfo(torch.bfloat16).eps)
         taken.add(module.last_cuda_tiling(backward=False)["octets"])
     assert taken == {True, False}
+
+
+def plan_grams(module):
+    """On the chip and in memory, where both fit and where one does; test_gram_on_chip.py has the answers."""
+    places = module.GramPlace
+    for propagation in ("after", "before", "wrap"):
+        options = {
+            "after": RATE_1,
+            "before": replace(UNBOUNDED, propagation="before"),
+            "wrap": Options(**WRAP),
+        }
+        for channels in (12, 128, 1024):
+            scores = scoring(options[propagation])
+            problem = Problem(channels, 64, 64, 64, 64, 64, *scores, 1)
+            for place, shared in ((places.by_estimate, 0), (places.on_chip, 0), (places.on_chip, 48 << 10),
+                                  (places.in_memory, 0)):  # fmt: skip
+                module.place_cuda_gram(place, shared)
+                for mib in (4, 16, 40, 80, 200):
+                    module.plan(problem, mib << 20, cache=0, backward=False, octets=True)
+    module.place_cuda_gram(places.by_estimate)
 
 
 def expected(case, learns):

@@ -175,9 +175,7 @@ const char* use_device(int32_t device) { return message(cudaSetDevice(device)); 
 
 int64_t cache_bytes(int32_t device) { return attribute(cudaDevAttrL2CacheSize, device); }
 
-int64_t shared_bytes(int32_t device) {
-  return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-}
+int64_t shared_bytes(int32_t device) { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device); }
 
 int64_t memory_bytes(int32_t device) {
   cudaDeviceProp properties;

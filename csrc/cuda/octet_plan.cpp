@@ -23,23 +23,13 @@ Plan plan_of_way(const Problem& p, const TileSize& tile, int64_t shared) {
   return {tile, 1, make_octet_buffers(p, tile, shared > 0).total(), shared};
 }
 
-// The faster way of those that fit; samples is 0 where neither does.
-Plan faster_way(const Problem& p, const TileSize& tile, int64_t workspace, const Chip& chip) {
-  const Plan in_memory = plan_of_way(p, tile, 0), on_chip = plan_of_way(p, tile, chip.shared);
-  const bool fits = in_memory.bytes <= workspace;
-  if (chip.shared > 0 && on_chip.bytes <= workspace &&
-      (!fits || chip.always || octet_seconds(p, on_chip) < octet_seconds(p, in_memory)))
-    return on_chip;
-  return fits ? in_memory : Plan{};
-}
-
 Plan cheapest_cut(const Problem& p, int64_t workspace, const Chip& chip) {
   Plan best{};
   double least = std::numeric_limits<double>::infinity();
   for (const Extent& extent : extents(p.h, p.w, false)) {
     const TileSize tile{extent.down, extent.right, p.hb, p.wb};
     if (stages_of(p, tile).gram.rows() > 2 * tile.y * tile.x) continue;
-    const Plan plan = faster_way(p, tile, workspace, chip);
+    const Plan plan = octet_plan_of(p, tile, workspace, chip);
     if (plan.samples == 0) continue;
     const double seconds = octet_seconds(p, plan);
     if (seconds >= least) continue;
@@ -137,14 +127,19 @@ double octet_seconds(const Problem& p, const Plan& plan) {
   return double(ceil_div(p.h, tile.y) * ceil_div(p.w, tile.x)) * seconds;
 }
 
-Plan octet_plan_of(const Problem& p, const TileSize& tile, const Chip& chip) {
-  return faster_way(p, tile, std::numeric_limits<int64_t>::max(), chip);
+Plan octet_plan_of(const Problem& p, const TileSize& tile, int64_t workspace, const Chip& chip) {
+  const Plan in_memory = plan_of_way(p, tile, 0), on_chip = plan_of_way(p, tile, chip.shared);
+  const bool fits = in_memory.bytes <= workspace;
+  if (chip.shared > 0 && on_chip.bytes <= workspace &&
+      (!fits || chip.always || octet_seconds(p, on_chip) < octet_seconds(p, in_memory)))
+    return on_chip;
+  return fits ? in_memory : Plan{};
 }
 
 Plan make_octet_plan(const Problem& p, int64_t workspace, const Chip& chip) {
   return kept_plan(p, {workspace, 0, false, true, chip.shared, chip.always}, [&] {
     const TileSize all{p.h, p.w, p.hb, p.wb};
-    const Plan one = faster_way(p, all, workspace, chip);
+    const Plan one = octet_plan_of(p, all, workspace, chip);
     if (one.samples == 0) return cheapest_cut(p, workspace, chip);
     Plan whole = whole_plan(p, one.bytes, workspace);
     whole.shared = one.shared;

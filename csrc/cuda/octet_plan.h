@@ -52,8 +52,8 @@ void place_gram(GramPlace place, int64_t shared);
 // Of a forward cut so, one sample of it.
 double octet_seconds(const Problem& problem, const Plan& plan);
 
-// One sample at a time, cut so: the faster way.
-Plan octet_plan_of(const Problem& problem, const TileSize& tile, const Chip& chip);
+// One sample at a time, cut so, the faster way of those that fit; samples is 0 where none does.
+Plan octet_plan_of(const Problem& problem, const TileSize& tile, int64_t workspace, const Chip& chip);
 
 // The cheapest plan within `workspace` bytes; samples is 0 where none fits, or where tiles would be so small
 // that most of the work were their halos'.

@@ -25,7 +25,9 @@ py::dict plan(const Problem& problem, int64_t workspace, int64_t cache, bool bac
   Plan found;
   if (tile) {
     const auto [y, x, v, u] = *tile;
-    found = octets ? octet_plan_of(problem, {y, x, v, u}, chip) : plan_of(problem, {y, x, v, u}, backward);
+    const bool any = workspace == 0;
+    found = octets ? octet_plan_of(problem, {y, x, v, u}, any ? INT64_MAX : workspace, chip)
+                   : plan_of(problem, {y, x, v, u}, backward);
   } else {
     found =
         octets ? make_octet_plan(problem, workspace, chip) : make_plan(problem, workspace, cache, backward);
@@ -48,7 +50,8 @@ void bind_plans(py::module_& module) {
       "it, with the estimated \"seconds\" of one sample, or with 0 \"samples\" where nothing fits. With a "
       "tile,\n"
       "(y, x, v, u): how it would be cut so, in any workspace. With octets: a forward in half precision by\n"
-      "octets, where they suit it.");
+      "octets, where they suit it, on an H100's chip; a workspace of 0 is then any, another one holds for\n"
+      "tiles, too.");
 }
 
 }  // namespace contextual_attention::cuda
