@@ -57,12 +57,9 @@ void with_columns(const Region& region, const Run& run) {
   }
 }
 
-// Pixels side by side that a walk down octets takes, the first of them `x`; and the blocks of such walks that
-// a multiprocessor is to have registers for.
+// Pixels side by side that a walk down octets takes, the first of them `x`.
 template <class Body>
 constexpr int32_t kPixelsAcross = 1;
-template <class Body>
-constexpr int32_t kBlocksOfWalks = 3;
 
 // What the lanes of a row have in common: the host works with one lane.
 struct SingleLane {

@@ -2,7 +2,7 @@
 // on the device. The host rounds every operation as the device does.
 #pragma once
 
-#include "score_maps.h"
+#include "octets.h"
 
 namespace contextual_attention::cuda {
 
@@ -69,6 +69,21 @@ CA_BOTH HalfPair multiply_add(HalfPair a, HalfPair b, HalfPair c) {
 #else
   return rounded(double(a.first()) * b.first() + c.first(), double(a.second()) * b.second() + c.second());
 #endif
+}
+
+// An octet.
+constexpr int32_t kPairs = kOctet / 2;
+struct Pairs {
+  HalfPair of[kPairs];
+
+  CA_BOTH HalfPair& operator[](int32_t k) { return of[k]; }
+  CA_BOTH const HalfPair& operator[](int32_t k) const { return of[k]; }
+};
+CA_BOTH Pairs operator+(const Pairs& a, const Pairs& b) {
+  Pairs sums;
+  CA_UNROLL
+  for (int32_t k = 0; k < kPairs; ++k) sums[k] = a[k] + b[k];
+  return sums;
 }
 
 // One half for both.

@@ -49,7 +49,7 @@ struct WarpLanes {
 };
 
 // Small blocks, for paths end at different times; so many on a multiprocessor leave a thread 168 registers.
-constexpr int32_t kWalkers = 128, kBlocks = kBlocksOfWalks<void>;
+constexpr int32_t kWalkers = 128, kBlocks = 3;
 
 // The columns (x, u) of a region as combs, a warp each. Neighbouring x go to one block, so that the taps at
 // x - 1 and x + 1 find their scores in the nearest cache.
@@ -92,7 +92,7 @@ struct Octets {
 };
 
 template <class Body>
-__global__ void __launch_bounds__(kWalkers, kBlocksOfWalks<Body>)
+__global__ void __launch_bounds__(kWalkers, kBlocks)
     walk_octets(const __grid_constant__ Body body, const Octets octets) {
   const Region& region = body.region;
   const int32_t warp = blockIdx.x % octets.x_blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;

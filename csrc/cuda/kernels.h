@@ -89,18 +89,8 @@ int64_t memory_bytes(int32_t device);
   X(PastedWeights<1, Float16, Float16>)                     \
   X(PastedWeights<3, Bfloat16, Bfloat16>)                   \
   X(PastedWeights<3, Float16, Float16>)                     \
-  X(PropagatedCells<1, 6, Bfloat16>)                        \
-  X(PropagatedCells<2, 3, Bfloat16>)                        \
-  X(PropagatedCells<2, 4, Bfloat16>)                        \
-  X(PropagatedCells<2, 14, Bfloat16>)                       \
-  X(PropagatedCells<4, 3, Bfloat16>)                        \
-  X(PropagatedCells<4, 13, Bfloat16>)                       \
-  X(PropagatedCells<1, 6, Float16>)                         \
-  X(PropagatedCells<2, 3, Float16>)                         \
-  X(PropagatedCells<2, 4, Float16>)                         \
-  X(PropagatedCells<2, 14, Float16>)                        \
-  X(PropagatedCells<4, 3, Float16>)                         \
-  X(PropagatedCells<4, 13, Float16>)                        \
+  X(PropagatedCells<Bfloat16>)                              \
+  X(PropagatedCells<Float16>)                               \
   X(FactorRows)                                             \
   X(BackgroundColumns<Bfloat16>)                            \
   X(BackgroundColumns<Float16>)                             \

@@ -1,7 +1,5 @@
 // The forward by octets.
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 
 #include "attend.h"
 #include "gram_sums.h"
@@ -97,18 +95,8 @@ class OctetForward : public Pipeline {
     const FactorMap map = factor_map(stages.weights, stages.cells);
     const RowFactors factors{factors_, seconds_, map.y, map.x, map.height, map.width};
     executor_.run(FactorRows{reading(statistic(1)), reading(statistic(2)), factors, samples_});
-    int a = 2, b = 4;
-    if (const char* way = getenv("CA_K2")) sscanf(way, "%d,%d", &a, &b);
-    const auto go = [&](auto body) {
-      executor_.run(decltype(body){weights.read_only(), cells, factors, validity_, stages.cells, samples_,
-                                   WalkSteps::of(weights, cells)});
-    };
-    if (a == 1 && b == 6) go(PropagatedCells<1, 6, T>{});
-    if (a == 2 && b == 3) go(PropagatedCells<2, 3, T>{});
-    if (a == 2 && b == 4) go(PropagatedCells<2, 4, T>{});
-    if (a == 2 && b == 14) go(PropagatedCells<2, 14, T>{});
-    if (a == 4 && b == 3) go(PropagatedCells<4, 3, T>{});
-    if (a == 4 && b == 13) go(PropagatedCells<4, 13, T>{});
+    executor_.run(PropagatedCells<T>{weights.read_only(), cells, factors, validity_, stages.cells, samples_,
+                                     WalkSteps::of(weights, cells)});
   }
 
   void paste_weights(const Stages& stages, const Lines<T>& cells) {

@@ -11,6 +11,9 @@ namespace {
 
 constexpr int64_t kHalf = 2, kWide = 4;  // bytes of an entry
 
+// Where weights are propagated in pairs, octets of scores are counted in 32 bits (octet_propagation.h).
+constexpr int64_t kMostInPairs = (int64_t(1) << 32) * kOctet * kHalf;
+
 // Of an H100: of memory; of a tile's launches.
 constexpr double kBytesPerSecond = 3e12, kLaunches = 60e-6;
 
@@ -56,7 +59,7 @@ int64_t shared_instead = 0;
 }  // namespace
 
 // For every row of weights and the one behind, and as far as a lane reads beside its cells: two pixels before
-// them and, of a lane with two of them, two behind the first.
+// them and, of a lane with four of them, one behind the last.
 FactorMap factor_map(const Region& weights, const Region& cells) {
   return {weights.y.first, cells.x.first - 2, weights.y.count + 1, (cells.x.count + 3) / 4 * 4 + 3};
 }
@@ -136,8 +139,10 @@ Plan octet_plan_of(const Problem& p, const TileSize& tile, int64_t workspace, co
   return fits ? in_memory : Plan{};
 }
 
-Plan make_octet_plan(const Problem& p, int64_t workspace, const Chip& chip) {
-  return kept_plan(p, {workspace, 0, false, true, chip.shared, chip.always}, [&] {
+Plan make_octet_plan(const Problem& p, int64_t most, const Chip& chip) {
+  const bool in_pairs = propagates_in_pairs(p);
+  const int64_t workspace = in_pairs ? std::min(most, kMostInPairs) : most;
+  return kept_plan(p, {workspace, 0, false, true, chip.shared, chip.always, in_pairs}, [&] {
     const TileSize all{p.h, p.w, p.hb, p.wb};
     const Plan one = octet_plan_of(p, all, workspace, chip);
     if (one.samples == 0) return cheapest_cut(p, workspace, chip);

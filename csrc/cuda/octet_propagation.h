@@ -7,100 +7,18 @@
 // is divided by 2^12.
 #pragma once
 
-#include "bodies.h"
 #include "half_pairs.h"
 #include "octets.h"
+#include "row_factors.h"
 
 namespace contextual_attention::cuda {
 
-constexpr float kShareOfRow = 4096;
+template <class T>
+struct PropagatedCells;
+template <class T>
+constexpr int32_t kPixelsAcross<PropagatedCells<T>> = 4;
 
-// Factors of the foreground's pixels, as float16:
-//
-//   factors  total[y - 1, x] and `first`, which is the sign of the word
-//   seconds  `second`, twice, where first * second = kShareOfRow gain[y, x]
-//
-// `first` is negative where `second` is not 1, because the product is no float16 or an imprecise one. Outside
-// of the map factors are 0.
-struct RowFactors {
-  uint32_t *factors, *seconds;
-  int32_t y, x;           // of the first
-  int32_t height, width;  // of each sample
-
-  CA_BOTH uint32_t index(int32_t n, int32_t row, int32_t column) const {
-    return uint32_t((n * height + row - y) * width + column - x);
-  }
-};
-
-struct FactorRows {
-  static constexpr Shape shape = Shape::points;
-  PixelMap<const float> gain, total;
-  RowFactors to;
-  int32_t samples;
-
-  CA_BOTH int32_t rows() const { return to.height; }
-  CA_BOTH int32_t columns() const { return to.width; }
-  CA_BOTH void operator()(int32_t n, int32_t row, int32_t column) const {
-    const int32_t y = to.y + row, x = to.x + column;
-    const float share = gain.inside(y, x) ? kShareOfRow * gain.at(n, y, x) : 0.0f;
-    // Of weights between exp(-11) and exp(11), and a row of 2^20 of them.
-    const float second = share >= 32768 ? -32768.0f : share > 0 && share < 0x1p-14f ? -0x1p-10f : 1.0f;
-    const float above = total.inside(y - 1, x) ? total.at(n, y - 1, x) : 0.0f;
-    const uint32_t at = to.index(n, y, x);
-    to.factors[at] = pair_of(above, share / second).word;
-    to.seconds[at] = pair_of(second, second).word;
-  }
-};
-
-// Eight columns.
-constexpr int32_t kPairs = kOctet / 2;
-struct Pairs {
-  HalfPair of[kPairs];
-
-  CA_BOTH HalfPair& operator[](int32_t k) { return of[k]; }
-  CA_BOTH const HalfPair& operator[](int32_t k) const { return of[k]; }
-};
-CA_BOTH Pairs operator+(const Pairs& a, const Pairs& b) {
-  Pairs sums;
-  CA_UNROLL
-  for (int32_t k = 0; k < kPairs; ++k) sums[k] = a[k] + b[k];
-  return sums;
-}
-
-// Entry i of what lies at `base`, by one instruction and one register for i.
-template <class Entry>
-CA_BOTH Entry* entry(Entry* base, uint32_t i) {
-#if defined(__CUDA_ARCH__)
-  Entry* at;
-  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(at) : "r"(i), "n"(int32_t(sizeof(Entry))), "l"(base));
-  __builtin_assume(__isGlobal(at));
-  return at;
-#else
-  return base + i;
-#endif
-}
-
-// From a row to the next one, in octets of scores and words of validity; and of cells from a pixel to the
-// next.
-struct WalkSteps {
-  uint32_t weights, cells, across, valid;
-
-  template <class T>
-  static WalkSteps of(const Lines<Float16>& weights, const Lines<T>& cells) {
-    return {uint32_t(weights.down() / kOctet), uint32_t(cells.down() / kOctet),
-            uint32_t(cells.pitch / kOctet), uint32_t(cells.line / kOctet)};
-  }
-};
-
-// Into the level 2 cache.
-CA_BOTH void fetch_ahead(const Vector* at) {
-#if defined(__CUDA_ARCH__)
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
-#endif
-}
-
-// A lane takes kAcross pixels side by side.
-template <int32_t kAcross, int32_t kBlocks, class T>
+template <class T>
 struct PropagatedCells {
   static constexpr Shape shape = Shape::octets;
   Lines<const Float16> weights;
@@ -117,6 +35,9 @@ struct PropagatedCells {
   }
 
  private:
+  // Pixels side by side that a lane takes.
+  static constexpr int32_t kAcross = kPixelsAcross<PropagatedCells>;
+
   // Pixels whose weights a row of cells reads, the first of them two before the lane's own; of each an octet
   // and the two columns before it or behind it.
   static constexpr int32_t kRead = kAcross + 3;
@@ -187,12 +108,10 @@ struct PropagatedCells {
       for (int32_t j = 0; j < kRead; ++j) {
         const int32_t there = x + j - 2, end = weights.x.first + weights.x.count;
         const int32_t nearest = there < weights.x.first ? weights.x.first : there < end ? there : end - 1;
-        at_[j] = octets_from(weights, y + first_, nearest, v + first_, u);
+        at_[j] = octets_from(weights, n, y + first_, nearest, v + first_, u);
       }
-      weights_ = reinterpret_cast<const Vector*>(weights.data + n * weights.sample);
-      cells_ = reinterpret_cast<Vector*>(body.out.data + n * body.out.sample);
       // Where no cells may be.
-      cells_at_ = octets_from(body.out, y + first_, x, v + first_, u);
+      cells_at_ = octets_from(body.out, n, y + first_, x, v + first_, u);
       factors_at_ = body.factors.index(n, y + first_, x - 2);
       valid_at_ = uint32_t((n * height + v + first_) * int32_t(body.steps.valid) + u / kOctet);
     }
@@ -203,9 +122,9 @@ struct PropagatedCells {
         for (int32_t i = 0; i < length_; ++i) put(before_, true);
         return;
       }
-      coming_ = read(false, false, first_ < last_);
+      coming_ = read(false, false);
       one_ = sums_of(coming_);
-      coming_ = read(first_ < last_, true, first_ + 1 < last_);
+      coming_ = read(first_ < last_, true);
       two_ = one_;
       // In steps of two, the second of which finds its sums where the first one leaves them.
       int32_t i = first_ + 1;
@@ -222,20 +141,22 @@ struct PropagatedCells {
     }
 
    private:
-    // In octets from the first of a sample on, modulo 2^32 where there are none.
+    // In octets from the first of the first sample on, modulo 2^32 where there are none: of so many scores
+    // that 32 bits would not do no plan has room (octet_plan.h).
     template <class Entry>
-    CA_BOTH static uint32_t octets_from(const Lines<Entry>& lines, int32_t y, int32_t x, int32_t v,
+    CA_BOTH static uint32_t octets_from(const Lines<Entry>& lines, int32_t n, int32_t y, int32_t x, int32_t v,
                                         int32_t u) {
-      return uint32_t((lines.at(0, y, x, v, u) - lines.data) / kOctet);
+      return uint32_t((lines.at(n, y, x, v, u) - lines.data) / kOctet);
     }
 
     // The next row, which the weights do not have behind their last one: then others stand there.
-    CA_BOTH Row read(bool goes_on, bool has_row_above, bool goes_on_twice) {
+    CA_BOTH Row read(bool goes_on, bool has_row_above) {
+      const auto* const weights = reinterpret_cast<const Vector*>(body_.weights.data);
       Row row;
       CA_UNROLL
       for (int32_t j = 0; j < kRead; ++j) {
         if (goes_on) at_[j] += body_.steps.weights;
-        const Vector* at = entry(weights_, at_[j]);
+        const Vector* at = entry(weights, at_[j]);
         const Vector octet = load(at);
         CA_UNROLL
         for (int32_t k = 0; k < kPairs; ++k) row.of[j].own[k] = {octet.words[k]};
@@ -243,11 +164,6 @@ struct PropagatedCells {
         if (j <= kAcross && has_before_) row.of[j].before = {load(&at[-1].words[3])};
         if (j > 2 && has_behind_) row.of[j].behind = {load(&at[1].words[0])};
         row.factors[j] = {load(entry(body_.factors.factors, factors_at_) + j)};
-      }
-      if (kBlocks > 10 && goes_on_twice) {
-        CA_UNROLL
-        for (int32_t j = kRead - kAcross; j < kRead; ++j)
-          fetch_ahead(entry(weights_, at_[j] + body_.steps.weights));
       }
       factors_at_ += uint32_t(body_.factors.width);
       row.valid = 0;
@@ -262,11 +178,11 @@ struct PropagatedCells {
     CA_BOTH void step(int32_t i, bool goes_on) {
       const Sums newest = sums_of(coming_);
       const Cells here = pasted(two_ + newest, coming_);
-      coming_ = read(goes_on, true, i + 1 < last_);
-      two_ = one_ + newest;
-      one_ = newest;
       put(sum_of(before_, here), i > 0);
       before_ = here;
+      coming_ = read(goes_on, true);
+      two_ = one_ + newest;
+      one_ = newest;
     }
 
     // gain W over the columns of the window.
@@ -349,13 +265,15 @@ struct PropagatedCells {
 
     // And on to the next row.
     CA_BOTH void put(const Cells& cells, bool exists) {
+      auto* const out = reinterpret_cast<Vector*>(body_.out.data);
+      const int32_t across = exists ? across_ : 0;
       CA_UNROLL
       for (int32_t i = 0; i < kAcross; ++i) {
         Vector vector;
         CA_UNROLL
         for (int32_t k = 0; k < kPairs; ++k)
           vector.words[k] = scaled(cells.of[i][k], 1 / kShareOfRow, static_cast<const T*>(nullptr));
-        if (exists && i < across_) *entry(cells_, cells_at_ + i * body_.steps.across) = vector;
+        if (i < across) *entry(out, cells_at_ + i * body_.steps.across) = vector;
       }
       cells_at_ += body_.steps.cells;
     }
@@ -365,8 +283,6 @@ struct PropagatedCells {
     int32_t first_, last_;     // of the rows of weights that count, from that of the first cells on
     bool has_before_, has_behind_;
     uint32_t mask_of_own_;
-    const Vector* weights_;
-    Vector* cells_;
     // Where the walk is in them, and steps.
     uint32_t at_[kRead], cells_at_, factors_at_, valid_at_;
     Row coming_;
@@ -374,10 +290,5 @@ struct PropagatedCells {
     Cells before_{};
   };
 };
-
-template <int32_t kPixels, int32_t kBlocks, class T>
-constexpr int32_t kPixelsAcross<PropagatedCells<kPixels, kBlocks, T>> = kPixels;
-template <int32_t kPixels, int32_t kCount, class T>
-constexpr int32_t kBlocksOfWalks<PropagatedCells<kPixels, kCount, T>> = kCount % 10;
 
 }  // namespace contextual_attention::cuda

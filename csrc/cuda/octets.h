@@ -136,6 +136,31 @@ struct Lines {
   Lines<const T> read_only() const { return {data, y, x, line, pitch, sample}; }
 };
 
+// Entry i of what lies at `base`, by one instruction and one register for i.
+template <class Entry>
+CA_BOTH Entry* entry(Entry* base, uint32_t i) {
+#if defined(__CUDA_ARCH__)
+  Entry* at;
+  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(at) : "r"(i), "n"(int32_t(sizeof(Entry))), "l"(base));
+  __builtin_assume(__isGlobal(at));
+  return at;
+#else
+  return base + i;
+#endif
+}
+
+// From a row to the next one, in octets of scores and words of validity; and of cells from a pixel to the
+// next.
+struct WalkSteps {
+  uint32_t weights, cells, across, valid;
+
+  template <class T>
+  static WalkSteps of(const Lines<Float16>& weights, const Lines<T>& cells) {
+    return {uint32_t(weights.down() / kOctet), uint32_t(cells.down() / kOctet),
+            uint32_t(cells.pitch / kOctet), uint32_t(cells.line / kOctet)};
+  }
+};
+
 // The rows of a walk through scores, as far as they have them. It stops at the ends: what lies behind them is
 // read as the nearest row that exists, and counts for nothing.
 class RowsOfBoth {

@@ -68,7 +68,7 @@ struct Question {
   int64_t workspace, cache;
   bool backward, by_octets;
   int64_t shared;
-  bool always_shares;
+  bool always_shares, in_pairs;
 };
 
 // The plan that was found when the same was asked before: a search takes milliseconds, and shapes come again.
