@@ -174,6 +174,29 @@ def test_launches_by_octets(cuda_module, launches, preset, size, by_default, wit
         assert most is None or found <= most, f"{found} launches in {workspace // MIB} MiB"
 
 
+def test_plans_are_kept_by_whether_weights_are_propagated_in_pairs(find_plan):
+    """Which the scale of the softmax decides: the scratch holds factors then, whatever was asked before."""
+    paper = image("paper", 320, 328)
+    found = {}
+    for scales in ((10.0, 20.0), (20.0, 10.0)):
+        # Each order by a workspace of its own, for which nothing is kept yet.
+        workspace = 2**30 + int(scales[0])
+        for scale in scales:
+            asked = replace(paper, softmax_scale=scale)
+            found[scales, scale] = find_plan(asked, workspace, False, octets=True)["bytes"]
+    assert found[(10.0, 20.0), 10.0] == found[(20.0, 10.0), 10.0]
+    assert found[(10.0, 20.0), 20.0] == found[(20.0, 10.0), 20.0]
+    assert found[(10.0, 20.0), 10.0] > found[(10.0, 20.0), 20.0]
+
+
+def test_octets_that_are_counted_in_32_bits_are_no_more(find_plan):
+    """Of weights in pairs; others are addressed in 64 bits."""
+    large = image("paper", 4096, 4096, batch=4)
+    most = 2**32 * 16
+    assert 0 < find_plan(large, 2**40, False, octets=True)["bytes"] <= most
+    assert find_plan(replace(large, softmax_scale=20.0), 2**40, False, octets=True)["bytes"] > most
+
+
 def test_an_h100_takes_few_launches_at_2048(launches):
     """Within 256 MiB it cannot be: 65,536 rows of scores of float32, of which 512 fit at once with what is
     made of them, are 128 tiles without any halo, of 7 launches each.
