@@ -2,7 +2,7 @@
 
 network/      inpainting networks and their critics; weights loaded, converted from published ones, exported
 data/         pictures and where they come from, holes drawn at random, and samples made of both
-training/     algorithm 1 of the paper: its configuration, losses and loop, and what a run writes
+training/     recipes of every system, presets, the loop that takes their steps, and what a run writes
 filling/      `inpaint` and the methods that need no training; the web page in front of them
 evaluation/   measures, methods compared on the same holes, and the experiments of Dumont and Guédon
 

@@ -8,11 +8,11 @@ from helpers.runs import forkserver
 from lightning_fabric import Fabric
 
 from contextual_attention.models.network.generator import InpaintGenerator
-from contextual_attention.models.training.config import PRESETS
 from contextual_attention.models.training.estimate import describe, estimate
+from contextual_attention.models.training.presets import PRESETS
+from contextual_attention.models.training.recipes.wasserstein import Critics
 from contextual_attention.models.training.settings import change
 from contextual_attention.models.training.trainer import Trainer
-from contextual_attention.models.training.updates import Critics
 
 
 def test_parameters_of_the_paper():
@@ -20,8 +20,26 @@ def test_parameters_of_the_paper():
     assert found.generator == 3_601_542
     # 64-128-256-512 and 64-128-256-256 channels, 5 x 5; linear units over 8 x 8 and 16 x 16 pixels.
     convolutions = [3 * 64, 64 * 128, 128 * 256]
-    assert found.local == 25 * sum([*convolutions, 256 * 512]) + 64 + 128 + 256 + 512 + 64 * 512 + 1
-    assert found.whole == 25 * sum([*convolutions, 256 * 256]) + 64 + 128 + 256 + 256 + 256 * 256 + 1
+    assert found.critics == {
+        "local": 25 * sum([*convolutions, 256 * 512]) + 64 + 128 + 256 + 512 + 64 * 512 + 1,
+        "whole": 25 * sum([*convolutions, 256 * 256]) + 64 + 128 + 256 + 256 + 256 * 256 + 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("preset", "generator", "critics"),
+    [
+        ("deepfill-v2", 4_052_478, {"patch": 5_946_816}),
+        ("iizuka", 6_072_131, {"joint": 45_063_681}),
+        ("context-encoder", 71_124_544, {"patch": 2_765_568}),
+        ("context-encoder-random", 71_190_208, {"patch": 2_831_232}),
+    ],
+)
+def test_parameters_of_other_publications(preset, generator, critics):
+    """As counted in the published code; of the last, whose convolutions have biases there, by hand."""
+    found = estimate(PRESETS[preset])
+    assert (found.generator, found.critics) == (generator, critics)
+    assert found.state == 4 * (5 * generator + 4 * sum(critics.values()))
 
 
 def test_state_is_what_a_step_holds():
@@ -87,6 +105,7 @@ def test_everything_is_said():
     describe(PRESETS["paper"], lines.append)
     assert "loss.gamma = 0.99" in lines
     assert "steps = 1000000" in lines
+    assert "updates of each step from 1 to the last: 5 x critics, then 1 x generator" in lines
     assert "parameters: generator 3,601,542, critics local 4,339,329, whole 2,733,441" in lines
     assert lines[-1].startswith("memory, float32: 176.6 MiB of weights")
 

@@ -8,7 +8,19 @@ import time
 
 import pytest
 import torch
-from helpers.runs import SETTINGS, assert_equal, end, forkserver, losses, start, tiny, train_command, wait_for
+from helpers.runs import (
+    FAMILIES,
+    SETTINGS,
+    assert_equal,
+    end,
+    forkserver,
+    losses,
+    make_trainer,
+    start,
+    tiny,
+    train_command,
+    wait_for,
+)
 from lightning_fabric import Fabric
 
 from contextual_attention.cli import main
@@ -121,6 +133,29 @@ def test_a_pair_is_resumed_by_one(pair, tmp_path):
     (tmp_path / "checkpoints" / "step_000000004.ckpt").unlink()
     assert Trainer(tiny(), Fabric(accelerator="cpu", devices=1), tmp_path, resume=True).run()
     assert_close(pair, tmp_path)
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in FAMILIES if recipe != "wasserstein"])
+def test_two_processes_train_by_every_recipe_as_one_does(tmp_path, recipe):
+    """Batch normalisation takes the samples of both. They are stopped and go on between steps 2 and 3."""
+    preset, settings = FAMILIES[recipe]
+    make_trainer(tmp_path / "single", recipe=recipe).run()
+    pair = tmp_path / "pair"
+    for group in (
+        lambda: Group(pair, "--preset", preset, settings=settings | {"steps": "2"}),
+        lambda: Group(pair, "--resume", settings={"steps": "4"}),
+    ):
+        running = group()
+        try:
+            assert running.wait() == [0, 0]
+        finally:
+            running.kill()
+    assert [line["step"] for line in losses(pair)] == [1, 2, 3, 4]
+    assert_close(tmp_path / "single", pair)
+    states = [load_checkpoint(out / "checkpoints/step_000000004.ckpt") for out in (tmp_path / "single", pair)]
+    for name, value in states[0]["average"].items():  # Adam has lifted rounding in the weights
+        if "running" in name:
+            assert torch.allclose(states[1]["average"][name], value, rtol=0.01, atol=1e-3), name
 
 
 def torchrun(*options):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from contextual_attention.models.data.sources import ProceduralPictures
-from contextual_attention.models.training.config import PRESETS
+from contextual_attention.models.training.presets import PRESETS
 from contextual_attention.models.training.settings import change
 from tools.docs import learning_curve
 

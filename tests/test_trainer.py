@@ -22,8 +22,6 @@ from helpers.runs import (
 from contextual_attention.models.data.samples import Stream, collate
 from contextual_attention.models.evaluation.evaluate import model_method
 from contextual_attention.models.network.generator import InpaintGenerator
-from contextual_attention.models.training import trainer as trainer_module
-from contextual_attention.models.training import updates
 from contextual_attention.models.training.adversarial import (
     gradient_penalty,
     wasserstein_critic_loss,
@@ -31,9 +29,10 @@ from contextual_attention.models.training.adversarial import (
 )
 from contextual_attention.models.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
 from contextual_attention.models.training.losses import discounted_l1
+from contextual_attention.models.training.recipes import wasserstein
+from contextual_attention.models.training.recipes.wasserstein import Critics
 from contextual_attention.models.training.run_log import read_losses
 from contextual_attention.models.training.trainer import NotFinite
-from contextual_attention.models.training.updates import Critics
 
 
 def weights(trainer):
@@ -247,12 +246,12 @@ def test_nan_in_a_loss_stops_and_names_step_and_term(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path)
     trainer.run(2)
     before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
-    terms = trainer_module.generator_terms
+    terms = wasserstein.generator_terms
 
     def poisoned(*arguments):
         return terms(*arguments) | {"coarse_l1": torch.tensor(float("nan"), requires_grad=True)}
 
-    monkeypatch.setattr(trainer_module, "generator_terms", poisoned)
+    monkeypatch.setattr(wasserstein, "generator_terms", poisoned)
     with pytest.raises(NotFinite, match="step 3: the term coarse_l1 of the generator's update is nan"):
         trainer.run()
     assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
@@ -263,12 +262,12 @@ def test_nan_in_a_loss_stops_and_names_step_and_term(tmp_path, monkeypatch):
 def test_the_first_nan_of_a_step_is_the_one_named(tmp_path, monkeypatch):
     """The penalty of the first update spoils the critics' weights, and with them every later term."""
     calls = itertools.count()
-    penalty = updates.gradient_penalty
+    penalty = wasserstein.gradient_penalty
 
     def poisoned(*arguments, **options):
         return penalty(*arguments, **options) * (float("nan") if next(calls) == 0 else 1)
 
-    monkeypatch.setattr(updates, "gradient_penalty", poisoned)
+    monkeypatch.setattr(wasserstein, "gradient_penalty", poisoned)
     with pytest.raises(NotFinite, match="step 1: the term local_penalty of update 1 of the critics is nan"):
         make_trainer(tmp_path).run()
 

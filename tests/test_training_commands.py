@@ -1,8 +1,10 @@
 """The commands train, evaluate and check-data, from the command line to the files they leave."""
 
+import contextlib
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,12 +12,15 @@ import numpy as np
 import pytest
 import torch
 from helpers import layouts
+from helpers.runs import FAMILIES
 from PIL import Image
 
 from contextual_attention.cli import main
 from contextual_attention.commands.errors import CommandError
 from contextual_attention.commands.needs import need
 from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.pretrained import load_model
+from contextual_attention.models.training.presets import PRESETS
 from contextual_attention.models.training.run_log import read_losses
 from contextual_attention.models.training.trainer import Trainer
 
@@ -98,10 +103,47 @@ def test_a_dry_run_touches_nothing(folder, capsys):
     assert not (folder / "run").exists()
 
 
+def test_a_dry_run_says_the_settings_and_phases_of_the_preset(folder, capsys):
+    assert main(["train", "--out", "run", "--preset", "iizuka", "--dry-run"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "recipe = iizuka" in said
+    assert "optimiser.completion_steps = 90000" in said
+    assert "updates of each step from 1 to 90,000: 1 x generator" in said
+    assert "updates of each step from 90,001 to 100,000: 1 x critics" in said
+    assert "updates of each step from 100,001 to the last: 1 x critics, then 1 x generator" in said
+    assert "parameters: generator 6,072,131, critics joint 45,063,681" in said
+    assert not any(line.startswith("loss.gamma") for line in said)
+
+
+def test_another_system_from_photographs_to_its_model(folder, capsys, monkeypatch):
+    """Through all three phases, whose steps have other terms to show."""
+    shown = []
+
+    @contextlib.contextmanager
+    def progress(_title):
+        yield lambda _share, text="": shown.append(text)
+
+    monkeypatch.setattr("contextual_attention.commands.train.progress", progress)
+    preset, settings = FAMILIES["iizuka"]
+    sets = [f"--set={name}={text}" for name, text in settings.items()]
+    assert main(["train", "--accelerator=cpu", "--data=photos", "--out=run", "--preset", preset, *sets]) == 0
+    assert "step 4 of 4: finished; the model is run/model" in capsys.readouterr().out
+    assert [re.sub(r"[\d.]+e?-?\d*", "N", text) for text in shown] == [
+        "",
+        "step N of N  hole lN N %",
+        "step N of N  cross entropy N",
+        *2 * ["step N of N  hole lN N %  cross entropy N"],
+    ]
+    assert load_model("run").system == "iizuka"
+    assert main(["evaluate", "--data=photos", "--size=32", "--model=run"]) == 0
+    assert "| run |" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--preset", "huge"], "--preset: expected one of paper, published, small, got huge"),
+        (["--preset", "huge"], f"--preset: expected one of {', '.join(PRESETS)}, got huge"),
+        (["--set", "recipe=iizuka"], "recipe: comes with a preset, here 'wasserstein'"),
         (["--set", "optimiser.rate=1"], "optimiser.rate: no such setting; known: data.path"),
         (["--set", "generator.padding=none"], "padding: expected one of 'mirror', 'same', 'zero'"),
         (["--data", "nowhere"], "data: no pictures at 'nowhere'; expected a folder"),

@@ -5,16 +5,22 @@ import torch
 
 from contextual_attention.models.data.samples import Sample
 from contextual_attention.models.network.generator import Inpainted
-from contextual_attention.models.training.config import PRESETS, LossConfig
-from contextual_attention.models.training.settings import change
-from contextual_attention.models.training.updates import (
+from contextual_attention.models.training.presets import PRESETS
+from contextual_attention.models.training.recipes.wasserstein import (
     Critics,
+    LossConfig,
+    Wasserstein,
     critic_weights,
-    first_not_finite,
-    frozen,
     generator_terms,
     generator_weights,
-    logged_terms,
+)
+from contextual_attention.models.training.settings import change
+from contextual_attention.models.training.updates import (
+    Phase,
+    first_not_finite,
+    frozen,
+    phase_at,
+    step_terms,
     weigh,
 )
 
@@ -125,15 +131,24 @@ def test_a_step_in_the_log():
         {"local_critic": -3.0, "local_penalty": 5.0, "whole_critic": 0.0, "whole_penalty": 1.0},
     ]
     step = [{name: torch.tensor(x) for name, x in terms.items()} for terms in (*critic, {"hole_l1": 7.0})]
-    assert logged_terms(step) == {
+    learners = ["critics", "critics", "generator"]
+    logged = Wasserstein(SMALL).logged(step_terms(learners, step))
+    assert {name: float(term) for name, term in logged.items()} == {
         "local_distance": 2.0, "whole_distance": -2.0, "local_penalty": 4.0, "whole_penalty": 0.5,
         "hole_l1": 7.0,
     }  # fmt: skip
-    assert first_not_finite(step) is None
+    assert first_not_finite(learners, step) is None
     step[2]["hole_l1"] = torch.tensor(float("nan"))
-    assert first_not_finite(step) == "the term hole_l1 of the generator's update is nan"
+    assert first_not_finite(learners, step) == "the term hole_l1 of the generator's update is nan"
     step[1]["whole_critic"] = torch.tensor(float("-inf"))
-    assert first_not_finite(step) == "the term whole_critic of update 2 of the critics is -inf"
+    assert first_not_finite(learners, step) == "the term whole_critic of update 2 of the critics is -inf"
+
+
+def test_phases_follow_each_other():
+    phases = (Phase((), 2), Phase((), 1), Phase(()))
+    assert [phases.index(phase_at(phases, step)) for step in range(5)] == [0, 0, 1, 2, 2]
+    for_ever = (Phase(()), Phase((), 1))
+    assert phase_at(for_ever, 10**9) is for_ever[0]
 
 
 def test_gradients_pass_through_frozen_critics(sample):

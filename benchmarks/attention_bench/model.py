@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from contextual_attention.models.data.discount import discount_weights
 from contextual_attention.models.data.samples import Sample
 from contextual_attention.models.network.generator import InpaintGenerator
-from contextual_attention.models.training.config import CriticConfig, DataConfig, MaskConfig, TrainConfig
-from contextual_attention.models.training.updates import (
+from contextual_attention.models.training.config import DataConfig, MaskConfig, TrainConfig
+from contextual_attention.models.training.recipes.wasserstein import (
+    CriticConfig,
     Critics,
     critic_weights,
-    frozen,
     generator_terms,
     generator_weights,
-    weigh,
 )
+from contextual_attention.models.training.updates import frozen, weigh
 from contextual_attention.options import Options
 
 from . import devices

@@ -1,4 +1,4 @@
-"""``train``: the inpainting model from a folder of photographs, on one device or many machines."""
+"""``train``: an inpainting model from a folder of photographs, on one device or many machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .errors import CommandError
 from .needs import need
 from .progress import progress
 
-HELP = "Train the inpainting model."
+HELP = "Train an inpainting model."
 _CONFIG = "config.json"
 
 
@@ -26,8 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder, a glob pattern, a list file, hf:owner/name[:split], or procedural[:SEED]: dead "
              "leaves, the default",
     )  # fmt: skip
-    parser.add_argument("--preset", help="paper (default), published (where the code differs), or small")
-    parser.add_argument("--steps", type=count, help="updates of the generator, in all")
+    parser.add_argument(
+        "--preset",
+        help="of Yu et al. 2018: paper (default), published (where the code differs), small (on a CPU); "
+             "of others: deepfill-v2, iizuka, context-encoder, each also with -small; context-encoder-random",
+    )  # fmt: skip
+    parser.add_argument("--steps", type=count, help="steps of the schedule, in all")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", type=_setting, dest="settings",
         help="change a number of the preset, such as optimiser.batch=8; --dry-run lists them",
@@ -60,7 +64,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _configuration(given: argparse.Namespace) -> Any:
     """The preset, or the resumed run's configuration, with the changes of the command line."""
-    presets = need("models.training.config", "train").PRESETS
+    presets = need("models.training.presets", "train").PRESETS
     settings = need("models.training.settings", "train")
     changes = dict(given.settings)
     changes |= {} if given.data is None else {"data.path": given.data}
@@ -99,7 +103,7 @@ def _train(config: Any, given: argparse.Namespace) -> None:
         training = trainer.Trainer(config, fabric, given.out, given.resume)
         if fabric.is_global_zero:
             _save(config, given.out / _CONFIG)
-        with _progress(config.steps, training.step, fabric.is_global_zero) as report:
+        with _progress(training, fabric.is_global_zero) as report:
             finished = training.run(report=report)
     # ValueError: what the trainer refuses. RuntimeError: NaN, no readable data, no such device or memory.
     # OSError: files. What a decoding process raises comes with its traceback as text, its message last.
@@ -128,16 +132,17 @@ def _save(config: Any, path: Path) -> None:
 
 
 @contextmanager
-def _progress(steps: int, done: int, is_shown: bool) -> Iterator[Callable[..., None] | None]:
+def _progress(training: Any, is_shown: bool) -> Iterator[Callable[..., None] | None]:
     """What the trainer tells of each step, shown by one of its processes."""
     if not is_shown:
         yield None
         return
+    steps, headline = training.config.steps, training.recipe.headline
     with progress("training") as advance:
-        advance(done / steps)
+        advance(training.step / steps)
 
         def report(step: int, terms: Mapping[str, float]) -> None:
-            shown = f"hole l1 {terms['hole_l1']:.2f} %  distance {terms['whole_distance']:.3g}"
+            shown = "  ".join(form.format(terms[name]) for name, form in headline.items() if name in terms)
             advance(step / steps, f"step {step} of {steps}  {shown}")
 
         yield report

@@ -49,6 +49,8 @@ def discount_weights(mask: Tensor, gamma: float) -> Tensor:
     if missing.all((1, 2, 3)).any():
         sample = int(missing.all((1, 2, 3)).argmax())
         raise ValueError(f"mask: sample {sample} has no known pixel to measure distances from")
+    if gamma == 1:
+        return torch.ones(mask.shape, device=mask.device)
     distances = [distance_transform_edt(sample[0]) for sample in missing]
     weights = np.power(gamma, np.stack(distances)[:, None]).astype(np.float32)
     return torch.from_numpy(weights).to(mask.device)

@@ -116,12 +116,14 @@ class ContextEncoder(
         self.register_buffer("_always_missing", middle, persistent=False)
         self.register_buffer("_fill", torch.tensor(_FILL)[:, None, None], persistent=False)
 
-    def forward(self, image: Tensor, mask: Tensor) -> Inpainted:
+    def forward(self, image: Tensor, mask: Tensor, are_views: bool = False) -> Inpainted:
         """Fill the holes of images.
 
         Args:
             image: (B, 3, H, W), H, W >= 4, floating, RGB in [-1, 1]; what it holds in the holes is not read.
             mask: (B or 1, 1, H, W), bool or floating, non-zero = missing. Any number of holes of any shape.
+            are_views: Whether the images are their own views, as in training: then by `fill_view`. Default
+                False.
 
         Returns:
             `Inpainted` without ``coarse``, in the dtype of the image, under autocast too.
@@ -132,6 +134,8 @@ class ContextEncoder(
         Cost: 0.7 GFLOP a sample at the authors' widths, whatever its size. The centre model's views depend on
         where the holes are, which a GPU is waited for.
         """
+        if are_views:
+            return self.fill_view(image, mask)
         check_image(image, _LEAST)
         missing = missing_of(mask, image)
         known = image.masked_fill(missing, 0)

@@ -1,13 +1,17 @@
-"""Training by algorithm 1 of Yu et al. 2018.
+"""Training: what a run is, and the loop that takes its steps, whatever system it trains.
 
-config.py       every number of a run with its source, and the presets
+recipes/        what each system trains by: critics, losses, optimiser, schedule
+config.py       every number of a run with its source
+presets.py      publications as configurations
+checks.py       settings that are refused
 settings.py     a configuration as a dict, as text, and changed by name
 estimate.py     what a run will be, before it starts
 launch.py       one process for each device
 feed.py         from a configuration to batches on a device
 adversarial.py  Wasserstein with a masked gradient penalty, hinge, cross entropy
 losses.py       how far an output is from the photograph
-updates.py      the terms of both losses, and their weights
+updates.py      what a step consists of, and what is said of it
+batch_norm.py   batch normalisation over the samples of all processes
 trainer.py      the loop
 stopping.py     being asked to stop
 checkpoint.py   checkpoints, each whole or not there

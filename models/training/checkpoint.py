@@ -14,7 +14,7 @@ import torch
 from ...files import replace_file
 from ..network.weight_files import WeightsError, read_saved
 from .config import TrainConfig
-from .settings import RESUMABLE, from_dict, frozen_changes
+from .settings import from_dict, frozen_changes, resumable
 
 _NAME = "step_{:09d}.ckpt"
 _PATTERN = re.compile(r"step_(\d+)\.ckpt")
@@ -94,7 +94,8 @@ def check_settings(state: Mapping[str, Any], config: TrainConfig, path: Path) ->
         before = from_dict(state["config"])
     changed = frozen_changes(before, config)
     if changed:
+        free = ", ".join(resumable(config))
         raise ValueError(
-            f"{'; '.join(changed)} since the checkpoint; a resumed run can change {', '.join(RESUMABLE)} "
-            "alone: set it back, or start a new run"
+            f"{'; '.join(changed)} since the checkpoint; a resumed run can change {free} alone: set it back, "
+            "or start a new run"
         )

@@ -1,20 +1,20 @@
-"""The configuration of a training run: every number with where it comes from, and the presets.
+"""The configuration of a training run: every number with where it comes from.
 
-"Paper" is Yu et al. 2018, arXiv:1801.07892; "published code" the authors' TensorFlow code, v1.0.0 of
-github.com/JiahuiYu/generative_inpainting (inpaint.yml, inpaint_model.py); "ours" a choice of this project.
+What a recipe has of its own is in its file (recipes/). "Paper" is here Yu et al. 2018, arXiv:1801.07892;
+"published code" the authors' TensorFlow code, v1.0.0 of github.com/JiahuiYu/generative_inpainting
+(inpaint.yml, inpaint_model.py); "ours" a choice of this project. Where another publication has another
+number, its preset says so (presets.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ..data.mask_kinds import MaskKind
 from ..data.recognising import LAYOUTS
-from ..network.critics import LOCAL, WHOLE
-from ..network.generator_config import GeneratorConfig
+from .checks import check
+from .recipes import RECIPES, make_recipe
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -50,13 +50,13 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         # The window of SSIM has 11 pixels, the grid of the generator 8.
-        _check("data.size", self.size, self.size >= 16, "at least 16")
-        _check("data.least_crop", self.least_crop, 0 < self.least_crop <= 1, "more than 0, at most 1")
+        check("data.size", self.size, self.size >= 16, "at least 16")
+        check("data.least_crop", self.least_crop, 0 < self.least_crop <= 1, "more than 0, at most 1")
         for name, least in (("pictures", 1), ("workers", 0), ("cache", 0)):
             number = getattr(self, name)
-            _check(f"data.{name}", number, number >= least, f"at least {least}")
-        _check("data.workers", self.workers, self.workers <= 1024, "at most 1024")
-        _check("data.layout", self.layout, self.layout in LAYOUTS, f"one of {LAYOUTS}")
+            check(f"data.{name}", number, number >= least, f"at least {least}")
+        check("data.workers", self.workers, self.workers <= 1024, "at most 1024")
+        check("data.layout", self.layout, self.layout in LAYOUTS, f"one of {LAYOUTS}")
 
 
 @dataclass(frozen=True)
@@ -81,97 +81,11 @@ class MaskConfig:
     folder: str = ""
 
     def __post_init__(self) -> None:
-        _check("masks.kind", self.kind, self.kind in get_args(MaskKind), f"one of {get_args(MaskKind)}")
-        _check("masks.box", self.box, self.box >= 2, "at least 2")
-        _check("masks.shrink", self.shrink, 0 <= self.shrink < self.box, "at least 0, less than masks.box")
-        _check("masks.number", self.number, self.number >= 1, "at least 1")
-        _check("masks.folder", self.folder, self.kind != "folder" or self.folder, "a folder of masks")
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of the terms; see `updates.generator_terms` and `updates.Critics`.
-
-    Args:
-        gamma: Base of the spatial discount of the l1 in the hole. Paper, section 3.3: 0.99; published
-            code: 0.9.
-        l1: Of the discounted l1 in the hole. Published code: 1.2 (the paper gives none).
-        known: Of the l1 of known pixels. Published code: 1.2.
-        coarse: Of the coarse network's l1 terms, times the above. Published code: 1.2.
-        adversarial: Of the critics' scores in the generator's loss. Published code: 0.001.
-        penalty: Of the gradient penalty. Paper, section 3.2: 10.
-        penalty_masked: Whether the penalty looks at the gradients in the hole alone. Paper, section 3.2: yes.
-        clip: Where it is not 0, critics' weights are clipped to [-clip, clip], in place of the penalty
-            (Arjovsky et al. 2017: 0.01). Paper: 0.
-    """
-
-    gamma: float = 0.99
-    l1: float = 1.2
-    known: float = 1.2
-    coarse: float = 1.2
-    adversarial: float = 0.001
-    penalty: float = 10.0
-    penalty_masked: bool = True
-    clip: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check("loss.gamma", self.gamma, 0 < self.gamma <= 1, "more than 0, at most 1")
-        for name in ("l1", "known", "coarse", "adversarial", "penalty", "clip"):
-            weight = getattr(self, name)
-            _check(f"loss.{name}", weight, weight >= 0, "at least 0")
-        for_generator = (self.l1, self.known, self.adversarial)
-        _check("loss.l1, loss.known, loss.adversarial", for_generator, any(for_generator), "one above 0")
-
-
-@dataclass(frozen=True)
-class CriticConfig:
-    """Channels of the convolutions of each critic; four in the paper, figure 2, and in the published code.
-
-    Args:
-        local: Of the critic that sees the region of the hole. Paper and published code: `critics.LOCAL`.
-        whole: Of the global critic, which has another name since ``global`` is a keyword of Python.
-            Published code: `critics.WHOLE`.
-    """
-
-    local: tuple[int, ...] = LOCAL
-    whole: tuple[int, ...] = WHOLE
-
-    def __post_init__(self) -> None:
-        for name in ("local", "whole"):
-            channels = getattr(self, name)
-            expected = "at least one number, each at least 1"
-            _check(f"critics.{name}", channels, channels and min(channels) >= 1, expected)
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """Adam, one for the generator and one for both critics.
-
-    Args:
-        learning_rate: Published code: 1e-4 (the paper gives none).
-        beta1, beta2: Published code: 0.5, 0.9.
-        batch: Samples of an update, over all processes. Published code: 16.
-        accumulate: Parts in which each process takes its share of a batch, to save memory. Ours: 1.
-        critic_updates: Before each update of the generator, on fresh samples. Paper, algorithm 1: 5.
-        average: Decay of the moving average of the generator's weights. Ours: 0.999.
-    """
-
-    learning_rate: float = 1e-4
-    beta1: float = 0.5
-    beta2: float = 0.9
-    batch: int = 16
-    accumulate: int = 1
-    critic_updates: int = 5
-    average: float = 0.999
-
-    def __post_init__(self) -> None:
-        _check("optimiser.learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
-        for name in ("beta1", "beta2", "average"):
-            share = getattr(self, name)
-            _check(f"optimiser.{name}", share, 0 <= share < 1, "at least 0, less than 1")
-        for name in ("batch", "accumulate", "critic_updates"):
-            number = getattr(self, name)
-            _check(f"optimiser.{name}", number, number >= 1, "at least 1")
+        check("masks.kind", self.kind, self.kind in get_args(MaskKind), f"one of {get_args(MaskKind)}")
+        check("masks.box", self.box, self.box >= 2, "at least 2")
+        check("masks.shrink", self.shrink, 0 <= self.shrink < self.box, "at least 0, less than masks.box")
+        check("masks.number", self.number, self.number >= 1, "at least 1")
+        check("masks.folder", self.folder, self.kind != "folder" or self.folder, "a folder of masks")
 
 
 @dataclass(frozen=True)
@@ -179,8 +93,12 @@ class TrainConfig:
     """A training run.
 
     Args:
-        data, masks, generator, critics, loss, optimiser: See their classes.
-        steps: Updates of the generator. Paper: until convergence; published code: 1,000,000.
+        data, masks: See their classes.
+        recipe: What is trained by which algorithm, one of `RECIPES`.
+        generator, critics, loss, optimiser: Of the kinds that the recipe names (`Recipe.groups`). Default:
+            theirs.
+        steps: Of the recipe's schedule; in most of them each is one update of the generator. Paper: until
+            convergence; published code: 1,000,000.
         seed: Of weights and samples.
         precision: "32-true", or "bf16-mixed": bfloat16 where autocast allows it, float32 weights.
         save_every: Steps between checkpoints; ours, like the next two.
@@ -190,10 +108,11 @@ class TrainConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    critics: CriticConfig = field(default_factory=CriticConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    recipe: str = "wasserstein"
+    generator: Any = None
+    critics: Any = None
+    loss: Any = None
+    optimiser: Any = None
     steps: int = 1_000_000
     seed: int = 0
     precision: Precision = "32-true"
@@ -204,39 +123,22 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "save_every", "keep", "show_every"):
             number = getattr(self, name)
-            _check(name, number, number >= 1, "at least 1")
-        _check("seed", self.seed, self.seed >= 0, "at least 0")
+            check(name, number, number >= 1, "at least 1")
+        check("seed", self.seed, self.seed >= 0, "at least 0")
         precisions = get_args(Precision)
-        _check("precision", self.precision, self.precision in precisions, f"one of {precisions}")
+        check("precision", self.precision, self.precision in precisions, f"one of {precisions}")
         # Known pixels must remain, of which the hole's are measured.
         box, at_most = self.masks.box, self.data.size - 1
-        _check("masks.box", box, box <= at_most, f"at most {at_most}, less than data.size")
+        check("masks.box", box, box <= at_most, f"at most {at_most}, less than data.size")
+        self._take_groups()
+        make_recipe(self)  # which refuses groups that do not go together
 
-
-def _check(name: str, value: object, holds: object, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
-
-
-PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
-    {
-        "paper": TrainConfig(),
-        "published": TrainConfig(
-            generator=GeneratorConfig(padding="same", attention="yu2018"),
-            masks=MaskConfig(shrink=32),
-            loss=LossConfig(gamma=0.9),
-        ),
-        # Ours: learns within minutes on a CPU, where a step must be cheap and go far: small batches, a large
-        # rate, moments that are long enough for both. Holes vary by a quarter, as in the published code.
-        "small": TrainConfig(
-            data=DataConfig(size=64, pictures=300, workers=0),
-            masks=MaskConfig(box=32, shrink=8),
-            generator=GeneratorConfig(cnum=8),
-            critics=CriticConfig(local=(8, 16, 32, 64), whole=(8, 16, 32, 32)),
-            optimiser=OptimiserConfig(learning_rate=1e-3, beta1=0.9, beta2=0.99, batch=4, average=0.99),
-            steps=2000,
-            save_every=100,
-            show_every=100,
-        ),
-    }
-)
+    def _take_groups(self) -> None:
+        """The recipe's groups, where none was given; others are refused."""
+        check("recipe", self.recipe, self.recipe in RECIPES, f"one of {', '.join(RECIPES)}")
+        for name, kind in RECIPES[self.recipe].groups().items():
+            group = getattr(self, name)
+            if group is None:
+                object.__setattr__(self, name, kind())
+            elif not isinstance(group, kind):
+                raise TypeError(f"{name}: expected the {kind.__name__} of {self.recipe}, got {group!r}")

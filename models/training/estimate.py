@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..data.samples import Sample
-from ..network.generator import InpaintGenerator
 from .config import TrainConfig
+from .recipes import make_recipe
 from .settings import setting_names, to_dict
-from .updates import Critics, critic_weights, frozen, generator_terms, generator_weights, weigh
+from .updates import Phase, Update, frozen, weigh
 
 _FLOAT = 4
 
@@ -24,14 +25,14 @@ class Estimate:
     """Counts of parameters, and bytes.
 
     Attributes:
-        generator, local, whole: Parameters of the generator and of both critics.
-        state: Bytes of weights, gradients, Adam's two moments, and the generator's average.
-        activations: Bytes that one sample keeps for the backward, the larger of both updates.
+        generator: Parameters of the generator.
+        critics: Of each of the critics, by its name.
+        state: Bytes of weights, gradients, the optimisers' two moments, and the generator's average.
+        activations: Bytes that one sample keeps for the backward, the most of any update of the run.
     """
 
     generator: int
-    local: int
-    whole: int
+    critics: Mapping[str, int]
     state: int
     activations: int
 
@@ -39,28 +40,37 @@ class Estimate:
 def estimate(config: TrainConfig) -> Estimate:
     """Parameters and memory of a run, found by a step on tensors that have shapes and no numbers."""
     with FakeTensorMode():
-        generator, critics = InpaintGenerator(config.generator), Critics(config)
-        sample = _fake_sample(config)
-        with _kept(generator, critics) as for_critics, torch.no_grad():
-            completed = generator(sample.image, sample.mask).completed
-            with torch.enable_grad():
-                loss = weigh(critics(sample, completed), critic_weights(config.loss))
-        with _kept(generator, critics) as for_generator, frozen(critics):
-            result = generator(sample.image, sample.mask)
-            terms = generator_terms(sample, result, critics.scores(sample, result.completed))
-            loss = weigh(terms, generator_weights(config.loss))
-        del loss  # held until here, as in a step
-        counts = [_parameters(network) for network in (generator, critics.local, critics.whole)]
-    # Weight, gradient and two moments each, and the average of the generator's.
-    state = _FLOAT * (4 * sum(counts) + counts[0])
-    return Estimate(*counts, state, max(sum(for_critics.values()), sum(for_generator.values())))
+        recipe = make_recipe(config)
+        generator, critics = recipe.make_generator(), recipe.make_critics()
+        updates = dict.fromkeys(update for phase in recipe.phases() for update in phase.updates)
+        activations = max(
+            # Of one more sample: normalisation needs two, and weights that are normalised are kept once.
+            _kept_bytes(update, generator, critics, _fake_sample(config, 3))
+            - _kept_bytes(update, generator, critics, _fake_sample(config, 2))
+            for update in updates
+        )
+        each = {name: _parameters(critic) for name, critic in critics.named_children()}
+        own = _parameters(generator)
+    # Weight, gradient and two moments each (Adam's and Adadelta's alike), and the average of the generator's.
+    state = _FLOAT * (4 * (own + sum(each.values())) + own)
+    return Estimate(own, each, state, activations)
 
 
-def _fake_sample(config: TrainConfig) -> Sample:
+def _kept_bytes(update: Update, generator: nn.Module, critics: nn.Module, sample: Sample) -> int:
+    """Bytes that an update keeps for its backward."""
+    other = critics if update.learner == "generator" else generator
+    with _kept(generator, critics) as storages, frozen(other):
+        loss = weigh(update.terms(generator, critics, sample), update.weights)
+    del loss  # held until here, as in a step
+    return sum(storages.values())
+
+
+def _fake_sample(config: TrainConfig, batch: int) -> Sample:
     side, box = config.data.size, config.masks.box
-    image, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side, dtype=torch.bool)
-    # Plain numbers for the box: a tensor without numbers cannot say where it is.
-    return Sample(image, mask, torch.ones(1, 1, side, side), [[0, 0, box, box]], torch.zeros(1), ())
+    image, mask = torch.zeros(batch, 3, side, side), torch.zeros(batch, 1, side, side, dtype=torch.bool)
+    # Plain numbers for the boxes: a tensor without numbers cannot say where they are.
+    boxes = [[0, 0, box, box]] * batch
+    return Sample(image, mask, torch.ones(batch, 1, side, side), boxes, torch.zeros(batch), ())
 
 
 def _parameters(network: nn.Module) -> int:
@@ -91,15 +101,31 @@ def describe(config: TrainConfig, say: Callable[[str], None]) -> None:
     for name in setting_names(config):
         group, _, inner = name.partition(".")
         say(f"{name} = {values[group][inner] if inner else values[group]}")
+    for line in _schedule(make_recipe(config).phases()):
+        say(line)
     found = estimate(config)
     parts = config.optimiser.batch // config.optimiser.accumulate
     total = found.state + parts * found.activations
-    say(f"parameters: generator {found.generator:,}, critics local {found.local:,}, whole {found.whole:,}")
+    critics = ", ".join(f"{name} {count:,}" for name, count in found.critics.items())
+    say(f"parameters: generator {found.generator:,}, critics {critics}")
     say(
-        f"memory, float32: {_bytes(found.state)} of weights, gradients, Adam and average; {parts} samples at "
-        f"a time in one process keep {_bytes(found.activations)} each for the backward; {_bytes(total)} in "
-        "all, without what convolutions need while they run"
+        f"memory, float32: {_bytes(found.state)} of weights, gradients, moments and average; {parts} samples "
+        f"at a time in one process keep {_bytes(found.activations)} each for the backward; {_bytes(total)} "
+        "in all, without what convolutions need while they run"
     )
+
+
+def _schedule(phases: tuple[Phase, ...]) -> Iterator[str]:
+    """The updates of each phase, a line a phase."""
+    start = 1
+    for phase in phases:
+        end = "the last" if phase.steps is None else f"{start + phase.steps - 1:,}"
+        updates = (
+            f"{len(list(group))} x {learner}"
+            for learner, group in itertools.groupby(update.learner for update in phase.updates)
+        )
+        yield f"updates of each step from {start:,} to {end}: {', then '.join(updates)}"
+        start += phase.steps or 0
 
 
 def _bytes(number: int) -> str:

@@ -10,6 +10,7 @@ from ..data.mask_kinds import mask_drawer
 from ..data.samples import Sample, Samples, Stream, make_loader
 from ..data.sources import Cached, open_source
 from .config import TrainConfig
+from .recipes import make_recipe
 
 
 def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) -> Samples:
@@ -26,7 +27,7 @@ def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) 
     opened = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
     source = Cached(opened, data.cache)
     draw, size = mask_drawer(config.masks), (data.size, data.size)
-    return Samples(source, draw, size, config.seed, data.least_crop, data.flip, config.loss.gamma)
+    return Samples(source, draw, size, config.seed, data.least_crop, data.flip, make_recipe(config).gamma)
 
 
 class Feed:

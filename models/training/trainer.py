@@ -1,12 +1,14 @@
-"""Training by algorithm 1 of Yu et al. 2018 (arXiv:1801.07892), on Lightning Fabric.
+"""Training by a recipe (recipes/), on Lightning Fabric.
 
-    for every step:
-        five times: a fresh batch with fresh holes; update both critics
-        a fresh batch with fresh holes; update the generator
+    for every step: for every update that the recipe's schedule has for it:
+        a batch, fresh or that of the update before; its terms, their weighted sum, backward
+        a step of the optimiser of the network that learns
+    then the moving average of the generator
 
-A step is one update of the generator. Everything random comes with the samples (data/samples.py), of which
-every process takes its part of each batch: a run is its configuration and its number of steps, whatever the
-number of processes, and can be stopped and taken up again anywhere.
+Everything random comes with the samples (data/samples.py), of which every process takes its part of each
+batch: a run is its configuration and its number of steps, whatever the number of processes, and can be
+stopped and taken up again anywhere. Networks with batch normalisation share its statistics between processes
+(batch_norm.py).
 """
 
 from __future__ import annotations
@@ -18,33 +20,21 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ...files import clear_unfinished, replace_folder
 from ...photos import write_photos
 from ..data.samples import Sample
-from ..network.generator import InpaintGenerator
-from .adversarial import clip_weights
+from .batch_norm import share_statistics
 from .checkpoint import Checkpoints, check_settings, load_checkpoint, taking_up
 from .config import TrainConfig
 from .feed import Feed, make_samples
 from .gallery import Gallery
+from .recipes import make_recipe
 from .run_log import RunLog
 from .settings import to_dict
 from .stopping import StopRequest
-from .updates import (
-    Critics,
-    Terms,
-    critic_weights,
-    first_not_finite,
-    frozen,
-    generator_terms,
-    generator_weights,
-    logged_terms,
-    mean_terms,
-    weigh,
-)
+from .updates import Terms, Update, first_not_finite, frozen, mean_terms, phase_at, step_terms, weigh
 
 MODEL = "model"
 CHECKPOINTS = "checkpoints"
@@ -70,9 +60,10 @@ class Trainer:
             have been killed between the two.
 
     Attributes:
-        step: Updates of the generator so far.
-        generator: The network itself, without what Fabric wraps around it.
-        average: Its moving average, whose weights are what a run is for.
+        recipe: Of the configuration.
+        step: Steps so far.
+        generator, critics: The networks themselves, without what Fabric wraps around them.
+        average: The moving average of the generator, whose weights are what a run is for.
 
     Raises:
         ValueError: Nothing to resume, or a checkpoint where there should be none; a batch that the processes
@@ -83,6 +74,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, resume: bool = False) -> None:
         self.config, self.fabric, self.out = config, fabric, out
+        self.recipe = make_recipe(config)
         self.checkpoints = Checkpoints(out / CHECKPOINTS, config.keep)
         newest = _start(self.checkpoints, resume)
         state = None if newest is None else load_checkpoint(newest)
@@ -101,17 +93,22 @@ class Trainer:
 
     def _make_networks(self) -> None:
         torch.manual_seed(self.config.seed)
-        settings = self.config.optimiser
-        adam = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2)}
-        self.generator, self.critics = InpaintGenerator(self.config.generator), Critics(self.config)
+        self.generator, self.critics = self.recipe.make_generator(), self.recipe.make_critics()
+        if self.fabric.world_size > 1:
+            share_statistics(self.generator)
+            share_statistics(self.critics)
+        make = self.config.optimiser.make
         # Fabric's wrappers share the weights with the networks, and the gradients between processes.
         self.shared_generator, self.generator_optimiser = self.fabric.setup(
-            self.generator, torch.optim.Adam(self.generator.parameters(), **adam)
+            self.generator, make("generator", self.generator.parameters())
         )
         self.shared_critics, self.critic_optimiser = self.fabric.setup(
-            self.critics, torch.optim.Adam(self.critics.parameters(), **adam)
+            self.critics, make("critics", self.critics.parameters())
         )
-        self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+        decay = get_ema_multi_avg_fn(self.config.optimiser.average)
+        # It is looked at and never trained: its batch normalisation must take statistics, not make them.
+        self.average = AveragedModel(self.generator, multi_avg_fn=decay).eval()
+        self.phases = self.recipe.phases()
 
     # The loop
 
@@ -139,7 +136,8 @@ class Trainer:
                 stopped = False
                 while self.step < until and not stopped:
                     start = time.perf_counter()
-                    terms, stopped = self._share(self.iterate(), request.is_set)
+                    updates = self.updates()
+                    terms, stopped = self._share(updates, self.iterate(), request.is_set)
                     if log is not None:
                         self._note(terms, time.perf_counter() - start, log, report)
                     if stopped or self.step == until or self.step % self.config.save_every == 0:
@@ -149,69 +147,60 @@ class Trainer:
             if log is not None:
                 log.close()
 
+    def updates(self) -> tuple[Update, ...]:
+        """Those of the next step."""
+        return phase_at(self.phases, self.step).updates
+
     def iterate(self) -> list[Terms]:
-        """One step of algorithm 1; the terms of each update in order, means over this process's samples."""
-        updates = [self._update_critics() for _ in range(self.config.optimiser.critic_updates)]
-        updates.append(self._update_generator())
+        """One step; the terms of each of its updates in order, means over this process's samples."""
+        terms: list[Terms] = []
+        parts: list[Sample] = []
+        for update in self.updates():
+            if update.fresh:
+                parts = [self.feed.next() for _ in range(self.config.optimiser.accumulate)]
+            terms.append(self._update(update, parts))
         self.average.update_parameters(self.generator)
         self.step += 1
-        return updates
+        return terms
 
-    def _update_critics(self) -> Terms:
-        def terms(sample: Sample) -> Terms:
-            with torch.no_grad():
-                completed = self.shared_generator(sample.image, sample.mask).completed
-            return self.shared_critics(sample, completed)
-
-        loss = self.config.loss
-        means = self._update(self.shared_critics, self.critic_optimiser, terms, critic_weights(loss))
-        if loss.clip:
-            clip_weights(self.critics, loss.clip)
-        return means
-
-    def _update_generator(self) -> Terms:
-        def terms(sample: Sample) -> Terms:
-            result = self.shared_generator(sample.image, sample.mask)
-            with self.fabric.autocast():
-                scores = self.critics.scores(sample, result.completed)
-            return generator_terms(sample, result, scores)
-
-        weights = generator_weights(self.config.loss)
-        with frozen(self.critics):
-            return self._update(self.shared_generator, self.generator_optimiser, terms, weights)
-
-    def _update(
-        self,
-        module: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        terms_of: Callable[[Sample], Terms],
-        weights: Mapping[str, float],
-    ) -> Terms:
-        """A step of an optimiser on a fresh batch, taken in ``accumulate`` parts; the means of its terms."""
-        parts = self.config.optimiser.accumulate
+    def _update(self, update: Update, parts: list[Sample]) -> Terms:
+        """A step of an optimiser on the parts of a batch; the means of its terms."""
+        if update.learner == "generator":
+            learner, other, optimiser = self.shared_generator, self.critics, self.generator_optimiser
+            networks = learner, other
+        else:
+            learner, other, optimiser = self.shared_critics, self.generator, self.critic_optimiser
+            networks = other, learner
         collected: list[Terms] = []
-        for part in range(parts):
-            sample = self.feed.next()
-            # Processes exchange gradients once, after the last part.
-            with self.fabric.no_backward_sync(module, enabled=part < parts - 1):
-                terms = terms_of(sample)
-                self.fabric.backward(weigh(terms, weights) / parts)
-            collected.append({name: term.detach() for name, term in terms.items()})
+        with frozen(other):
+            for number, sample in enumerate(parts, 1):
+                # Processes exchange gradients once, after the last part.
+                with self.fabric.no_backward_sync(learner, enabled=number < len(parts)):
+                    with self.fabric.autocast():
+                        terms = update.terms(*networks, sample)
+                    self.fabric.backward(weigh(terms, update.weights) / len(parts))
+                collected.append({name: term.detach() for name, term in terms.items()})
         optimiser.step()
         optimiser.zero_grad()
+        if update.after is not None:
+            update.after(getattr(self, update.learner))
         return mean_terms(collected)
 
-    def _share(self, updates: list[Terms], stop: bool) -> tuple[dict[str, float], bool]:
+    def _share(
+        self, updates: tuple[Update, ...], terms: list[Terms], stop: bool
+    ) -> tuple[dict[str, float], bool]:
         """The terms of the whole batch, and whether any process was asked to stop: one exchange a step."""
-        terms = [term for update in updates for term in update.values()]
-        vector = torch.stack([*terms, torch.full_like(terms[0], stop)])
+        flat = [term for each in terms for term in each.values()]
+        vector = torch.stack([*flat, torch.full_like(flat[0], stop)])
         *means, stops = self.fabric.all_reduce(vector, reduce_op="mean").cpu()
         shared = iter(means)
-        updates = [{name: next(shared) for name in update} for update in updates]
-        bad = first_not_finite(updates)
+        terms = [{name: next(shared) for name in each} for each in terms]
+        learners = [update.learner for update in updates]
+        bad = first_not_finite(learners, terms)
         if bad is not None:
             raise NotFinite(f"step {self.step}: {bad}; nothing is saved")
-        return logged_terms(updates), bool(stops > 0)
+        logged = self.recipe.logged(step_terms(learners, terms))
+        return {name: float(term) for name, term in logged.items()}, bool(stops > 0)
 
     def _note(self, terms: Mapping[str, float], seconds: float, log: RunLog, report: Report | None) -> None:
         log.losses(self.step, terms, seconds)

@@ -1,128 +1,63 @@
-"""The terms of both losses of algorithm 1 (Yu et al. 2018, arXiv:1801.07892), and their weights.
-
-Shape legend: B samples; H, W the crop; S the side of the local critic's region.
-"""
+"""What a step of training consists of: updates, their terms, and what is said of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..data.masks import crop_boxes
 from ..data.samples import Sample
-from ..network.critics import Critic
-from ..network.generator import Inpainted
-from .adversarial import gradient_penalty, wasserstein_critic_loss, wasserstein_generator_loss
-from .config import LossConfig, TrainConfig
-from .losses import discounted_l1
 
 Terms = dict[str, Tensor]
-
-# In [-1, 1] the range of values is 2: l1 in percent of it.
-_PERCENT = 100 / 2
+Learner = Literal["generator", "critics"]
 
 
-class Critics(nn.Module):
-    """The local and the global critic; what they look at, and their loss.
-
-    The whole loss is computed within one forward: DistributedDataParallel admits one for each backward, and
-    a critic's loss takes three.
+@dataclass(frozen=True, eq=False)
+class Update:
+    """One step of one optimiser.
 
     Args:
-        config: Its critics, sizes and loss.
+        learner: The network that learns. The other one is frozen meanwhile.
+        terms: From the generator, the critics and a batch to the terms of the loss: scalars, unweighted, each
+            a mean over the samples. It is called under autocast, and calls the learner exactly once, by its
+            forward: with several processes that is what shares the gradients between them. The other network
+            may be used in any way.
+        weights: Of the terms, by their names; those of weight 0 are for the log.
+        fresh: Whether it takes a batch of its own. False: that of the update before.
+        after: Called with the learner's network after each step of its optimiser, such as to clip weights.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
-        self.local = Critic(config.critics.local, config.masks.box)
-        self.whole = Critic(config.critics.whole, config.data.size)
-        self.has_penalty = config.loss.penalty > 0 and config.loss.clip == 0
-        self.masks_penalty = config.loss.penalty_masked
-
-    def forward(self, sample: Sample, completed: Tensor) -> Terms:
-        """The critics' loss, unweighted.
-
-        Args:
-            sample: A batch.
-            completed: (B, 3, H, W), the generator's.
-
-        Returns:
-            For each critic "critic" (minus its estimate of the Wasserstein distance) and "penalty", scalars.
-        """
-        terms: Terms = {}
-        for name, critic, real, fake, mask in self._views(sample, completed):
-            terms[f"{name}_critic"] = wasserstein_critic_loss(critic(real), critic(fake))
-            if self.has_penalty:
-                seen = mask if self.masks_penalty else None
-                terms[f"{name}_penalty"] = gradient_penalty(critic, real, fake, seen, position=sample.blend)
-        return terms
-
-    def scores(self, sample: Sample, completed: Tensor) -> dict[str, Tensor]:
-        """What each critic thinks of completed images, (B,) by its name."""
-        return {"local": self.local(self._crop(completed, sample)), "whole": self.whole(completed)}
-
-    def _views(
-        self, sample: Sample, completed: Tensor
-    ) -> Iterator[tuple[str, Critic, Tensor, Tensor, Tensor]]:
-        """Name, critic, and what it sees: real and completed images, and the mask."""
-        local = (self._crop(x, sample) for x in (sample.image, completed, sample.mask))
-        yield "local", self.local, *local
-        yield "whole", self.whole, sample.image, completed, sample.mask
-
-    def _crop(self, images: Tensor, sample: Sample) -> Tensor:
-        return crop_boxes(images, sample.box, self.local.size)
+    learner: Learner
+    terms: Callable[[Any, Any, Sample], Terms]
+    weights: Mapping[str, float]
+    fresh: bool = True
+    after: Callable[[nn.Module], None] | None = None
 
 
-def critic_weights(loss: LossConfig) -> dict[str, float]:
-    """What the terms of `Critics.forward` count: equations 1 and 5 of the paper, a separate loss each."""
-    return {
-        "local_critic": 1.0,
-        "local_penalty": loss.penalty,
-        "whole_critic": 1.0,
-        "whole_penalty": loss.penalty,
-    }
-
-
-def generator_terms(sample: Sample, result: Inpainted, scores: Mapping[str, Tensor]) -> Terms:
-    """The generator's loss, unweighted.
-
-    In the hole, discounted l1 (section 3.3) of the refined and of the coarse image; outside, plain l1 of both
-    (published code: ``ae_loss``). Each is a mean over the pixels it is about, of each sample and then over
-    the samples; the published code takes the l1 of the hole over the local critic's box instead.
+@dataclass(frozen=True)
+class Phase:
+    """A part of a run in which every step consists of the same updates.
 
     Args:
-        sample: A batch.
-        result: The generator's.
-        scores: Of `Critics.scores` for the completed images.
-
-    Returns:
-        Scalars; "hole_l1", in percent of the range of values, is for the log and has no weight.
+        updates: Of a step, in order; the first is a fresh one.
+        steps: How many steps it lasts; None: to the end.
     """
-    image, hole, known = sample.image, sample.discount * sample.mask, ~sample.mask
-    terms: Terms = {}
-    for name, output in (("refined", result.refined), ("coarse", result.coarse)):
-        terms[f"{name}_l1"] = discounted_l1(output, image, hole)
-        terms[f"{name}_known"] = discounted_l1(output, image, known)
-    for name, score in scores.items():
-        terms[f"{name}_adversarial"] = wasserstein_generator_loss(score)
-    terms["hole_l1"] = _PERCENT * discounted_l1(result.refined.detach(), image, sample.mask)
-    return terms
+
+    updates: tuple[Update, ...]
+    steps: int | None = None
 
 
-def generator_weights(loss: LossConfig) -> dict[str, float]:
-    """What the terms of `generator_terms` count."""
-    return {
-        "refined_l1": loss.l1,
-        "refined_known": loss.known,
-        "coarse_l1": loss.l1 * loss.coarse,
-        "coarse_known": loss.known * loss.coarse,
-        "local_adversarial": loss.adversarial,
-        "whole_adversarial": loss.adversarial,
-        "hole_l1": 0.0,
-    }
+def phase_at(phases: Sequence[Phase], step: int) -> Phase:
+    """The phase of the step after ``step`` others; the last one goes on for ever."""
+    for phase in phases[:-1]:
+        if phase.steps is None or step < phase.steps:
+            return phase
+        step -= phase.steps
+    return phases[-1]
 
 
 def weigh(terms: Terms, weights: Mapping[str, float]) -> Tensor:
@@ -135,37 +70,40 @@ def mean_terms(terms: Sequence[Mapping[str, Tensor]]) -> Terms:
     return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
 
 
-def first_not_finite(updates: Sequence[Mapping[str, Tensor]]) -> str | None:
+def first_not_finite(learners: Sequence[Learner], terms: Sequence[Mapping[str, Tensor]]) -> str | None:
     """Where the first NaN or infinity of a step is, in words; None if there is none.
 
     Args:
-        updates: The terms of each update, in order: the critics', then the generator's. A weight that is not
-            finite makes nearly all terms of later updates so: the first says where to look.
+        learners: Of each update, in order.
+        terms: Of each update. A weight that is not finite makes nearly all terms of later updates so: the
+            first says where to look.
     """
-    for number, terms in enumerate(updates, 1):
-        for name, term in terms.items():
+    for place, each in enumerate(terms):
+        for name, term in each.items():
             if not term.isfinite():
-                which = (
-                    "the generator's update" if number == len(updates) else f"update {number} of the critics"
-                )
-                return f"the term {name} of {which} is {float(term)}"
+                return f"the term {name} of {_update_in_words(learners, place)} is {float(term)}"
     return None
 
 
-def logged_terms(updates: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """What a step is in the log: means over the updates of the critics, and the generator's terms.
+def _update_in_words(learners: Sequence[Learner], place: int) -> str:
+    """Such as "the generator's update" for a step's only one of it, "update 3 of the critics" otherwise."""
+    learner = learners[place]
+    if learners.count(learner) > 1:
+        return f"update {learners[: place + 1].count(learner)} of the {learner}"
+    return f"the {learner}'{'' if learner.endswith('s') else 's'} update"
+
+
+def step_terms(learners: Sequence[Learner], terms: Sequence[Mapping[str, Tensor]]) -> Terms:
+    """The terms of a step: of each network the means over its updates, in their order.
 
     Args:
-        updates: As for `first_not_finite`.
-
-    Returns:
-        Numbers by name; "distance", the estimate of the Wasserstein distance, in place of the critic's loss,
-        which is minus that.
+        learners, terms: As for `first_not_finite`.
     """
-    *critics, generator = updates
-    means = mean_terms(critics)
-    distances = {f"{name}_distance": -means.pop(f"{name}_critic") for name in ("local", "whole")}
-    return {name: float(term) for name, term in {**distances, **means, **generator}.items()}
+    means: Terms = {}
+    for learner in dict.fromkeys(learners):
+        its = [each for which, each in zip(learners, terms, strict=True) if which == learner]
+        means |= mean_terms(its)
+    return means
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from contextual_attention.models.training.config import PRESETS
+from contextual_attention.models.training.presets import PRESETS
 from contextual_attention.models.training.run_log import read_losses
 from contextual_attention.models.training.settings import change
 from contextual_attention.models.training.trainer import Trainer
@@ -25,14 +25,37 @@ SETTINGS = {
     "optimiser.beta2": "0.9", "show_every": "3", "steps": "4",
 }  # fmt: skip
 
+_BRIEF = {"data.pictures": "10", "optimiser.batch": "4", "save_every": "2", "show_every": "3", "steps": "4"}
+# Of each recipe a preset, and what makes it tiny. Iizuka's three phases are a step, another, and the rest.
+FAMILIES = {
+    "wasserstein": ("small", SETTINGS),
+    "sn-patchgan": (
+        "deepfill-v2-small",
+        _BRIEF | {"data.size": "24", "masks.box": "12", "masks.shrink": "4", "generator.cnum": "2",
+                  "critics.channels": "4,4", "loss.adversarial": "1"},
+    ),
+    "iizuka": (
+        "iizuka-small",
+        _BRIEF | {"data.size": "24", "masks.box": "12", "masks.shrink": "4", "generator.cnum": "2",
+                  "critics.local": "4,4", "critics.whole": "4,4,4", "critics.features": "4",
+                  "optimiser.completion_steps": "1", "optimiser.critic_steps": "1",
+                  "optimiser.learning_rate": "1", "loss.l2": "0.25"},
+    ),
+    "context-encoder": (
+        "context-encoder-small",
+        _BRIEF | {"generator.cnum": "2", "generator.bottleneck": "8", "critics.channels": "2,2,2,2"},
+    ),
+}  # fmt: skip
 
-def tiny(**changes):
+
+def tiny(recipe="wasserstein", **changes):
+    preset, settings = FAMILIES[recipe]
     changes = {name.replace("__", "."): text for name, text in changes.items()}
-    return change(PRESETS["small"], SETTINGS | changes)
+    return change(PRESETS[preset], settings | changes)
 
 
-def make_trainer(out, resume=False, **changes):
-    config = tiny(**changes)
+def make_trainer(out, resume=False, recipe="wasserstein", **changes):
+    config = tiny(recipe, **changes)
     return Trainer(config, Fabric(accelerator="cpu", devices=1, precision=config.precision), out, resume)
 
 

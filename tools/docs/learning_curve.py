@@ -39,8 +39,9 @@ from contextual_attention.models.data.sources import (
     find_pictures,
 )
 from contextual_attention.models.evaluation.evaluate import METHODS, Scores, evaluate
-from contextual_attention.models.training.config import PRESETS, TrainConfig
+from contextual_attention.models.training.config import TrainConfig
 from contextual_attention.models.training.gallery import Gallery
+from contextual_attention.models.training.presets import PRESETS
 from contextual_attention.models.training.settings import change
 from contextual_attention.models.training.trainer import Trainer
 from contextual_attention.photos import read_pixels, write_photos

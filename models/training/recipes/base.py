@@ -1,0 +1,94 @@
+"""What a recipe is: all that one system's training has of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+
+from ...data.samples import Sample
+from ..losses import discounted_l1
+from ..updates import Phase, Terms
+from .optimisers import OptimiserConfig
+
+if TYPE_CHECKING:
+    from ..config import TrainConfig
+
+# In [-1, 1] the range of values is 2: l1 in percent of it.
+_PERCENT = 100 / 2
+
+
+class Recipe(ABC):
+    """How a system is trained; the trainer does the rest, and knows no system.
+
+    The critics are one module, which may hold several networks: its forward is what the critics' updates
+    call, and computes all of their loss (`updates.Update`).
+
+    Args:
+        config: Of the run. Its groups are of the kinds that the attributes name.
+
+    Attributes:
+        network: The class of the generator, one of models/network.
+        critics, loss, optimiser: Dataclasses of the groups of settings with these names, which need no
+            arguments and check themselves.
+        normalises_batches: Whether a network normalises over the samples that it is given at once. The parts
+            of `optimiser.accumulate` then decide what is computed, and a resumed run cannot change them.
+        headline: The terms of a step that are shown while it runs, each with its format.
+
+    Raises:
+        ValueError: Groups of settings that do not go together.
+    """
+
+    network: ClassVar[Any]
+    critics: ClassVar[type]
+    loss: ClassVar[type]
+    optimiser: ClassVar[type[OptimiserConfig]]
+    normalises_batches: ClassVar[bool] = False
+    headline: ClassVar[dict[str, str]] = {"hole_l1": "hole l1 {:.2f} %"}
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def groups(cls) -> dict[str, type]:
+        """The groups of settings that the recipe decides the kinds of, by their names in `TrainConfig`."""
+        return {
+            "generator": cls.network.Config,
+            "critics": cls.critics,
+            "loss": cls.loss,
+            "optimiser": cls.optimiser,
+        }
+
+    @property
+    def gamma(self) -> float:
+        """Base of the spatial discount of samples; 1: none."""
+        return 1.0
+
+    def make_generator(self) -> nn.Module:
+        """The generator, its weights as they are before the first step."""
+        return self.network(self.config.generator)
+
+    @abstractmethod
+    def make_critics(self) -> nn.Module:
+        """The critics."""
+
+    @abstractmethod
+    def phases(self) -> tuple[Phase, ...]:
+        """The parts of a run in their order, each with the updates of its steps."""
+
+    def logged(self, terms: Terms) -> Terms:
+        """The terms of a step, means over its updates, as the log has them."""
+        return terms
+
+
+@torch.no_grad()
+def hole_l1(sample: Sample, output: torch.Tensor) -> torch.Tensor:
+    """The l1 in the hole in percent of the range of values, for the log.
+
+    Args:
+        sample: A batch.
+        output: (B, 3, H, W), what is to be compared with its images.
+    """
+    return _PERCENT * discounted_l1(output, sample.image, sample.mask)

@@ -1,0 +1,67 @@
+"""Optimisers, and what the settings of each recipe's have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..checks import check
+from ..updates import Learner
+
+
+@dataclass(frozen=True)
+class OptimiserConfig(ABC):
+    """What every optimiser has.
+
+    Args:
+        batch: Samples of an update, over all processes.
+        accumulate: Parts in which each process takes its share of a batch, to save memory. Ours: 1.
+        average: Decay of the moving average of the generator's weights; 0: the weights themselves. Ours:
+            0.999.
+    """
+
+    batch: int = 16
+    accumulate: int = 1
+    average: float = 0.999
+
+    def __post_init__(self) -> None:
+        check("optimiser.average", self.average, 0 <= self.average < 1, "at least 0, less than 1")
+        for name in ("batch", "accumulate"):
+            number = getattr(self, name)
+            check(f"optimiser.{name}", number, number >= 1, "at least 1")
+
+    @abstractmethod
+    def make(self, learner: Learner, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of one of the networks."""
+
+
+@dataclass(frozen=True)
+class AdamConfig(OptimiserConfig):
+    """Adam, one for the generator and one for the critics.
+
+    Args:
+        learning_rate: Of both.
+        beta1, beta2: Of both; 0.999 is Adam's own.
+    """
+
+    learning_rate: float = 1e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("optimiser.learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
+        for name in ("beta1", "beta2"):
+            share = getattr(self, name)
+            check(f"optimiser.{name}", share, 0 <= share < 1, "at least 0, less than 1")
+
+    def make(self, learner: Learner, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=self.rate(learner), betas=(self.beta1, self.beta2))
+
+    def rate(self, learner: Learner) -> float:
+        """The learning rate of one of the networks."""
+        return self.learning_rate
