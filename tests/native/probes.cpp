@@ -188,8 +188,8 @@ CA_PROBE const char* probe_missing_lane(const char* how) {
 CA_PROBE void probe_pairs(int64_t count, const uint32_t* triples, uint32_t* made) {
   for (int64_t i = 0; i < count; ++i, triples += 3) {
     const cuda::HalfPair a{triples[0]}, b{triples[1]}, c{triples[2]};
-    for (cuda::HalfPair pair : {a + b, a * b, multiply_add(a, b, c), twice_first(a), twice_second(a),
-                                inner(a, b), firsts(a, b)})
+    for (cuda::HalfPair pair :
+         {a + b, a * b, multiply_add(a, b, c), twice_first(a), twice_second(a), inner(a, b), firsts(a, b)})
       *made++ = pair.word;
     *made++ = scaled(a, 0.25f, static_cast<const cuda::Float16*>(nullptr));
     *made++ = scaled(a, 0.25f, static_cast<const cuda::Bfloat16*>(nullptr));
