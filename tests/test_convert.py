@@ -159,6 +159,11 @@ class TestTensorFlowFiles:
         assert convert(prefix.parent).layout.name == "yu2018"
         assert tensorflow == [str(prefix.parent)]
 
+    def test_are_found_without_the_file_that_names_them(self, prefix, tensorflow):
+        (prefix.parent / "checkpoint").rename(prefix.parent / "checkpoint.txt")
+        assert convert(prefix.parent).layout.name == "yu2018"
+        assert tensorflow == [str(prefix)]
+
     @pytest.mark.parametrize("kind", [OpError, RuntimeError, ValueError])
     def test_damage_is_named(self, prefix, tensorflow, monkeypatch, kind):
         def fail(path):

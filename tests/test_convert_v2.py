@@ -10,6 +10,7 @@ from helpers.published_v2 import CASES, case, checkpoint, error, write
 from contextual_attention.cli import main
 from contextual_attention.models.network.convert import convert
 from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.layouts import LAYOUTS
 from contextual_attention.models.network.weight_files import WeightsError
 
 # Float32 of other programs, 35 layers deep, of which exponentials of logits: reached are 4e-6.
@@ -141,13 +142,28 @@ def test_sizes_that_are_no_multiples_of_eight(kind, source):
 
 
 @pytest.mark.parametrize(
-    ("kind", "before", "after"), [("csqiangwen", "", "module."), ("mmagic-v2", "generator.", "")]
+    ("kind", "before", "after"),
+    [
+        ("csqiangwen", "", "module."),
+        ("nipponjo", "", "module."),
+        ("nipponjo-tf", "", "module."),
+        ("mmagic-v2", "", "module."),
+        ("mmagic-v2", "generator.", ""),
+    ],
 )
 def test_other_prefixes(kind, before, after, source, tmp_path):
     renamed = {after + name.removeprefix(before): x for name, x in checkpoint(kind).items()}
     expected = convert(source(kind)).network.state_dict()
     found = convert(write(kind, tmp_path, renamed)).network.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_help_names_what_there_is_to_choose(capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(variant in said for layout in LAYOUTS for variant in layout.variants)
+    assert all(each in said for each in (".t7", "Places2", "not for commercial use"))
 
 
 _SPECTRAL = "coarse.12.gated_conv2d.conv2d.module"

@@ -17,8 +17,10 @@ HELP = "Turn a published checkpoint of an inpainting network into a folder that 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", type=Path, metavar="SRC",
-        help="file of torch.save, .safetensors, .npz of TensorFlow variables, or TensorFlow checkpoint; its "
-             "format is recognised by its keys",
+        help="file of torch.save, .safetensors, .t7 of Torch7, .npz of TensorFlow variables, or TensorFlow "
+             "checkpoint; its format is recognised by its keys. Weights keep their licence, which is written "
+             "to the folder: the authors' of all systems, and what is converted from them, are not for "
+             "commercial use",
     )  # fmt: skip
     parser.add_argument("output", type=Path, metavar="OUT", help="folder to make")
     for name, choices, text in (
@@ -29,12 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", choices=choices, help=f"{text}; default: as the format's publisher")
     parser.add_argument(
         "--mean", type=_colour, metavar="R,G,B",
-        help="mean colour of the pictures it was trained on, each 0 to 1, where the file has none",
+        help="of Iizuka et al.: mean colour of the pictures it was trained on, each 0 to 1; default: that in "
+             "the file, for otenim that in config.json beside it, else that of Places2",
     )  # fmt: skip
     parser.add_argument(
         "--variant", metavar="NAME",
-        help="which of several programs to follow, where they make different things of the same weights; a "
-             "wrong name lists them",
+        help="which of several programs to follow, where they make different things of the same weights: of "
+             "nipponjo's states_tf original (default) or networks_tf",
     )  # fmt: skip
 
 

@@ -137,7 +137,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         weights = read_weights(path)
     except WeightsError as error:
         raise WeightsError(f"{error}\n{ACCEPTED}") from error
-    return {name.removesuffix(":0"): weight for name, weight in weights.items()}  # as TensorFlow names them
+    # As TensorFlow names variables, and as torch.nn.DataParallel names what is in the network it wraps.
+    return {name.removesuffix(":0").removeprefix("module."): weight for name, weight in weights.items()}
 
 
 def _tensorflow_prefix(path: Path) -> Path | None:
@@ -145,7 +146,8 @@ def _tensorflow_prefix(path: Path) -> Path | None:
     if (path / "checkpoint").is_file():
         return path
     if path.is_dir():  # "." has no name
-        return None
+        indices = list(path.glob("*.index"))  # published ones have their file checkpoint renamed, or none
+        return indices[0].with_suffix("") if len(indices) == 1 else None
     name = path.name.removesuffix(".index").removesuffix(".meta").partition(".data-")[0]
     prefix = path.with_name(name)
     return prefix if prefix.with_name(f"{name}.index").is_file() else None

@@ -106,7 +106,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def resumable(config: TrainConfig) -> tuple[str, ...]:
     """What may change when this run is resumed."""
-    is_fixed = RECIPES[config.recipe].normalises_batches
+    is_fixed = RECIPES[config.recipe].parts_decide
     return tuple(name for name in RESUMABLE if not (is_fixed and name == _PARTS))
 
 

@@ -74,7 +74,7 @@ LAYOUTS: tuple[Layout, ...] = (
         example="main.0.weight with main.14.weight",
         licence="MIT",
         origin="github.com/BoyuanJiang/context_encoder_pytorch",
-        prefixes=("main.", "module.main."),
+        prefixes=("main.",),
         is_nested=False,
     ),
 )

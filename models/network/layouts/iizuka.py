@@ -111,7 +111,7 @@ LAYOUTS: tuple[Layout, ...] = (
         licence="CC BY-NC-SA 4.0: not for commercial use",
         origin="github.com/satoshiiizuka/siggraph2017_inpainting",
         choices=frozenset({"mean"}),
-        prefixes=("model.", "", "module."),
+        prefixes=("model.", ""),
         convs=tuple(f"{3 * number}" for number in range(_NORMS + 1)),
         norms=tuple(f"{3 * number + 1}" for number in range(_NORMS)),
         options=MappingProxyType({}),
@@ -122,7 +122,7 @@ LAYOUTS: tuple[Layout, ...] = (
         licence="MIT",
         origin="github.com/otenim/GLCIC-PyTorch",
         choices=frozenset({"mean"}),
-        prefixes=("", "module."),
+        prefixes=("",),
         convs=tuple(
             f"{'deconv' if number in (13, 15) else 'conv'}{number}" for number in range(1, _NORMS + 2)
         ),

@@ -33,8 +33,9 @@ class Recipe(ABC):
         network: The class of the generator, one of models/network.
         critics, loss, optimiser: Dataclasses of the groups of settings with these names, which need no
             arguments and check themselves.
-        normalises_batches: Whether a network normalises over the samples that it is given at once. The parts
-            of `optimiser.accumulate` then decide what is computed, and a resumed run cannot change them.
+        parts_decide: Whether the parts of `optimiser.accumulate` decide what is computed, and a resumed run
+            cannot change them: a network normalises over the samples that it is given at once, or changes
+            with every call.
         headline: The terms of a step that are shown while it runs, each with its format.
 
     Raises:
@@ -45,7 +46,7 @@ class Recipe(ABC):
     critics: ClassVar[type]
     loss: ClassVar[type]
     optimiser: ClassVar[type[OptimiserConfig]]
-    normalises_batches: ClassVar[bool] = False
+    parts_decide: ClassVar[bool] = False
     headline: ClassVar[dict[str, str]] = {"hole_l1": "hole l1 {:.2f} %"}
 
     def __init__(self, config: TrainConfig) -> None:

@@ -169,7 +169,7 @@ class ContextEncoders(Recipe):
     critics = CriticConfig
     loss = LossConfig
     optimiser = OptimiserConfig
-    normalises_batches = True
+    parts_decide = True
     headline = Recipe.headline | {"patch_critic": "cross entropy {:.3g}"}
 
     def __init__(self, config: TrainConfig) -> None:

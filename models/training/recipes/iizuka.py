@@ -170,7 +170,7 @@ class Iizuka(Recipe):
     critics = CriticConfig
     loss = LossConfig
     optimiser = OptimiserConfig
-    normalises_batches = True
+    parts_decide = True
     headline = Recipe.headline | {"joint_critic": "cross entropy {:.3g}"}
 
     def make_critics(self) -> Critics:

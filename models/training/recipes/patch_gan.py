@@ -157,6 +157,7 @@ class PatchGan(Recipe):
     critics = CriticConfig
     loss = LossConfig
     optimiser = OptimiserConfig
+    parts_decide = True  # with each the spectral norm moves on
     headline = Recipe.headline | {"patch_hinge": "hinge {:.3g}"}
 
     def __init__(self, config: TrainConfig) -> None:
