@@ -277,8 +277,8 @@ def launches(count, batch, size=(16, 16), dtype=torch.float32, **options):
         # Also the propagation. Backward with dS, of one norm, and the row statistics of its own logits: their
         # sums, statistics, weights.
         ({"propagation": "before", "normalize": "background"}, 11, 23),
-        # With the valid candidates counted; the way back in two passes.
-        (asdict(PRESETS["yu2018"]), 12, 25),
+        # With the valid candidates counted; backward two passes each way.
+        (asdict(PRESETS["yu2018"]), 12, 26),
     ],
 )
 def test_small_maps_are_few_launches(cuda_on_host, options, forward, backward):

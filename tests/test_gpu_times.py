@@ -587,7 +587,7 @@ class TestMemcheck:
         assert sanitizer.parse(CUT.splitlines()).errors is None
 
     def test_every_kernel_is_checked(self):
-        source = (ROOT / "csrc/cuda/kernels.cu").read_text()
+        source = "".join(path.read_text() for path in (ROOT / "csrc/cuda").glob("*.cu"))
         launched = set(re.findall(r"__launch_bounds__\([^)]*\)\s+(\w+)\(", source))
         assert launched == set(memcheck.KERNELS["cuda"])
         files = (ROOT / "contextual_attention/triton").glob("kernels*.py")
@@ -620,7 +620,7 @@ class TestPrograms:
         """As a session starts them, from a checkout that is not installed."""
         paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
         environment = {**os.environ, "PYTHONPATH": paths}
-        programs = ("facts", "times", "counters", "timing.one_call", "memcheck", "forms")
+        programs = ("facts", "times", "compare", "counters", "timing.one_call", "memcheck", "forms")
         started = [
             subprocess.Popen(
                 [sys.executable, "-m", f"tools.gpu.{name}", "--help"],

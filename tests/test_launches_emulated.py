@@ -45,7 +45,7 @@ def launched(probes):
         assert error is None, error
         count = ctypes.c_int64()
         found = probes.take_visits(ctypes.byref(count))
-        width = {"paths": 5, "octets": 5, "points": 3, "rows": 3, "items": 2}[name]
+        width = {"paths": 5, "octets": 5, "octets_of_four": 5, "points": 3, "rows": 3, "items": 2}[name]
         return np.array(found[: count.value], dtype=np.int64).reshape(-1, width)
 
     return run
@@ -81,11 +81,13 @@ def assert_each_octet_once(visits, *sizes):
     assert_each_once(visits // (1, 1, 1, 1, OCTET), *others, -(-u // OCTET))
 
 
-# As many octets and paths as a warp has lanes, one more and less; and columns x about a block's four warps.
+# As many octets and paths as a warp has lanes, one more and less; and columns x about a block's four warps,
+# of one pixel or of four.
 @pytest.mark.parametrize("u", [1, 7, 8, 9, 64, 248, 255, 256, 257, 264])
-@pytest.mark.parametrize("x", [1, 3, 4, 5, 9])
-def test_octets_are_visited_once(launched, x, u):
-    assert_each_octet_once(launched("octets", 2, 3, x, 2, u), 2, 3, x, 2, u)
+@pytest.mark.parametrize("x", [1, 3, 4, 5, 9, 15, 16, 17])
+@pytest.mark.parametrize("name", ["octets", "octets_of_four"])
+def test_octets_are_visited_once(launched, name, x, u):
+    assert_each_octet_once(launched(name, 2, 3, x, 2, u), 2, 3, x, 2, u)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +339,7 @@ def test_octets(orders, output_by_octets, name, dtype):
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
-    ("fuse", "kib", "squares"), [(True, 60, True), (True, 96, False), (False, 32, True), (False, 96, False)]
+    ("fuse", "kib", "squares"), [(True, 60, True), (True, 112, False), (False, 32, True), (False, 96, False)]
 )
 def test_tiles_by_octets(orders, output_by_octets, cuda_on_host, fuse, kib, squares, dtype):
     """Squares of a map, with halos on every side, and strips of it."""
@@ -389,6 +391,7 @@ def test_each_branch_of_the_planner_is_executed(cuda_on_host, monkeypatch):
                     solve(problem, "cuda", workspace=1)
     for case in PLANNED_BY_OCTETS:
         assert_planned_by_octets(cuda_on_host, case)
+    plan_grams(cuda_on_host)
     branches = branches_of_planner(cuda_on_host)
     assert sum(map(len, branches.values())) > 200
     never = {line: counts for line, counts in branches.items() if 0 in counts}
@@ -409,6 +412,26 @@ def assert_planned_by_octets(module, case):
         assert_near("output", output, whole, torch.finfo(torch.bfloat16).eps)
         taken.add(module.last_cuda_tiling(backward=False)["octets"])
     assert taken == {True, False}
+
+
+def plan_grams(module):
+    """On the chip and in memory, where both fit and where one does; test_gram_on_chip.py has the answers."""
+    places = module.GramPlace
+    for propagation in ("after", "before", "wrap"):
+        options = {
+            "after": RATE_1,
+            "before": replace(UNBOUNDED, propagation="before"),
+            "wrap": Options(**WRAP),
+        }
+        for channels in (12, 128, 1024):
+            scores = scoring(options[propagation])
+            problem = Problem(channels, 64, 64, 64, 64, 64, *scores, 1)
+            for place, shared in ((places.by_estimate, 0), (places.on_chip, 0), (places.on_chip, 48 << 10),
+                                  (places.in_memory, 0)):  # fmt: skip
+                module.place_cuda_gram(place, shared)
+                for mib in (4, 16, 40, 80, 200):
+                    module.plan(problem, mib << 20, cache=0, backward=False, octets=True)
+    module.place_cuda_gram(places.by_estimate)
 
 
 def expected(case, learns):

@@ -4,6 +4,7 @@ It takes most calls in half precision that ask for no offsets, and another way t
 do. test_launches_emulated.py runs every thread of it, test_cuda_plans.py looks at its plans.
 """
 
+import contextlib
 import math
 from dataclasses import asdict, replace
 
@@ -27,16 +28,22 @@ FLOAT16_SCALE = 11.0
 UNBOUNDED = {"propagation": "before", "normalize": "background"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def module(cuda_module):
+@contextlib.contextmanager
+def backend_of(cuda_module):
     """The backend "cuda" on the host; new tensors hold NaN until they are written, the scratch too."""
     cuda_module.run_by(cuda_module.Way.loops)
     torch.use_deterministic_algorithms(True)
     assert torch.empty(4, dtype=torch.uint8).view(torch.bfloat16).isnan().all()
     with pytest.MonkeyPatch.context() as patch:
         stand_in(patch, cuda_module)
-        yield cuda_module
+        yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def module(cuda_module):
+    with backend_of(cuda_module):
+        yield cuda_module
 
 
 def by_octets(module, problem, **keywords):
@@ -69,29 +76,38 @@ def suit(options, dtype):
     return bounded and (dtype == torch.bfloat16 or largest <= FLOAT16_SCALE)
 
 
+def propagates_in_pairs(problem):
+    """Whether weights are float16 and added up as such (csrc/cuda/octet_plan.h)."""
+    after = problem["fuse"] and problem["propagation"] == "after" and problem["fuse_k"] == 3
+    return after and problem["masking"] == "exclude" and problem["softmax_scale"] <= FLOAT16_SCALE
+
+
 def rounding_bound(problem, exact):
     """How far an entry of the output may be off, by the roundings on its way.
 
     A weight exp(L) is rounded to the dtype, and so is the sum that it is divided by, being one of such
     weights; then the sum of weights that a cell is a product with, and the output. Each is off by half an
     eps at most, of what all the terms amount to; but in float16 exp(-10) is no normal number any more. Of
-    logits that are propagated the weights are float32's: then it is the logits that are off.
+    logits that are propagated the weights are float32's: then it is the logits that are off. Weights that are
+    propagated as float16 are rounded on their way as well: the two factors of a row, a product with each, two
+    sums across and two down a window, and two into a cell.
     """
     dtype = problem["foreground"].dtype
     half = torch.finfo(dtype).eps / 2
-    weight, least = half, 0.0
-    before = problem["fuse"] and problem["propagation"] == "before"
-    if dtype == torch.float16:
-        weight = half if before else max(half, 2**-25 * math.exp(problem["softmax_scale"]))
-        least = 2**-25
-    if before:
+    weight, least, sums = half, 2**-25 if dtype == torch.float16 else 0.0, half
+    if problem["fuse"] and problem["propagation"] == "before":
         # Weights of less than 1e-30 are nothing (csrc/cuda/sinks.h).
         weight, least = weight + 4 * 2**-24 * 30 * steepness(problem), max(least, 1e-30)
+    elif dtype == torch.float16 or propagates_in_pairs(problem):
+        weight = max(2**-11, 2**-25 * math.exp(problem["softmax_scale"]))
+    if propagates_in_pairs(problem):
+        # The nine terms are multiples of 2^-24, of rows that add up to 2^12.
+        sums, least = half + 10 * 2**-11, max(least, 9 * 2**-37)
     value = problem["background"] if problem["value"] is None else problem["value"]
     wide = in_dtype(problem | {"value": value}, torch.float64)
     terms = contextual_attention(**wide | {"value": wide["value"].abs()}, backend="reference").abs()
     lost = least * value[0, 0].numel() * value.abs().max()
-    return (2 * weight + half) * terms + half * exact.abs() + lost
+    return (2 * weight + sums) * terms + half * exact.abs() + lost
 
 
 def assert_rounded(problem, output):
@@ -106,14 +122,14 @@ WIDTHS = st.one_of(st.integers(1, 33), st.sampled_from([7, 8, 9, 15, 16, 17, 63,
 
 
 @st.composite
-def problems(draw, foreground=None, most=20_000):
+def problems(draw, foreground=None, most=20_000, channels=(1, 3, 8, 17)):
     """Keyword arguments of contextual_attention for a problem of so many scores.
 
     At rate 1 the last cells of a map of its own resolution hold nothing of it.
     """
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
     dtype = draw(st.sampled_from(HALVES))
-    batch, channels = draw(st.sampled_from([1, 1, 2, 3])), draw(st.sampled_from([1, 3, 8, 17]))
+    batch, channels = draw(st.sampled_from([1, 1, 2, 3])), draw(st.sampled_from(channels))
     height, width = draw(foreground) if foreground is not None else (None, draw(WIDTHS))
     columns = draw(WIDTHS) if height is None else draw(st.integers(1, 10))
     left = most // (width * columns * (height or 1))
@@ -154,6 +170,47 @@ def problems(draw, foreground=None, most=20_000):
         "foreground_mask": mask(height, width) if draw(st.booleans()) else None,
         **asdict(chosen),
     }
+
+
+def near(number, generator, *shape):
+    return number + 0.01 * torch.randn(shape, generator=generator)
+
+
+# Foregrounds whose rows of weights add up to as much, as little or as different an amount as they can, for a
+# background of patches that are alike; what a row adds up to is first multiplied with its weights in float16.
+ROWS_OF_WEIGHTS = {
+    "largest": lambda like: like,
+    "smallest": lambda like: -like,
+    "both, side by side": lambda like: torch.cat([-like[..., :4], like[..., 4:]], 3),
+    "both, one above the other": lambda like: torch.cat([-like[:, :, :4], like[:, :, 4:]], 2),
+    "one large": lambda like: like,
+}
+
+
+@EACH_HALF
+@pytest.mark.parametrize("scale", [10.0, FLOAT16_SCALE])
+@pytest.mark.parametrize("size", [(3, 3), (24, 24), (96, 160)], ids=str)
+@pytest.mark.parametrize("name", ROWS_OF_WEIGHTS)
+def test_rows_whose_weights_are_as_far_from_1_as_can_be(module, name, size, scale, dtype):
+    generator = torch.Generator().manual_seed(0)
+    background = near(1.0, generator, 1, 8, *size)
+    if name == "one large":
+        background = -background
+        background[:, :, size[0] // 2 - 1 :, size[1] // 2 - 1 :][:, :, :3, :3] *= -1
+    problem = {
+        "foreground": ROWS_OF_WEIGHTS[name](near(1.0, generator, 1, 8, 7, 9)).to(dtype),
+        "background": background.to(dtype),
+        "mask": None,
+        "value": torch.randn(1, 3, *size, generator=generator).to(dtype),
+        "foreground_mask": None,
+        **asdict(Options(rate=1, softmax_scale=scale)),
+    }
+    output, _ = by_octets(module, problem, workspace=2**28)
+    assert_rounded(problem, output)
+    few = torch.ones(1, 1, *size, dtype=torch.bool)
+    few[:, :, :3, :3] = False
+    holes = problem | {"mask": few, "foreground_mask": torch.rand(1, 1, 7, 9, generator=generator) < 0.2}
+    assert_rounded(holes, by_octets(module, holes, workspace=2**28)[0])
 
 
 def shapes(problem):

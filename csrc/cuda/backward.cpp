@@ -5,7 +5,7 @@
 //   after:  dX = valid / Z2 (dA - c2), c2 = sum_q A2 dA;  dA1 = D_fuse dX
 //   dL = lambda A1 (dA1 - c1), c1 = sum_q A1 dA1
 //   dS = D_fuse dL (before) or dL;  dR = alpha beta dS;  dG = D_ksize dR
-//   dalpha = sum_q S dS / alpha;  dbeta = sum_p S dS / beta;  df = dG b;  db = dG^T f
+//   dalpha = sum_q R dR / alpha;  dbeta = sum_p R dR / beta;  df = dG b;  db = dG^T f
 //
 // The centres c1 and c2 need whole rows: a first pass over the tiles collects the sums behind both, or with
 // the whole background at hand the tile itself does (centres.h, pixels.h).
@@ -74,16 +74,16 @@ class Backward : public Pipeline {
         finish_centres(stages.attention, stages.logit);
       }
       logit_gradient(weights, cells, stages);
-      const ScoreMap similarities = similarity_gradient(weights, stages);
-      norm_gradients(similarities, stages);
-      feature_gradients(similarities, stages, first_rows, first_columns);
+      const ScoreMap products = product_gradient(weights, stages);
+      norm_gradients(products, stages);
+      feature_gradients(products, stages, first_rows, first_columns);
     });
   }
 
  private:
   // The buffers: the Gram matrix and its gradient; weights, then the logits' gradient; E, dE and more in
-  // turn; similarities, dX, dS.
-  enum : int { kGram, kWeights, kTurns, kSpare };
+  // turn; similarities, dX, dR. That of valid dA has others on both sides: ShiftedCentreSums reads beyond it.
+  enum : int { kGram, kWeights, kSpare, kTurns };
 
   static Tensor in_dtype(const Tensor& t, ScalarType dtype) {
     return t.scalar_type() == dtype ? t : torch::stable::to(t, dtype);
@@ -145,10 +145,11 @@ class Backward : public Pipeline {
     executor_.run(finish);
   }
 
-  // dL, in the place of the weights.
+  // dL, in the place of the weights; times the norms, dR, unless it is propagated.
   void logit_gradient(const ScoreMap& weights, const ScoreMap& cells, const Stages& stages) {
-    const LogitGradientSink logits{weights, problem_.softmax_scale, reading(statistic(1)),
-                                   reading(centre_map(centre_))};
+    LogitGradientSink logits{
+        weights, problem_.softmax_scale, reading(statistic(1)), reading(centre_map(centre_)), {}, {}};
+    if (!problem_.before()) logits = with_norms(logits);
     if (!problem_.after()) {
       executor_.run(CellGradient<LogitGradientSink>{cells, logits, stages.logit, samples_});
       return;
@@ -159,26 +160,26 @@ class Backward : public Pipeline {
     sum_diagonals(problem_.fuse_k, problem_.stride, Plain{gradient.out}, logits, stages.logit);
   }
 
-  // dS, from dL.
-  ScoreMap similarity_gradient(const ScoreMap& logits, const Stages& stages) {
+  // dR, from dL.
+  ScoreMap product_gradient(const ScoreMap& logits, const Stages& stages) {
     if (!problem_.before()) return logits;
-    const ScoreMap similarities = scores(kSpare, stages.product);
+    const ScoreMap products = scores(kSpare, stages.product);
     if (problem_.wrap()) {
       // The adjoint runs the passes in reverse order.
       const ScoreMap columnwise = scores(kTurns, stages.columnwise);
       sum_wrapped(true, logits, plain(columnwise), stages.columnwise);
-      sum_wrapped(false, columnwise, plain(similarities), stages.product);
+      sum_wrapped(false, columnwise, with_norms(plain(products)), stages.product);
     } else {
-      sum_diagonals(problem_.fuse_k, problem_.stride, Plain{logits}, plain(similarities), stages.product);
+      sum_diagonals(problem_.fuse_k, problem_.stride, Plain{logits}, with_norms(plain(products)),
+                    stages.product);
     }
-    return similarities;
+    return products;
   }
 
-  void norm_gradients(const ScoreMap& similarities, const Stages& stages) {
+  void norm_gradients(const ScoreMap& products, const Stages& stages) {
     if (!gradients_.alpha && !gradients_.beta) return;
     const Region& own = stages.own;
-    const PixelMap<const float> alpha = pixels<float>(inputs_.alpha), beta = pixels<float>(inputs_.beta);
-    const NormProductSink sink{scores(kTurns, own), similarities, alpha, beta};
+    const NormProductSink sink{scores(kTurns, own), products};
     sum_diagonals(problem_.ksize, 1, Plain{scores(kGram, stages.gram)}, sink, own);
     const auto add = [&](Tensor& gradient, const Tensor& sums, const Axis& down, const Axis& right,
                          const PixelMap<const float>& norm) {
@@ -189,20 +190,19 @@ class Backward : public Pipeline {
     };
     if (gradients_.alpha)
       add(*gradients_.alpha, sum_columns(executor_, samples_, matrix(sink.out), inputs_.beta), own.y, own.x,
-          alpha);
+          pixels<float>(inputs_.alpha));
     if (gradients_.beta)
       add(*gradients_.beta, sum_rows(executor_, samples_, matrix(sink.out), inputs_.beta), own.v, own.u,
-          beta);
+          pixels<float>(inputs_.beta));
   }
 
   // df += dG b and db += dG^T f.
-  void feature_gradients(const ScoreMap& similarities, const Stages& stages, bool first_rows,
+  void feature_gradients(const ScoreMap& products, const Stages& stages, bool first_rows,
                          bool first_columns) {
     if (!gradients_.foreground && !gradients_.background) return;
     const Region& own = stages.own;
     const OperandMap gram = operand(kGram, own, storage_of(wide_));
-    const Gained products{similarities, pixels<float>(inputs_.alpha), pixels<float>(inputs_.beta), {}};
-    sum_diagonals(problem_.ksize, 1, products, OperandSink{gram}, own);
+    sum_diagonals(problem_.ksize, 1, Plain{products}, OperandSink{gram}, own);
     if (gradients_.foreground) {
       const Matrix background = columns_of(map_of(background_), own.v, own.u);
       add_product(map_of(*gradients_.foreground), own.y, own.x, first_columns,

@@ -12,10 +12,11 @@ namespace contextual_attention::cuda {
 
 enum class Shape {
   paths,   // (n, path, x, comb): walks down a diagonal of rows at fixed columns
-  octets,  // (n, path, x, u): the same at eight columns that lie side by side
+  octets,  // (n, path, x, u): the same at eight columns that lie side by side, of kPixelsAcross pixels
   points,  // (n, row, column)
   rows,    // (n, row, lanes): a warp works on one row
-  items    // (n, i)
+  items,   // (n, i)
+  marches  // (n, march, block): a block of threads works on one march (gram_tiles.h)
 };
 
 // A diagonal of rows: (y, v), (y + 1, v + 1), ... in slots of the two axes.
@@ -55,6 +56,10 @@ void with_columns(const Region& region, const Run& run) {
       return run(Columns<kMostColumns>{});
   }
 }
+
+// Pixels side by side that a walk down octets takes, the first of them `x`.
+template <class Body>
+constexpr int32_t kPixelsAcross = 1;
 
 // What the lanes of a row have in common: the host works with one lane.
 struct SingleLane {

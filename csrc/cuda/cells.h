@@ -58,11 +58,19 @@ struct CellSum {
     Values<kColumns> right, left;
   };
 
+  // A line's scores as they are loaded: numbers are made of them a row later.
+  template <int32_t kColumns>
+  struct Scored {
+    bool exists;
+    Values<kColumns> of[kTaps + 1];
+    float offset[kTaps + 1], gain[kTaps + 1];
+  };
+
   // At the row of weights above the cells (y, x), (v, u); with three taps the lines of scores have been read
   // up to the cells' own row.
   template <int32_t kColumns>
   struct Walk {
-    // Of the last line that was read, as are offset and gain: the columns that a line adds up. A pointer
+    // Of the line that comes next, as are offset and gain: the columns that a line adds up. A pointer
     // each: the compiler would compute one for every score.
     const T* scores[kTaps + 1];
     int64_t down;
@@ -72,6 +80,7 @@ struct CellSum {
     int32_t x, height, width;    // the cells' column, the size of the maps' rows
     int32_t index, first, last;  // the line's row, and where rows of both maps begin and end
     bool exact;
+    Scored<kColumns> coming;
     Line<kColumns> above, here, below;
 
     CA_BOTH Walk(const FinalWeights<T>& source, int32_t n, int32_t y, int32_t x, int32_t v,
@@ -101,8 +110,9 @@ struct CellSum {
       first = kAbove - (y < v ? y : v);
       const int32_t below_y = map.region.y.size - y, below_v = map.region.v.size - v;
       last = kAbove + (below_y < below_v ? below_y : below_v);
-      below = line();
-      for (int32_t i = 1; i < kTaps; ++i) read();
+      coming = scored(0);
+      index = -1;
+      for (int32_t i = 0; i < kTaps; ++i) read();
     }
 
     // One row down.
@@ -153,20 +163,40 @@ struct CellSum {
         sums[k] = counts ? factor * sums[k] : 0.0f;
       }
     }
+    // The line that comes next; another one is on its way while this one is worked on.
     CA_BOTH void read() {
       ++index;
       CA_UNROLL
       for (int32_t i = 0; i <= kTaps; ++i) scores[i] += down;
       if (is_logit<T>) offset.next();
       gain.next();
+      const Scored<kColumns> now = coming;
+      coming = scored(index + 1);
       if (kTaps == 3) above = here, here = below;
-      below = line();
+      below = line(now);
     }
-    CA_BOTH Line<kColumns> line() const {
-      if (index < first || index >= last) return {};
-      const Values<kColumns> left = terms(-1), right = terms(0);
+    CA_BOTH Scored<kColumns> scored(int32_t row) const {
+      Scored<kColumns> line{};
+      line.exists = row >= first && row < last;
+      if (!line.exists) return line;
+      CA_UNROLL
+      for (int32_t i = 0; i <= kTaps; ++i) {
+        const int32_t aside = i + kFurthest;
+        const bool exists = in_row(aside);
+        line.gain[i] = exists ? gain.beside(0, aside) : 0.0f;
+        line.offset[i] = is_logit<T> && exists ? offset.beside(0, aside) : 0.0f;
+        CA_UNROLL
+        for (int32_t k = 0; k < kColumns; ++k)
+          line.of[i][k] = exists && has(k, aside) ? float(load(scores[i] + k * kLanes)) : nothing();
+      }
+      return line;
+    }
+    CA_BOTH Line<kColumns> line(const Scored<kColumns>& scored) const {
+      if (!scored.exists) return {};
+      constexpr int32_t kLeft = -1 - kFurthest, kRight = -kFurthest;
+      const Values<kColumns> left = terms(scored, kLeft), right = terms(scored, kRight);
       if (kTaps == 1) return {right, left};
-      const Values<kColumns> further_left = terms(-2), further_right = terms(1);
+      const Values<kColumns> further_left = terms(scored, 0), further_right = terms(scored, kTaps);
       Line<kColumns> sums;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
@@ -177,23 +207,16 @@ struct CellSum {
       return sums;
     }
     CA_BOTH static float nothing() { return is_logit<T> ? -INFINITY : 0.0f; }
-    // gain * W so many columns aside.
-    CA_BOTH Values<kColumns> terms(int32_t aside) const {
-      Values<kColumns> values{};
-      if (!in_row(aside)) return values;
-      const T* from = scores[aside - kFurthest];
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k)
-        values[k] = has(k, aside) ? float(load(from + k * kLanes)) : nothing();
+    // gain * W.
+    CA_BOTH Values<kColumns> terms(const Scored<kColumns>& scored, int32_t i) const {
+      Values<kColumns> values = scored.of[i];
       if (is_logit<T>) {
-        const float largest = offset.beside(0, aside);
         CA_UNROLL
-        for (int32_t k = 0; k < kColumns; ++k) values[k] -= largest;
+        for (int32_t k = 0; k < kColumns; ++k) values[k] -= scored.offset[i];
         to_weights(values.of, exact);
       }
-      const float factor = gain.beside(0, aside);
       CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) values[k] *= factor;
+      for (int32_t k = 0; k < kColumns; ++k) values[k] *= scored.gain[i];
       return values;
     }
   };

@@ -56,18 +56,41 @@ struct CentreSums {
     const float* scores = weights.row(n, y, x);
     const float *upper = cells.row(n, y, x), *lower = cells.row(n, y + 1, x);
     const int64_t next = cells.pitch + 1;
+    const Axis& u = reduction.region.u;
     float sum = 0, count = 0;
-    reduction.columns(weights, lanes, [&](int32_t v, int32_t u, int32_t column) {
-      const int32_t above = cells.column(v, u), below = cells.column(v + 1, u);
-      count += scores[column];
-      // Added up as CellGradient does: a row of one weight has dA itself for its centre.
-      sum += scores[column] * ((upper[above] + upper[above + next]) + (lower[below] + lower[below + next]));
-    });
+    for (int32_t j = 0; j < reduction.region.v.count; ++j) {
+      const int32_t v = reduction.region.v.at(j);
+      const float* of_line = scores + weights.column(v, u.first);
+      const float *above = upper + cells.column(v, u.first), *below = lower + cells.column(v + 1, u.first);
+      const float *beside_above = above + next, *beside_below = below + next;
+      for (int32_t i = lanes.index; i < u.count; i += kBatch * Lanes::count) {
+        // There is something to read behind a line (plan.h).
+        float weight[kBatch], cell[kBatch][4];
+        CA_UNROLL
+        for (int32_t k = 0; k < kBatch; ++k) {
+          weight[k] = load(of_line + i + k * Lanes::count);
+          cell[k][0] = load(above + i + k * Lanes::count);
+          cell[k][1] = load(beside_above + i + k * Lanes::count);
+          cell[k][2] = load(below + i + k * Lanes::count);
+          cell[k][3] = load(beside_below + i + k * Lanes::count);
+        }
+        CA_UNROLL
+        for (int32_t k = 0; k < kBatch; ++k) {
+          if (i + k * Lanes::count >= u.count) continue;
+          count += weight[k];
+          // Added up as CellGradient does: a row of one weight has dA itself for its centre.
+          sum += weight[k] * ((cell[k][0] + cell[k][1]) + (cell[k][2] + cell[k][3]));
+        }
+      }
+    }
     add(lanes, products.at(n, y, x), lanes.sum(sum));
     add(lanes, counts.at(n, y, x), lanes.sum(count));
   }
 
  private:
+  // Columns that a lane fetches before it adds up the first.
+  static constexpr int32_t kBatch = 4;
+
   template <class Lanes>
   CA_BOTH void add(const Lanes& lanes, double* target, float total) const {
     if (lanes.index == 0) *target = (reduction.first ? 0.0 : *target) + total;
@@ -92,20 +115,26 @@ struct ShiftedCentreSums {
     const int32_t group = row / reduction.region.rows(), p = row % reduction.region.rows();
     const int32_t y = reduction.y(p), x = reduction.x(p), first = group * kTapsAtOnce;
     const float* scores = weights.row(n, y, x);
-    // Where a tap's row of gradients would begin if its columns were those of q; bit t: the row is held.
+    // Where a tap's row of gradients would begin if its columns were those of q. Any row takes the place of
+    // one that is not held: what is read of it counts for nothing.
+    const Region& r = gradient.region;
+    const float* anything = gradient.data + n * gradient.sample;
+    const float* own = anything + (int64_t(y - r.y.first) * r.x.count + x - r.x.first) * gradient.pitch;
     const float* shifted[kTapsAtOnce];
     uint32_t held = 0;
     CA_UNROLL
     for (int32_t t = 0; t < kTapsAtOnce; ++t) {
-      shifted[t] = gradients_of(n, y, x, first + t);
-      if (shifted[t] != nullptr) held |= 1u << t;
+      const int64_t away = taps.down(first + t) * gradient.down + taps.right(first + t) * gradient.right();
+      const bool holds = is_held(y, x, first + t);
+      shifted[t] = holds ? own - away : anything;
+      held |= uint32_t(holds) << t;
     }
     Sums sums{};
     reduction.runs(weights, [&](int32_t v, int32_t u, int32_t column, int32_t count) {
       const int64_t flags = n * bits_sample + group * bits_group + int64_t(v) * reduction.region.u.size + u;
       const int32_t at = gradient.column(v, u);
       const auto take = [&](auto columns, int32_t i) {
-        take_columns<columns.count, Lanes::count>(sums, shifted, held, scores + column + i, bits + flags + i,
+        take_columns<columns.count, Lanes::count>(sums, shifted, scores + column + i, bits + flags + i,
                                                   at + i);
       };
       constexpr int32_t kStep = kBatch * Lanes::count;
@@ -114,7 +143,10 @@ struct ShiftedCentreSums {
       for (; i < count; i += Lanes::count) take(Columns<1>{}, i);
     });
     CA_UNROLL
-    for (int32_t t = 0; t < kTapsAtOnce; ++t) sums.count[t] += sums.full;
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) {
+      sums.count[t] += sums.full;
+      if (!(held >> t & 1)) sums.product[t] = 0;
+    }
     add(lanes, products.at(n, y, x) + first, sums.product, products.taps - first);
     add(lanes, counts.at(n, y, x) + first, sums.count, counts.taps - first);
   }
@@ -130,48 +162,48 @@ struct ShiftedCentreSums {
   };
 
   template <int32_t kCount, int32_t kApart>
-  CA_BOTH static void take_columns(Sums& sums, const float* const (&shifted)[kTapsAtOnce], uint32_t held,
+  CA_BOTH static void take_columns(Sums& sums, const float* const (&shifted)[kTapsAtOnce],
                                    const float* scores, const uint32_t* bits, int32_t at) {
-    float weight[kCount];
-    uint32_t valid[kCount], common = held;
+    float weight[kCount], gradients[kTapsAtOnce][kCount];
+    uint32_t valid[kCount];
     CA_UNROLL
     for (int32_t i = 0; i < kCount; ++i) {
       weight[i] = load(scores + i * kApart);
       valid[i] = load(bits + i * kApart);
-      common &= valid[i];
     }
-    if (common == kEvery) {
-      // No load waits for another one.
-      float gradients[kTapsAtOnce][kCount];
+    // Of columns that do not count, too: the lanes at the edges of the background, of which most warps have
+    // one, would else read theirs one after the other. There is something to read (backward.cpp).
+    CA_UNROLL
+    for (int32_t t = 0; t < kTapsAtOnce; ++t) {
       CA_UNROLL
-      for (int32_t t = 0; t < kTapsAtOnce; ++t) {
-        CA_UNROLL
-        for (int32_t i = 0; i < kCount; ++i) gradients[t][i] = load(shifted[t] + at + i * kApart);
-      }
-      CA_UNROLL
-      for (int32_t i = 0; i < kCount; ++i) {
-        sums.full += weight[i];
-        CA_UNROLL
-        for (int32_t t = 0; t < kTapsAtOnce; ++t) sums.product[t] += weight[i] * gradients[t][i];
-      }
-      return;
+      for (int32_t i = 0; i < kCount; ++i) gradients[t][i] = load(shifted[t] + at + i * kApart);
     }
     CA_UNROLL
     for (int32_t i = 0; i < kCount; ++i) {
+      if (valid[i] == kEvery) {
+        sums.full += weight[i];
+        CA_UNROLL
+        for (int32_t t = 0; t < kTapsAtOnce; ++t) sums.product[t] += weight[i] * gradients[t][i];
+        continue;
+      }
       CA_UNROLL
       for (int32_t t = 0; t < kTapsAtOnce; ++t) {
-        if (valid[i] >> t & 1) sums.count[t] += weight[i];
-        if ((valid[i] & held) >> t & 1) sums.product[t] += weight[i] * load(shifted[t] + at + i * kApart);
+        if (valid[i] >> t & 1) {
+          sums.count[t] += weight[i];
+          sums.product[t] += weight[i] * gradients[t][i];
+        }
       }
     }
   }
 
-  CA_BOTH const float* gradients_of(int32_t n, int32_t y, int32_t x, int32_t t) const {
+  // A tap so far away that no column has it is not held either: what is read lies at most a row before or
+  // behind one that is.
+  CA_BOTH bool is_held(int32_t y, int32_t x, int32_t t) const {
     const Region& r = gradient.region;
-    if (t >= taps.count()) return nullptr;
-    const int32_t y1 = y - taps.down(t) - r.y.first, x1 = x - taps.right(t) - r.x.first;
-    if (y1 < 0 || y1 >= r.y.count || x1 < 0 || x1 >= r.x.count) return nullptr;
-    return gradient.row(n, y1 + r.y.first, x1 + r.x.first) - taps.down(t) * r.u.count - taps.right(t);
+    const int32_t down = taps.down(t), right = taps.right(t), y1 = y - down - r.y.first,
+                  x1 = x - right - r.x.first;
+    return t < taps.count() && y1 >= 0 && y1 < r.y.count && x1 >= 0 && x1 < r.x.count && down < r.v.size &&
+           -down < r.v.size && right < r.u.size && -right < r.u.size;
   }
 
   template <class Lanes>

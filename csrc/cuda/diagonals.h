@@ -32,29 +32,39 @@ struct Plain {
     return scores.at(n, y, x, v, u);
   }
 
+  // As loaded: numbers are made of it a row later.
   template <int32_t kColumns>
-  struct Walk {
-    const float* here;
-    int64_t right, down;
+  struct Row {
+    Values<kColumns> on_left, middle, on_right;
 
     // The sums over the columns u - 1 ... u + 1, and as many of x.
-    CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
-      // There is something to read beside every score (plan.h), also for columns beyond the comb's end.
-      const float* before = edges.left_of_row ? here - right : here;
-      const float* after = edges.right_of_row ? here + right : here;
-      Values<kColumns> on_left, sums, on_right;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) {
-        on_left[k] = load(before + k * kLanes);
-        sums[k] = load(here + k * kLanes);
-        on_right[k] = load(after + k * kLanes);
-      }
+    CA_BOTH Values<kColumns> sums(const Edges<kColumns>& edges) const {
+      Values<kColumns> sums = middle;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
         if (edges.left(k)) sums[k] += on_left[k];
         if (edges.right(k)) sums[k] += on_right[k];
       }
       return sums;
+    }
+  };
+  template <int32_t kColumns>
+  struct Walk {
+    const float* here;
+    int64_t right, down;
+
+    CA_BOTH Row<kColumns> row(const Edges<kColumns>& edges) const {
+      // There is something to read beside every score (plan.h), also for columns beyond the comb's end.
+      const float* before = edges.left_of_row ? here - right : here;
+      const float* after = edges.right_of_row ? here + right : here;
+      Row<kColumns> row;
+      CA_UNROLL
+      for (int32_t k = 0; k < kColumns; ++k) {
+        row.on_left[k] = load(before + k * kLanes);
+        row.middle[k] = load(here + k * kLanes);
+        row.on_right[k] = load(after + k * kLanes);
+      }
+      return row;
     }
     CA_BOTH void next() { here += down; }
   };
@@ -64,37 +74,40 @@ struct Plain {
   }
 };
 
-// Scores times a factor of their row and one of their column; a factor that is missing is 1. Where there are
-// offsets the scores are logits, and exp(score - offset) takes their place.
+// Scores times a factor of their row. Where there are offsets the scores are logits, and exp(score - offset)
+// takes their place.
 struct Gained {
   ScoreMap scores;
-  PixelMap<const float> row_gain, column_gain, offset;
+  PixelMap<const float> gain, offset;
 
   CA_BOTH float value(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
     float value = scores.at(n, y, x, v, u);
     if (offset) value = flushed_exp(value - offset.at(n, y, x));
-    if (row_gain) value *= row_gain.at(n, y, x);
-    if (column_gain) value *= column_gain.at(n, v, u);
-    return value;
+    return gain.at(n, y, x) * value;
   }
 
+  template <int32_t kColumns>
+  struct Row {
+    Values<kColumns> of_columns;
+
+    CA_BOTH Values<kColumns> sums(const Edges<kColumns>&) const { return of_columns; }
+  };
   template <int32_t kColumns>
   struct Walk {
     const float* here;
     int64_t right, down;
-    PixelWalk<const float> row_gain, column_gain, offset;
+    PixelWalk<const float> gain, offset;
 
-    CA_BOTH Values<kColumns> line(const Edges<kColumns>& edges) const {
+    CA_BOTH Row<kColumns> row(const Edges<kColumns>& edges) const {
       Values<kColumns> sums{};
       add(sums, -1, edges.left_of_row, [&](int32_t k) { return edges.has(k) && edges.left(k); });
       add(sums, 0, true, [&](int32_t k) { return edges.has(k); });
       add(sums, 1, edges.right_of_row, [&](int32_t k) { return edges.has(k) && edges.right(k); });
-      return sums;
+      return {sums};
     }
     CA_BOTH void next() {
       here += down;
-      row_gain.next();
-      column_gain.next();
+      gain.next();
       offset.next();
     }
 
@@ -103,22 +116,20 @@ struct Gained {
     CA_BOTH void add(Values<kColumns>& sums, int32_t aside, bool in_row, const Exists& exists) const {
       if (!in_row) return;
       const float* scores = here + aside * right;
-      const float gain = row_gain ? row_gain.beside(0, aside) : 1.0f;
+      const float factor = gain.beside(0, aside);
       const float away = offset ? offset.beside(0, aside) : 0.0f;
       CA_UNROLL
       for (int32_t k = 0; k < kColumns; ++k) {
         if (!exists(k)) continue;
         float value = load(scores + k * kLanes);
         if (offset) value = flushed_exp(value - away);
-        if (column_gain) value *= column_gain.beside(k, aside);
-        sums[k] += gain * value;
+        sums[k] += factor * value;
       }
     }
   };
   template <int32_t kColumns>
   CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
-    return {&scores.at(n, y, x, v, comb.u), scores.right(),   scores.down, {row_gain, n, y, x},
-            {column_gain, n, v, comb.u},    {offset, n, y, x}};
+    return {&scores.at(n, y, x, v, comb.u), scores.right(), scores.down, {gain, n, y, x}, {offset, n, y, x}};
   }
 };
 
@@ -180,15 +191,22 @@ struct DiagonalSum3 {
     const int32_t y = segment.y, v = segment.v;
     const Edges<kColumns> edges(region, x, comb);
     Values<kColumns> before{};
-    if (y > 0 && v > 0) before = source.template start<kColumns>(n, y - 1, x, v - 1, comb).line(edges);
+    if (y > 0 && v > 0)
+      before = source.template start<kColumns>(n, y - 1, x, v - 1, comb).row(edges).sums(edges);
     auto in = source.template start<kColumns>(n, y, x, v, comb);
-    auto out = sink.template start<kColumns>(n, y, x, v, comb);
-    const Values<kColumns> here = in.line(edges);
+    const Values<kColumns> here = in.row(edges).sums(edges);
     // Whether the last row is one of both maps' last ones.
     const bool ends = y + segment.length == region.y.size || v + segment.length == region.v.size;
+    // A row is on its way while the one before it is worked on; there is none behind the last.
+    int32_t left = segment.length - (ends ? 1 : 0);
+    if (left > 0) in.next();
+    auto coming = in.row(edges);
+    auto out = sink.template start<kColumns>(n, y, x, v, comb);
     put_windows<kColumns>(out, before, here, {}, segment.length, ends, [&] {
-      in.next();
-      return in.line(edges);
+      const Values<kColumns> sums = coming.sums(edges);
+      if (--left > 0) in.next();
+      coming = in.row(edges);
+      return sums;
     });
   }
 };

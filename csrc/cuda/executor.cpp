@@ -47,7 +47,7 @@ Executor Executor::on_device(int32_t device) {
   if constexpr (kBuiltForCuda) {
     const char* error = use_device(device);
     STD_TORCH_CHECK(error == nullptr, "contextual_attention: CUDA cannot use device ", device, ": ", error);
-    return Executor(device, current_stream(device), cache_bytes(device));
+    return Executor(device, current_stream(device), cache_bytes(device), shared_bytes(device));
   }
   STD_TORCH_CHECK(false, "contextual_attention: this build has no CUDA kernels");
 }

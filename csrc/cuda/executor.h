@@ -25,8 +25,9 @@ constexpr bool kBuiltForCuda = false;
 
 class Executor {
  public:
-  // With so little cache and workspace that not all of the tests' problems fit into them.
-  static Executor on_host() { return Executor(-1, nullptr, 1 << 16); }
+  // With so little cache and workspace that not all of the tests' problems fit into them; with an H100's
+  // shared memory.
+  static Executor on_host() { return Executor(-1, nullptr, 1 << 16, 227 << 10); }
   // The device's stream is the one that is current in torch.
   static Executor on_device(int32_t device);
 
@@ -47,15 +48,18 @@ class Executor {
   int32_t device() const { return device_; }
   // The level 2 cache in bytes.
   int64_t cache() const { return cache_; }
+  // The memory in bytes that the threads of a block may share.
+  int64_t shared() const { return shared_; }
   // The bound on the score scratch where the caller sets none.
   int64_t default_workspace() const;
 
  private:
-  Executor(int32_t device, Stream stream, int64_t cache) : device_(device), stream_(stream), cache_(cache) {}
+  Executor(int32_t device, Stream stream, int64_t cache, int64_t shared)
+      : device_(device), stream_(stream), cache_(cache), shared_(shared) {}
 
   int32_t device_;
   Stream stream_;
-  int64_t cache_;
+  int64_t cache_, shared_;
 };
 
 // run(executor), where a tensor is.

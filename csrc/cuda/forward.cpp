@@ -57,7 +57,7 @@ class Forward : public Pipeline {
     const PixelMap<const float> offset = are_logits ? reading(statistic(0)) : PixelMap<const float>{};
     if (problem_.after()) {
       auto propagated = plain(scores(spare_buffer(), own)).as<ScoreKind::valid_only>();
-      sum_diagonals(problem_.fuse_k, problem_.stride, Gained{weights, reading(statistic(1)), {}, offset},
+      sum_diagonals(problem_.fuse_k, problem_.stride, Gained{weights, reading(statistic(1)), offset},
                     propagated, own);
       weights = propagated.out.as<float>();
       are_logits = false;

@@ -81,9 +81,9 @@ struct Octets {
   int32_t across;    // of a row
   int32_t x_blocks;  // blocks side by side
 
-  static Octets of(const Region& region) {
-    constexpr int32_t kWarps = kWalkers / kWarp;
-    return {padded(region.u.count) / kOctet, (region.x.count + kWarps - 1) / kWarps};
+  static Octets of(const Region& region, int32_t pixels_across) {
+    const int32_t pixels_of_block = kWalkers / kWarp * pixels_across;
+    return {padded(region.u.count) / kOctet, (region.x.count + pixels_of_block - 1) / pixels_of_block};
   }
   int64_t blocks(const Region& region) const {
     const int64_t walks = int64_t(Path::count(region)) * across;
@@ -95,7 +95,8 @@ template <class Body>
 __global__ void __launch_bounds__(kWalkers, kBlocks)
     walk_octets(const __grid_constant__ Body body, const Octets octets) {
   const Region& region = body.region;
-  const int32_t x = blockIdx.x % octets.x_blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
+  const int32_t warp = blockIdx.x % octets.x_blocks * (kWalkers / kWarp) + threadIdx.x / kWarp;
+  const int32_t x = warp * kPixelsAcross<Body>;
   const int32_t i = blockIdx.x / octets.x_blocks * kWarp + threadIdx.x % kWarp, path = i / octets.across;
   if (x >= region.x.count || path >= Path::count(region)) return;
   body.walk(blockIdx.y, Path::of(region, path), region.x.first + x, i % octets.across * kOctet);
@@ -110,8 +111,11 @@ __global__ void __launch_bounds__(kThreads) visit_points(const __grid_constant__
   if (row < body.rows()) body(blockIdx.y, row, int32_t(i - int64_t(row) * columns));
 }
 
+// So many blocks on a multiprocessor leave a thread 80 registers: enough warps to wait for loads together.
+constexpr int32_t kRowBlocks = 3;
+
 template <class Body>
-__global__ void __launch_bounds__(kThreads) reduce_rows(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(kThreads, kRowBlocks) reduce_rows(const __grid_constant__ Body body) {
   const int64_t row = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
   if (row < body.rows()) body(blockIdx.y, int32_t(row), WarpLanes{int32_t(threadIdx.x % kWarp)});
 }
@@ -130,6 +134,11 @@ dim3 threads_for(int64_t threads, int32_t samples) {
 
 const char* message(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
 
+int64_t attribute(cudaDeviceAttr which, int32_t device) {
+  int value = 0;
+  return cudaDeviceGetAttribute(&value, which, device) == cudaSuccess ? value : 0;
+}
+
 template <int32_t kColumns, class Body>
 void start_walks(const Body& body, cudaStream_t stream) {
   const Combs combs = Combs::of<kColumns>(body.region);
@@ -142,7 +151,7 @@ void start(const Body& body, cudaStream_t stream) {
   if constexpr (Body::shape == Shape::paths) {
     with_columns(body.region, [&](auto columns) { start_walks<columns.count>(body, stream); });
   } else if constexpr (Body::shape == Shape::octets) {
-    const Octets octets = Octets::of(body.region);
+    const Octets octets = Octets::of(body.region, kPixelsAcross<Body>);
     walk_octets<<<grid(octets.blocks(body.region), body.samples), kWalkers, 0, stream>>>(body, octets);
   } else if constexpr (Body::shape == Shape::points) {
     visit_points<<<threads_for(int64_t(body.rows()) * body.columns(), body.samples), kThreads, 0, stream>>>(
@@ -164,11 +173,9 @@ const char* launch(const Body& body, Stream stream) {
 
 const char* use_device(int32_t device) { return message(cudaSetDevice(device)); }
 
-int64_t cache_bytes(int32_t device) {
-  int bytes = 0;
-  const cudaError_t error = cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, device);
-  return error == cudaSuccess ? bytes : 0;
-}
+int64_t cache_bytes(int32_t device) { return attribute(cudaDevAttrL2CacheSize, device); }
+
+int64_t shared_bytes(int32_t device) { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device); }
 
 int64_t memory_bytes(int32_t device) {
   cudaDeviceProp properties;

@@ -8,16 +8,19 @@
 #include "cells.h"
 #include "centres.h"
 #include "diagonals.h"
+#include "gradient_sinks.h"
 #include "map_cells.h"
 #include "map_features.h"
 #include "octet_cells.h"
 #include "octet_maps.h"
+#include "octet_propagation.h"
 #include "octet_sums.h"
 #include "pixels.h"
 #include "statistics.h"
 #include "sums.h"
 #include "tails.h"
 #include "wrapped.h"
+#include "wrapped_passes.h"
 
 namespace contextual_attention::cuda {
 
@@ -34,11 +37,13 @@ void loop(const Body& body);
 // reach: in a thread that has launched nothing yet it would be device 0. Null, or what has gone wrong.
 const char* use_device(int32_t device);
 
-// The level 2 cache of a device and its memory in bytes, 0 where they cannot be found out.
+// The level 2 cache of a device, what the threads of a block may share, and its memory in bytes, 0 where they
+// cannot be found out.
 int64_t cache_bytes(int32_t device);
+int64_t shared_bytes(int32_t device);
 int64_t memory_bytes(int32_t device);
 
-// Every body that the pipeline runs.
+// Every body that the pipeline runs, but those of marches (gram_sums.h).
 #define CA_FOR_EACH_BODY(X)                                 \
   X(DiagonalSum3<Plain, ScoreSink<ScoreKind::plain>>)       \
   X(DiagonalSum3<Plain, ScoreSink<ScoreKind::logits>>)      \
@@ -46,17 +51,20 @@ int64_t memory_bytes(int32_t device);
   X(DiagonalSum3<Plain, NormProductSink>)                   \
   X(DiagonalSum3<Plain, LogitGradientSink>)                 \
   X(DiagonalSum3<Gained, ScoreSink<ScoreKind::valid_only>>) \
-  X(DiagonalSum3<Gained, OperandSink>)                      \
+  X(DiagonalSum3<Plain, OperandSink>)                       \
   X(DiagonalSum<Plain, ScoreSink<ScoreKind::plain>>)        \
   X(DiagonalSum<Plain, ScoreSink<ScoreKind::logits>>)       \
   X(DiagonalSum<Plain, ScoreSink<ScoreKind::weights>>)      \
   X(DiagonalSum<Plain, NormProductSink>)                    \
   X(DiagonalSum<Plain, LogitGradientSink>)                  \
   X(DiagonalSum<Gained, ScoreSink<ScoreKind::valid_only>>)  \
-  X(DiagonalSum<Gained, OperandSink>)                       \
+  X(DiagonalSum<Plain, OperandSink>)                        \
   X(WrappedSum<ScoreKind::plain>)                           \
   X(WrappedSum<ScoreKind::logits>)                          \
   X(WrappedSum<ScoreKind::weights>)                         \
+  X(WrappedPass3<ScoreKind::plain>)                         \
+  X(WrappedPass3<ScoreKind::logits>)                        \
+  X(WrappedPass3<ScoreKind::weights>)                       \
   X(WrappedSum3<ScoreKind::logits>)                         \
   X(WrappedSum3<ScoreKind::weights>)                        \
   X(CellSum<1, float>)                                      \
@@ -81,6 +89,9 @@ int64_t memory_bytes(int32_t device);
   X(PastedWeights<1, Float16, Float16>)                     \
   X(PastedWeights<3, Bfloat16, Bfloat16>)                   \
   X(PastedWeights<3, Float16, Float16>)                     \
+  X(PropagatedCells<Bfloat16>)                              \
+  X(PropagatedCells<Float16>)                               \
+  X(FactorRows)                                             \
   X(BackgroundColumns<Bfloat16>)                            \
   X(BackgroundColumns<Float16>)                             \
   X(TakeTapSums)                                            \

@@ -7,6 +7,7 @@
 // Where scores are logits still, W = exp(logit - offset[p]).
 #pragma once
 
+#include "half_pairs.h"
 #include "octets.h"
 #include "sinks.h"
 
@@ -19,7 +20,7 @@ struct PastedWeights {
   Lines<const Score> weights;
   Lines<T> out;
   PixelMap<const float> gain, total, offset;  // those that there are
-  const uint16_t* valid;                      // (samples, hb, line of `out` / kOctet), of BackgroundColumns
+  const uint32_t* valid;                      // (samples, hb, line of `out` / kOctet), of BackgroundColumns
   Region region;                              // of cells
   int32_t samples;
 
@@ -106,7 +107,8 @@ struct PastedWeights {
       Octet sums;
       CA_UNROLL
       for (int32_t k = 0; k < kOctet; ++k) {
-        const float of_right = valid >> (k + 1) & 1 ? right : 0.0f, of_left = valid >> k & 1 ? left : 0.0f;
+        const float of_right = valid >> place_of_flag(k + 1) & 1 ? right : 0.0f,
+                    of_left = valid >> place_of_flag(k) & 1 ? left : 0.0f;
         sums[k] = of_right * window_.right[k] + of_left * window_.left[k];
       }
       return sums;
@@ -188,7 +190,7 @@ struct PastedWeights {
     int64_t down_;
     const Score* here_;
     const float *gain_, *total_, *offset_;
-    const uint16_t* valid_;
+    const uint32_t* valid_;
     bool has_[kAsides];
     int32_t away_[kAsides], from_[kAsides];  // in pixels and in entries
     Sums window_, two_, one_;                // of the whole window, of its last two rows, of its last one

@@ -2,9 +2,11 @@
 #include <algorithm>
 
 #include "attend.h"
+#include "gram_sums.h"
 #include "octet_cells.h"
 #include "octet_maps.h"
 #include "octet_plan.h"
+#include "octet_propagation.h"
 #include "octet_sums.h"
 
 namespace contextual_attention::cuda {
@@ -12,10 +14,14 @@ namespace {
 
 using torch::headeronly::ScalarType;
 
-// exp of a logit up to this is a float16.
-constexpr float kLargestFloat16Logit = 11;
+template <class T>
+constexpr ScalarType dtype_of = ScalarType::Float;
+template <>
+constexpr ScalarType dtype_of<Bfloat16> = ScalarType::BFloat16;
+template <>
+constexpr ScalarType dtype_of<Float16> = ScalarType::Half;
 
-// With weights and operands in T.
+// With operands in T, and in most cases weights.
 template <class T>
 class OctetForward : public Pipeline {
  public:
@@ -23,28 +29,29 @@ class OctetForward : public Pipeline {
                const OctetBuffers& buffers, char* scratch, Results& results)
       : Pipeline(inputs, executor, plan, group, {0, 1, 0, 1}, buffers.tile, results.statistics, scratch),
         results_(results),
-        dtype_(inputs.foreground.scalar_type()),
         line_(padded(int32_t(problem_.wb))),
         cell_line_(padded(int32_t(problem_.wb) + 1)),
         sums_of_tile_(take<float>(buffers.sums)),
         gains_(take<float>(buffers.gains)),
-        validity_(take<uint16_t>(buffers.validity)),
-        taps_of_columns_(take<T>(buffers.taps)),
-        background_(in_lines(map_of(inputs.background), problem_.hb, problem_.wb, line_,
-                             take<void>(buffers.background))),
+        validity_(take<uint32_t>(buffers.validity)),
+        taps_of_columns_(take<uint16_t>(buffers.taps)),
+        factors_(take<uint32_t>(buffers.factors)),
+        seconds_(take<uint32_t>(buffers.factors)),
+        background_(plan.shared > 0 ? Matrix{}
+                                    : in_lines(map_of(inputs.background), problem_.hb, problem_.wb, line_,
+                                               take<void>(buffers.background))),
         value_(in_lines(map_of(inputs.value), problem_.hb + 1, problem_.wb + 1, cell_line_,
                         take<void>(buffers.value))) {}
 
   void run() {
-    const bool of_weights = !problem_.before();
-    executor_.run(BackgroundColumns<T>{pixels<float>(inputs_.beta), pixels<bool>(inputs_.valid),
-                                       of_weights ? problem_.softmax_scale * kPowersOfTwo : 1.0f, of_weights,
-                                       taps_, gains_, validity_, taps_of_columns_, line_, cell_line_,
-                                       samples_});
+    const bool of_weights = !problem_.before(), in_pairs = propagates_in_pairs(problem_);
+    in_pairs ? describe_background<Float16>(of_weights) : describe_background<T>(of_weights);
     for_tiles([&](const Region& own, bool, bool) {
       const Stages stages = make_stages(problem_, own, Pass::forward, true);
       const auto cells = lines<T>(of_weights ? kFirst : kSecond, stages.cells, cell_line_, problem_.hb + 1);
-      if (of_weights)
+      if (in_pairs)
+        paste_in_pairs(stages, cells);
+      else if (of_weights)
         paste_weights(stages, cells);
       else
         paste_logits(stages, cells);
@@ -57,16 +64,43 @@ class OctetForward : public Pipeline {
   // The two buffers of scores, in which the stages take turns.
   static constexpr int kFirst = 0, kSecond = 1;
 
-  // G, W, E: logits are bounded.
-  void paste_weights(const Stages& stages, const Lines<T>& cells) {
+  // What the filters ask of the background, for weights of this type.
+  template <class Weight>
+  void describe_background(bool of_weights) {
+    executor_.run(BackgroundColumns<Weight>{
+        pixels<float>(inputs_.beta), pixels<bool>(inputs_.valid),
+        of_weights ? problem_.softmax_scale * kPowersOfTwo : 1.0f, of_weights, taps_, gains_, validity_,
+        reinterpret_cast<Weight*>(taps_of_columns_), line_, cell_line_, samples_});
+  }
+
+  // G, W and its row sums: logits are bounded.
+  template <class Weight>
+  Lines<Weight> make_weights(const Stages& stages) {
     const Region& region = stages.weights;
-    const auto gram = multiply_features(stages);
-    const auto weights = lines<T>(kSecond, region, line_, problem_.hb);
-    const WeightOctets<T> sink{weights, pixels<float>(inputs_.alpha), pixels<bool>(inputs_.selected), gains_,
-                               int32_t(problem_.hb)};
-    executor_.run(OctetSum3<PlainOctets, WeightOctets<T>>{{gram.read_only()}, sink, region, samples_});
+    const auto weights = lines<Weight>(kSecond, region, line_, problem_.hb);
+    const WeightOctets<Weight> sink{weights, pixels<float>(inputs_.alpha), pixels<bool>(inputs_.selected),
+                                    gains_, int32_t(problem_.hb)};
+    if (gram_on_chip())
+      sum_products(sink, region);
+    else
+      sum_gram(multiply_features(stages), sink, region);
     sum_rows(weights, region);
     finish_statistics(region);
+    return weights;
+  }
+
+  // W, E.
+  void paste_in_pairs(const Stages& stages, const Lines<T>& cells) {
+    const auto weights = make_weights<Float16>(stages);
+    const FactorMap map = factor_map(stages.weights, stages.cells);
+    const RowFactors factors{factors_, seconds_, map.y, map.x, map.height, map.width};
+    executor_.run(FactorRows{reading(statistic(1)), reading(statistic(2)), factors, samples_});
+    executor_.run(PropagatedCells<T>{weights.read_only(), cells, factors, validity_, stages.cells, samples_,
+                                     WalkSteps::of(weights, cells)});
+  }
+
+  void paste_weights(const Stages& stages, const Lines<T>& cells) {
+    const auto weights = make_weights<T>(stages);
     if (problem_.after())
       paste<3>(weights, cells, stages.cells);
     else
@@ -79,7 +113,7 @@ class OctetForward : public Pipeline {
     const auto logits = lines<float>(kFirst, region, line_, problem_.hb);
     const LogitOctets sink{logits,    problem_.softmax_scale, pixels<bool>(inputs_.selected),
                            validity_, int32_t(problem_.hb),   cell_line_ / kOctet};
-    const auto gram = multiply_features(stages), similarities = compare(stages, gram);
+    const auto similarities = compare(stages);
     if (stages.in_pieces) {
       executor_.run(
           OctetSum3<WrappedOctets, LogitOctets>{wrapped(stages, similarities), sink, region, samples_});
@@ -106,14 +140,18 @@ class OctetForward : public Pipeline {
   }
 
   // S.
-  Lines<float> compare(const Stages& stages, const Lines<float>& gram) {
+  Lines<float> compare(const Stages& stages) {
     const auto similarities = lines<float>(kSecond, stages.similarity, line_, problem_.hb);
     const SimilarityOctets sink{similarities, pixels<float>(inputs_.alpha), gains_, int32_t(problem_.hb)};
-    const auto run = [&](const Lines<float>& from, const SimilarityOctets& to, const Region& region) {
-      executor_.run(OctetSum3<PlainOctets, SimilarityOctets>{{from.read_only()}, to, region, samples_});
+    const auto gram = gram_on_chip() ? Lines<float>{} : multiply_features(stages);
+    const auto sum = [&](const Lines<float>& from, const SimilarityOctets& to, const Region& region) {
+      if (gram_on_chip())
+        sum_products(to, region);
+      else
+        sum_gram(from, to, region);
     };
     if (!stages.in_pieces) {
-      run(gram, sink, stages.similarity);
+      sum(gram, sink, stages.similarity);
       return similarities;
     }
     const Region all = everything();
@@ -122,10 +160,29 @@ class OctetForward : public Pipeline {
       if (piece.rows.count == 0) continue;
       auto to = sink;
       to.out = piece_of(similarities, piece);
-      run(piece_of(gram, piece), to,
+      sum(piece_of(gram, piece), to,
           {within_patches(piece.rows), within_patches(piece.columns), all.v, all.u});
     }
     return similarities;
+  }
+
+  // D_3 of a Gram matrix, and of one that is never in memory.
+  template <class Sink>
+  void sum_gram(const Lines<float>& gram, const Sink& sink, const Region& region) {
+    executor_.run(OctetSum3<PlainOctets, Sink>{{gram.read_only()}, sink, region, samples_});
+  }
+  template <class Sink>
+  void sum_products(const Sink& sink, const Region& region) {
+    const auto tiles = make_gram_tiles(region, line_, samples_, problem_.channels, plan_.shared);
+    executor_.run(GramSums3<T, Sink>{features(inputs_.foreground), features(inputs_.background), sink, region,
+                                     samples_, tiles});
+  }
+  bool gram_on_chip() const { return plan_.shared > 0; }
+
+  Features<T> features(const torch::stable::Tensor& map) const {
+    const int64_t sample = map.size(1) * map.size(2) * map.size(3);
+    return {static_cast<const T*>(map.const_data_ptr()) + group_.first * sample, int32_t(map.size(1)),
+            int32_t(map.size(2)), int32_t(map.size(3))};
   }
 
   static Lines<float> piece_of(const Lines<float>& scores, const Piece& piece) {
@@ -146,12 +203,14 @@ class OctetForward : public Pipeline {
   }
 
   // By a matrix product: it reads the weights once for all taps.
-  void sum_rows(const Lines<T>& weights, const Region& rows) {
+  template <class Weight>
+  void sum_rows(const Lines<Weight>& weights, const Region& rows) {
     const int64_t count = rows.rows(), columns = problem_.hb * line_;
-    multiply(executor_, samples_,
-             {sums_of_tile_, ScalarType::Float, count, kTapColumns, kTapColumns, 1, count * kTapColumns},
-             matrix(weights, problem_.hb),
-             {taps_of_columns_, dtype_, columns, kTapColumns, kTapColumns, 1, columns * kTapColumns});
+    multiply(
+        executor_, samples_,
+        {sums_of_tile_, ScalarType::Float, count, kTapColumns, kTapColumns, 1, count * kTapColumns},
+        matrix(weights, problem_.hb),
+        {taps_of_columns_, dtype_of<Weight>, columns, kTapColumns, kTapColumns, 1, columns * kTapColumns});
     executor_.run(TakeTapSums{sums_of_tile_, rows.y, rows.x, tap_sums(), samples_, count * taps_.count()});
   }
 
@@ -178,9 +237,8 @@ class OctetForward : public Pipeline {
 
   template <class Entry>
   Matrix matrix(const Lines<Entry>& scores, int64_t lines) const {
-    const ScalarType dtype = sizeof(Entry) == 4 ? ScalarType::Float : dtype_;
     const int64_t rows = int64_t(scores.y.count) * scores.x.count;
-    return {scores.data, dtype, rows, lines * scores.line, scores.pitch, 1, scores.sample};
+    return {scores.data, dtype_of<Entry>, rows, lines * scores.line, scores.pitch, 1, scores.sample};
   }
 
   // A map as the rows of a matrix, in lines; where it lies so already, in its place.
@@ -204,18 +262,18 @@ class OctetForward : public Pipeline {
   }
 
   Results& results_;
-  const ScalarType dtype_;
   const int32_t line_, cell_line_;
   float *const sums_of_tile_, *const gains_;
-  uint16_t* const validity_;
-  T* const taps_of_columns_;
+  uint32_t* const validity_;
+  uint16_t* const taps_of_columns_;  // float16 or bfloat16
+  uint32_t *const factors_, *const seconds_;
   const Matrix background_, value_;
 };
 
 template <class T>
 void attend(const Inputs& inputs, const Executor& executor, const Plan& plan, char* scratch,
             Results& results) {
-  const OctetBuffers buffers = make_octet_buffers(inputs.problem, plan.tile);
+  const OctetBuffers buffers = make_octet_buffers(inputs.problem, plan.tile, plan.shared > 0);
   const int64_t batch = inputs.problem.batch;
   for (int64_t first = 0; first < batch; first += plan.samples) {
     const Group group{first, std::min(plan.samples, batch - first)};

@@ -2,6 +2,7 @@
 // the background's columns in lines, and operands whose rows of pixels take a line, too.
 #pragma once
 
+#include "half_pairs.h"
 #include "octets.h"
 #include "pixels.h"
 
@@ -13,7 +14,7 @@ constexpr int32_t kTapColumns = 16;
 // What the filters ask of a column of the background:
 //
 //   gains     factor * beta; for weights -1 where there is no valid candidate
-//   validity  of an octet at u, bit k: whether u + k - 1 is valid, from the column before it on
+//   validity  of an octet at u, flag k: whether u + k - 1 is valid, from the column before it on
 //   taps      1 in column t where q - d of tap t is valid, for T[p, t] = sum over q of W[p, q] valid[q - d]
 template <class T>
 struct BackgroundColumns {
@@ -24,7 +25,7 @@ struct BackgroundColumns {
   bool of_weights;
   Taps tap_order;
   float* gains;        // (samples, hb, line)
-  uint16_t* validity;  // (samples, hb, cell_line / kOctet)
+  uint32_t* validity;  // (samples, hb, cell_line / kOctet)
   T* taps;             // (samples, hb, line, kTapColumns); none: they are not asked for
   int32_t line, cell_line, samples;
 
@@ -32,7 +33,7 @@ struct BackgroundColumns {
   CA_BOTH int32_t columns() const { return cell_line; }
   CA_BOTH void operator()(int32_t n, int32_t v, int32_t u) const {
     const int64_t row = int64_t(n) * rows() + v;
-    if (u % kOctet == 0) validity[(row * cell_line + u) / kOctet] = uint16_t(octet(n, v, u));
+    if (u % kOctet == 0) validity[(row * cell_line + u) / kOctet] = octet(n, v, u);
     if (u >= line) return;
     gains[row * line + u] = gain(n, v, u);
     if (taps == nullptr) return;
@@ -50,7 +51,7 @@ struct BackgroundColumns {
   }
   CA_BOTH uint32_t octet(int32_t n, int32_t v, int32_t u) const {
     uint32_t bits = 0;
-    for (int32_t k = 0; k <= kOctet; ++k) bits |= uint32_t(counts(n, v, u + k - 1)) << k;
+    for (int32_t k = 0; k <= kOctet; ++k) bits |= uint32_t(counts(n, v, u + k - 1)) << place_of_flag(k);
     return bits;
   }
   CA_BOTH Octet counts_for(int32_t n, int32_t v, int32_t u, int32_t first) const {

@@ -1,6 +1,7 @@
 // D_3 and its wrapped double pass by octets: OctetSum3<where the lines come from, what becomes of the sums>.
 #pragma once
 
+#include "half_pairs.h"
 #include "octets.h"
 #include "sinks.h"
 #include "wrapped.h"
@@ -229,38 +230,84 @@ struct ColumnWalk {
   CA_BOTH void next() { here += line; }
 };
 
+// What lies there, if it is needed, else 0: without a branch, which would part what a lane has on its way.
+CA_BOTH float load_if(bool is_needed, const float* at) {
+#if defined(__CUDA_ARCH__)
+  float value = 0;
+  asm volatile("{ .reg .pred needed; setp.ne.b32 needed, %2, 0; @needed ld.global.nc.f32 %0, [%1]; }"
+               : "+f"(value)
+               : "l"(at), "r"(int32_t(is_needed)));
+  return value;
+#else
+  return is_needed ? *at : 0.0f;
+#endif
+}
+CA_BOTH uint32_t load_if(bool is_needed, const bool* at) {
+#if defined(__CUDA_ARCH__)
+  uint32_t value = 0;
+  asm volatile("{ .reg .pred needed; setp.ne.b32 needed, %2, 0; @needed ld.global.nc.u8 %0, [%1]; }"
+               : "+r"(value)
+               : "l"(at), "r"(int32_t(is_needed)));
+  return value;
+#else
+  return is_needed && *at;
+#endif
+}
+
+// A walk down the octets of a sink whose values have a factor for each pixel and for each column.
+template <class Sink>
+struct OctetWalk {
+  typename Sink::Entry* at;
+  int64_t down;
+  typename Sink::Pixels pixels;
+  ColumnWalk columns;
+
+  CA_BOTH OctetWalk(const Sink& sink, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
+      : at(sink.out.at(n, y, x, v, u)),
+        down(sink.out.down()),
+        pixels(sink, n, y, x),
+        columns(sink.columns(n, v, u)) {}
+  CA_BOTH void put(const Octet& sums) const { store(at, Sink::made_of(sums, pixels.at(0, true), *columns)); }
+  CA_BOTH void next() {
+    at += down;
+    pixels.next();
+    columns.next();
+  }
+};
+
 // Similarities: alpha[p] beta[q] times the sums.
 struct SimilarityOctets {
+  using Entry = float;
+  using Pixel = float;    // alpha
+  using Columns = Octet;  // beta
+  // Of the pixels beside one of a row.
+  struct Pixels {
+    PixelWalk<const float> alpha;
+
+    CA_BOTH Pixels(const SimilarityOctets& sink, int32_t n, int32_t y, int32_t x)
+        : alpha(sink.alpha, n, y, x) {}
+    CA_BOTH float at(int32_t aside, bool exists) const {
+      return alpha ? load_if(exists, alpha.here + aside) : 1.0f;
+    }
+    CA_BOTH void next() { alpha.next(); }
+  };
+
   Lines<float> out;
   PixelMap<const float> alpha;  // none: 1
   const float* beta;            // (samples, hb, line)
   int32_t height;               // hb
 
-  struct Walk {
-    float* at;
-    int64_t down;
-    PixelWalk<const float> alpha;
-    ColumnWalk beta;
+  CA_BOTH ColumnWalk columns(int32_t n, int32_t v, int32_t u) const {
+    return {beta + (int64_t(n) * height + v) * out.line + u, out.line};
+  }
+  CA_BOTH static Octet made_of(const Octet& sums, float of_row, const Columns& column) {
+    Octet values;
+    CA_UNROLL
+    for (int32_t k = 0; k < kOctet; ++k) values[k] = sums[k] * of_row * column[k];
+    return values;
+  }
 
-    CA_BOTH Walk(const SimilarityOctets& sink, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
-        : at(sink.out.at(n, y, x, v, u)),
-          down(sink.out.down()),
-          alpha(sink.alpha, n, y, x),
-          beta{sink.beta + (int64_t(n) * sink.height + v) * sink.out.line + u, sink.out.line} {}
-    CA_BOTH void put(const Octet& sums) const {
-      const float of_row = alpha ? *alpha : 1.0f;
-      const Octet column = *beta;
-      Octet values;
-      CA_UNROLL
-      for (int32_t k = 0; k < kOctet; ++k) values[k] = sums[k] * of_row * column[k];
-      store(at, values);
-    }
-    CA_BOTH void next() {
-      at += down;
-      alpha.next();
-      beta.next();
-    }
-  };
+  using Walk = OctetWalk<SimilarityOctets>;
 };
 
 // Logits: scale times the sums, -inf unless p is selected and q is valid.
@@ -268,7 +315,7 @@ struct LogitOctets {
   Lines<float> out;
   float scale;
   PixelMap<const bool> selected;  // none: all
-  const uint16_t* valid;          // (samples, hb, octets), of BackgroundColumns
+  const uint32_t* valid;          // (samples, hb, octets), of BackgroundColumns
   int32_t height, octets;         // hb, those of a line of cells
 
   struct Walk {
@@ -276,7 +323,7 @@ struct LogitOctets {
     int64_t down;
     float scale;
     PixelWalk<const bool> selected;
-    const uint16_t* valid;
+    const uint32_t* valid;
     int32_t octets;
 
     CA_BOTH Walk(const LogitOctets& sink, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
@@ -290,7 +337,8 @@ struct LogitOctets {
       const uint32_t counts = !selected || *selected ? load(valid) : 0;
       Octet logits;
       CA_UNROLL
-      for (int32_t k = 0; k < kOctet; ++k) logits[k] = counts >> (k + 1) & 1 ? sums[k] * scale : -INFINITY;
+      for (int32_t k = 0; k < kOctet; ++k)
+        logits[k] = counts >> place_of_flag(k + 1) & 1 ? sums[k] * scale : -INFINITY;
       store(at, logits);
     }
     CA_BOTH void next() {
@@ -304,45 +352,60 @@ struct LogitOctets {
 // Weights of bounded logits: exp(scale alpha[p] beta[q] sum), 0 unless p is selected and q is valid.
 template <class T>
 struct WeightOctets {
+  using Entry = T;
+  struct Pixel {
+    float factor;
+    uint32_t kept;  // all bits, or none
+  };
+  struct Pixels {
+    PixelWalk<const float> alpha;
+    PixelWalk<const bool> selected;
+
+    CA_BOTH Pixels(const WeightOctets& sink, int32_t n, int32_t y, int32_t x)
+        : alpha(sink.alpha, n, y, x), selected(sink.selected, n, y, x) {}
+    CA_BOTH Pixel at(int32_t aside, bool exists) const {
+      const bool takes_part = !selected || load_if(exists, selected.here + aside);
+      return {load_if(exists, alpha.here + aside), takes_part ? ~0u : 0u};
+    }
+    CA_BOTH void next() {
+      alpha.next();
+      selected.next();
+    }
+  };
+  // Factors, and the bits that are kept of two weights each.
+  struct Columns {
+    Octet factors;
+    uint32_t kept[kOctet / 2];
+
+    CA_BOTH Columns(const Octet& gains) : factors(gains) {
+      CA_UNROLL
+      for (int32_t i = 0; i < kOctet / 2; ++i)
+        kept[i] = (gains[2 * i] < 0 ? 0 : 0xffffu) | (gains[2 * i + 1] < 0 ? 0 : 0xffff0000u);
+    }
+  };
+
   Lines<T> out;
   PixelMap<const float> alpha;
   PixelMap<const bool> selected;  // none: all
   const float* gains;             // (samples, hb, line), of BackgroundColumns
   int32_t height;                 // hb
 
-  struct Walk {
-    T* at;
-    int64_t down;
-    PixelWalk<const float> alpha;
-    PixelWalk<const bool> selected;
-    ColumnWalk gains;
+  CA_BOTH ColumnWalk columns(int32_t n, int32_t v, int32_t u) const {
+    return {gains + (int64_t(n) * height + v) * out.line + u, out.line};
+  }
+  CA_BOTH static Vector made_of(const Octet& sums, const Pixel& pixel, const Columns& columns) {
+    Octet weights;
+    CA_UNROLL
+    for (int32_t k = 0; k < kOctet; ++k)
+      weights[k] = rough_power_of_two(sums[k] * pixel.factor * columns.factors[k]);
+    Vector vector = packed(weights, static_cast<const T*>(nullptr));
+    // A NaN is dropped, too.
+    CA_UNROLL
+    for (int32_t i = 0; i < kOctet / 2; ++i) vector.words[i] &= columns.kept[i] & pixel.kept;
+    return vector;
+  }
 
-    CA_BOTH Walk(const WeightOctets& sink, int32_t n, int32_t y, int32_t x, int32_t v, int32_t u)
-        : at(sink.out.at(n, y, x, v, u)),
-          down(sink.out.down()),
-          alpha(sink.alpha, n, y, x),
-          selected(sink.selected, n, y, x),
-          gains{sink.gains + (int64_t(n) * sink.height + v) * sink.out.line + u, sink.out.line} {}
-    CA_BOTH void put(const Octet& sums) const {
-      const float of_row = *alpha;
-      const bool takes_part = !selected || *selected;
-      const Octet column = *gains;
-      Octet weights;
-      CA_UNROLL
-      for (int32_t k = 0; k < kOctet; ++k) {
-        const float weight = rough_power_of_two(sums[k] * of_row * column[k]);
-        // A NaN is none of these.
-        weights[k] = column[k] < 0 || !takes_part ? 0.0f : weight;
-      }
-      store(at, weights);
-    }
-    CA_BOTH void next() {
-      at += down;
-      alpha.next();
-      selected.next();
-      gains.next();
-    }
-  };
+  using Walk = OctetWalk<WeightOctets>;
 };
 
 }  // namespace contextual_attention::cuda

@@ -39,13 +39,22 @@ CA_BOTH uint32_t pack(float first, float second, const Float16*) {
   return to_float16(first) | uint32_t(to_float16(second)) << 16;
 }
 
+// As entries of that type.
 template <class T>
-CA_BOTH void store(T* at, const Octet& octet) {
+CA_BOTH Vector packed(const Octet& octet, const T* type) {
   Vector vector;
   CA_UNROLL
-  for (int32_t i = 0; i < 4; ++i)
-    vector.words[i] = pack(octet[2 * i], octet[2 * i + 1], static_cast<const T*>(nullptr));
+  for (int32_t i = 0; i < 4; ++i) vector.words[i] = pack(octet[2 * i], octet[2 * i + 1], type);
+  return vector;
+}
+
+template <class T>
+CA_BOTH void store(T* at, const Vector& vector) {
   *reinterpret_cast<Vector*>(at) = vector;
+}
+template <class T>
+CA_BOTH void store(T* at, const Octet& octet) {
+  *reinterpret_cast<Vector*>(at) = packed(octet, at);
 }
 
 CA_BOTH void store(float* at, const Octet& octet) {
@@ -125,6 +134,31 @@ struct Lines {
   CA_BOTH int64_t down() const { return x.count * pitch + line; }
 
   Lines<const T> read_only() const { return {data, y, x, line, pitch, sample}; }
+};
+
+// Entry i of what lies at `base`, by one instruction and one register for i.
+template <class Entry>
+CA_BOTH Entry* entry(Entry* base, uint32_t i) {
+#if defined(__CUDA_ARCH__)
+  Entry* at;
+  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(at) : "r"(i), "n"(int32_t(sizeof(Entry))), "l"(base));
+  __builtin_assume(__isGlobal(at));
+  return at;
+#else
+  return base + i;
+#endif
+}
+
+// From a row to the next one, in octets of scores and words of validity; and of cells from a pixel to the
+// next.
+struct WalkSteps {
+  uint32_t weights, cells, across, valid;
+
+  template <class T>
+  static WalkSteps of(const Lines<Float16>& weights, const Lines<T>& cells) {
+    return {uint32_t(weights.down() / kOctet), uint32_t(cells.down() / kOctet),
+            uint32_t(cells.pitch / kOctet), uint32_t(cells.line / kOctet)};
+  }
 };
 
 // The rows of a walk through scores, as far as they have them. It stops at the ends: what lies behind them is

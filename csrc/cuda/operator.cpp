@@ -53,10 +53,17 @@ Plan plan_for(const Problem& p, const Executor& executor, int64_t workspace, boo
   return make_plan(p, 2 * least.bytes, executor.cache(), backward);
 }
 
+// Whether both maps begin where a vector may be copied.
+bool features_are_aligned(const Inputs& inputs) {
+  const auto begin = [](const Tensor& map) { return reinterpret_cast<uintptr_t>(map.const_data_ptr()); };
+  return (begin(inputs.foreground) | begin(inputs.background)) % sizeof(Vector) == 0;
+}
+
 // By octets wherever they suit a call and fit.
 Tiling forward_tiling(const Inputs& inputs, const Executor& executor, const Run& how) {
   if (octets_suit(inputs, how.return_offsets)) {
-    const Plan plan = make_octet_plan(inputs.problem, bound_of(executor, how.workspace));
+    const Chip chip = chip_for(inputs.problem, features_are_aligned(inputs) ? executor.shared() : 0);
+    const Plan plan = make_octet_plan(inputs.problem, bound_of(executor, how.workspace), chip);
     if (plan.samples > 0) return {plan, true};
   }
   return {plan_for(inputs.problem, executor, how.workspace, false), false};

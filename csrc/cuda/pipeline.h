@@ -133,6 +133,9 @@ class Pipeline {
   }
   ScoreSink<ScoreKind::plain> plain(const OperandMap& out) const;
   ScoreSink<ScoreKind::plain> plain(const ScoreMap& out) const;
+  // The same, times the norms.
+  template <class Sink>
+  Sink with_norms(Sink sink) const;
   template <class T>
   PixelMap<const T> pixels(const torch::stable::Tensor& map) const;
   template <class T>
@@ -204,7 +207,18 @@ void Pipeline::sum_diagonals(int64_t k, int64_t step, const Source& source, cons
 template <ScoreKind kKind>
 void Pipeline::sum_wrapped(bool top_down, const ScoreMap& source, const ScoreSink<kKind>& sink,
                            const Region& region) {
-  executor_.run(WrappedSum<kKind>{source, sink, region, samples_, int32_t(problem_.fuse_radius()), top_down});
+  if (problem_.fuse_k == 3 && sink.out.storage == Storage::float32)
+    executor_.run(WrappedPass3<kKind>{source, sink, region, samples_, top_down});
+  else
+    executor_.run(
+        WrappedSum<kKind>{source, sink, region, samples_, int32_t(problem_.fuse_radius()), top_down});
+}
+
+template <class Sink>
+Sink Pipeline::with_norms(Sink sink) const {
+  sink.alpha = pixels<float>(inputs_.alpha);
+  sink.beta = pixels<float>(inputs_.beta);
+  return sink;
 }
 
 template <class T>

@@ -28,12 +28,6 @@ OperandMap Pipeline::make_weights(const Stages& stages, bool statistics_known, S
 template <ScoreKind kKind>
 void Pipeline::filter(const Stages& stages, const ScoreMap& gram, const ScoreSink<kKind>& logits) {
   const Problem& p = problem_;
-  const PixelMap<const float> alpha = pixels<float>(inputs_.alpha), beta = pixels<float>(inputs_.beta);
-  const auto with_norms = [&](auto sink) {
-    sink.alpha = alpha;
-    sink.beta = beta;
-    return sink;
-  };
   if (!p.before()) return sum_diagonals(p.ksize, 1, Plain{gram}, with_norms(logits), stages.weights);
   const ScoreMap similarities = scores(uses_.similarity, stages.similarity);
   const auto sink = with_norms(plain(similarities));
@@ -42,7 +36,7 @@ void Pipeline::filter(const Stages& stages, const ScoreMap& gram, const ScoreSin
   else
     sum_diagonals(p.ksize, 1, Plain{gram}, sink, stages.similarity);
   if (!p.wrap()) return sum_diagonals(p.fuse_k, p.stride, Plain{similarities}, logits, stages.weights);
-  if (wraps_at_once(p))
+  if (stages.in_pieces)
     return executor_.run(WrappedSum3<kKind>{
         {similarities, stages.foreground, stages.background, stages.weights}, logits, samples_});
   const ScoreMap rowwise = scores(uses_.rowwise, stages.rowwise);

@@ -68,7 +68,7 @@ void add_maps(const Problem& p, const TileSize& tile, const Stages& s, bool back
 }
 
 // All fields of a problem and of a question.
-using Key = std::array<int64_t, CA_SIZES(CA_ONE) CA_SCORING(CA_ONE) + 4>;
+using Key = std::array<int64_t, CA_SIZES(CA_ONE) CA_SCORING(CA_ONE) + 7>;
 std::map<Key, Plan> kept;
 std::mutex keeping;
 constexpr size_t kMostKept = 64;
@@ -80,10 +80,15 @@ std::mutex noting;
 
 Plan kept_plan(const Problem& problem, const Question& question, const std::function<Plan()>& search) {
   Problem p = problem;
-  p.softmax_scale = 0;  // no plan depends on it
+  p.softmax_scale = 0;  // of it a plan depends on `in_pairs` alone
 #define CA_VALUE(type, name) static_cast<int64_t>(p.name),
-  const Key key{CA_SIZES(CA_VALUE) CA_SCORING(CA_VALUE) question.workspace, question.cache, question.backward,
-                question.by_octets};
+  const Key key{CA_SIZES(CA_VALUE) CA_SCORING(CA_VALUE) question.workspace,
+                question.cache,
+                question.backward,
+                question.by_octets,
+                question.shared,
+                question.always_shares,
+                question.in_pairs};
 #undef CA_VALUE
   const std::lock_guard<std::mutex> lock(keeping);
   const auto known = kept.find(key);
@@ -132,15 +137,15 @@ Buffers make_buffers(const Problem& p, const TileSize& tile, bool backward) {
   const Stages s = largest_stages(p, tile, backward ? Pass::backward : Pass::forward);
   const int64_t gram = score_bytes(s.gram), weights = score_bytes(s.weights), cells = score_bytes(s.cells);
   const int64_t similarity = p.before() ? score_bytes(s.similarity) : 0;
-  const int64_t rowwise = p.wrap() && !wraps_at_once(p) ? score_bytes(s.rowwise) : 0;
+  const int64_t rowwise = p.wrap() && (backward || !wraps_at_once(p)) ? score_bytes(s.rowwise) : 0;
   Buffers buffers{};
   if (backward) {
     const bool spare = p.before() || p.after();
     buffers.scores[0] = gram;
     buffers.scores[1] = weights;
-    buffers.scores[2] = std::max({rowwise, cells, score_bytes(s.cell_gradient), score_bytes(s.product),
+    buffers.scores[2] = spare ? std::max({similarity, score_bytes(s.attention), score_bytes(s.product)}) : 0;
+    buffers.scores[3] = std::max({rowwise, cells, score_bytes(s.cell_gradient), score_bytes(s.product),
                                   p.wrap() ? score_bytes(s.columnwise) : 0});
-    buffers.scores[3] = spare ? std::max({similarity, score_bytes(s.attention), score_bytes(s.product)}) : 0;
   } else {
     const int64_t most = std::max({weights, similarity, cells});
     buffers.scores[0] = std::max(gram, most);
@@ -162,7 +167,7 @@ Plan least_plan(const Problem& p, bool backward) {
 }
 
 Plan make_plan(const Problem& p, int64_t workspace, int64_t cache, bool backward) {
-  return kept_plan(p, {workspace, cache, backward, false}, [&] {
+  return kept_plan(p, {workspace, cache, backward, false, 0, false, false}, [&] {
     const Plan one = plan_of(p, {p.h, p.w, p.hb, p.wb}, backward);
     const Plan whole = whole_plan(p, one.bytes, workspace);
     return whole.samples > 0 ? whole : cheapest_cut(p, workspace, cache, backward);

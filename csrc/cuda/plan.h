@@ -14,6 +14,9 @@ struct Plan {
   TileSize tile;
   int64_t samples;  // worked on at once
   int64_t bytes;    // of scratch
+  // By octets: the Gram matrix stays on the chip, whose blocks have so much shared memory for it; 0: it is in
+  // memory.
+  int64_t shared = 0;
 
   bool whole_background(const Problem& p) const { return tile.whole_background(p); }
   bool whole(const Problem& p) const { return tile.whole(p); }
@@ -64,6 +67,8 @@ Plan whole_plan(const Problem& problem, int64_t bytes, int64_t workspace);
 struct Question {
   int64_t workspace, cache;
   bool backward, by_octets;
+  int64_t shared;
+  bool always_shares, in_pairs;
 };
 
 // The plan that was found when the same was asked before: a search takes milliseconds, and shapes come again.

@@ -260,7 +260,7 @@ struct OperandMap {
     return index(n, row(y, x), column(v, u));
   }
   template <class T>
-  Scores<T> as() const {
+  CA_BOTH Scores<T> as() const {
     return {static_cast<T*>(data), region, pitch, sample, down};
   }
   // Zeros up to the pitch behind the last column of a row, for products that add up whole vectors of columns.

@@ -94,11 +94,13 @@ struct ScoreSink {
         const float norm = beta && comb.has(k) ? beta[k] : 1.0f;
         values[k] = sums[k] * factor * norm;
       }
-      if (kKind == ScoreKind::weights) {
-        if (offset) follow(values);
-        to_weights(values.of, sink.exact);
+      uint32_t counts[kColumns] = {};
+      if (kKind != ScoreKind::plain) {
+        const bool takes_part = kKind == ScoreKind::valid_only || !selected || *selected;
+        CA_UNROLL
+        for (int32_t k = 0; k < kColumns; ++k) counts[k] = takes_part && comb.has(k) ? valid[k] : 0;
       }
-      if (kKind != ScoreKind::plain) drop(values);
+      sink.finish(values.of, offset ? offset.here : nullptr, counts);
       sink.out.store(at, values, comb);
     }
     CA_BOTH void next() {
@@ -108,27 +110,6 @@ struct ScoreSink {
       if (kKind == ScoreKind::weights) offset.next();
       if (kKind != ScoreKind::plain) valid.next();
       if (kKind != ScoreKind::plain && kKind != ScoreKind::valid_only) selected.next();
-    }
-
-   private:
-    // No logit is larger than its row's offset but by the rounding of products that were made anew, of which
-    // exp could make anything where logits are large.
-    CA_BOTH void follow(Values<kColumns>& values) const {
-      const float largest = *offset;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) {
-        const float logit = values[k] - largest;
-        values[k] = logit > 0 ? 0.0f : logit;
-      }
-    }
-    CA_BOTH void drop(Values<kColumns>& values) const {
-      const bool takes_part = kKind == ScoreKind::valid_only || !selected || *selected;
-      const float nothing = kKind == ScoreKind::logits ? -INFINITY : 0.0f;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k) {
-        const uint32_t counts = takes_part && comb.has(k) ? valid[k] : 0;
-        values[k] = counts ? values[k] : nothing;
-      }
     }
   };
   template <int32_t kColumns>
@@ -142,130 +123,61 @@ struct ScoreSink {
             {valid, n, v, comb.u},
             {selected, n, y, x}};
   }
-};
 
-// valid * dA.
-struct ValidSink {
-  ScoreMap out;
-  PixelMap<const bool> valid;
+  // Along a row, whose columns lie as those of the background do.
+  struct Row {
+    const ScoreSink& sink;
+    const float *beta, *offset;
+    const bool* valid;
+    float factor;
+    bool takes_part;
 
-  template <int32_t kColumns>
-  struct Walk {
-    Comb<kColumns> comb;
-    ScoreWalk score;
-    PixelWalk<const bool> valid;
-
-    CA_BOTH void put(const Values<kColumns>& gradients) const {
+    // Of the sums at a column and those kApart from it.
+    template <int32_t kApart, int32_t kCount>
+    CA_BOTH void finish(float (&values)[kCount], int32_t column) const {
+      uint32_t counts[kCount] = {};
       CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k)
-        if (comb.has(k)) score[k] = valid[k] ? gradients[k] : 0.0f;
-    }
-    CA_BOTH void next() {
-      score.next();
-      valid.next();
+      for (int32_t k = 0; k < kCount; ++k) {
+        const float norm = beta != nullptr ? load(beta + column + k * kApart) : 1.0f;
+        values[k] = values[k] * factor * norm;
+        if (kKind != ScoreKind::plain) counts[k] = load(valid + column + k * kApart) & takes_part;
+      }
+      sink.finish(values, offset, counts);
     }
   };
-  template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
-    return {comb, {out, n, y, x, v, comb.u}, {valid, n, v, comb.u}};
+  // From column (v, u) on.
+  CA_BOTH Row row(int32_t n, int32_t y, int32_t x, int32_t v, int32_t u) const {
+    return {*this,
+            beta ? &beta.at(n, v, u) : nullptr,
+            offset ? &offset.at(n, y, x) : nullptr,
+            &valid.at(n, v, u),
+            alpha ? scale * alpha.at(n, y, x) : scale,
+            !selected || selected.at(n, y, x)};
   }
-};
 
-// dX = valid * (dA - centre) * scale.
-struct AttentionGradientSink {
-  ScoreMap out;
-  PixelMap<const bool> valid;
-  PixelMap<const float> centre, scale;
-
-  template <int32_t kColumns>
-  struct Walk {
-    Comb<kColumns> comb;
-    ScoreWalk score;
-    PixelWalk<const bool> valid;
-    PixelWalk<const float> centre, scale;
-
-    CA_BOTH void put(const Values<kColumns>& gradients) const {
-      const float middle = *centre, factor = *scale;
+ private:
+  // `offset`: the row's, none where the values need none; `counts`: 0 where a value counts for nothing.
+  template <int32_t kCount>
+  CA_BOTH void finish(float (&values)[kCount], const float* offset, const uint32_t (&counts)[kCount]) const {
+    if (kKind == ScoreKind::weights) {
+      if (offset != nullptr) follow(values, load(offset));
+      to_weights(values, exact);
+    }
+    if (kKind != ScoreKind::plain) {
+      const float nothing = kKind == ScoreKind::logits ? -INFINITY : 0.0f;
       CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k)
-        if (comb.has(k)) score[k] = valid[k] ? (gradients[k] - middle) * factor : 0.0f;
+      for (int32_t k = 0; k < kCount; ++k) values[k] = counts[k] ? values[k] : nothing;
     }
-    CA_BOTH void next() {
-      score.next();
-      valid.next();
-      centre.next();
-      scale.next();
-    }
-  };
-  template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
-    return {comb, {out, n, y, x, v, comb.u}, {valid, n, v, comb.u}, {centre, n, y, x}, {scale, n, y, x}};
   }
-};
-
-// dL = lambda * A (dA - centre), in the place of the weights that A = weights * inverse_sum is made of.
-struct LogitGradientSink {
-  ScoreMap weights;
-  float scale;
-  PixelMap<const float> inverse_sum, centre;
-
-  template <int32_t kColumns>
-  struct Walk {
-    Comb<kColumns> comb;
-    float scale;
-    ScoreWalk score;
-    PixelWalk<const float> inverse_sum, centre;
-
-    CA_BOTH void put(const Values<kColumns>& gradients) const {
-      const float factor = scale * *inverse_sum, middle = *centre;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k)
-        if (comb.has(k)) score[k] *= factor * (gradients[k] - middle);
+  // No logit is larger than its row's offset but by the rounding of products that were made anew, of which
+  // exp could make anything where logits are large.
+  template <int32_t kCount>
+  CA_BOTH static void follow(float (&values)[kCount], float largest) {
+    CA_UNROLL
+    for (int32_t k = 0; k < kCount; ++k) {
+      const float logit = values[k] - largest;
+      values[k] = logit > 0 ? 0.0f : logit;
     }
-    CA_BOTH void next() {
-      score.next();
-      inverse_sum.next();
-      centre.next();
-    }
-  };
-  template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
-    return {comb, scale, {weights, n, y, x, v, comb.u}, {inverse_sum, n, y, x}, {centre, n, y, x}};
-  }
-};
-
-// S * dS, whose sums over rows and columns are the gradients of the norms. The product with the norms comes
-// first: patch product times gradient overflows where the features are large.
-struct NormProductSink {
-  ScoreMap out, gradient;
-  PixelMap<const float> alpha, beta;
-
-  template <int32_t kColumns>
-  struct Walk {
-    Comb<kColumns> comb;
-    ScoreWalk score, gradient;
-    PixelWalk<const float> alpha, beta;
-
-    CA_BOTH void put(const Values<kColumns>& sums) const {
-      const float norm = alpha ? *alpha : 1.0f;
-      CA_UNROLL
-      for (int32_t k = 0; k < kColumns; ++k)
-        if (comb.has(k)) score[k] = sums[k] * beta[k] * norm * load(&gradient[k]);
-    }
-    CA_BOTH void next() {
-      score.next();
-      gradient.next();
-      alpha.next();
-      beta.next();
-    }
-  };
-  template <int32_t kColumns>
-  CA_BOTH Walk<kColumns> start(int32_t n, int32_t y, int32_t x, int32_t v, const Comb<kColumns>& comb) const {
-    return {comb,
-            {out, n, y, x, v, comb.u},
-            {gradient, n, y, x, v, comb.u},
-            {alpha, n, y, x},
-            {beta, n, v, comb.u}};
   }
 };
 

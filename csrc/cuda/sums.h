@@ -27,11 +27,14 @@ struct SumLines {
     const int32_t end = begin + each < lines ? begin + each : lines;
     // Several sums, whose loads do not wait for each other, and whose roundings add up to less.
     float sums[kEach] = {};
-    for (int32_t i = begin; i < end; i += kEach) {
+    const float* at = a.line(n, begin) + column;
+    int32_t left = end - begin;
+    for (; left >= kEach; left -= kEach) {
       CA_UNROLL
-      for (int32_t k = 0; k < kEach; ++k)
-        if (i + k < end) sums[k] += load(a.line(n, i + k) + column);
+      for (int32_t k = 0; k < kEach; ++k) sums[k] += load(at + k * a.apart);
+      at += kEach * a.apart;
     }
+    for (; left > 0; --left, at += a.apart) sums[0] += load(at);
     float sum = 0;
     CA_UNROLL
     for (int32_t k = 0; k < kEach; ++k) sum += sums[k];

@@ -10,40 +10,6 @@
 
 namespace contextual_attention::cuda {
 
-// One pass of the propagation that runs over the ends of rows (left-right) or of columns (top-down): the sum
-// over i of X[p + i, q + i], p and q as row-major or column-major indices. Each is its own adjoint.
-template <ScoreKind kKind>
-struct WrappedSum {
-  static constexpr Shape shape = Shape::points;
-  ScoreMap scores;
-  ScoreSink<kKind> sink;
-  Region region;
-  int32_t samples, radius;
-  bool top_down;
-
-  CA_BOTH int32_t rows() const { return region.rows(); }
-  CA_BOTH int32_t columns() const { return region.columns(); }
-  CA_BOTH void operator()(int32_t n, int32_t row, int32_t column) const {
-    const int32_t y = region.y.at(row / region.x.count), x = region.x.at(row % region.x.count);
-    const int32_t v = region.v.at(column / region.u.count), u = region.u.at(column % region.u.count);
-    float sum = 0;
-    for (int32_t i = -radius; i <= radius; ++i) {
-      int32_t y1 = y, x1 = x, v1 = v, u1 = u;
-      if (top_down) {
-        carry(x1, y1 += i, region.y.size);
-        carry(u1, v1 += i, region.v.size);
-      } else {
-        carry(y1, x1 += i, region.x.size);
-        carry(v1, u1 += i, region.u.size);
-      }
-      const bool exists =
-          top_down ? region.x.inside(x1) && region.u.inside(u1) : region.y.inside(y1) && region.v.inside(v1);
-      if (exists) sum += scores.at(n, y1, x1, v1, u1);
-    }
-    sink.template start<1>(n, y, x, v, {u, region.u.size}).put({{sum}});
-  }
-};
-
 // The pixels behind both passes at once, k = 3. What lies over the ends is found in pieces of the map; a map
 // that is held whole is a single piece.
 struct WrappedPixels {

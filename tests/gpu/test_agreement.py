@@ -15,7 +15,17 @@ from helpers.compare import (
     solve_eagerly,
     steepness,
 )
-from helpers.cut_problems import BY_OCTETS, CUT, LITTLE, MIB, OCTET_SHARES, TIMES_THE_LEAST, workspace_of
+from helpers.cut_problems import (
+    BY_OCTETS,
+    CUT,
+    LITTLE,
+    MIB,
+    OCTET_SHARES,
+    ON_CHIP,
+    SHARED,
+    TIMES_THE_LEAST,
+    workspace_of,
+)
 from problems import BY_NAME, assert_exact, on_cpu, on_gpu, relative_error
 from test_backends_agree import HALF_CASES, least_workspace
 from test_cuda_on_host import WIDE
@@ -61,6 +71,32 @@ def test_half_precision_without_offsets(backend, case, dtype):
         assert_near("output", output, exact[0], *half_bound(dtype, eager[0], exact[0]))
         taken.append(backends.extension.last_cuda_tiling(backward=False))
     assert any(cut["octets"] and cut["foreground"] != whole["foreground"] for cut in taken)
+
+
+@pytest.fixture
+def place_gram():
+    extension = backends.extension
+    yield lambda name, shared: extension.place_cuda_gram(getattr(extension.GramPlace, name), shared)
+    extension.place_cuda_gram(extension.GramPlace.by_estimate)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("case", ON_CHIP, ids=lambda case: case.name)
+def test_gram_matrix_on_the_chip(backend, place_gram, case, dtype):
+    """By blocks of several sizes, twice the same bits; and in memory."""
+    if backend != "cuda":
+        pytest.skip("other backends hold none")
+    problem = on_gpu(case, dtype, requires_grad=False)
+    exact = solve(in_dtype(problem, torch.float64), "reference")[0]
+    bound = half_bound(dtype, solve_eagerly(problem)[0], exact)
+    for name, shared in (("in_memory", 0), *(("on_chip", shared) for shared in SHARED)):
+        place_gram(name, shared)
+        output = contextual_attention(**problem, backend=backend)
+        cut = backends.extension.last_cuda_tiling(backward=False)
+        assert cut["gram_on_chip"] == (name == "on_chip")
+        assert_near("output", output, exact, *bound)
+        again = contextual_attention(**problem, backend=backend)
+        assert torch.equal(output.view(torch.int16), again.view(torch.int16))
 
 
 @pytest.mark.parametrize("mib", MIB)

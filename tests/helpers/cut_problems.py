@@ -41,6 +41,28 @@ BY_OCTETS = [
 # Of what a whole sample takes: one, several at once, and tiles as small as octets allow.
 OCTET_SHARES = [1.0, 0.5, 0.3]
 
+# Whose Gram matrix stays on the chip: rows that one block's threads span and do not span, long and short
+# diagonals, fewer and more channels than are multiplied or fetched at once.
+_UNBOUNDED = {"propagation": "before", "normalize": "background"}
+ON_CHIP = [
+    Case(f"{name}, {channels}", (2, channels, *foreground), background, mask="holes", options=options)
+    for name, options in {
+        "after": Options(rate=1),
+        "none": Options(rate=1, fuse=False),
+        "before": Options(rate=1, **_UNBOUNDED),
+        "wrap": Options(rate=1, boundary="wrap", **_UNBOUNDED),
+    }.items()
+    for channels, foreground, background in (
+        (8, (3, 130), (2, 5)),
+        (24, (2, 66), (3, 250)),
+        (64, (40, 17), (37, 20)),
+        (72, (1, 300), (2, 33)),
+        (136, (33, 64), (5, 128)),
+    )
+]
+# Of a block's shared memory: enough for one warp, for some, and for all.
+SHARED = [66_000, 100_000, 227 << 10]
+
 # So small that every pixel may be a tile of its own: in the least workspace and a few times that.
 LITTLE = {name: case for name, case in FORWARD_CUT.items() if name not in WIDE} | {
     "wrap, square": Case("wrap, square", (1, 3, 7, 6), (6, 7), mask="holes", options=Options(**WRAP))

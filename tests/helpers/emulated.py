@@ -39,7 +39,7 @@ def build_probes(builder: EmulatedBuilder) -> ctypes.CDLL:
     """The functions of probes.cpp."""
     probes = ctypes.CDLL(builder.library("probes", [NATIVE / "probes.cpp", NATIVE / "emulator.cpp"]))
     probes.take_visits.restype = ctypes.POINTER(ctypes.c_int64)
-    for name in ("paths", "octets", "points", "rows", "items", "lanes", "missing_lane"):
+    for name in ("paths", "octets", "octets_of_four", "points", "rows", "items", "lanes", "missing_lane"):
         getattr(probes, f"probe_{name}").restype = ctypes.c_char_p
     return probes
 

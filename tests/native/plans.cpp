@@ -6,6 +6,7 @@
 
 #include "common/bindings.h"
 #include "cuda/cost.h"
+#include "cuda/executor.h"
 #include "cuda/octet_plan.h"
 #include "cuda/plan.h"
 
@@ -20,17 +21,22 @@ namespace {
 
 py::dict plan(const Problem& problem, int64_t workspace, int64_t cache, bool backward,
               const std::optional<std::array<int64_t, 4>>& tile, bool octets) {
+  const Chip chip = chip_for(problem, Executor::on_host().shared());
   Plan found;
   if (tile) {
     const auto [y, x, v, u] = *tile;
-    found = octets ? octet_plan_of(problem, {y, x, v, u}) : plan_of(problem, {y, x, v, u}, backward);
+    const bool any = workspace == 0;
+    found = octets ? octet_plan_of(problem, {y, x, v, u}, any ? INT64_MAX : workspace, chip)
+                   : plan_of(problem, {y, x, v, u}, backward);
   } else {
-    found = octets ? make_octet_plan(problem, workspace) : make_plan(problem, workspace, cache, backward);
+    found =
+        octets ? make_octet_plan(problem, workspace, chip) : make_plan(problem, workspace, cache, backward);
   }
   py::dict result = describe(found);
+  result["gram_on_chip"] = found.shared > 0;
   if (found.samples > 0)
     result["seconds"] =
-        octets ? octet_seconds(problem, found.tile) : estimated_seconds(problem, found, cache, backward);
+        octets ? octet_seconds(problem, found) : estimated_seconds(problem, found, cache, backward);
   return result;
 }
 
@@ -44,7 +50,8 @@ void bind_plans(py::module_& module) {
       "it, with the estimated \"seconds\" of one sample, or with 0 \"samples\" where nothing fits. With a "
       "tile,\n"
       "(y, x, v, u): how it would be cut so, in any workspace. With octets: a forward in half precision by\n"
-      "octets, where they suit it.");
+      "octets, where they suit it, on an H100's chip; a workspace of 0 is then any, another one holds for\n"
+      "tiles, too.");
 }
 
 }  // namespace contextual_attention::cuda

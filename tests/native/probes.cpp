@@ -31,14 +31,17 @@ struct PathProbe {
   }
 };
 
-// The first score of every octet.
+// The first score of every octet, of so many pixels a walk.
+template <int32_t kAcross>
 struct OctetProbe {
   static constexpr Shape shape = Shape::octets;
   Region region;
   int32_t samples;
 
   void walk(int32_t n, const Path& path, int32_t x, int32_t u) const {
-    for (int32_t i = 0; i < path.length; ++i) visit({n, path.y + i, x, path.v + i, u});
+    for (int32_t i = 0; i < path.length; ++i)
+      for (int32_t j = x; j < x + kAcross && j < region.x.count; ++j)
+        visit({n, path.y + i, j, path.v + i, u});
   }
 };
 
@@ -115,6 +118,10 @@ struct MissingLane {
 };
 
 }  // namespace
+
+template <int32_t kPixels>
+constexpr int32_t kPixelsAcross<OctetProbe<kPixels>> = kPixels;
+
 }  // namespace contextual_attention::cuda
 
 namespace cuda = contextual_attention::cuda;
@@ -146,7 +153,11 @@ CA_PROBE const char* probe_paths(int32_t samples, int32_t y, int32_t x, int32_t 
 }
 
 CA_PROBE const char* probe_octets(int32_t samples, int32_t y, int32_t x, int32_t v, int32_t u) {
-  return cuda::launch(cuda::OctetProbe{whole(y, x, v, u), samples}, nullptr);
+  return cuda::launch(cuda::OctetProbe<1>{whole(y, x, v, u), samples}, nullptr);
+}
+
+CA_PROBE const char* probe_octets_of_four(int32_t samples, int32_t y, int32_t x, int32_t v, int32_t u) {
+  return cuda::launch(cuda::OctetProbe<4>{whole(y, x, v, u), samples}, nullptr);
 }
 
 CA_PROBE const char* probe_points(int32_t samples, int32_t rows, int32_t columns) {
@@ -171,4 +182,21 @@ CA_PROBE const char* probe_missing_lane(const char* how) {
   return cuda::launch(cuda::MissingLane{way == "leaves", way == "sums once more", way == "sums elsewhere",
                                         way == "syncs instead", 1},
                       nullptr);
+}
+
+// Pairs of float16: what half_pairs.h makes of each of `count` triples, a number of words of `made` each.
+CA_PROBE void probe_pairs(int64_t count, const uint32_t* triples, uint32_t* made) {
+  for (int64_t i = 0; i < count; ++i, triples += 3) {
+    const cuda::HalfPair a{triples[0]}, b{triples[1]}, c{triples[2]};
+    for (cuda::HalfPair pair :
+         {a + b, a * b, multiply_add(a, b, c), twice_first(a), twice_second(a), inner(a, b), firsts(a, b)})
+      *made++ = pair.word;
+    *made++ = scaled(a, 0.25f, static_cast<const cuda::Float16*>(nullptr));
+    *made++ = scaled(a, 0.25f, static_cast<const cuda::Bfloat16*>(nullptr));
+  }
+}
+
+// Flag i alone, and the mask of flags k and k + 1.
+CA_PROBE uint32_t probe_flags(int32_t i, int32_t k) {
+  return cuda::kept(1u << cuda::place_of_flag(i), k, {~0u}).word;
 }

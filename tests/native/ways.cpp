@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "common/bindings.h"
+#include "cuda/gram_sums.h"
 #include "cuda/kernels.h"
 #include "cuda_runtime.h"
 
@@ -27,13 +28,19 @@ Way way = Way::loops;
 template <class Body>
 void loop(const Body& body) {
   if (way == Way::nothing) return;
-  const bool takes_warps = Body::shape == Shape::rows;
-  if (way == Way::loops || (way == Way::loops_but_for_warps && !takes_warps)) return plain_loop(body);
-  if (const char* error = launch(body, nullptr)) throw std::runtime_error(error);
+  // A march has no other way: its threads meet within it.
+  if constexpr (Body::shape == Shape::marches)
+    return plain_loop(body);
+  else {
+    const bool takes_warps = Body::shape == Shape::rows;
+    if (way == Way::loops || (way == Way::loops_but_for_warps && !takes_warps)) return plain_loop(body);
+    if (const char* error = launch(body, nullptr)) throw std::runtime_error(error);
+  }
 }
 
 #define CA_LOOP(...) template void loop(const __VA_ARGS__&);
 CA_FOR_EACH_BODY(CA_LOOP)
+CA_FOR_EACH_MARCH(CA_LOOP)
 #undef CA_LOOP
 
 }  // namespace contextual_attention::cuda

@@ -6,7 +6,7 @@ records.jsonl (`records`). What may lose the CUDA context or hang runs in a proc
 
     course/     which there are, in which order, how they run, what is told of them in the end
     trials/     the small cases of `smoke`
-    timing/     what a case of `times` takes
+    timing/     what a case of `times` or `compare` takes
 """
 
 from pathlib import Path

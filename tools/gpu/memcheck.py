@@ -17,7 +17,7 @@ from tools.gpu.records import Records
 STEP = "memcheck"
 # Of their mangled names.
 KERNELS = {
-    "cuda": ("walk_paths", "walk_octets", "visit_points", "reduce_rows", "visit_items"),
+    "cuda": ("walk_paths", "walk_octets", "visit_points", "reduce_rows", "visit_items", "march_rows"),
     "triton": ("diagonal_sum", "exponentials", "combine", "dot", "centre", "norm_gradients", "largest"),
 }
 

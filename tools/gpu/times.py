@@ -183,7 +183,8 @@ def line(told: dict[str, Any]) -> str:
     parts = []
     if told.get("wrong"):
         parts.append("WRONG")
-    for name, title in (("graph_ms", "graph"), ("eager_ms", "eager")):
+    titles = ("graph", "eager", "in_memory", "on_chip")
+    for name, title in ((f"{title}_ms", title.replace("_", " ")) for title in titles):
         if name in told:
             target = told.get(f"aim_{name}")
             parts.append(f"{title} {told[name]['median']:.3g}" + (f" aim {target:g}" if target else ""))
@@ -197,6 +198,8 @@ def line(told: dict[str, Any]) -> str:
         parts.append(f"{told['ps_a_score']:g} ps{share}")
     if "working_bytes" in told:
         parts.append(f"{told['working_bytes'] / 2**20:.0f} MiB")
+    if "differs" in told:
+        parts.append(f"differs by {told['differs']:.1e}")
     if "errors" in told:
         parts.append(f"err {max(map(float, told['errors'])):.1e}".replace("e-0", "e-"))
     return ", ".join(parts)

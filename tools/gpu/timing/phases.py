@@ -70,7 +70,7 @@ def measure_case(job: Job, records: Records, profile: Path) -> None:
         records: Where to.
         profile: File to which the table of all its kernels is added.
     """
-    told = _Told(job, records)
+    told = Told(job, records)
     told.take(lambda: sizes(job.problem))
     work = told.take(lambda: Work(job))
     if work is not None:
@@ -80,7 +80,7 @@ def measure_case(job: Job, records: Records, profile: Path) -> None:
     told.end()
 
 
-class _Told:
+class Told:
     """What is known of a case, recorded after every phase: all that the record has if this process ends."""
 
     def __init__(self, job: Job, records: Records) -> None:
@@ -214,7 +214,14 @@ class Work:
         }
 
     def _replays(self, act: Callable[[Run], object]) -> list[float]:
-        """A graph for each set of inputs, replayed in turns."""
+        """Of the graphs in turns."""
+        graphs = self.captured(act)
+        replay = torch.cuda.CUDAGraph.replay
+        one = milliseconds(self.device, replay, graphs, 1 if self._is_slow else _WARM)[-1]
+        return milliseconds(self.device, replay, graphs, calls_within(self.job.budget, one))
+
+    def captured(self, act: Callable[[Run], object]) -> list[torch.cuda.CUDAGraph]:
+        """A graph for each set of inputs."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -229,18 +236,21 @@ class Work:
             with torch.cuda.graph(graph, pool=graphs[0].pool() if graphs else None):
                 act(run)
             graphs.append(graph)
-        replay = torch.cuda.CUDAGraph.replay
-        one = milliseconds(self.device, replay, graphs, 1 if self._is_slow else _WARM)[-1]
-        return milliseconds(self.device, replay, graphs, calls_within(self.job.budget, one))
+        return graphs
 
-    def profiled(self, path: Path) -> Report:
-        """Time on the device by kernel, over some calls, without that of a backward's forward."""
+    def profiled(self, path: Path, title: str | None = None) -> Report:
+        """Time on the device by kernel, over some calls, without that of a backward's forward.
+
+        Args:
+            path: File to which the table of all kernels is added.
+            title: Of the table; default: the name of the job.
+        """
         # Capturing has given back what torch keeps of memory: a first call asks for it anew.
         self._act(self._prepare(0))
         calls = 1 if self._is_slow else 3
         prepared = [self._prepare(i) for i in range(calls)]
         profile = profiles.summarised(self._trace(prepared))
-        programs.append(path, profiles.table(self.job.name, profile, calls))
+        programs.append(path, profiles.table(title or self.job.name, profile, calls))
         return {
             "device_ms": rounded(profile.milliseconds / calls),
             "gap_ms": rounded((profile.span - profile.busy) / calls),
