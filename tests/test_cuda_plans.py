@@ -39,6 +39,14 @@ def image(preset, height, width, batch=1):
     return Problem(128, 512, h, w, h, w, *scoring(PRESETS[preset]), batch)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def gram_by_estimate(cuda_module):
+    """With the choice of where the Gram matrix is: by default it is in memory."""
+    cuda_module.place_cuda_gram(cuda_module.GramPlace.by_estimate)
+    yield
+    cuda_module.place_cuda_gram(cuda_module.GramPlace.in_memory)
+
+
 @pytest.fixture(scope="module")
 def find_plan(cuda_module):
     """How a problem is cut, or what the planner says of a tile."""

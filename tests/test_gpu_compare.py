@@ -56,7 +56,7 @@ def test_a_way_that_is_not_taken_fails(kernels_on_host, records, tmp_path, monke
     place, places = kernels_on_host.place_cuda_gram, kernels_on_host.GramPlace
     monkeypatch.setattr(backends.extension, "place_cuda_gram", lambda _: place(places.in_memory))
     compare.measure_case(tiny("paper"), records, tmp_path / "profile.txt")
-    place(places.by_estimate)
+    place(places.in_memory)
     record = last(records)[tiny("paper").name]
     assert record["state"] == "failed"
     assert "on_chip: the Gram matrix was placed otherwise" in record["why"]

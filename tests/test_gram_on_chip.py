@@ -45,7 +45,7 @@ EACH_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def module(cuda_module):
     with backend_of(cuda_module):
         yield cuda_module
-    cuda_module.place_cuda_gram(cuda_module.GramPlace.by_estimate)
+    cuda_module.place_cuda_gram(cuda_module.GramPlace.in_memory)
 
 
 def on_chip(module, problem, shared=ALL_WARPS, **keywords):

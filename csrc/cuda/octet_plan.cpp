@@ -53,7 +53,8 @@ Region summed_products(const Problem& p, const TileSize& tile, const Stages& s) 
   return {axis(tile.y + kReached, p.h), axis(tile.x + kReached, p.w), axis(p.hb, p.hb), axis(p.wb, p.wb)};
 }
 
-GramPlace gram_place = GramPlace::by_estimate;
+// What has run on a GPU: its tensor cores' part has only been emulated yet.
+GramPlace gram_place = GramPlace::in_memory;
 int64_t shared_instead = 0;
 
 }  // namespace

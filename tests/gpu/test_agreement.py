@@ -77,7 +77,7 @@ def test_half_precision_without_offsets(backend, case, dtype):
 def place_gram():
     extension = backends.extension
     yield lambda name, shared: extension.place_cuda_gram(getattr(extension.GramPlace, name), shared)
-    extension.place_cuda_gram(extension.GramPlace.by_estimate)
+    extension.place_cuda_gram(extension.GramPlace.in_memory)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
