@@ -15,10 +15,11 @@ Who may import whom:
 Nothing else: network and data stand on the layer alone, and nothing imports training or evaluation. Of the
 layer, its commands alone import from here. tests/test_layout.py holds this.
 
-``from contextual_attention.models import InpaintGenerator, inpaint, load_model`` loads what it names and no
-more. Other modules are imported by their own names, ``contextual_attention.models.network.critics``, and by
-each other relatively. They need ``pip install "contextual_attention[models]"``; `inpaint`, the way in to
-every method that fills holes, needs torch alone unless it is given a trained model.
+``from contextual_attention.models import InpaintGenerator, inpaint`` loads what it names and no more, as it
+does of every other network, and of `load_model`. Other modules are imported by their own names,
+``contextual_attention.models.network.critics``, and by each other relatively. They need
+``pip install "contextual_attention[models]"``; `inpaint`, the way in to every method that fills holes, needs
+torch alone unless it is given a trained model.
 """
 
 from importlib import import_module
@@ -29,12 +30,16 @@ if __name__ != "contextual_attention.models":  # in a checkout that is on the pa
 
 if TYPE_CHECKING:
     from .filling.inpaint import inpaint
+    from .network.context_encoder import ContextEncoder
     from .network.generator import InpaintGenerator
+    from .network.iizuka import CompletionNetwork
     from .network.pretrained import load_model
 
-__all__ = ["InpaintGenerator", "inpaint", "load_model"]
+__all__ = ["CompletionNetwork", "ContextEncoder", "InpaintGenerator", "inpaint", "load_model"]
 
 _MODULES = {
+    "CompletionNetwork": "network.iizuka",
+    "ContextEncoder": "network.context_encoder",
     "InpaintGenerator": "network.generator",
     "inpaint": "filling.inpaint",
     "load_model": "network.pretrained",

@@ -112,5 +112,6 @@ def test_the_device_is_as_asked(generator, tmp_path):
     assert next(load_model(tmp_path, "meta").parameters()).device.type == "meta"
 
 
-def test_is_exported():
+def test_is_exported_with_every_network():
     assert models.load_model is load_model
+    assert all(getattr(models, network.__name__) is network for network in SYSTEMS.values())
