@@ -12,16 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from .base import Recipe
+from .base import Recipe, Settings
 from .context_encoder import ContextEncoders
 from .iizuka import Iizuka
 from .patch_gan import PatchGan
 from .wasserstein import Wasserstein
-
-if TYPE_CHECKING:
-    from ..config import TrainConfig
 
 RECIPES: Mapping[str, type[Recipe]] = MappingProxyType(
     {
@@ -33,6 +29,6 @@ RECIPES: Mapping[str, type[Recipe]] = MappingProxyType(
 )
 
 
-def make_recipe(config: TrainConfig) -> Recipe:
+def make_recipe(config: Settings) -> Recipe:
     """The recipe that a configuration names, with its settings."""
     return RECIPES[config.recipe](config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -13,11 +13,27 @@ from ..losses import discounted_l1
 from ..updates import Phase, Terms
 from .optimisers import OptimiserConfig
 
-if TYPE_CHECKING:
-    from ..config import TrainConfig
-
 # In [-1, 1] the range of values is 2: l1 in percent of it.
 _PERCENT = 100 / 2
+
+
+class Settings(Protocol):
+    """What a recipe reads of a run's configuration, a `TrainConfig`: groups of settings by their names."""
+
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def data(self) -> Any: ...
+    @property
+    def masks(self) -> Any: ...
+    @property
+    def generator(self) -> Any: ...
+    @property
+    def critics(self) -> Any: ...
+    @property
+    def loss(self) -> Any: ...
+    @property
+    def optimiser(self) -> Any: ...
 
 
 class Recipe(ABC):
@@ -49,7 +65,7 @@ class Recipe(ABC):
     parts_decide: ClassVar[bool] = False
     headline: ClassVar[dict[str, str]] = {"hole_l1": "hole l1 {:.2f} %"}
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: Settings) -> None:
         self.config = config
 
     @classmethod

@@ -12,7 +12,6 @@ Shape legend: B samples; H, W the crop, 128 x 128; S the side of the predicted p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +26,8 @@ from ..adversarial import cross_entropy_critic_loss, cross_entropy_generator_los
 from ..checks import check, check_channels, check_not_negative
 from ..losses import overlap_weights, weighted_l2
 from ..updates import Learner, Phase, Terms, Update
-from .base import Recipe, hole_l1
+from .base import Recipe, Settings, hole_l1
 from .optimisers import AdamConfig
-
-if TYPE_CHECKING:
-    from ..config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ class Critics(nn.Module):
         config: Its critics and network.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__()
         self.patch = ContextEncoderCritic(config.critics.channels)
 
@@ -172,7 +168,7 @@ class ContextEncoders(Recipe):
     parts_decide = True
     headline = Recipe.headline | {"patch_critic": "cross entropy {:.3g}"}
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__(config)
         network, masks = config.generator, config.masks
         check("data.size", config.data.size, config.data.size == VIEW, f"{VIEW}, the network's")

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +30,7 @@ from ..checks import check, check_channels, check_not_negative
 from ..losses import weighted_l2
 from ..updates import Learner, Phase, Terms, Update
 from . import optimisers
-from .base import Recipe, hole_l1
-
-if TYPE_CHECKING:
-    from ..config import TrainConfig
+from .base import Recipe, Settings, hole_l1
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class Critics(nn.Module):
         config: Its critics and sizes.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__()
         box, size = config.masks.box, config.data.size
         self.joint = JointCritic(

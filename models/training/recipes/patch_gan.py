@@ -14,7 +14,6 @@ Shape legend: B samples; H, W the crop.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +27,8 @@ from ..adversarial import hinge_critic_loss, wasserstein_generator_loss
 from ..checks import check, check_channels, check_not_negative
 from ..losses import discounted_l1
 from ..updates import Phase, Terms, Update
-from .base import Recipe, hole_l1
+from .base import Recipe, Settings, hole_l1
 from .optimisers import AdamConfig
-
-if TYPE_CHECKING:
-    from ..config import TrainConfig
 
 _CHANNELS = 4  # the image and the mask
 
@@ -101,7 +97,7 @@ class Critics(nn.Module):
         config: Its critics.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__()
         self.patch = PatchCritic(_CHANNELS, config.critics.channels, config.critics.padding)
 
@@ -160,7 +156,7 @@ class PatchGan(Recipe):
     parts_decide = True  # with each the spectral norm moves on
     headline = Recipe.headline | {"patch_hinge": "hinge {:.3g}"}
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__(config)
         if config.generator.sketch:
             raise ValueError(

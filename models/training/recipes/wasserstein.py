@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -32,11 +31,8 @@ from ..adversarial import (
 from ..checks import check, check_channels, check_not_negative
 from ..losses import discounted_l1
 from ..updates import Phase, Terms, Update
-from .base import Recipe, hole_l1
+from .base import Recipe, Settings, hole_l1
 from .optimisers import AdamConfig
-
-if TYPE_CHECKING:
-    from ..config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ class Critics(nn.Module):
         config: Its critics, sizes and loss.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__()
         self.local = Critic(config.critics.local, config.masks.box)
         self.whole = Critic(config.critics.whole, config.data.size)
