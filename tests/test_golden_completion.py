@@ -203,5 +203,5 @@ class TestMeanOfOtenim:
 
     def test_other_formats_have_none(self, tmp_path):
         source = write("mmagic", tmp_path / "m.pth", golden("glcic_mmagic"))
-        with pytest.raises(WeightsError, match=r"mean: no option of the format mmagic-glcic"):
+        with pytest.raises(WeightsError, match=r"mean: not for the format mmagic-glcic, which takes none"):
             convert(source, mean=(0, 0, 0))
