@@ -19,11 +19,10 @@ from .weight_files import WeightsError, read_weights
 
 ORIGIN = "origin.json"
 _FORMATS = "\n".join(f"- {each.name} ({each.origin}): {each.example}" for each in LAYOUTS)
-ACCEPTED = (
-    "Accepted are, each with the key of its first layer,\n"
-    f"{_FORMATS},\n"
-    "in a file of torch.save, a .safetensors, a .t7 of Torch7, an .npz of TensorFlow variables or a "
-    "TensorFlow checkpoint."
+_ACCEPTED = f"Accepted are, each with the key of its first layer,\n{_FORMATS}"
+_FILES = (
+    "Accepted are a file of torch.save, a .safetensors, a .t7 of Torch7, an .npz of TensorFlow variables and "
+    "a TensorFlow checkpoint"
 )
 
 
@@ -111,7 +110,7 @@ def _recognise(weights: Weights) -> tuple[Layout, Weights]:
             return layout, weights.under(prefix)
     found = ", ".join(key[:80] for key in list(weights.values)[:3]) or "nothing"
     raise WeightsError(
-        f"{weights.path}: no checkpoint of a known format: its keys are {found}, ...\n{ACCEPTED}"
+        f"{weights.path}: no checkpoint of a known format: its keys are {found}, ...\n{_ACCEPTED}"
     )
 
 
@@ -137,11 +136,11 @@ def _read(path: Path) -> Mapping[str, Any]:
     if prefix is not None:
         return _read_tensorflow(prefix)
     if path.is_dir():
-        raise WeightsError(f"{path}: a folder without a TensorFlow checkpoint\n{ACCEPTED}")
+        raise WeightsError(f"{path}: a folder without a TensorFlow checkpoint. {_FILES}")
     try:
         weights = read_weights(path)
     except WeightsError as error:
-        raise WeightsError(f"{error}\n{ACCEPTED}") from error
+        raise WeightsError(f"{error}. {_FILES}") from error
     # As TensorFlow names variables, and as torch.nn.DataParallel names what is in the network it wraps.
     return {name.removesuffix(":0").removeprefix("module."): weight for name, weight in weights.items()}
 
