@@ -156,7 +156,7 @@ def test_a_view_is_filled_as_any_image():
     image, mask = torch.rand(2, 3, 128, 128) * 2 - 1, torch.zeros(1, 1, 128, 128)
     mask[..., 36:92, 36:92] = 1
     with torch.no_grad():
-        view, found = network.fill_view(image, mask), network(image, mask)
+        view, found = network(image, mask, are_views=True), network(image, mask)
     assert view.coarse is None
     assert torch.equal(view.refined, found.refined)
     assert torch.equal(view.completed, found.completed)

@@ -44,7 +44,6 @@ class Tiny(nn.Module, FolderOfWeights):
     def __init__(self, base: TinyConfig | None = None, /, **options: Any) -> None:
         super().__init__()
         self.config = replace(TinyConfig() if base is None else base, **options)
-        self._hub_mixin_config = self.config
         self.first = nn.Conv2d(4, self.config.cnum, 5, padding=2)
         self.last = nn.Conv2d(self.config.cnum, 3, 5, padding=2)
 

@@ -101,8 +101,6 @@ class ContextEncoder(
     ) -> None:
         super().__init__()
         self.config = replace(ContextEncoderConfig() if base is None else base, **options)
-        # What the mixin writes to config.json: it sees only the arguments that were given.
-        self._hub_mixin_config = self.config
         c, bias = self.config.cnum, self.config.bias
         self.encoder = normalised_stack(3, _encoder(c), bias)
         self.bottleneck = _bottleneck(self.config)
@@ -122,8 +120,9 @@ class ContextEncoder(
         Args:
             image: (B, 3, H, W), H, W >= 4, floating, RGB in [-1, 1]; what it holds in the holes is not read.
             mask: (B or 1, 1, H, W), bool or floating, non-zero = missing. Any number of holes of any shape.
-            are_views: Whether the images are their own views, as in training: then by `fill_view`. Default
-                False.
+            are_views: Whether the images are their own views, 128 x 128, as in training. Then no look is
+                taken at where the holes are: it can be traced, and no GPU is waited for; in the centre model
+                what is missing outside of the middle 64 x 64 pixels is 0. Default False.
 
         Returns:
             `Inpainted` without ``coarse``, in the dtype of the image, under autocast too.
@@ -134,13 +133,14 @@ class ContextEncoder(
         Cost: 0.7 GFLOP a sample at the authors' widths, whatever its size. The centre model's views depend on
         where the holes are, which a GPU is waited for.
         """
-        if are_views:
-            return self.fill_view(image, mask)
         check_image(image, _LEAST)
         missing = missing_of(mask, image)
         known = image.masked_fill(missing, 0)
-        refine = self._refine_whole if self.config.output == "whole" else self._refine_centre
-        refined = refine(known, missing)
+        if are_views:
+            refined = self._refine_view(known, missing)
+        else:
+            refine = self._refine_whole if self.config.output == "whole" else self._refine_centre
+            refined = refine(known, missing)
         return Inpainted(None, refined, torch.where(missing, refined, image))
 
     if TYPE_CHECKING:  # what nn.Module declares says nothing of arguments and result
@@ -157,20 +157,6 @@ class ContextEncoder(
             (B, 3, 64, 64) in [-1, 1], the middle of the view, or (B, 3, 128, 128) of the whole model.
         """
         return self.last(self.decoder(self.bottleneck(self.encoder(view)))).tanh()
-
-    def fill_view(self, image: Tensor, mask: Tensor) -> Inpainted:
-        """`forward` of images that are their own views, without a look at where the holes are.
-
-        So it can be traced, and waits for no GPU.
-
-        Args:
-            image: (B, 3, 128, 128), as of `forward`.
-            mask: (B or 1, 1, 128, 128), likewise; in the centre model what is missing outside of the middle
-                64 x 64 pixels stays 0.
-        """
-        missing = missing_of(mask, image)
-        refined = self._refine_view(image.masked_fill(missing, 0), missing)
-        return Inpainted(None, refined, torch.where(missing, refined, image))
 
     def _refine_view(self, known: Tensor, missing: Tensor) -> Tensor:
         predicted = self._predict(known, missing)

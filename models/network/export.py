@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ...files import replace_file
+from . import generator, iizuka
 from .context_encoder import ContextEncoder
 from .context_encoder_config import VIEW
 from .folders import FolderOfWeights
@@ -23,8 +24,8 @@ from .iizuka import CompletionNetwork
 _LEAST_MIRRORED = 72
 # What the sides of images are multiples of, and the least of them. Others have one size.
 _SIDES: Mapping[type, tuple[int, int]] = {
-    InpaintGenerator: (8, _LEAST_MIRRORED),
-    CompletionNetwork: (4, 8),
+    InpaintGenerator: (generator.GRID, _LEAST_MIRRORED),
+    CompletionNetwork: (iizuka.GRID, 2 * iizuka.GRID),
 }
 # Sides that differ, so that none is taken for another; a batch of 1 would be taken for a constant.
 _EXAMPLE = (2, 160, 144)
@@ -40,7 +41,7 @@ def export_onnx(network: FolderOfWeights, path: str | Path) -> None:
     - `InpaintGenerator`: H, W in multiples of 8, at least 72.
     - `CompletionNetwork`: H, W in multiples of 4, at least 8.
     - `ContextEncoder`: 128 x 128, its own view: what it does to see others depends on where the holes are,
-      which no graph can (`ContextEncoder.fill_view`).
+      which no graph can (``are_views``).
 
     An attention is exported as the dense formula of ``backend="reference"``: matrix products, a softmax and
     a Col2Im, in ONNX's own operators alone; no convolution has weights that are computed. It therefore holds
@@ -95,8 +96,9 @@ class _Outputs(nn.Module):
             self.names.insert(0, "coarse")
             if network.refinement.attention is not None:
                 network.refinement.attention.layer.backend = "reference"
-        self._call = network.fill_view if isinstance(network, ContextEncoder) else network
+        self._given = {"are_views": True} if isinstance(network, ContextEncoder) else {}
 
     def forward(self, image: Tensor, mask: Tensor, sketch: Tensor | None = None) -> tuple[Tensor, ...]:
-        result = self._call(image, mask) if sketch is None else self._call(image, mask, sketch=sketch)
+        guide = {} if sketch is None else {"sketch": sketch}
+        result = self.network(image, mask, **self._given, **guide)
         return tuple(getattr(result, name) for name in self.names)

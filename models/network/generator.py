@@ -97,8 +97,6 @@ class InpaintGenerator(
     def __init__(self, base: GeneratorConfig | None = None, /, **options: Unpack[GeneratorKeywords]) -> None:
         super().__init__()
         self.config = replace(GeneratorConfig() if base is None else base, **options)
-        # What the mixin writes to config.json: it sees only the arguments that were given.
-        self._hub_mixin_config = self.config
         c = self.config.cnum
         encoder = _encoder(c, 2 * c, 2 * c, 4 * c, 4 * c, 4 * c)
         inputs = _COLOURS + self.config.sketch + _ONES_AND_MASK

@@ -146,8 +146,6 @@ class CompletionNetwork(
     def __init__(self, base: IizukaConfig | None = None, /, **options: Unpack[IizukaKeywords]) -> None:
         super().__init__()
         self.config = replace(IizukaConfig() if base is None else base, **options)
-        # What the mixin writes to config.json: it sees only the arguments that were given.
-        self._hub_mixin_config = self.config
         c = self.config.cnum
         self.layers = normalised_stack(4, _layers(c), self.config.bias, self.config.order)
         self.last = nn.Conv2d(c // 2, 3, 3, padding=1)
