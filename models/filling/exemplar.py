@@ -24,7 +24,7 @@ from .blank import blank
 from .blend import blend_copies, copy_pixels
 from .completion import Progress, Settings, complete
 from .edges import continue_edges
-from .pyramid import smooth_fill
+from ..network.pyramid import smooth_fill
 from .rings import fill_rings
 from .scales import finest_scale
 from .search import Preferences, Search

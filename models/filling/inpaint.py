@@ -18,7 +18,7 @@ from .exemplar import ExemplarOptions, Filled, check_picture, fill_exemplar
 from .patchmatch import PatchMatchOptions, fill_patchmatch
 from .pictures import marked_of, planes_of
 from .poisson import join_filling
-from .pyramid import dilate
+from ..network.pyramid import dilate
 
 Picture = TypeVar("Picture")
 METHODS = ("exemplar", "patchmatch", "model")

@@ -17,7 +17,7 @@ from torch import Tensor
 from .blend import blend_copies
 from .completion import Progress, Settings, complete
 from .exemplar import Filled, fill, require, require_seed
-from .pyramid import smooth_fill
+from ..network.pyramid import smooth_fill
 from .scales import finest_scale
 from .search import Preferences, Search
 
