@@ -65,11 +65,12 @@ class MaskConfig:
 
     Args:
         kind: "box" (paper), "boxes" (several), "free-form", "box-and-strokes" (Yu et al. 2019), "folder",
-            "centre" or "region" (Pathak et al. 2016); or as other published code draws them, whatever the
-            next settings say: "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box".
-        box: Side of a box in pixels, and of what the local critic sees. Paper, published code: 128.
-        shrink: By how much a hole may be smaller than its box, kinds "box", "boxes" and "box-and-strokes".
-            Paper: 0; published code: 32.
+            "centre" or "region" (Pathak et al. 2016), "varied" (ours); or as other published code draws them,
+            whatever the next settings say: "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box".
+        box: Side of a box in pixels, and of what the local critic sees; for "varied" the largest side of a
+            box or extent of an object. Paper, published code: 128.
+        shrink: By how much a hole may be smaller than its box, kinds "box", "boxes", "box-and-strokes" and
+            "varied". Paper: 0; published code: 32.
         number: Most boxes in an image, kind "boxes". Ours.
         folder: Of mask pictures, kind "folder".
     """
