@@ -106,9 +106,7 @@ def _strokes(size: Size, sides: tuple[int, int], generator: torch.Generator) -> 
     return free_form(1, size, generator, strokes=(1, 2), vertices=(2, 8), width=width).mask[0, 0]
 
 
-def _corner(
-    extents: tuple[float, float], size: Size, generator: torch.Generator
-) -> tuple[float, float]:
+def _corner(extents: tuple[float, float], size: Size, generator: torch.Generator) -> tuple[float, float]:
     """Where a shape begins, (row, column): within the image, or now and then partly beyond one side of it."""
     places = [uniform(0.0, length - extent, generator) for extent, length in zip(extents, size, strict=True)]
     if uniform(0.0, 1.0, generator) < _OUTSIDE:
