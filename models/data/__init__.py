@@ -16,5 +16,6 @@ outlines.py      outlines of objects, and what is within them
 published_masks.py   holes of other publications' code, pixel by pixel
 regions.py       holes of Context Encoders
 discount.py      how much each pixel of a hole counts
+augment.py       crops turned, brighter, of other colours
 samples.py       crops with a hole each, in an order that can be taken up again anywhere
 """

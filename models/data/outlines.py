@@ -49,7 +49,7 @@ def _ellipse(_generator: torch.Generator) -> Tensor:
 
 
 def _waves(generator: torch.Generator) -> Tensor:
-    """A smooth line whose distance from the origin is the exponential of a few waves, the finer the flatter."""
+    """A smooth line at distances from the origin of the exponential of a few waves, the finer the flatter."""
     heights, shifts = torch.rand(2, len(_WAVES), generator=generator)
     turns = torch.arange(_POINTS) / _POINTS
     waves = (2 * math.pi * (turns[:, None] * _WAVES + shifts)).cos() @ (heights / _WAVES)
