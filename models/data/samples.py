@@ -150,7 +150,7 @@ def random_crop(
     """A crop of a picture (3, h, w) uint8, of uniform size and place, as (3, H, W) float32 in [-1, 1].
 
     The crop has the shape of ``size``, and for ``least`` = 1 is as large as the picture admits, turned by
-    uniform +-``rotate`` degrees if at all. It is resized bilinearly, antialiased; small pictures are enlarged.
+    uniform +-``rotate`` degrees if at all. It is resized bilinearly, antialiased; small ones are enlarged.
     Where larger crops are enlarged less, those that would be by more than ``most_enlarged`` (0: any number)
     are not drawn.
     """
