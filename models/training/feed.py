@@ -27,7 +27,18 @@ def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) 
     opened = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
     source = Cached(opened, data.cache)
     draw, size = mask_drawer(config.masks), (data.size, data.size)
-    return Samples(source, draw, size, config.seed, data.least_crop, data.flip, make_recipe(config).gamma)
+    return Samples(
+        source,
+        draw,
+        size,
+        config.seed,
+        data.least_crop,
+        data.flip,
+        make_recipe(config).gamma,
+        data.rotate,
+        data.most_enlarged,
+        data.colour,
+    )
 
 
 class Feed:
