@@ -24,13 +24,14 @@ class DataConfig:
     """What is trained on.
 
     Args:
-        path: A folder, a glob pattern, a list file, "hf:owner/name", "procedural" or "procedural:SEED", as
-            `sources.open_source` takes it.
+        path: A folder, a glob pattern, a list file, "hf:owner/name", "procedural" or "scenes", each also
+            with ":SEED", as `sources.open_source` takes it.
         size: Side of the crops, in pixels, at least 16. Paper: 256.
         least_crop: Least side of a crop, in shares of the largest square. Paper: images are "resized and
             randomly cropped" without numbers; published code: random crops of the image as it is. 0.5: ours.
         flip: Mirror half of the crops. Ours.
-        pictures: Of the procedural set. Ours.
+        pictures: Of a procedural set. Ours.
+        scenes: Procedural scenes that are mixed in among the pictures of ``path``. Ours.
         workers: Processes that decode, at most 1024. Ours; no effect on the samples.
         cache: Bytes of decoded pictures that each of them may keep. Ours.
         split: Of a published data set in the folder: "train", "val", "test" or "all", as
@@ -43,6 +44,7 @@ class DataConfig:
     least_crop: float = 0.5
     flip: bool = True
     pictures: int = 10_000
+    scenes: int = 0
     workers: int = 4
     cache: int = 256 * 2**20
     split: str = "train"
@@ -52,7 +54,7 @@ class DataConfig:
         # The window of SSIM has 11 pixels, the grid of the generator 8.
         check("data.size", self.size, self.size >= 16, "at least 16")
         check("data.least_crop", self.least_crop, 0 < self.least_crop <= 1, "more than 0, at most 1")
-        for name, least in (("pictures", 1), ("workers", 0), ("cache", 0)):
+        for name, least in (("pictures", 1), ("scenes", 0), ("workers", 0), ("cache", 0)):
             number = getattr(self, name)
             check(f"data.{name}", number, number >= least, f"at least {least}")
         check("data.workers", self.workers, self.workers <= 1024, "at most 1024")

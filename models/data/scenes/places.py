@@ -107,10 +107,17 @@ def street(canvas: Canvas) -> None:
     for _ in range(draws.whole(1, 3)):
         cell = (draws.uniform(0.12, 0.4), draws.uniform(0.14, 0.4))
         plane = patterns.facing(canvas, cell, draws.uniform(0, 0.9))
-        wall = patterns.any_pattern(canvas, plane.scaled(6, 8)) if draws.chance(0.4) else any_surface(canvas, 0.3)
+        wall = (
+            patterns.any_pattern(canvas, plane.scaled(6, 8))
+            if draws.chance(0.4)
+            else any_surface(canvas, 0.3)
+        )
         surface = patterns.windows(canvas, plane, wall)
         left = draws.uniform(-0.6, 0.3) * canvas.width / cell[0]
-        right, top = left + draws.uniform(0.5, 1.3) * canvas.width / cell[0], draws.uniform(-0.6, 0.1) / cell[1]
+        right, top = (
+            left + draws.uniform(0.5, 1.3) * canvas.width / cell[0],
+            draws.uniform(-0.6, 0.1) / cell[1],
+        )
         inside = plane.part(left, right, top, 1e3, canvas.pixel)
         canvas.cover(inside, surface)
         if draws.chance(0.6):  # eaves
@@ -126,9 +133,16 @@ def paving(canvas: Canvas, edge: float) -> None:
     """A floor in perspective, whose far end is at a height."""
     draws = canvas.draws
     turn = draws.uniform(-0.8, 0.8) if draws.chance(0.4) else 0.0
-    plane = patterns.ground(canvas, edge - draws.uniform(0.08, 0.4), (draws.uniform(0.15, 0.9), draws.uniform(0.15, 0.9)), turn)
+    plane = patterns.ground(
+        canvas, edge - draws.uniform(0.08, 0.4), (draws.uniform(0.15, 0.9), draws.uniform(0.15, 0.9)), turn
+    )
     surface = patterns.any_pattern(canvas, plane) if draws.chance(0.65) else any_surface(canvas, 0.15, 0.8)
-    fade = linear(canvas, torch.full((1, 1, 1), draws.uniform(0.7, 1.1)), torch.full((1, 1, 1), draws.uniform(0.7, 1.1)), math.pi / 2)
+    fade = linear(
+        canvas,
+        torch.full((1, 1, 1), draws.uniform(0.7, 1.1)),
+        torch.full((1, 1, 1), draws.uniform(0.7, 1.1)),
+        math.pi / 2,
+    )
     canvas.cover((canvas.y - edge).expand(canvas.size), surface * fade)
 
 
@@ -146,7 +160,11 @@ def room(canvas: Canvas) -> None:
     floor = draws.uniform(0.5, 0.95) * canvas.height
     wall_of(canvas)
     for _ in range(draws.whole(0, 2)):
-        THINGS[3](canvas, (draws.uniform(0, canvas.width), draws.uniform(0.3, 0.9) * floor), draws.uniform(0.08, 0.3))
+        THINGS[3](
+            canvas,
+            (draws.uniform(0, canvas.width), draws.uniform(0.3, 0.9) * floor),
+            draws.uniform(0.08, 0.3),
+        )
     if draws.chance(0.3):
         curtain(canvas)
     paving(canvas, floor)
@@ -213,7 +231,9 @@ def table(canvas: Canvas) -> None:
     canvas.focus = draws.uniform(1, 3)
     tilt = 0.08 * draws.normal() if draws.chance(0.4) else 0.0
     top = shapes.half_plane((canvas.width / 2, edge), math.pi / 2 + tilt)
-    plane = patterns.ground(canvas, edge - draws.uniform(0.2, 0.6), (draws.uniform(0.1, 0.5), draws.uniform(0.1, 0.5)), 0)
+    plane = patterns.ground(
+        canvas, edge - draws.uniform(0.2, 0.6), (draws.uniform(0.1, 0.5), draws.uniform(0.1, 0.5)), 0
+    )
     surface = patterns.any_pattern(canvas, plane) if draws.chance(0.35) else any_surface(canvas, 0.15, 0.9)
     canvas.cover(top(canvas.x, canvas.y), surface)
     canvas.focus = draws.uniform(1, 1.6)
@@ -256,9 +276,21 @@ def partition(canvas: Canvas) -> None:
             shape = shapes.ellipse(through, (reach, reach * draws.uniform(0.5, 1)), angle)
         else:
             curve = shapes.waves(draws, draws.uniform(0, 0.2), 2, 2)
-            shape = shapes.stroke(curve, (through[0] - 3 * math.cos(angle), through[1] - 3 * math.sin(angle)), angle, 6.0, (draws.uniform(0.02, 0.3),) * 2)
+            shape = shapes.stroke(
+                curve,
+                (through[0] - 3 * math.cos(angle), through[1] - 3 * math.sin(angle)),
+                angle,
+                6.0,
+                (draws.uniform(0.02, 0.3),) * 2,
+            )
         if draws.chance(0.3):
-            soft_shadow(canvas, shape, (0.02 * draws.normal(), 0.02), draws.uniform(0.1, 0.5), draws.uniform(0.02, 0.1))
+            soft_shadow(
+                canvas,
+                shape,
+                (0.02 * draws.normal(), 0.02),
+                draws.uniform(0.1, 0.5),
+                draws.uniform(0.02, 0.1),
+            )
         canvas.cover(shape(canvas.x, canvas.y), any_surface(canvas))
 
 

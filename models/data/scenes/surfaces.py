@@ -16,7 +16,9 @@ def linear(canvas: Canvas, first: Tensor, second: Tensor, angle: float) -> Tenso
     return torch.lerp(first, second, _normalised(ramp))
 
 
-def radial(canvas: Canvas, first: Tensor, second: Tensor, middle: tuple[float, float], radius: float) -> Tensor:
+def radial(
+    canvas: Canvas, first: Tensor, second: Tensor, middle: tuple[float, float], radius: float
+) -> Tensor:
     """From one colour at a place to the other at a distance of it, (3, H, W)."""
     distance = torch.hypot(canvas.x - middle[0], canvas.y - middle[1])
     t = (distance / radius).clamp(0, 1)

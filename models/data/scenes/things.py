@@ -54,10 +54,13 @@ def cup(canvas: Canvas, foot: Point, radius: float) -> None:
         grip = (radius * draws.uniform(0.3, 0.5), height * draws.uniform(0.22, 0.35))
         handle = shapes.ring((side, rim + 0.45 * height), grip, radius * draws.uniform(0.1, 0.2))
         canvas.cover(handle(x, y), colour * draws.uniform(0.6, 0.9))
-    outline = [(foot[0] - top, rim), (foot[0] + top, rim), (foot[0] + base, foot[1]), (foot[0] - base, foot[1])]
-    body = torch.maximum(
-        shapes.polygon(outline)(x, y), shapes.ellipse(foot, (base, flat * base / top))(x, y)
-    )
+    outline = [
+        (foot[0] - top, rim),
+        (foot[0] + top, rim),
+        (foot[0] + base, foot[1]),
+        (foot[0] - base, foot[1]),
+    ]
+    body = torch.maximum(shapes.polygon(outline)(x, y), shapes.ellipse(foot, (base, flat * base / top))(x, y))
     surface = _round(canvas, colour, foot[0], radius)
     if draws.chance(0.4):
         band = (y > rim + height * draws.uniform(0.2, 0.4)) & (y < rim + height * draws.uniform(0.5, 0.8))
@@ -82,7 +85,11 @@ def crate(canvas: Canvas, foot: Point, radius: float) -> None:
     draws = canvas.draws
     contact_shadow(canvas, foot, radius)
     left, right = radius * draws.uniform(0.5, 1.3), radius * draws.uniform(0.5, 1.3)
-    slope_left, slope_right, height = draws.uniform(0.1, 0.5), draws.uniform(0.1, 0.5), radius * draws.uniform(0.5, 2)
+    slope_left, slope_right, height = (
+        draws.uniform(0.1, 0.5),
+        draws.uniform(0.1, 0.5),
+        radius * draws.uniform(0.5, 2),
+    )
     near, surface = foot, any_surface(canvas, 0.3, 0.8)
     west = (foot[0] - left, foot[1] - slope_left * left)
     east = (foot[0] + right, foot[1] - slope_right * right)
@@ -147,7 +154,9 @@ def flower(canvas: Canvas, foot: Point, radius: float) -> None:
     count, outer = draws.whole(5, 14), canvas.colour(0.3, 0.95)
     for k in range(draws.whole(1, 3)):
         reach = radius * 0.75**k
-        distance = shapes.petals(foot, reach, count, draws.uniform(0.2, 0.6), draws.uniform(0, 1))(canvas.x, canvas.y)
+        distance = shapes.petals(foot, reach, count, draws.uniform(0.2, 0.6), draws.uniform(0, 1))(
+            canvas.x, canvas.y
+        )
         inner = outer * draws.uniform(0.4, 0.8)
         canvas.cover(distance, radial(canvas, inner, outer, foot, reach))
     middle = radius * draws.uniform(0.15, 0.3)
@@ -179,7 +188,10 @@ def tree(canvas: Canvas, foot: Point, radius: float) -> None:
         for start, angle, length, width in parents:
             for side in (-1, 1):
                 share = draws.uniform(0.45, 0.9)
-                at = (start[0] + share * length * math.cos(angle), start[1] + share * length * math.sin(angle))
+                at = (
+                    start[0] + share * length * math.cos(angle),
+                    start[1] + share * length * math.sin(angle),
+                )
                 limbs.append((at, angle + side * draws.uniform(0.3, 0.8), 0.65 * length, 0.5 * width))
     for start, angle, length, width in limbs:
         bend = shapes.sag(0.1 * length * draws.normal(), length)
@@ -201,7 +213,11 @@ def wires(canvas: Canvas) -> None:
     start = (-0.1, draws.uniform(0, canvas.height))
     angle, length = draws.uniform(-0.5, 0.5), 1.4 * canvas.width + 0.2
     if draws.chance(0.3):  # upright ones
-        start, angle, length = (draws.uniform(0, canvas.width), -0.1), math.pi / 2 + 0.3 * draws.normal(), 1.4 * canvas.height
+        start, angle, length = (
+            (draws.uniform(0, canvas.width), -0.1),
+            math.pi / 2 + 0.3 * draws.normal(),
+            1.4 * canvas.height,
+        )
     colour, width = canvas.colour(0.02, 0.9), draws.uniform(0.6, 4) * canvas.pixel + draws.uniform(0, 0.01)
     depth = draws.uniform(-0.1, 0.25) * length * draws.uniform(0, 1)
     for _ in range(draws.whole(1, 4)):
@@ -219,5 +235,7 @@ def pole(canvas: Canvas) -> None:
     at, half = draws.uniform(0, canvas.width), draws.uniform(0.01, 0.08)
     top = draws.uniform(-0.1, 0.5) * canvas.height if draws.chance(0.5) else -0.1
     lean = math.pi / 2 + (0.05 * draws.normal() if draws.chance(0.4) else 0.0)
-    line = shapes.stroke(shapes.sag(0, 1), (at, top), lean, 2 * canvas.height, (2 * half, 2 * half * draws.uniform(1, 1.3)))
+    line = shapes.stroke(
+        shapes.sag(0, 1), (at, top), lean, 2 * canvas.height, (2 * half, 2 * half * draws.uniform(1, 1.3))
+    )
     canvas.cover(line(canvas.x, canvas.y), _round(canvas, canvas.colour(), at, half))
