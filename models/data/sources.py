@@ -62,7 +62,7 @@ class PictureFiles:
 
 
 class ProceduralPictures:
-    """``count`` pictures of ``side`` x ``side`` pixels that ``draw`` draws; number and seed are the picture."""
+    """``count`` drawn pictures of ``side`` x ``side`` pixels; number and seed are the picture."""
 
     def __init__(self, count: int, side: int, seed: int = 0, draw: Draw = dead_leaves) -> None:
         self.count, self.side, self.seed, self.draw = count, side, seed, draw

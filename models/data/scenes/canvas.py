@@ -1,7 +1,7 @@
 """What a scene is painted on, and with: random numbers, colours, layers that cover or shade each other.
 
-Lengths are in shares of the picture's shorter side, places (x, y) from its upper left corner, colours (3, 1, 1)
-in [0, 1] and as a display takes them. A distance (H, W) is signed, positive inside.
+Lengths are in shares of the picture's shorter side, places (x, y) from its upper left corner, colours
+(3, 1, 1) in [0, 1] and as a display takes them. A distance (H, W) is signed, positive inside.
 
 Shape legend: H, W the picture.
 """
@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..dead_leaves import scale_invariant
+
 _T = TypeVar("_T")
-# Hues that photographs have most of, in radians from red: skin, wood and earth; leaves; sky.
-_HUES = (0.5, 1.7, 3.8)
-_HUE_SPREAD = 0.45
+# Hues that photographs have most of, in radians from red: skin, wood and earth, twice; leaves; sky.
+_HUES = (0.4, 0.7, 1.6, 3.8)
+_HUE_SPREAD = 0.4
 
 
 class Draws:
@@ -43,6 +45,10 @@ class Draws:
 
     def chance(self, share: float) -> bool:
         return self.uniform(0, 1) < share
+
+    def radius(self, least: float, largest: float) -> float:
+        """Of a thing, small ones more often, as in photographs."""
+        return scale_invariant(self.uniform(0, 1), least, largest)
 
     def one_of(self, options: Sequence[_T]) -> _T:
         return options[self.whole(0, len(options) - 1)]
@@ -75,16 +81,16 @@ class Canvas:
         self.focus = 1.0
         angle = self.draws.uniform(-math.pi, 0)  # from above
         self.light = (math.cos(angle), math.sin(angle))
-        self._hues = [self._hue() for _ in range(self.draws.whole(1, 3))]
-        self._saturation = self.draws.uniform(0.02, 0.3)
+        self._hues = [self._hue() for _ in range(self.draws.whole(2, 4))]
+        self._saturation = self.draws.uniform(0.05, 0.35)
 
     def _hue(self) -> float:
         return self.draws.one_of(_HUES) + _HUE_SPREAD * self.draws.normal()
 
     def colour(self, low: float = 0.08, high: float = 0.92) -> Tensor:
-        """A colour of this scene, of a lightness between the bounds; now and then a strong one."""
-        accent = 2.5 if self.draws.chance(0.15) else 1.0
-        saturation = self._saturation * accent * self.draws.uniform(0.3, 1.0)
+        """A colour of this scene, of a lightness between the bounds; mostly muted, a few are strong."""
+        accent = 2.0 if self.draws.chance(0.15) else 1.0
+        saturation = self._saturation * accent * self.draws.uniform(0, 1)
         hue = self.draws.one_of(self._hues) + 0.15 * self.draws.normal()
         return tint(hue, saturation, self.draws.uniform(low, high))
 
@@ -96,6 +102,10 @@ class Canvas:
         """How much of each pixel lies inside, (H, W) in [0, 1], with an edge that is ``blend`` wide."""
         t = (distance / max(blend, 1.5 * self.pixel) + 0.5).clamp(0, 1)
         return t * t * (3 - 2 * t)
+
+    def fill(self, surface: Tensor) -> None:
+        """Put a surface in place of everything."""
+        self.picture.copy_(surface.expand_as(self.picture))
 
     def cover(self, distance: Tensor, surface: Tensor, opacity: float = 1.0) -> None:
         """Put a surface, which may be one colour, in front of what is inside."""
@@ -111,8 +121,8 @@ class Canvas:
         self.picture *= 1 - strength * self.coverage(distance, blend)
 
     def blur(self, sigma: float) -> None:
-        """Put all that has been painted out of focus: a Gaussian of sigma pixels."""
-        self.picture = gaussian(self.picture, sigma)
+        """Put all that has been painted out of focus, by a Gaussian."""
+        self.picture = gaussian(self.picture, sigma / self.pixel)
 
 
 def tint(hue: float, saturation: float, lightness: float) -> Tensor:
@@ -123,7 +133,7 @@ def tint(hue: float, saturation: float, lightness: float) -> Tensor:
 
 
 def gaussian(picture: Tensor, sigma: float) -> Tensor:
-    """Blurred along both axes, the border mirrored."""
+    """A picture (3, H, W) blurred with a deviation of sigma pixels, its border mirrored."""
     reach = min(math.ceil(2.5 * sigma), min(picture.shape[1:]) - 1)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
     kernel = (kernel / kernel.sum())[None, None]

@@ -52,10 +52,12 @@ def facing(canvas: Canvas, cell: tuple[float, float], tilt: float) -> Plane:
     return _spanned(u + draws.uniform(0, 1), v + draws.uniform(0, 1))
 
 
-def ground(canvas: Canvas, horizon: float, cell: tuple[float, float], turn: float) -> Plane:
-    """The plane that is seen below a horizon (above it, as a ceiling), turned by an angle in radians."""
-    away = (canvas.y - horizon).clamp(min=0.02)
-    depth = 1 / away
+def ground(
+    canvas: Canvas, horizon: float, cell: tuple[float, float], turn: float = 0.0, above: bool = False
+) -> Plane:
+    """The plane that is seen below a horizon, or of a ceiling above it, turned by an angle in radians."""
+    away = horizon - canvas.y if above else canvas.y - horizon
+    depth = 1 / away.clamp(min=0.02)
     sideways = (canvas.x - canvas.draws.uniform(0, canvas.width)) * depth
     cos, sin = math.cos(turn), math.sin(turn)
     u = (cos * sideways + sin * depth) / cell[0]
@@ -83,7 +85,7 @@ def _sum_of_pulses(t: Tensor, share: float) -> Tensor:
 
 
 def cells(plane: Plane, shares: tuple[float, float]) -> Tensor:
-    """1 within cells, 0 in the joints between them; ``shares`` of the cell's width and height are no joint."""
+    """1 within cells, 0 in the joints between them, which leave ``shares`` of their width and height."""
     return pulses(plane.u, shares[0], plane.across_u) * pulses(plane.v, shares[1], plane.across_v)
 
 
@@ -132,7 +134,7 @@ def any_pattern(canvas: Canvas, plane: Plane) -> Tensor:
     first = canvas.colour(0.2, 0.9)
     second = first * draws.uniform(0.4, 0.8) if draws.chance(0.6) else canvas.colour(0.1, 0.9)
     kind = draws.one_of(("bricks", "tiles", "planks", "checks", "stripes", "folds"))
-    rough = grained(canvas, first, draws.uniform(0.01, 0.12)) if draws.chance(0.6) else first
+    rough = grained(canvas, first, 0.15) if draws.chance(0.6) else first
     if kind == "bricks":
         return masonry(canvas, plane.scaled(0.5, 1), rough, second, draws.uniform(0.82, 0.94), "half")
     if kind == "tiles":

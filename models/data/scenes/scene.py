@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from .canvas import Canvas, gaussian
+from .lines import pole, tube, wires
 from .places import PLACES
-from .surfaces import linear
-from .things import pole, wires
+from .surfaces import uneven
 
 
 def draw_scene(size: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -31,10 +31,9 @@ def draw_scene(size: tuple[int, int], generator: torch.Generator) -> Tensor:
     draws = canvas.draws
     draws.one_of(PLACES)(canvas)
     canvas.focus = draws.uniform(1, 1.6)
-    if draws.chance(0.15):
-        pole(canvas)
-    if draws.chance(0.25):
-        wires(canvas)
+    for line, share in ((pole, 0.15), (tube, 0.1), (wires, 0.25)):
+        if draws.chance(share):
+            line(canvas)
     return _taken(canvas)
 
 
@@ -43,13 +42,13 @@ def _taken(canvas: Canvas) -> Tensor:
     draws = canvas.draws
     picture = canvas.picture
     if draws.chance(0.5):
-        ends = (torch.full((1, 1, 1), draws.uniform(0.6, 1.1)) for _ in range(2))
-        picture = picture * linear(canvas, *ends, draws.uniform(-math.pi, math.pi))
-    balance = torch.exp(0.06 * draws.normals(3, 1, 1))
-    picture = (picture * balance * math.exp(0.15 * draws.normal())).clamp(0, 1)
+        picture = uneven(canvas, picture, draws.uniform(-math.pi, math.pi))
+    balance = torch.exp(0.05 * draws.normals(3, 1, 1))
+    exposure = (draws.uniform(0.3, 0.6) / float(picture.mean())) ** 0.7  # not all of the way, as cameras do
+    picture = (picture * balance * min(max(exposure, 0.6), 1.8)).clamp(0, 1)
     picture = picture ** math.exp(0.15 * draws.normal())
     if draws.chance(0.5):
         picture = gaussian(picture, draws.uniform(0.3, 0.9))
     if draws.chance(0.4):
-        picture = picture + draws.uniform(0.004, 0.03) * draws.normals(1, *canvas.size)
+        picture = picture + draws.uniform(0.004, 0.025) * draws.normals(1, *canvas.size)
     return (2 * picture - 1).clamp(-1, 1)

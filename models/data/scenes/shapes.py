@@ -20,6 +20,11 @@ Point = tuple[float, float]
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
+def towards(start: Point, angle: float, length: float) -> Point:
+    """The place at a distance from another in the direction of an angle."""
+    return start[0] + length * math.cos(angle), start[1] + length * math.sin(angle)
+
+
 def half_plane(through: Point, angle: float) -> Shape:
     """What lies in the direction of the angle from a straight line through the point."""
     cos, sin = math.cos(angle), math.sin(angle)
@@ -47,6 +52,12 @@ def box(middle: Point, radii: Point, angle: float = 0.0, corner: float = 0.0) ->
         return corner - beyond - torch.maximum(a, b).clamp(max=0)
 
     return distance
+
+
+def arch(middle: Point, radii: Point) -> Shape:
+    """A rectangle and, above it, half a circle."""
+    straight, round_ = box(middle, radii), ellipse((middle[0], middle[1] - radii[1]), (radii[0], radii[0]))
+    return lambda x, y: torch.maximum(straight(x, y), round_(x, y))
 
 
 def polygon(points: Sequence[Point]) -> Shape:
@@ -92,7 +103,7 @@ def petals(middle: Point, radius: float, count: int, depth: float, phase: float)
 
 
 def lens(start: Point, end: Point, breadth: float) -> Shape:
-    """What two equal circles have in common, from tip to tip: a leaf. ``breadth`` is its share of the length."""
+    """What two equal circles have in common, from tip to tip; the breadth is in shares of the length."""
     length = math.dist(start, end)
     half = max(breadth * length / 2, 1e-3)
     radius = (length**2 / 4 + half**2) / (2 * half)

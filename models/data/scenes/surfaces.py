@@ -16,6 +16,13 @@ def linear(canvas: Canvas, first: Tensor, second: Tensor, angle: float) -> Tenso
     return torch.lerp(first, second, _normalised(ramp))
 
 
+def uneven(canvas: Canvas, surface: Tensor, angle: float) -> Tensor:
+    """A surface in light that changes along an angle, (3, H, W)."""
+    draws = canvas.draws
+    first, second = (torch.full((1, 1, 1), draws.uniform(0.65, 1.1)) for _ in range(2))
+    return surface * linear(canvas, first, second, angle)
+
+
 def radial(
     canvas: Canvas, first: Tensor, second: Tensor, middle: tuple[float, float], radius: float
 ) -> Tensor:
@@ -25,8 +32,14 @@ def radial(
     return torch.lerp(first, second, t * t * (3 - 2 * t))
 
 
-def noise(canvas: Canvas, fall: float = 1.0, longest: float = 1.0, shortest: float = 0.0, stretch: float = 1.0,
-          angle: float = 0.0) -> Tensor:  # fmt: skip
+def noise(
+    canvas: Canvas,
+    fall: float = 1.0,
+    longest: float = 1.0,
+    shortest: float = 0.0,
+    stretch: float = 1.0,
+    angle: float = 0.0,
+) -> Tensor:
     """Gaussian noise (H, W) of deviation 1, whose amplitude falls as frequency**-fall.
 
     Args:
@@ -53,17 +66,17 @@ def grain(canvas: Canvas) -> Tensor:
     draws = canvas.draws
     kind = draws.one_of(("clouds", "specks", "fibres"))
     if kind == "clouds":
-        return noise(canvas, draws.uniform(0.8, 1.6), draws.uniform(0.2, 1.0))
+        return noise(canvas, draws.uniform(1.0, 1.8), draws.uniform(0.2, 1.0))
     if kind == "specks":
         length = draws.uniform(0.02, 0.12)
-        return noise(canvas, draws.uniform(0.5, 2.0), length, length / 3)
+        return noise(canvas, draws.uniform(1.0, 2.0), length, length / 3)
     stretch, angle = draws.uniform(4, 12), draws.uniform(0, math.pi)
-    return noise(canvas, draws.uniform(0.5, 1.5), draws.uniform(0.03, 0.15), 0.0, stretch, angle)
+    return noise(canvas, draws.uniform(0.8, 1.8), draws.uniform(0.03, 0.15), 0.0, stretch, angle)
 
 
 def grained(canvas: Canvas, surface: Tensor, strength: float) -> Tensor:
-    """A surface whose lightness varies by noise."""
-    return surface * (1 + strength * grain(canvas))
+    """A surface whose lightness varies by noise, of a deviation of ``strength`` and mostly less."""
+    return surface * (1 + strength * canvas.draws.uniform(0, 1) ** 1.5 * grain(canvas))
 
 
 def any_surface(canvas: Canvas, low: float = 0.08, high: float = 0.92) -> Tensor:
@@ -79,7 +92,7 @@ def any_surface(canvas: Canvas, low: float = 0.08, high: float = 0.92) -> Tensor
             if kind == "linear"
             else radial(canvas, first, second, canvas.place(), draws.uniform(0.4, 1.2))
         )
-    return grained(canvas, surface, draws.uniform(0.02, 0.2)) if draws.chance(0.5) else surface
+    return grained(canvas, surface, 0.2) if draws.chance(0.45) else surface
 
 
 def _normalised(ramp: Tensor) -> Tensor:
