@@ -1,12 +1,13 @@
 """Pictures, holes, and training samples made of both.
 
-sources.py       where pictures come from: files, a data set, or the procedural set
+sources.py       where pictures come from: files, a data set, or a procedural set
 recognising.py   which published data set a folder holds
 data_sets.py     what a data set is: splits, the pictures of each, what is missing
 folder_sets.py   Places2 and ImageNet
 list_sets.py     CelebA, CelebA-HQ and DTD
 listing.py       folders of millions of pictures
-dead_leaves.py   the procedural set
+dead_leaves.py   procedural pictures: shapes that cover each other
+scenes/          procedural pictures: simplified photographs
 bundled.py       the photographs that come with scikit-image and scikit-learn
 draws.py         single random numbers
 mask_kinds.py    every kind of hole by its name

@@ -24,8 +24,8 @@ class DataConfig:
     """What is trained on.
 
     Args:
-        path: A folder, a glob pattern, a list file, "hf:owner/name", "procedural" or "procedural:SEED", as
-            `sources.open_source` takes it.
+        path: A folder, a glob pattern, a list file, "hf:owner/name", "procedural" or "scenes", each also
+            with ":SEED", as `sources.open_source` takes it.
         size: Side of the crops, in pixels, at least 16. Paper: 256.
         least_crop: Least side of a crop, in shares of the largest square. Paper: images are "resized and
             randomly cropped" without numbers; published code: random crops of the image as it is. 0.5: ours.
@@ -35,7 +35,8 @@ class DataConfig:
         most_enlarged: How many times a crop may be enlarged: of small pictures larger parts are taken, at
             most all of it; 0: any number. Ours.
         colour: How much light and colours are changed, 0 to 1, as `augment.recolour` says. Ours: 0.
-        pictures: Of the procedural set. Ours.
+        pictures: Of a procedural set. Ours.
+        scenes: Procedural scenes that are mixed in among the pictures of ``path``. Ours.
         workers: Processes that decode, at most 1024. Ours; no effect on the samples.
         cache: Bytes of decoded pictures that each of them may keep. Ours.
         split: Of a published data set in the folder: "train", "val", "test" or "all", as
@@ -51,6 +52,7 @@ class DataConfig:
     most_enlarged: float = 0.0
     colour: float = 0.0
     pictures: int = 10_000
+    scenes: int = 0
     workers: int = 4
     cache: int = 256 * 2**20
     split: str = "train"
@@ -63,7 +65,7 @@ class DataConfig:
         check("data.rotate", self.rotate, 0 <= self.rotate <= 180, "0 to 180 degrees")
         check("data.most_enlarged", self.most_enlarged, self.most_enlarged >= 0, "at least 0")
         check("data.colour", self.colour, 0 <= self.colour <= 1, "0 to 1")
-        for name, least in (("pictures", 1), ("workers", 0), ("cache", 0)):
+        for name, least in (("pictures", 1), ("scenes", 0), ("workers", 0), ("cache", 0)):
             number = getattr(self, name)
             check(f"data.{name}", number, number >= least, f"at least {least}")
         check("data.workers", self.workers, self.workers <= 1024, "at most 1024")
