@@ -12,7 +12,10 @@ from .iizuka import CompletionNetwork
 from .structure import StructureNetwork
 
 SYSTEMS: Mapping[str, type[FolderOfWeights]] = MappingProxyType(
-    {network.system: network for network in (InpaintGenerator, CompletionNetwork, ContextEncoder, StructureNetwork)}
+    {
+        network.system: network
+        for network in (InpaintGenerator, CompletionNetwork, ContextEncoder, StructureNetwork)
+    }
 )
 # Of folders that were written before there was another.
 FIRST = InpaintGenerator.system

@@ -149,7 +149,7 @@ class Structure(Recipe):
     def __init__(self, config: Settings) -> None:
         super().__init__(config)
         # The mask of a batch is not empty at any scale, and steps have two ends.
-        least = 2 ** config.loss.scales
+        least = 2**config.loss.scales
         check("loss.scales", config.loss.scales, config.data.size >= least, f"data.size of at least {least}")
 
     def make_critics(self) -> patch_gan.Critics:
