@@ -155,7 +155,8 @@ def test_phases_of_no_steps_are_left_out():
 def test_every_number_has_its_source():
     """Each field is described, and each description says whose choice it is."""
     groups = (kind for recipe in RECIPES.values() for kind in recipe.groups().values())
-    for kind in (config.DataConfig, config.MaskConfig, config.TrainConfig, *groups):
+    own = config.DataConfig, config.MaskConfig, config.ValidationConfig, config.TrainConfig
+    for kind in (*own, *groups):
         described = "".join(each.__doc__.partition("Args:")[2] for each in kind.__mro__[:-1])
         for field in dataclasses.fields(kind):
             assert field.name in described, f"{kind.__name__}.{field.name}"

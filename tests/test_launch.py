@@ -25,6 +25,7 @@ from lightning_fabric import Fabric
 
 from contextual_attention.cli import main
 from contextual_attention.models.training.checkpoint import load_checkpoint
+from contextual_attention.models.training.run_log import read_validation
 from contextual_attention.models.training.trainer import Trainer
 
 PROCESSES = 2
@@ -156,6 +157,30 @@ def test_two_processes_train_by_every_recipe_as_one_does(tmp_path, recipe):
     for name, value in states[0]["average"].items():  # Adam has lifted rounding in the weights
         if "running" in name:
             assert torch.allclose(states[1]["average"][name], value, rtol=0.01, atol=1e-3), name
+
+
+def test_two_processes_measure_and_stop_by_the_clock_of_the_first(tmp_path):
+    """Both stop after the same step, and go on; what is measured in the meantime is what one measures."""
+    measured = {"validation.path": "procedural:5", "validation.samples": "7", "validation.every": "1"}
+    out = tmp_path / "pair"
+    group = Group(out, "--preset", "small", "--minutes", "1e-6", settings=SETTINGS | measured)
+    try:
+        assert group.wait() == [0, 0]
+    finally:
+        group.kill()
+    assert [line["step"] for line in losses(out)] == [1]
+    group = Group(out, "--resume", settings={"steps": "2"})
+    try:
+        assert group.wait() == [0, 0]
+    finally:
+        group.kill()
+    changes = {name.replace(".", "__"): text for name, text in measured.items()}
+    make_trainer(tmp_path / "single", **changes).run(2)
+    single, pair = (read_validation(tmp_path / name) for name in ("single", "pair"))
+    assert [line["step"] for line in pair] == [1, 2]
+    for one, other in zip(single, pair, strict=True):
+        assert other["hole_l1"] == pytest.approx(one["hole_l1"], rel=1e-4)
+        assert other["hole_psnr"] == pytest.approx(one["hole_psnr"], rel=1e-4)
 
 
 def torchrun(*options):

@@ -242,6 +242,23 @@ def test_a_signal_saves_and_leaves(tmp_path, numbers):
     assert load_checkpoint(saved)["step"] == losses(tmp_path)[-1]["step"]
 
 
+def test_a_time_that_is_over_stops_as_a_signal_does(whole_run, tmp_path):
+    """After the step that it ends in; time changes nothing of what is computed."""
+    trainer = make_trainer(tmp_path, save_every="100")
+    assert not trainer.run(ends=time.monotonic())
+    assert trainer.is_late
+    assert trainer.step == 1
+    assert load_checkpoint(trainer.checkpoints.newest())["step"] == 1
+    resumed = make_trainer(tmp_path, resume=True)
+    assert resumed.run(ends=time.monotonic() + 3600)
+    assert not resumed.is_late
+    assert_same(weights(resumed), whole_run[1])
+
+
+def test_the_last_step_is_the_end_whatever_the_time(tmp_path):
+    assert make_trainer(tmp_path, steps="1").run(ends=time.monotonic())
+
+
 def test_nan_in_a_loss_stops_and_names_step_and_term(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path)
     trainer.run(2)

@@ -102,8 +102,8 @@ def _samples(given: argparse.Namespace) -> Any:
     if folder and not Path(folder).is_dir():
         raise CommandError(f"--masks {folder}: expected {', '.join(_DRAWN)}, or a folder of masks")
     masks = config.MaskConfig(kind=kind, box=given.box or given.size // 2, folder=folder)
-    found = need("models.data.sources", "train").data_set(given.data, given.layout)
-    split = given.split or ("all" if found is None else "val")
+    sources = need("models.data.sources", "train")
+    split = given.split or sources.held_out_split(given.data, given.layout)
     data = config.DataConfig(
         path=given.data, size=given.size, least_crop=1.0, flip=False, split=split, layout=given.layout
     )

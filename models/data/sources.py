@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...opening import may_be_picture
 from ...photos import PhotoError, read_pixels, to_uint8
-from .data_sets import ALL, TRAIN, DataSet, told
+from .data_sets import ALL, TRAIN, VALIDATION, DataSet, told
 from .dead_leaves import dead_leaves
 from .listing import Paths, files_below
 from .recognising import AUTO, PLAIN, recognise
@@ -209,6 +209,15 @@ def data_set(data: str, layout: str = AUTO) -> DataSet | None:
     """
     is_no_file = data.partition(":")[0] in PROCEDURAL or data.startswith(_HUB)
     return None if is_no_file and layout in (AUTO, PLAIN) else recognise(Path(data), layout)
+
+
+def held_out_split(data: str, layout: str = AUTO) -> str:
+    """The split to measure on unless another is asked for: "val" of a published data set, else "all".
+
+    Raises:
+        ValueError: As `recognising.recognise`.
+    """
+    return ALL if data_set(data, layout) is None else VALIDATION
 
 
 def _seed(kind: str, text: str) -> int:

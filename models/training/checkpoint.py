@@ -47,6 +47,19 @@ class Checkpoints:
             (self.folder / _NAME.format(old)).unlink()
         return path
 
+    def start(self, resume: bool) -> Path | None:
+        """The checkpoint to go on from; a run is neither resumed from nothing nor begun over another.
+
+        Raises:
+            ValueError: It would be.
+        """
+        newest = self.newest()
+        if resume and newest is None:
+            raise ValueError(f"resume: there is no checkpoint in {self.folder}; start without it")
+        if newest is not None and not resume:
+            raise ValueError(f"out: {newest} is of another run; resume that, or choose another folder")
+        return newest
+
     def newest(self) -> Path | None:
         """The last checkpoint, None if there is none."""
         steps = self._steps()

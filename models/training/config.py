@@ -103,11 +103,37 @@ class MaskConfig:
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """Pictures that are never trained on, measured while training goes on; see validation.py. All ours.
+
+    Args:
+        path: Where they are, as `DataConfig.path`; "": nowhere, and nothing is measured.
+        samples: Crops that are measured, each with a hole. Where there are fewer pictures, several are of
+            one; where there are more, the first are taken.
+        every: Steps between measurements.
+        split: Of a published data set in the folder. "": "val" of such a set, else all pictures.
+        layout: Of that data set, one of `recognising.LAYOUTS`.
+    """
+
+    path: str = ""
+    samples: int = 64
+    every: int = 1000
+    split: str = ""
+    layout: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "every"):
+            number = getattr(self, name)
+            check(f"validation.{name}", number, number >= 1, "at least 1")
+        check("validation.layout", self.layout, self.layout in LAYOUTS, f"one of {LAYOUTS}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A training run.
 
     Args:
-        data, masks: See their classes.
+        data, masks, validation: See their classes.
         recipe: What is trained by which algorithm, one of `RECIPES`.
         generator, critics, loss, optimiser: Of the kinds that the recipe names (`Recipe.groups`). Default:
             theirs.
@@ -122,6 +148,7 @@ class TrainConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     recipe: str = "wasserstein"
     generator: Any = None
     critics: Any = None
