@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from contextual_attention import ContextualAttention
+
 from .checks import checked_count
 from .faces import Inpainted, check_image, missing_of, pad_to_multiple
 from .folders import FolderOfWeights
@@ -82,9 +84,9 @@ class StructureNetwork(
         completed = the image, with `refined` in the holes, clamped to [-1, 1]
 
     S sees the image by 2 x 2 pixels, goes down to an eighth of its size in two strides, through residual
-    blocks of dilated convolutions, and up again beside what came down. Each convolution is gated pointwise:
-    silu(convolution) * 2 sigmoid(gate), after arXiv:1806.03589, section 3.1. It begins with r = 0: as a
-    smooth filling.
+    blocks of dilated convolutions with contextual attention (arXiv:1801.07892, section 3.2) in their middle,
+    and up again beside what came down. Each convolution is gated pointwise: silu(convolution) * 2
+    sigmoid(gate), after arXiv:1806.03589, section 3.1. It begins with r = 0: as a smooth filling.
 
     Made for windows in which a hole spans some 64 pixels: what it is trained on.
 
@@ -119,9 +121,12 @@ class StructureNetwork(
         self.config = replace(StructureConfig() if base is None else base, **options)
         c = self.config.cnum
         self.enter = Gated(4 * 4, c)
-        self.half = nn.Sequential(Gated(c, 2 * c, stride=2), Gated(2 * c, 2 * c))
+        self.quarter = nn.Sequential(Gated(c, 2 * c, stride=2), Gated(2 * c, 2 * c))
         self.down = Gated(2 * c, 4 * c, stride=2)
-        self.middle = nn.Sequential(*(DilatedBlock(4 * c, reach) for reach in self.config.dilations))
+        blocks = [DilatedBlock(4 * c, reach) for reach in self.config.dilations]
+        self.before = nn.Sequential(*blocks[: len(blocks) // 2])
+        self.attention = AttentionBlock(4 * c)
+        self.after = nn.Sequential(*blocks[len(blocks) // 2 :])
         self.up = Gated(4 * c + 2 * c, 2 * c)
         self.leave = Gated(2 * c + c, c)
         self.last = nn.Conv2d(c, 4 * 4, 3, padding=1)
@@ -160,10 +165,12 @@ class StructureNetwork(
         __call__ = forward
 
     def _restore(self, seen: Tensor) -> Tensor:
-        """(B, 4, H, W), sides multiples of 8 -> the same: what to add to the colours, the error's logarithm."""
+        """(B, 4, H, W), sides multiples of 8 -> the same: what to add to colours, and log error."""
         halved = self.enter(F.pixel_unshuffle(seen, 2))
-        quartered = self.half(halved)
-        x = self.middle(self.down(quartered))
+        quartered = self.quarter(halved)
+        # A position that sees anything missing is not borrowed from.
+        x = self.attention(self.before(self.down(quartered)), F.max_pool2d(seen[:, 3:], GRID))
+        x = self.after(x)
         x = self.up(torch.cat((_doubled(x), quartered), 1))
         x = self.leave(torch.cat((_doubled(x), halved), 1))
         return F.pixel_shuffle(self.last(x), 2)
@@ -207,6 +214,27 @@ class DilatedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.mix(self.gated(x))
+
+
+class AttentionBlock(nn.Module):
+    """x + P(A(x)): what is known elsewhere, by contextual attention; P pointwise and 0 at first.
+
+    Args:
+        channels: Of the map. Half as many are compared, by patches of 3 x 3 positions.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.compared = nn.Conv2d(channels, max(1, channels // 2), 1)
+        self.attention = ContextualAttention(rate=1, fuse=False)
+        self.mix = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)
+
+    def forward(self, x: Tensor, missing: Tensor) -> Tensor:
+        """(B, C, h, w) and 1 = missing, (B, 1, h, w) -> (B, C, h, w)."""
+        compared = self.compared(x)
+        return x + self.mix(self.attention(compared, compared, missing, value=x))
 
 
 def _doubled(x: Tensor) -> Tensor:

@@ -144,6 +144,8 @@ class TrainConfig:
         save_every: Steps between checkpoints; ours, like the next two.
         keep: Checkpoints that are kept, the newest.
         show_every: Steps between sample grids.
+        start: Weights that the generator begins with, a folder or repository as `load_model` takes it; of the
+            same configuration. "": as the recipe makes them.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -160,6 +162,7 @@ class TrainConfig:
     save_every: int = 1000
     keep: int = 3
     show_every: int = 1000
+    start: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "save_every", "keep", "show_every"):

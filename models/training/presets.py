@@ -120,8 +120,8 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             save_every=100,
             show_every=100,
         ),
-        # Ours: what comes with the package was trained by it (docs/weights.md), on photographs among procedural
-        # scenes, in windows in which a hole spans at most half. Small photographs are not enlarged.
+        # Ours: what comes with the package was trained by it (docs/weights.md), on photographs among
+        # procedural scenes, in windows that a hole spans half of. Small photographs are not enlarged.
         "structure": TrainConfig(
             recipe="structure",
             data=DataConfig(
@@ -134,7 +134,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
                 cache=2**30,
                 workers=2,
             ),
-            masks=MaskConfig(kind="varied", box=64, shrink=48),
+            masks=MaskConfig(kind="varied", box=72, shrink=48),
             optimiser=structure.OptimiserConfig(batch=32),
             steps=60_000,
             save_every=500,

@@ -106,7 +106,7 @@ def structure_terms(sample: Sample, result: Inpainted, scales: int) -> Terms:
 
 
 def _halved(wrong: Tensor, weights: Tensor, scales: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Differences (B, 3, H, W) and how much of each is the hole's (B, 1, H, W), at one scale after the other."""
+    """Differences (B, 3, H, W) and how much of each is the hole's (B, 1, H, W), at scale after scale."""
     for scale in range(scales):
         if scale:
             wrong, weights = F.avg_pool2d(wrong, 2), F.avg_pool2d(weights, 2)
