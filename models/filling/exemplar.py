@@ -24,7 +24,7 @@ from ..network.pyramid import smooth_fill
 from .blank import blank
 from .blend import blend_copies, copy_pixels
 from .completion import Progress, Settings, complete
-from .edges import continue_edges
+from .edges import EdgeGuide, continue_edges
 from .rings import fill_rings
 from .scales import finest_scale
 from .search import Preferences, Search
@@ -177,15 +177,29 @@ def fill_exemplar(
         True
     """
     options = options or ExemplarOptions()
+    guide = continue_edges if options.guide else _no_guide
+    return fill_by_copies(image, hole, options, guide, None, progress)
 
+
+def _no_guide(image: Tensor, hole: Tensor) -> None:
+    return None
+
+
+def fill_by_copies(
+    image: Tensor,
+    hole: Tensor,
+    options: ExemplarOptions,
+    guide: Callable[[Tensor, Tensor], EdgeGuide | None],
+    correct: Callable[[Tensor], Tensor] | None,
+    progress: Progress | None,
+) -> Filled:
     @cache
     def thin() -> Tensor:
         return thin_part(hole.cpu())
 
     def search(image: Tensor, hole: Tensor) -> Search:
         only_thin = options.blend and torch.equal(thin(), hole)
-        guided = options.guide and not only_thin
-        finest = finest_scale(image, hole, continue_edges(image, hole) if guided else None)
+        finest = finest_scale(image, hole, None if only_thin else guide(image, hole))
         attempts = options.attempts()
         if only_thin:  # what is found says where patches are alike, and pastes nothing
             alike = Preferences(proximity=0, trust=options.trust)
@@ -201,6 +215,8 @@ def fill_exemplar(
             # With no patch to borrow, such as of every second row, all is predicted.
             return fill_thin(image, hole, smooth_fill(image, hole))
         joined = blend_copies(image, hole, offsets)
+        if correct is not None:
+            joined = correct(joined)
         return fill_thin(joined, thin(), joined) if bool(thin().any()) else joined
 
     return fill(image, hole, search, place, progress)
