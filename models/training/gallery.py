@@ -27,11 +27,13 @@ class Gallery:
 
     @torch.no_grad()
     def draw(self, network: FolderOfWeights, device: torch.device) -> Tensor:
-        """The grid: a row a sample, of input, coarse, completed, original, and attention, as far as there is.
+        """The grid: a row a sample, of input, coarse, completed, expected error in the hole, original, and
+        attention, as far as there is.
 
         Returns:
-            (3, rows, columns) uint8, red, green, blue, on the CPU. In the attention picture, that of figure 4
-            of the paper, a colour is the direction in which a patch looked and white is its own position.
+            (3, rows, columns) uint8, red, green, blue, on the CPU. White is an expected error of a quarter of
+            the range. In the attention picture, that of figure 4 of the paper, a colour is the direction in
+            which a patch looked and white is its own position.
         """
         image, mask = self.sample.image.to(device), self.sample.mask.to(device)
         asked = {"return_offsets": True} if network.has_offsets else {}
