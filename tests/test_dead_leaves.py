@@ -5,8 +5,7 @@ import math
 import numpy as np
 import torch
 
-from contextual_attention.models.data.dead_leaves import _radius as radius
-from contextual_attention.models.data.dead_leaves import dead_leaves
+from contextual_attention.models.data.dead_leaves import dead_leaves, scale_invariant
 
 
 def picture(seed, size=(64, 80)):
@@ -24,7 +23,7 @@ def test_a_seed_is_a_picture():
 
 def test_radii_have_the_density_of_the_scale_invariant_model():
     """r**-3 between a and b has the distribution function (a**-2 - r**-2) / (a**-2 - b**-2)."""
-    draws = np.sort([radius(u) for u in np.linspace(0, 1, 1001)])
+    draws = np.sort([scale_invariant(u, 0.15, 0.5) for u in np.linspace(0, 1, 1001)])
     a, b = draws[0], draws[-1]
     expected = (a**-2 - draws**-2) / (a**-2 - b**-2)
     assert np.allclose(expected, np.linspace(0, 1, 1001))

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "network": set(),
     "network.layouts": {"network"},
     "data": set(),
+    "data.scenes": set(),
     "training": {"data", "network"},
     "training.recipes": {"data", "network"},
     "filling": {"network"},

@@ -292,7 +292,7 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
         (
             ["--method", "mean", "--masks", "bxo"],
             "--masks bxo: expected box, boxes, free-form, box-and-strokes, yu2019, "
-            "mmagic-irregular, mmagic-box, otenim-box, centre, region, or a folder of masks",
+            "mmagic-irregular, mmagic-box, otenim-box, centre, region, varied, or a folder of masks",
         ),
         (["--method", "mean", "--model", "run", "--method", "mean"], "mean: given twice"),
         (["--model", "run", "--method", "grey", "--model", "run"], "run: given twice"),

@@ -15,7 +15,7 @@ from .progress import progress
 HELP = "Measure how well models fill holes: l1, l2, PSNR, TV and SSIM."
 _DRAWN = (
     "box", "boxes", "free-form", "box-and-strokes", "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box",
-    "centre", "region",
+    "centre", "region", "varied",
 )  # fmt: skip
 # Of a model's folder, and of the run that has it.
 _CONFIGURATIONS = ("config.json", "model/config.json")

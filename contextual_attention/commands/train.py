@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--data", metavar="DATA",
-        help="a folder, a glob pattern, a list file, hf:owner/name[:split], or procedural[:SEED]: dead "
-             "leaves, the default",
+        help="a folder, a glob pattern, a list file, hf:owner/name[:split], or drawn: procedural[:SEED], "
+             "dead leaves, the default, or scenes[:SEED], simplified photographs",
     )  # fmt: skip
     parser.add_argument(
         "--preset",

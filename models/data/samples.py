@@ -9,6 +9,7 @@ Shape legend: B samples; H, W the crop; a box is (top, left, height, width).
 from __future__ import annotations
 
 import functools
+import math
 import signal
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -20,7 +21,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...photos import PhotoError, to_features
+from .augment import recolour, turned_crop, turned_extents
 from .discount import discount_weights
+from .draws import uniform
 from .masks import Masks, Size
 from .sources import Source
 
@@ -74,6 +77,9 @@ class Samples(Dataset[Sample]):
         least_crop: Least side of a crop, in shares of the largest that the picture admits; 1.0: always that.
         flip: Whether half of the crops are mirrored.
         gamma: Base of the discount, in (0, 1].
+        rotate: Crops are turned by up to so many degrees either way.
+        most_enlarged: How many times a crop may be enlarged, as far as the picture admits; 0: any number.
+        colour: Strength of `augment.recolour`, 0 to 1.
     """
 
     def __init__(
@@ -85,9 +91,13 @@ class Samples(Dataset[Sample]):
         least_crop: float = 1.0,
         flip: bool = False,
         gamma: float = 1.0,
+        rotate: float = 0.0,
+        most_enlarged: float = 0.0,
+        colour: float = 0.0,
     ) -> None:
         self.source, self.draw_masks, self.size, self.seed = source, draw_masks, size, seed
         self.least_crop, self.flip, self.gamma = least_crop, flip, gamma
+        self.rotate, self.most_enlarged, self.colour = rotate, most_enlarged, colour
 
     def __len__(self) -> int:
         return len(self.source)
@@ -101,7 +111,10 @@ class Samples(Dataset[Sample]):
         epoch, index = place
         generator = sample_generator(self.seed, epoch, index)
         picture, broken = self._read(index, generator)
-        image = random_crop(picture, self.size, self.least_crop, self.flip, generator)
+        crop = random_crop(
+            picture, self.size, self.least_crop, self.flip, generator, self.rotate, self.most_enlarged
+        )
+        image = recolour(crop, self.colour, generator)
         mask, boxes = self.draw_masks(1, self.size, generator)
         discount = discount_weights(mask, self.gamma)
         blend = torch.rand((), generator=generator)
@@ -125,24 +138,51 @@ def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
-def random_crop(picture: Tensor, size: Size, least: float, flip: bool, generator: torch.Generator) -> Tensor:
+def random_crop(
+    picture: Tensor,
+    size: Size,
+    least: float,
+    flip: bool,
+    generator: torch.Generator,
+    rotate: float = 0.0,
+    most_enlarged: float = 0.0,
+) -> Tensor:
     """A crop of a picture (3, h, w) uint8, of uniform size and place, as (3, H, W) float32 in [-1, 1].
 
-    The crop has the shape of ``size``, and for ``least`` = 1 is as large as the picture admits. It is resized
-    bilinearly, antialiased; small pictures are enlarged.
+    The crop has the shape of ``size``, and for ``least`` = 1 is as large as the picture admits, turned by
+    uniform +-``rotate`` degrees if at all. It is resized bilinearly, antialiased; small ones are enlarged.
+    Where larger crops are enlarged less, those that would be by more than ``most_enlarged`` (0: any number)
+    are not drawn.
     """
     draws = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-    share = least + (1 - least) * draws[0]
-    scale = share * min(picture.shape[1] / size[0], picture.shape[2] / size[1])
+    angle = math.radians(uniform(-rotate, rotate, generator)) if rotate else 0.0
+    extents = turned_extents(size, angle)
+    largest = min(length / extent for length, extent in zip(picture.shape[1:], extents, strict=True))
+    if most_enlarged:
+        least = max(least, min(1.0, 1 / (most_enlarged * largest)))
+    scale = (least + (1 - least) * draws[0]) * largest
+    if rotate:
+        centre = [
+            scale * extent / 2 + draw * (length - scale * extent)
+            for draw, length, extent in zip(draws[1:3], picture.shape[1:], extents, strict=True)
+        ]
+        crop = turned_crop(picture, size, scale, angle, (centre[0], centre[1]))
+    else:
+        crop = _upright_crop(picture, size, scale, draws[1:3])
+    return crop.flip(2) if flip and draws[3] < 0.5 else crop
+
+
+def _upright_crop(picture: Tensor, size: Size, scale: float, draws: list[float]) -> Tensor:
+    """A crop of whole pixels; the draws, row and column, say where in what is left over of the picture."""
     sides = [max(1, round(scale * side)) for side in size]
     top, left = (
         int(draw * (length - side + 1))
-        for draw, length, side in zip(draws[1:3], picture.shape[1:], sides, strict=True)
+        for draw, length, side in zip(draws, picture.shape[1:], sides, strict=True)
     )
     crop = to_features(picture[:, top : top + sides[0], left : left + sides[1]])
     if tuple(sides) != tuple(size):
         crop = F.interpolate(crop[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
-    return crop.flip(2) if flip and draws[3] < 0.5 else crop
+    return crop
 
 
 class Stream(Sampler[list[Place]]):

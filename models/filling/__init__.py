@@ -18,7 +18,6 @@ thin.py          scratches and text: every pixel by regression on those around i
 blend.py         copies from here and there made one picture
 poisson.py       a finished filling joined to its picture
 smooth.py        where a picture is smooth, and how its colours slope there
-pyramid.py       smaller versions of a picture with a hole, and smooth fillings
 native.py        the compiled half, csrc/cpu/filling
 blank.py         maps that are mostly zero
 page.py          the web page

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..network.pyramid import dilate, finest_level, halve
 from .blank import blank
 from .edge_bands import BAND, SPACING, STEPS, Curve, draw_bands, hermite, left_of
 from .edge_ends import NEAR_EDGE, Ends, centred, find_ends
 from .edge_paths import REACH, holds
 from .hole_parts import Part, wide_parts
-from .pyramid import dilate, finest_level, halve
 
 # Smaller parts of a hole need no guide, and of very many the largest have the most to gain.
 _SMALLEST_PART, _MOST_PARTS = 100, 64

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..network.pyramid import smooth_fill
 from .blank import blank
 from .blend import blend_copies, copy_pixels
 from .completion import Progress, Settings, complete
 from .edges import continue_edges
-from .pyramid import smooth_fill
 from .rings import fill_rings
 from .scales import finest_scale
 from .search import Preferences, Search

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..network.pyramid import dilate
 from .completion import Progress
 from .exemplar import ExemplarOptions, Filled, check_picture, fill_exemplar
 from .patchmatch import PatchMatchOptions, fill_patchmatch
 from .pictures import marked_of, planes_of
 from .poisson import join_filling
-from .pyramid import dilate
 
 Picture = TypeVar("Picture")
 METHODS = ("exemplar", "patchmatch", "model")

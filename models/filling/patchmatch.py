@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..network.pyramid import smooth_fill
 from .blend import blend_copies
 from .completion import Progress, Settings, complete
 from .exemplar import Filled, fill, require, require_seed
-from .pyramid import smooth_fill
 from .scales import finest_scale
 from .search import Preferences, Search
 

@@ -9,6 +9,8 @@ normalised.py              the convolution of the networks before them, normalis
 iizuka.py                  the completion network of Iizuka et al.
 context_encoder.py         the context encoder of Pathak et al., for images of any size
 context_encoder_config.py  which of theirs it is
+structure.py               structure at a low resolution, and how sure it is: this package's own
+pyramid.py                 smaller versions of a picture with a hole, and smooth fillings
 windows.py                 square windows around holes, for a network of one size
 
 critics.py                 the global and the local critic of Yu et al. 2018

@@ -37,6 +37,25 @@ def load_model(source: str | os.PathLike[str], device: torch.device | str = "cpu
     return network.to(device)
 
 
+def start_from(network: FolderOfWeights, source: str | os.PathLike[str]) -> None:
+    """Give a network the weights of a trained one of the same configuration.
+
+    Args:
+        network: Changed in place.
+        source: As for `load_model`.
+
+    Raises:
+        ValueError: No network is there, or one of another system or configuration.
+    """
+    trained = load_model(source)
+    if type(trained) is not type(network) or trained.config != network.config:
+        raise ValueError(
+            f"start: expected the weights of {network.system} with {network.config}, but {source} has those "
+            f"of {trained.system} with {trained.config}"
+        )
+    network.load_state_dict(trained.state_dict())
+
+
 def model_folder(path: str | os.PathLike[str]) -> Path:
     """The folder of the weights: that of ``save_pretrained``, or ``model`` in a training run.
 

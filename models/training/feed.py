@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from ..data.mask_kinds import mask_drawer
 from ..data.samples import Sample, Samples, Stream, make_loader
-from ..data.sources import Cached, open_source
+from ..data.sources import SCENES, Cached, Mixed, Source, open_source, procedural
 from .config import TrainConfig
 from .recipes import make_recipe
 
@@ -24,10 +24,23 @@ def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) 
         ValueError: Its pictures or masks are not there.
     """
     data = config.data
-    opened = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
+    opened: Source = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
+    if data.scenes:
+        opened = Mixed(opened, procedural(SCENES, data.size, data.scenes))
     source = Cached(opened, data.cache)
     draw, size = mask_drawer(config.masks), (data.size, data.size)
-    return Samples(source, draw, size, config.seed, data.least_crop, data.flip, make_recipe(config).gamma)
+    return Samples(
+        source,
+        draw,
+        size,
+        config.seed,
+        data.least_crop,
+        data.flip,
+        make_recipe(config).gamma,
+        data.rotate,
+        data.most_enlarged,
+        data.colour,
+    )
 
 
 class Feed:

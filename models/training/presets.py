@@ -14,7 +14,7 @@ from ..network.context_encoder_critic import ANYWHERE
 from ..network.generator_config import GeneratorConfig
 from ..network.iizuka import IizukaConfig
 from .config import DataConfig, MaskConfig, TrainConfig
-from .recipes import context_encoder, iizuka, patch_gan, wasserstein
+from .recipes import context_encoder, iizuka, patch_gan, structure, wasserstein
 
 # Of Yu et al. 2019: published code, as the module of `recipes.patch_gan` names it.
 _GATED = GeneratorConfig(
@@ -119,6 +119,26 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             steps=600,
             save_every=100,
             show_every=100,
+        ),
+        # Ours: what comes with the package was trained by it (docs/weights.md), on photographs among
+        # procedural scenes, in windows that a hole spans half of. Small photographs are not enlarged.
+        "structure": TrainConfig(
+            recipe="structure",
+            data=DataConfig(
+                size=128,
+                least_crop=0.3,
+                rotate=15.0,
+                most_enlarged=1.0,
+                colour=0.5,
+                scenes=400,
+                cache=2**30,
+                workers=2,
+            ),
+            masks=MaskConfig(kind="varied", box=72, shrink=48),
+            optimiser=structure.OptimiserConfig(batch=32),
+            steps=60_000,
+            save_every=500,
+            show_every=500,
         ),
     }
 )

@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ...files import clear_unfinished, replace_folder
 from ...photos import write_photos
 from ..data.samples import Sample, Samples
+from ..network.pretrained import start_from
 from .batch_norm import share_statistics
 from .checkpoint import Checkpoints, check_settings, load_checkpoint, taking_up
 from .config import TrainConfig
@@ -101,6 +102,8 @@ class Trainer:
     def _make_networks(self) -> None:
         torch.manual_seed(self.config.seed)
         self.generator, self.critics = self.recipe.make_generator(), self.recipe.make_critics()
+        if self.config.start and not self.checkpoints.newest():
+            start_from(self.generator, self.config.start)
         if self.fabric.world_size > 1:
             share_statistics(self.generator)
             share_statistics(self.critics)

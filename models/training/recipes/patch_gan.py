@@ -169,9 +169,7 @@ class PatchGan(Recipe):
 
     def phases(self) -> tuple[Phase, ...]:
         loss = self.config.loss
-        critics = Update(
-            "critics", _critic_terms, {"patch_hinge": loss.critic, "patch_real": 0.0, "patch_fake": 0.0}
-        )
+        critics = critics_update(loss.critic)
         weights = {
             "refined_l1": loss.refined,
             "coarse_l1": loss.coarse,
@@ -182,7 +180,13 @@ class PatchGan(Recipe):
         return (Phase((critics,) * self.config.optimiser.critic_updates + (generator,)),)
 
 
-def _critic_terms(generator: InpaintGenerator, critics: Critics, sample: Sample) -> Terms:
+def critics_update(weight: float) -> Update:
+    """The critic's update by its hinge loss of this weight, with any generator."""
+    weights = {"patch_hinge": weight, "patch_real": 0.0, "patch_fake": 0.0}
+    return Update("critics", _critic_terms, weights)
+
+
+def _critic_terms(generator: nn.Module, critics: Critics, sample: Sample) -> Terms:
     return critics(sample, generator(sample.image, sample.mask).completed)
 
 
