@@ -1,12 +1,12 @@
 """Trains the structure network for so many minutes, and draws how far it has come.
 
     python -m tools.structure.train --photographs PHOTOGRAPHS --validation DIR --minutes 100 --out RUN
-    python -m tools.structure.train --photographs PHOTOGRAPHS --validation DIR --minutes 100 --out RUN --resume
 
-PHOTOGRAPHS is what tools.structure.collect wrote; DIR has the package lxqt-themes, unpacked into DIR/lxqt-themes.
-Its photographs and those of scikit-image and scikit-learn are never trained on: they are written into
-RUN/validation, and tell how far training is. The weights are RUN/best (docs/training.md); RUN/curve.png has
-the errors over steps and hours, RUN/sheet.png what the best network makes of some of the held-out crops.
+and once more with --resume for as long again. PHOTOGRAPHS is what tools.structure.collect wrote; in DIR the
+package lxqt-themes is unpacked, into DIR/lxqt-themes. Its photographs and those of scikit-image and
+scikit-learn are never trained on: they are written into RUN/validation, and tell how far training is. The
+weights are RUN/best (docs/training.md); RUN/curve.png has the errors over steps and hours, RUN/sheet.png what
+the best network makes of some of the held-out crops.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _along(x: np.ndarray, y: np.ndarray) -> Any:
 
 
 def draw_sheet(run: Path, path: Path) -> None:
-    """Some of the crops that a run is validated on, and what its best network makes of them; see `Gallery`."""
+    """Some of the crops that a run is validated on, and what its best network makes of them: a `Gallery`."""
     config = from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
     best = run / BEST if (run / BEST).is_dir() else run / MODEL
     rows = min(_ROWS, config.validation.samples)
