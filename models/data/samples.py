@@ -56,6 +56,7 @@ class Sample(NamedTuple):
         box: (4,) int64, the local critic's region.
         blend: () float32 in [0, 1), where on the line between real and completed the gradient is penalised.
         broken: Messages about files that could not be read, in whose place this one stands.
+        drafts: (n, H, W) float32, fillings that the network starts from; n = 0 of most.
     """
 
     image: Tensor
@@ -64,6 +65,7 @@ class Sample(NamedTuple):
     box: Tensor
     blend: Tensor
     broken: tuple[str, ...]
+    drafts: Tensor = torch.zeros(0, 1, 1)
 
 
 class Samples(Dataset[Sample]):
@@ -80,6 +82,8 @@ class Samples(Dataset[Sample]):
         rotate: Crops are turned by up to so many degrees either way.
         most_enlarged: How many times a crop may be enlarged, as far as the picture admits; 0: any number.
         colour: Strength of `augment.recolour`, 0 to 1.
+        draft: Of images (B, 3, H, W) and masks the fillings that a network starts from, (B, n, H, W); None:
+            there are none.
     """
 
     def __init__(
@@ -94,10 +98,12 @@ class Samples(Dataset[Sample]):
         rotate: float = 0.0,
         most_enlarged: float = 0.0,
         colour: float = 0.0,
+        draft: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.source, self.draw_masks, self.size, self.seed = source, draw_masks, size, seed
         self.least_crop, self.flip, self.gamma = least_crop, flip, gamma
         self.rotate, self.most_enlarged, self.colour = rotate, most_enlarged, colour
+        self.draft = draft
 
     def __len__(self) -> int:
         return len(self.source)
@@ -118,7 +124,8 @@ class Samples(Dataset[Sample]):
         mask, boxes = self.draw_masks(1, self.size, generator)
         discount = discount_weights(mask, self.gamma)
         blend = torch.rand((), generator=generator)
-        return Sample(image, mask[0], discount[0], boxes[0], blend, broken)
+        drafts = image.new_zeros(0, *self.size) if self.draft is None else self.draft(image[None], mask)[0]
+        return Sample(image, mask[0], discount[0], boxes[0], blend, broken, drafts)
 
     def _read(self, index: int, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
         """The picture, or in place of one that cannot be read another at random."""
@@ -237,8 +244,8 @@ def make_loader(samples: Samples, stream: Stream, workers: int, pin_memory: bool
 
 def collate(samples: list[Sample]) -> Sample:
     """A batch: tensors stacked, messages joined."""
-    *tensors, broken = zip(*samples, strict=True)
-    return Sample(*map(torch.stack, tensors), broken=sum(broken, ()))
+    *tensors, broken, drafts = zip(*samples, strict=True)
+    return Sample(*map(torch.stack, tensors), broken=sum(broken, ()), drafts=torch.stack(drafts))
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:

@@ -13,7 +13,7 @@ Shape legend: B samples; H, W the crop, or the crop at a scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...data.samples import Sample
+from ...network.drafts import draw_drafts
 from ...network.faces import Inpainted
 from ...network.structure import StructureNetwork
 from ..adversarial import wasserstein_generator_loss
@@ -137,7 +138,7 @@ def _mean(x: Tensor, weights: Tensor) -> Tensor:
 
 
 class Structure(Recipe):
-    """The network alone, then with a critic."""
+    """The network alone, then with a critic. Samples bring the network's drafts, made where they are decoded."""
 
     network = StructureNetwork
     critics = CriticConfig
@@ -151,6 +152,10 @@ class Structure(Recipe):
         # The mask of a batch is not empty at any scale, and steps have two ends.
         least = 2**config.loss.scales
         check("loss.scales", config.loss.scales, config.data.size >= least, f"data.size of at least {least}")
+
+    @property
+    def draft(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return draw_drafts
 
     def make_critics(self) -> patch_gan.Critics:
         return patch_gan.Critics(self.config)
@@ -167,10 +172,12 @@ class Structure(Recipe):
         )
 
     def _terms(self, generator: StructureNetwork, critics: patch_gan.Critics, sample: Sample) -> Terms:
-        return structure_terms(sample, generator(sample.image, sample.mask), self.config.loss.scales)
+        return structure_terms(
+            sample, generator(sample.image, sample.mask, sample.drafts), self.config.loss.scales
+        )
 
     def _judged_terms(self, generator: StructureNetwork, critics: patch_gan.Critics, sample: Sample) -> Terms:
-        result = generator(sample.image, sample.mask)
+        result = generator(sample.image, sample.mask, sample.drafts)
         scores = critics.scores(sample, result.completed)
         terms = structure_terms(sample, result, self.config.loss.scales)
         return terms | {"patch_adversarial": wasserstein_generator_loss(scores)}
