@@ -44,6 +44,7 @@ def test_the_paper_and_the_published_code_differ_where_they_do():
         ({"data.size": "8"}, "data.size: expected at least 16"),
         ({"data.size": "128"}, "masks.box: expected at most 127, less than data.size, got 128"),
         ({"data.least_crop": "0"}, "data.least_crop"),
+        ({"data.scenes": "-1"}, "data.scenes: expected at least 0, got -1"),
         ({"data.layout": "places"}, r"data.layout: expected one of \('auto', 'plain', 'places2'"),
         ({"masks.kind": "round"}, "masks.kind: expected one of .*'box'"),
         ({"masks.kind": "folder"}, "masks.folder"),

@@ -43,6 +43,11 @@ class Draws:
     def normals(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator)
 
+    def field(self, *shape: int) -> Tensor:
+        """Normal numbers for pixels: one draw whatever their number, so that sizes share their other draws."""
+        seed = self.whole(0, 2**31 - 1)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
     def chance(self, share: float) -> bool:
         return self.uniform(0, 1) < share
 
