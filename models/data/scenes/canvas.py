@@ -44,7 +44,7 @@ class Draws:
         return torch.randn(shape, generator=self.generator)
 
     def field(self, *shape: int) -> Tensor:
-        """Normal numbers for pixels: one draw whatever their number, so that sizes share their other draws."""
+        """Normal numbers for pixels: one draw for all of them, so that sizes share the other draws."""
         seed = self.whole(0, 2**31 - 1)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
