@@ -1,7 +1,6 @@
 """Ways to fill holes in photographs without training, raced: what docs/inpainting.md shows.
 
-photographs.py  three lists of photographs, by package and file, and how they are read
-resources.py    files inside a Qt resource file
+photographs.py  three lists of photographs, by package and file
 shapes.py       shapes of holes, and where they go
 cases.py        holes in the photographs, drawn by seed
 methods.py      the ways to fill them: ours, and those of other packages where they are installed

@@ -2,60 +2,16 @@
 confirmed on, and those that judge, on which nothing is ever tuned.
 
 Some come with scikit-image and scikit-learn. The others are in packages of Debian 12, each unpacked into a
-folder of its name: `apt-get download PACKAGE; dpkg -x PACKAGE_*.deb DIR/PACKAGE`.
+folder of its name (tools/photographs.py).
 """
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from contextual_attention.models.data.bundled import bundled_photographs
-
-from .resources import read_resource
-
-LONGEST_SIDE = 700
-BUNDLED = "scikit-image or scikit-learn"
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """A file of a package, or a file inside such a Qt resource file; a bundled one has its name alone."""
-
-    name: str
-    package: str = BUNDLED
-    file: str = ""
-    inside: str = ""
-
-    def open(self, folder: Path | None) -> Image.Image:
-        """The photograph at its own size, in RGB.
-
-        Raises:
-            FileNotFoundError: It is not in the folder, or needs one.
-        """
-        source: Path | io.BytesIO
-        if self.package == BUNDLED:
-            source = bundled_photographs()[self.name]
-        elif folder is None:
-            raise FileNotFoundError(
-                f"{self.name}: give --photographs, for it is in the package {self.package}"
-            )
-        else:
-            source = folder / self.package / self.file
-            if self.inside:
-                source = io.BytesIO(read_resource(source, self.inside))
-        with Image.open(source) as image:
-            return image.convert("RGB")
-
-    def read(self, folder: Path | None, longest: int = LONGEST_SIDE) -> np.ndarray:
-        """(H, W, 3) uint8, made smaller where its longest side is longer than that."""
-        image = self.open(folder)
-        image.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=None)
-        return np.array(image)
+from ...photographs import BUNDLED, Photograph
 
 
 def _files(package: str, file: str, names: str) -> list[Photograph]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from .photographs import LONGEST_SIDE
+from ...photographs import LONGEST_SIDE
 
 Random = np.random.Generator
 
