@@ -72,7 +72,7 @@ class Canvas:
         x, y: (1, W) and (H, 1), the places of the pixels' middles.
         width, height: Of the picture.
         pixel: The side of a pixel.
-        focus: Pixels over which edges are blended now, at least 1.
+        focus: Pixels over which edges are blended now; fewer than 1.5 count as that.
         light: Where the light comes from, a unit vector (x, y).
     """
 
@@ -104,7 +104,7 @@ class Canvas:
         return self.draws.uniform(0, self.width), self.draws.uniform(0, self.height)
 
     def coverage(self, distance: Tensor, blend: float) -> Tensor:
-        """How much of each pixel lies inside, (H, W) in [0, 1], with an edge that is ``blend`` wide."""
+        """How much of each pixel lies inside, in [0, 1]: its edge is ``blend`` wide, or 1.5 pixels."""
         t = (distance / max(blend, 1.5 * self.pixel) + 0.5).clamp(0, 1)
         return t * t * (3 - 2 * t)
 
