@@ -1,7 +1,9 @@
 """A light network that restores structure: edges, gradients and large shapes, at a low resolution.
 
-This package's own. It starts from quick fillings with patches of the picture. Texture is not its business:
-patches of the photograph give that at the end too (filling/structure.py), where it says that it is unsure. Shape legend: B samples; (H, W) the image, (h, w) an eighth of it.
+This package's own. It starts from quick fillings with patches of the picture, and says how unsure it is:
+there, texture comes from patches of the photograph at the end too (filling/structure.py).
+
+Shape legend: B samples; (H, W) the image, (h, w) an eighth of it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...data.samples import Sample
-from ...network.drafts import draw_drafts
+from ...network.drafts import DRAFTS, draw_drafts
 from ...network.faces import Inpainted
 from ...network.structure import StructureNetwork
 from ..adversarial import wasserstein_generator_loss
@@ -138,12 +138,13 @@ def _mean(x: Tensor, weights: Tensor) -> Tensor:
 
 
 class Structure(Recipe):
-    """The network alone, then with a critic. Samples bring the network's drafts, made where they are decoded."""
+    """The network alone, then with a critic. Samples bring its drafts, made where they are decoded."""
 
     network = StructureNetwork
     critics = CriticConfig
     loss = LossConfig
     optimiser = OptimiserConfig
+    draft_channels = 3 * DRAFTS
     parts_decide = True  # with each the spectral norm of the critic moves on
     headline = Recipe.headline | {"patch_hinge": "hinge {:.3g}"}
 
@@ -172,9 +173,8 @@ class Structure(Recipe):
         )
 
     def _terms(self, generator: StructureNetwork, critics: patch_gan.Critics, sample: Sample) -> Terms:
-        return structure_terms(
-            sample, generator(sample.image, sample.mask, sample.drafts), self.config.loss.scales
-        )
+        result = generator(sample.image, sample.mask, sample.drafts)
+        return structure_terms(sample, result, self.config.loss.scales)
 
     def _judged_terms(self, generator: StructureNetwork, critics: patch_gan.Critics, sample: Sample) -> Terms:
         result = generator(sample.image, sample.mask, sample.drafts)
