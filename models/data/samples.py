@@ -55,8 +55,8 @@ class Sample(NamedTuple):
         discount: (1, H, W) float32, the weights of `discount_weights`, which are made on the CPU.
         box: (4,) int64, the local critic's region.
         blend: () float32 in [0, 1), where on the line between real and completed the gradient is penalised.
+        drafts: (n, H, W) float32, fillings that the network starts from; of most networks n is 0.
         broken: Messages about files that could not be read, in whose place this one stands.
-        drafts: (n, H, W) float32, fillings that the network starts from; n = 0 of most.
     """
 
     image: Tensor
@@ -64,8 +64,8 @@ class Sample(NamedTuple):
     discount: Tensor
     box: Tensor
     blend: Tensor
+    drafts: Tensor
     broken: tuple[str, ...]
-    drafts: Tensor = torch.zeros(0, 1, 1)
 
 
 class Samples(Dataset[Sample]):
@@ -125,7 +125,7 @@ class Samples(Dataset[Sample]):
         discount = discount_weights(mask, self.gamma)
         blend = torch.rand((), generator=generator)
         drafts = image.new_zeros(0, *self.size) if self.draft is None else self.draft(image[None], mask)[0]
-        return Sample(image, mask[0], discount[0], boxes[0], blend, broken, drafts)
+        return Sample(image, mask[0], discount[0], boxes[0], blend, drafts, broken)
 
     def _read(self, index: int, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
         """The picture, or in place of one that cannot be read another at random."""
@@ -244,8 +244,8 @@ def make_loader(samples: Samples, stream: Stream, workers: int, pin_memory: bool
 
 def collate(samples: list[Sample]) -> Sample:
     """A batch: tensors stacked, messages joined."""
-    *tensors, broken, drafts = zip(*samples, strict=True)
-    return Sample(*map(torch.stack, tensors), broken=sum(broken, ()), drafts=torch.stack(drafts))
+    *tensors, broken = zip(*samples, strict=True)
+    return Sample(*map(torch.stack, tensors), broken=sum(broken, ()))
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:

@@ -71,7 +71,7 @@ def _fake_sample(config: TrainConfig, batch: int) -> Sample:
     drafts = torch.zeros(batch, make_recipe(config).draft_channels, side, side)
     # Plain numbers for the boxes: a tensor without numbers cannot say where they are.
     boxes = [[0, 0, box, box]] * batch
-    return Sample(image, mask, torch.ones(batch, 1, side, side), boxes, torch.zeros(batch), (), drafts)
+    return Sample(image, mask, torch.ones(batch, 1, side, side), boxes, torch.zeros(batch), drafts, ())
 
 
 def _parameters(network: nn.Module) -> int:

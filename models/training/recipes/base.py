@@ -88,7 +88,7 @@ class Recipe(ABC):
 
     @property
     def draft(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
-        """What makes `Sample.drafts` of images and masks, where the network starts from fillings; else None."""
+        """What makes `Sample.drafts` of images and masks, for a network that starts from them; else None."""
         return None
 
     def make_generator(self) -> nn.Module:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers.filled_scales import scale_of, square
 
-from contextual_attention.models.filling import completion
+from contextual_attention.models.patches import completion
 from contextual_attention.models.patches.completion import Settings, complete
 from contextual_attention.models.patches.scales import whole_patches
 from contextual_attention.models.patches.search import Preferences, Search
