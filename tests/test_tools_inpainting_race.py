@@ -14,7 +14,7 @@ from tools.docs.inpainting.race import Timed
 # Methods
 
 
-def test_ours_are_those_that_need_no_weights():
+def test_ours_are_those_that_need_no_model():
     assert {*methods.OURS, "model"} == set(inpaint.METHODS)
     assert set(methods.OURS) < set(methods.METHODS)
 

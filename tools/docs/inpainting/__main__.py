@@ -1,6 +1,6 @@
-"""Compares ways to fill holes in photographs without training, and writes docs/inpainting.md.
+"""Compares ways to fill holes in photographs that need no model, and writes docs/inpainting.md.
 
-    python -m tools.docs.inpainting --lists tuned                   the bundled photographs alone, a table
+    python -m tools.docs.inpainting --lists validation              of the bundled photographs alone, a table
     python -m tools.docs.inpainting --photographs DIR --keep KEPT --write        all of docs/inpainting.md
 
 DIR has packages of Debian, each unpacked into a folder of its name; photographs.py says which. With KEPT a
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..speed import write_docs
-from .cases import Case, draw_cases, size_cases, texture_cases
+from .cases import DRAWN, MIXED, WIDE, Case, draw_cases, size_cases, texture_cases
 from .kept import Kept
 from .methods import METHODS, OURS, RIVAL
 from .page import PICTURED, page, sheet, sheets, sizes_table, table
@@ -24,7 +24,7 @@ from .race import ROOT, Results, Timed, installed, race, race_sizes
 
 DOCS, PICTURE = ROOT / "docs/inpainting.md", ROOT / "docs/images/inpainting.jpg"
 ROUNDS = {0.5: 3, 2.0: 1, 12.0: 1}  # by megapixels
-SHOWN = ("square", "edge", "anything", "scratches", "text")
+SHOWN = ((WIDE, ("square", "edge", "anything", "scratches", "text")), (MIXED, ("horizon", "object")))
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--photographs", type=Path, metavar="DIR", help="folder of unpacked packages")
-    add("--lists", nargs="*", choices=LISTS, default=["judged"], help="of photographs (default: judged)")
+    add("--lists", nargs="*", choices=LISTS, default=list(LISTS), help="of photographs (default: all)")
     add("--draw", type=int, default=0, metavar="N", help="other holes than those of docs/, the draw 0")
     add("--methods", nargs="+", choices=METHODS, help="default: all that are installed")
     add("--only", metavar="TEXT", help="cases whose name has this in it")
@@ -86,7 +86,8 @@ def _cases(lists: list[str], folder: Path | None, draw: int) -> tuple[dict[str, 
     for seed, name in enumerate(LISTS):
         if name in lists:
             photographs, left_out = read_list(name, folder)
-            cases[name] = draw_cases(photographs, seed + draw) if photographs else []
+            for listed, holes in DRAWN[name].items():
+                cases[listed] = draw_cases(photographs, holes, seed + draw) if photographs else []
             missing += left_out
     cases["textures"] = list(texture_cases())
     cases["shown"] = _shown()
@@ -95,9 +96,11 @@ def _cases(lists: list[str], folder: Path | None, draw: int) -> tuple[dict[str, 
 
 def _shown() -> list[Case]:
     """For the picture alone: a case of most kinds in photographs that come with packages of Python."""
-    bundled = {one.name: one.read(None) for one in LISTS["tuned"] if one.package == BUNDLED}
-    drawn = draw_cases(bundled, seed=0)
-    cases = [next(case for case in drawn if f" {kind} " in case.name) for kind in SHOWN]
+    bundled = {one.name: one.read(None) for one in LISTS["validation"] if one.package == BUNDLED}
+    cases = []
+    for holes, kinds in SHOWN:
+        drawn = draw_cases(bundled, holes, seed=0)
+        cases += [next(case for case in drawn if f" {kind} " in case.name) for kind in kinds]
     return [replace(case, name=f"shown {case.name}") for case in cases]  # no name of a list's case
 
 

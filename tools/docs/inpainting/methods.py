@@ -107,8 +107,8 @@ def _mask(hole: np.ndarray) -> np.ndarray:
     return np.where(hole, 255, 0).astype(np.uint8)
 
 
-# Those of `inpaint` that need no weights, named here: the processes of the others need no PyTorch in memory.
-OURS = ("exemplar", "patchmatch")
+# Those of `inpaint` that need no model, named here: the processes of the others need no PyTorch in memory.
+OURS = ("structure", "exemplar", "patchmatch")
 RIVAL = "PyPatchMatch 7"  # the best of the others by eye: the goals are set by it
 METHODS: dict[str, Method] = {
     **{method: _ours(method) for method in OURS},
