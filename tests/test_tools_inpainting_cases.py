@@ -23,7 +23,7 @@ def test_no_photograph_is_in_two_lists():
     assert len(set(files)) == len(files)
     names = [name for *_, name in files]
     assert len(set(names)) == len(names)
-    # Nothing is ever tuned or trained on what these packages have, and nothing trained on those of validation.
+    # Nothing is ever tuned or trained on what these packages have, and nothing trained on validation's.
     kept = {"plasma-workspace-wallpapers", "palapeli-data", "mate-backgrounds", "lomiri-wallpapers-16.04"}
     assert {one.package for one in LISTS["judged"]} == kept
     packages = {name: {one.package for one in LISTS[name]} for name in ("validation", "trained")}
@@ -133,7 +133,9 @@ def test_bends_are_found_and_straight_edges_are_not():
     # The same rim amid gravel, which is full of such edges, is worth less.
     away = np.hypot(down - 100, across - 200) > 90
     gravel = away * np.random.default_rng(1).normal(0, 40, grey.shape)
-    np.testing.assert_allclose(places.straightness(grey + gravel, 1.5)[0][y, x], places.straightness(grey, 1.5)[0][y, x])
+    np.testing.assert_allclose(
+        places.straightness(grey + gravel, 1.5)[0][y, x], places.straightness(grey, 1.5)[0][y, x]
+    )
     assert places.bending(grey + gravel, 0.5)[y, x] < 0.5 * scores[y, x]
 
 
@@ -319,7 +321,10 @@ def test_holes_are_those_of_earlier_results(holes, digest):
     """A hole that moves makes them worthless. In noise, where no two places are equally good."""
     random = np.random.default_rng(5)
     pictures = {
-        f"noise{i}": random.integers(0, 256, (60, 80, 1), dtype=np.uint8).repeat(5, 0).repeat(5, 1).repeat(3, 2)
+        f"noise{i}": random.integers(0, 256, (60, 80, 1), dtype=np.uint8)
+        .repeat(5, 0)
+        .repeat(5, 1)
+        .repeat(3, 2)
         for i in range(3)
     }
     state = hashlib.sha256()
@@ -331,7 +336,9 @@ def test_holes_are_those_of_earlier_results(holes, digest):
 
 def kinds_of(drawn, holes):
     count = {kind: [case.photograph for case in drawn if f" {kind} " in case.name] for kind in holes.kinds}
-    assert {kind: len(of) for kind, of in count.items()} == {kind: of.count for kind, of in holes.kinds.items()}
+    assert {kind: len(of) for kind, of in count.items()} == {
+        kind: of.count for kind, of in holes.kinds.items()
+    }
     return count
 
 

@@ -24,7 +24,8 @@ from .race import ROOT, Results, Timed, installed, race, race_sizes
 
 DOCS, PICTURE = ROOT / "docs/inpainting.md", ROOT / "docs/images/inpainting.jpg"
 ROUNDS = {0.5: 3, 2.0: 1, 12.0: 1}  # by megapixels
-SHOWN = ((WIDE, ("square", "edge", "anything", "scratches", "text")), (MIXED, ("horizon", "object")))
+SHOWN = ("square", "edge", "anything", "scratches", "text")  # of the wide holes
+SHOWN_MIXED = ("horizon", "object")
 
 
 def main() -> None:
@@ -97,10 +98,10 @@ def _cases(lists: list[str], folder: Path | None, draw: int) -> tuple[dict[str, 
 def _shown() -> list[Case]:
     """For the picture alone: a case of most kinds in photographs that come with packages of Python."""
     bundled = {one.name: one.read(None) for one in LISTS["validation"] if one.package == BUNDLED}
-    cases = []
-    for holes, kinds in SHOWN:
-        drawn = draw_cases(bundled, holes, seed=0)
-        cases += [next(case for case in drawn if f" {kind} " in case.name) for kind in kinds]
+    mixed = replace(MIXED, kinds={kind: replace(MIXED.kinds[kind], count=1) for kind in SHOWN_MIXED})
+    drawn = draw_cases(bundled, WIDE, seed=0)
+    cases = [next(case for case in drawn if f" {kind} " in case.name) for kind in SHOWN]
+    cases += draw_cases(bundled, mixed, seed=0)
     return [replace(case, name=f"shown {case.name}") for case in cases]  # no name of a list's case
 
 

@@ -15,6 +15,7 @@ from contextual_attention.models.data.bundled import bundled_photographs
 
 from . import places, shapes
 
+
 @dataclass(frozen=True)
 class Case:
     """A hole in a photograph; truth (H, W, 3) uint8, hole (H, W) bool."""
@@ -94,8 +95,8 @@ MIXED = Holes(
     },
     {
         "squares": "squares of 32 to 128 pixels anywhere",
-        "structure": "boxes and blobs of 32 to 128 pixels across straight edges, rims, horizons and slopes of "
-        "brightness, and outlines of things, 64 to 128 pixels long, before straight edges",
+        "structure": "boxes and blobs of 32 to 128 pixels across straight edges, rims, horizons and slopes "
+        "of brightness, and outlines of things, 64 to 128 pixels long, before straight edges",
         "texture": "boxes and blobs of 32 to 128 pixels where much is going on in no direction",
     },
 )

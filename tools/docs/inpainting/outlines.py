@@ -1,6 +1,7 @@
 """Outlines of things that people remove from photographs, as holes.
 
-Each is a few thick lines: (x, y) of both ends and half the width, for a thing around (0, 0) whose longer side is 1.
+Each is a few thick lines, by (x, y) of both ends and half the width, of a thing around (0, 0) whose longer
+side is 1.
 """
 
 from __future__ import annotations

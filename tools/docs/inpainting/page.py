@@ -19,7 +19,7 @@ from .race import Results, Timed
 TITLES = {
     JUDGED_AGAIN: "Photographs that judge: nothing was ever tuned or trained on them",
     "judged": "Photographs that judge, with the holes of the goals of `exemplar`",
-    "validation": "Photographs for validation: never trained on, but what was trained and tuned was chosen by them",
+    "validation": "Photographs for validation: never trained on; `structure` was chosen and tuned by them",
     "trained": "Photographs that `structure` was trained on",
     "textures": "Textures",
 }

@@ -1,5 +1,6 @@
-"""Three lists of photographs, by package and file: those that judge, on which nothing is ever tuned or trained;
-those that `structure` is chosen and tuned by, without being trained on them; and some of those it is trained on.
+"""Three lists of photographs, by package and file: those that judge, on which nothing is ever tuned or
+trained; those for validation, by which `structure` is chosen and tuned without being trained on them; and
+some that it is trained on.
 
 Some come with scikit-image and scikit-learn. The others are in packages of Debian 12, each unpacked into a
 folder of its name: `apt-get download PACKAGE; dpkg -x PACKAGE_*.deb DIR/PACKAGE`.

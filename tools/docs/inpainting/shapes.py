@@ -46,7 +46,7 @@ class Canvas:
         return tuple(int(self.random.integers(rim, n - rim)) for n in (self.height, self.width))
 
     def margin(self, extent: float) -> float:
-        """From the border to the centre of a hole that reaches so many pixels, as a length of the legend's."""
+        """How far from the border the centre of a hole of this extent is; a length of the legend's."""
         return (0.6 * extent + 4) / self.unit
 
     def around(self, centre: tuple[int, int], angle: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
