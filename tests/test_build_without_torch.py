@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -66,4 +68,12 @@ def test_another_wish_is_refused(hook):
 
 
 def test_a_source_distribution_needs_none(hook, tmp_path):
-    assert answer(hook(f"build_sdist({str(tmp_path)!r})")).startswith("contextual_attention-")
+    name = answer(hook(f"build_sdist({str(tmp_path)!r})"))
+    assert name.startswith("contextual_attention-")
+    with tarfile.open(tmp_path / name) as archive:
+        files = {Path(*Path(file).parts[1:]).as_posix(): file for file in archive.getnames()}
+        about = archive.extractfile(files["PKG-INFO"]).read().decode()
+    # A wheel holds what these lines name.
+    licences = re.findall(r"^License-File: (.+)$", about, re.MULTILINE)
+    assert licences == ["LICENSE", "NOTICE"]
+    assert files.keys() >= {*licences, "tools/structure/photographs.tsv"}

@@ -46,6 +46,7 @@ def test_what_is_taken_from_outside_docs_is_there(site):
         ("README.md", "index.md", "CONTRIBUTING.md", "contributing.md"),
         ("README.md", "index.md", "examples/contextual_attention.ipynb", "notebook.md"),
         ("README.md", "index.md", "LICENSE", "LICENSE.txt"),
+        ("docs/weights.md", "weights.md", "../NOTICE", "NOTICE.txt"),
         ("docs/gpu.md", "gpu.md", "../README.md#install", "index.md#install"),
         ("docs/gpu.md", "gpu.md", "layer.md", "layer.md"),
         ("docs/performance.md", "performance.md", "../benchmarks/results/README.md", "results.md"),

@@ -1,7 +1,6 @@
 """The comparison of docs/inpainting.md: its photographs and the holes in them."""
 
 import hashlib
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from scipy import ndimage
 
 from tools.docs.inpainting import cases, photographs, places, shapes
 from tools.docs.inpainting.outlines import OUTLINES, outline
-from tools.docs.inpainting.photographs import BUNDLED, LISTS, Photograph
-from tools.docs.inpainting.resources import read_resource
+from tools.docs.inpainting.photographs import LISTS
+from tools.photographs import BUNDLED, Photograph
+from tools.structure.photographs import TrainingPhotograph, training_photographs
 
 # Photographs
 
@@ -23,12 +23,15 @@ def test_no_photograph_is_in_two_lists():
     assert len(set(files)) == len(files)
     names = [name for *_, name in files]
     assert len(set(names)) == len(names)
-    # Nothing is ever tuned or trained on what these packages have, and nothing trained on validation's.
+    # Nothing is ever tuned or trained on what these packages have.
     kept = {"plasma-workspace-wallpapers", "palapeli-data", "mate-backgrounds", "lomiri-wallpapers-16.04"}
     assert {one.package for one in LISTS["judged"]} == kept
-    packages = {name: {one.package for one in LISTS[name]} for name in ("validation", "trained")}
-    assert packages == {"validation": {BUNDLED, "lxqt-themes"}, "trained": {"gcompris-qt-data"}}
-    assert not any("erase" in one.file for one in LISTS["trained"])  # whose authors are not known
+    assert {one.package for one in LISTS["validation"]} == {BUNDLED, "lxqt-themes"}
+
+
+def test_the_list_trained_on_has_what_exemplar_was_tuned_and_confirmed_on():
+    assert set(LISTS["trained"]) < set(training_photographs())
+    assert {one.earlier for one in LISTS["trained"]} == {"tuned", "confirmed"}
 
 
 def test_a_list_is_read_as_far_as_it_is_there(tmp_path, monkeypatch):
@@ -48,53 +51,14 @@ def test_a_list_is_read_as_far_as_it_is_there(tmp_path, monkeypatch):
     assert left_out[0] == "wide: give --photographs, for it is in the package wallpapers"
 
 
-def test_bundled_photographs_are_not_made_larger():
-    astronaut = next(one for one in LISTS["validation"] if one.name == "astronaut")
-    assert astronaut.read(None).shape == (512, 512, 3)
-
-
-def resource_file(version, files):
-    """An .rcc of folder/name: (contents, flags)."""
-    names, starts = b"", []
-    for name in ("", "folder", *files):
-        starts.append(len(names))
-        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
-    later = b"" if version == 1 else bytes(8)
-    tree = struct.pack(">IHII", starts[0], 2, 1, 1) + later
-    tree += struct.pack(">IHII", starts[1], 2, len(files), 2) + later
-    data = b""
-    for start, (contents, flags) in zip(starts[2:], files.values(), strict=True):
-        tree += struct.pack(">IHHHI", start, flags, 0, 0, len(data)) + later
-        data += struct.pack(">I", len(contents)) + contents
-    head = struct.pack(">4s4I", b"qres", version, 20, 20 + len(tree), 20 + len(tree) + len(data))
-    return head + tree + data + names
-
-
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_files_in_resources(tmp_path, version):
-    path = tmp_path / "some.rcc"
-    path.write_bytes(resource_file(version, {"ä.webp": (b"one", 0), "b": (b"other", 0), "c": (b"", 1)}))
-    assert read_resource(path, "folder/ä.webp") == b"one"
-    assert read_resource(path, "folder/b") == b"other"
-    with pytest.raises(FileNotFoundError, match="has no folder/d"):
-        read_resource(path, "folder/d")
-    with pytest.raises(ValueError, match="folder/c is a folder or compressed"):
-        read_resource(path, "folder/c")
-    with pytest.raises(ValueError, match="folder is a folder"):
-        read_resource(path, "folder")
-    path.write_bytes(b"RIFF" + bytes(40))
-    with pytest.raises(ValueError, match="expected a Qt resource file"):
-        read_resource(path, "folder/b")
-
-
-def test_a_photograph_inside_a_resource_file(tmp_path):
-    Image.new("RGB", (8, 6), (1, 2, 3)).save(tmp_path / "a.png")
+def test_another_picture_of_the_same_name_is_left_out(tmp_path, monkeypatch):
     (tmp_path / "game").mkdir()
-    contents = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "game/some.rcc").write_bytes(resource_file(3, {"a.png": (contents, 0)}))
-    picture = Photograph("a", "game", "some.rcc", "folder/a.png").read(tmp_path)
-    assert picture.shape == (6, 8, 3)
-    assert (picture == (1, 2, 3)).all()
+    Image.new("L", (20, 20)).save(tmp_path / "game/one.png")
+    one = TrainingPhotograph("one", "game", "one.png", sha256="0" * 64)
+    monkeypatch.setitem(LISTS, "trained", [one])
+    read, left_out = photographs.read_list("trained", tmp_path)
+    assert not read
+    assert left_out[0].startswith("one: expected the picture that was listed")
 
 
 # Where holes go

@@ -28,6 +28,7 @@ PLACES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "LICENSE": "LICENSE.txt",
+    "NOTICE": "NOTICE.txt",
     "benchmarks/results/README.md": "results.md",
     NOTEBOOK: "notebook.md",
 }

@@ -24,6 +24,7 @@ What commands and training are given, and what they leave:
     damage              files damaged at random
     runs                small training runs
     layouts             small folders in the layouts of published data sets
+    qt_resources        Qt resource files
     terminals           a terminal, and what is left on its screen
     browser             a visitor of the web page
     typed_use           a user's typed code, for mypy

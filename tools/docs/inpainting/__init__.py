@@ -1,7 +1,6 @@
 """Ways to fill holes in photographs that need no model, raced: what docs/inpainting.md shows.
 
-photographs.py  three lists of photographs, by package and file, and how they are read
-resources.py    files inside a Qt resource file
+photographs.py  three lists of photographs
 shapes.py       shapes of holes
 outlines.py     those of things that are removed from photographs
 places.py       where in a photograph holes go

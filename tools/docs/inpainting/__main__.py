@@ -14,12 +14,13 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from ...photographs import BUNDLED
 from ..speed import write_docs
 from .cases import DRAWN, MIXED, WIDE, Case, draw_cases, size_cases, texture_cases
 from .kept import Kept
 from .methods import METHODS, OURS, RIVAL
 from .page import PICTURED, page, sheet, sheets, sizes_table, table
-from .photographs import BUNDLED, LARGE, LISTS, read_list
+from .photographs import LARGE, LISTS, read_list
 from .race import ROOT, Results, Timed, installed, race, race_sizes
 
 DOCS, PICTURE = ROOT / "docs/inpainting.md", ROOT / "docs/images/inpainting.jpg"

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from ...photographs import LONGEST_SIDE
 from .outlines import OUTLINES, outline
-from .photographs import LONGEST_SIDE
 from .places import bending, disorder, levelness, roughness, slope, straightness
 
 Random = np.random.Generator

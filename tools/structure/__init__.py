@@ -1,0 +1,6 @@
+"""What the structure network is trained on.
+
+photographs.py   the photographs: where each is, whose it is, under which licence; read from photographs.tsv
+collect.py       writes them into a folder
+notice.py        the same for those who have the weights: the file NOTICE, the table of docs/weights.md
+"""
