@@ -253,6 +253,7 @@ def small(monkeypatch, tmp_path):
     """Four small cases, no process, and files of its own to write."""
     cases = {
         "judged": [make_case("j", "squares")],
+        "validation": [make_case("v", "structure")],
         "textures": [make_case("t 0", "texture")],
         "shown": [make_case("s 0")],
     }
@@ -282,10 +283,14 @@ def test_the_command_writes_page_and_pictures(monkeypatch, small, capsys):
         "judged j.png",
         "shown s 0.png",
         "textures t 0.png",
+        "validation v.png",
     ]
     said = capsys.readouterr().out
     assert "left out: gone: is not there" in said
     assert "| squares | Telea |" in said
+    assert "| squares | OpenCV FSR |" in said.partition("\nvalidation\n")[0]
+    assert "| structure | structure |" in said.partition("\nvalidation\n")[2]
+    assert "| structure | OpenCV FSR |" not in said  # on these few methods run
 
 
 def test_a_part_is_not_written(monkeypatch, small, capsys):
@@ -293,6 +298,8 @@ def test_a_part_is_not_written(monkeypatch, small, capsys):
     said = capsys.readouterr().out
     assert "| squares | Telea |" in said
     assert "| picture | missing |" not in said
+    run(monkeypatch, "--photographs", small, "--only", "v", "--methods", "OpenCV FSR", "--sizes")
+    assert "| structure | OpenCV FSR |" in capsys.readouterr().out  # asked for by name
     for options in (("--only", "j"), ("--methods", "Telea"), ("--draw", "1")):
         with pytest.raises(SystemExit, match="--write is of everything"):
             run(monkeypatch, "--photographs", small, "--write", *options)

@@ -89,6 +89,19 @@ def test_a_race_goes_on_where_it_was_broken_off(monkeypatch, tmp_path):
     assert calls[5:] == [("one", ["a"])]
 
 
+def test_some_methods_run_on_some_lists_only(monkeypatch):
+    calls = []
+    monkeypatch.setattr(race, "fill", fake_fill(calls))
+    cases = {"judged": [make_case("a")], "trained": [make_case("b")]}
+    results = race.race(cases, ["one", "two"], Kept(None), 1, {"trained": ["two", "three"]})
+    assert calls == [("one", ["a"]), ("two", ["a", "b"])]
+    assert [(row.photographs, row.method) for row in results.rows] == [
+        ("judged", "one"),
+        ("judged", "two"),
+        ("trained", "two"),
+    ]
+
+
 def test_sizes_are_run_in_turns(monkeypatch):
     calls, seconds = [], iter([3.0, 30.0, 1.0, 10.0, 2.0, 20.0])
 

@@ -18,8 +18,8 @@ from ...photographs import BUNDLED
 from ..speed import write_docs
 from .cases import DRAWN, MIXED, WIDE, Case, draw_cases, size_cases, texture_cases
 from .kept import Kept
-from .methods import METHODS, OURS, RIVAL
-from .page import PICTURED, page, sheet, sheets, sizes_table, table
+from .methods import FEW, METHODS, OURS, RIVAL
+from .page import page, sheet, sheets, sizes_table, table
 from .photographs import LARGE, LISTS, read_list
 from .race import ROOT, Results, Timed, installed, race, race_sizes
 
@@ -41,7 +41,8 @@ def main() -> None:
         cases = {name: [case for case in some if given.only in case.name] for name, some in cases.items()}
     for reason in left_out + missing:
         print(f"left out: {reason}")
-    results = race(cases, methods, Kept(given.keep, given.again), given.limit)
+    only = {} if given.methods else dict.fromkeys(("validation", "trained"), FEW)
+    results = race(cases, methods, Kept(given.keep, given.again), given.limit, only)
     results.left_out[:0] = left_out + missing
     sizes: list[Timed] = []
     if given.sizes and given.photographs:
@@ -56,7 +57,7 @@ def main() -> None:
     if given.write:
         write_docs(page(results, sizes), DOCS)
         shown = [case for name in ("textures", "shown") for case in cases[name]]
-        sheet(_first_holes(shown), results, PICTURED).save(PICTURE, quality=88)
+        sheet(_first_holes(shown), results, FEW).save(PICTURE, quality=88)
     if given.strips:
         _write_strips(given.strips, cases, results)
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from .cases import DRAWN, JUDGED_AGAIN, TEXTURE, Case
 from .goals import exemplar_goals, structure_goals
 from .measures import MEASURES
-from .methods import METHODS, OURS, RIVAL
+from .methods import FEW, METHODS
 from .photographs import LISTS
 from .race import Results, Timed
 
@@ -29,13 +29,12 @@ COLUMNS = {
     "MiB": "the most memory of the process, what it has loaded included",
 }
 _DIGITS = {"SSIM": 3, "pd": 3, "MiB": 0}
-PICTURED = (*OURS, RIVAL, "PyPatchMatch 3", "Telea")  # next to each other in docs/images/inpainting.jpg
 
 
 def page(results: Results, sizes: Sequence[Timed]) -> str:
     """What the command writes into docs/inpainting.md."""
     lists = [name for name in TITLES if any(row.photographs == name for row in results.rows)]
-    shown = [name for name in PICTURED if any(row.method == name for row in results.rows)]
+    shown = [name for name in FEW if any(row.method == name for row in results.rows)]
     parts = [
         "![](images/inpainting.jpg)",
         f"*From left: the hole, {', '.join(shown)}, the photograph; all come with scikit-image or "
