@@ -24,7 +24,7 @@ from ..patches.blank import blank
 from ..patches.completion import Progress, Settings, complete
 from ..patches.pyramid import smooth_fill
 from ..patches.rings import fill_rings
-from ..patches.scales import Guide, finest_scale
+from ..patches.scales import finest_scale
 from ..patches.search import Preferences, Search
 from .blend import blend_copies, copy_pixels
 from .edges import continue_edges
@@ -177,29 +177,15 @@ def fill_exemplar(
         True
     """
     options = options or ExemplarOptions()
-    guide = continue_edges if options.guide else _no_guide
-    return fill_by_copies(image, hole, options, guide, None, progress)
 
-
-def _no_guide(image: Tensor, hole: Tensor) -> None:
-    return None
-
-
-def fill_by_copies(
-    image: Tensor,
-    hole: Tensor,
-    options: ExemplarOptions,
-    guide: Callable[[Tensor, Tensor], Guide | None],
-    correct: Callable[[Tensor], Tensor] | None,
-    progress: Progress | None,
-) -> Filled:
     @cache
     def thin() -> Tensor:
         return thin_part(hole.cpu())
 
     def search(image: Tensor, hole: Tensor) -> Search:
         only_thin = options.blend and torch.equal(thin(), hole)
-        finest = finest_scale(image, hole, None if only_thin else guide(image, hole))
+        guided = options.guide and not only_thin
+        finest = finest_scale(image, hole, continue_edges(image, hole) if guided else None)
         attempts = options.attempts()
         if only_thin:  # what is found says where patches are alike, and pastes nothing
             alike = Preferences(proximity=0, trust=options.trust)
@@ -215,8 +201,6 @@ def fill_by_copies(
             # With no patch to borrow, such as of every second row, all is predicted.
             return fill_thin(image, hole, smooth_fill(image, hole))
         joined = blend_copies(image, hole, offsets)
-        if correct is not None:
-            joined = correct(joined)
         return fill_thin(joined, thin(), joined) if bool(thin().any()) else joined
 
     return fill(image, hole, search, place, progress)

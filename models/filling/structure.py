@@ -1,142 +1,170 @@
-"""Filling holes in photographs: texture from the photograph itself, structure corrected by a network.
+"""Filling holes in photographs: detail from the photograph itself, structure corrected by a network.
 
-The photograph fills its holes with its own patches (exemplar.py). At a low resolution, a network that has
-seen many such fillings says what colours should be there and how far off it may be (network/structure.py).
-Where the patches are further from that than it says, their colours are drawn to it, and their detail stays.
+The photograph fills its holes with its own patches (exemplar.py). At a low resolution a network, trained to
+correct such fillings, says what colours belong there and how far off it may be (network/structure.py). Where
+the patches are further from that than it allows for, their colours are drawn to it, and their detail stays.
 
 Shape legend: C channels; H, W the picture; h, w a window of it at a low resolution; G groups of channels.
 """
 
 from __future__ import annotations
 
-import os
+import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..network.drafts import draw_drafts
-from ..network.structure import StructureNetwork
+from ..network.structure import GRID, StructureNetwork
 from ..patches.completion import Progress
-from ..patches.pyramid import finest_level, halve
-from ..patches.scales import Guide
-from ..patches.blank import blank
-from .edges import continue_edges
-from .exemplar import ExemplarOptions, Filled, fill_by_copies
+from ..patches.pyramid import Level, finest_level, halve
+from .exemplar import ExemplarOptions, Filled, fill_exemplar
 from .hole_parts import Part, wide_parts
 
-_SPAN, _MARGIN = float(os.environ.get("SPAN", 36)), int(os.environ.get("MARGIN", 16))
+# Smaller parts of a hole have no structure of their own, and of very many the largest have the most to gain.
 _SMALLEST_PART, _MOST_PARTS = 64, 64
-env = lambda n, d: float(os.environ.get(n, d))
-DOUBT, SHRINK, GUIDE, EDGES, CORR, NETONLY, OWN, ALPHA, POOL = (env(*x) for x in (("DOUBT", .15), ("SHRINK", 1), ("GUIDE", 0), ("EDGES", 1), ("CORR", 1), ("NETONLY", 0), ("OWN", 1), ("ALPHA", 0), ("POOL", 5)))
+# As the network was trained: a part of the hole spans at most so many pixels of its window, with at least so
+# many known ones around it where the picture has them.
+_SPAN, _MARGIN = 72, 32
+# Over so many pixels of a window it is judged whether patches are wrong.
+_JUDGED = 5
+# Which share of the time the patches take, about.
+_COPYING = 0.9
 
 
 class Window(NamedTuple):
+    """What the network sees of a picture around a part of its hole.
+
+    Attributes:
+        box: Its rows and columns in the picture.
+        halvings: How many times it is halved.
+        part: (1, 1, rows, columns) bool: the part of the hole in it.
+    """
+
     box: tuple[slice, slice]
     halvings: int
+    part: Tensor
 
 
-def windows(hole: Tensor) -> list[Window]:
-    found = []
-    for part in wide_parts(hole[0, 0].numpy(), _SMALLEST_PART, _MOST_PARTS):
-        longer = max(part.mask.shape)
-        halvings = max(0, int(np.ceil(np.log2(longer / _SPAN))))
-        step = 1 << halvings
-        margin = max(_MARGIN, int(_SPAN) - longer // step // 2) * step
-        box = []
-        for first, length, size in zip((part.top, part.left), part.mask.shape, hole.shape[2:], strict=True):
-            start = max(0, first - margin) // step * step
-            box.append(slice(start, min(size, first + length + margin)))
-        found.append(Window(tuple(box), halvings))
-    return found
+@torch.no_grad()
+def fill_structure(
+    image: Tensor,
+    hole: Tensor,
+    network: StructureNetwork,
+    options: ExemplarOptions | None = None,
+    progress: Progress | None = None,
+) -> Filled:
+    """Fill the holes of a picture with its own patches, their structure corrected by a network.
 
+    In a window around each part of the hole, halved until the part spans at most 72 pixels, let c be the
+    colours of the copies, n what the network makes of the picture around them, with c as one of its drafts,
+    and e the error that it expects. To the copies is added, at the full resolution, s (n - c) with
 
-def _up(x: Tensor, halvings: int, shape) -> Tensor:
-    if halvings:
-        x = F.interpolate(x, scale_factor=2**halvings, mode="bilinear")
-    return x[..., : shape[0], : shape[1]]
+        s = max(0, 1 - E[e^2] / E[(n - c)^2]),
 
+    means over 5 x 5 pixels of the window: the estimate of James and Stein of what the copies are off, beyond
+    what the network may be. Parts less than 8 pixels wide are left as they are.
 
-def _down(image: Tensor, halvings: int) -> Tensor:
-    for _ in range(halvings):
-        image = F.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
-    return image
+    Args:
+        image: (1, C, H, W) float32 in [-1, 1]. The network sees three channels at once, others as grey.
+        hole: (1, 1, H, W) bool: pixels to fill; at least one pixel is known.
+        network: Brought to where the image is.
+        options: Of the patches, see `fill_exemplar`. Default: ``ExemplarOptions()``.
+        progress: Called now and then with the share of the work that is done, in (0, 1].
 
+    Returns:
+        Filled; its offsets are 0 where the network's colours count more than the copies'.
 
-def low(image, hole, window):
-    level = finest_level(image[(..., *window.box)], hole[(..., *window.box)])
-    for _ in range(window.halvings):
-        level = halve(level)
-    return level
+    Raises:
+        ValueError: As `fill_exemplar`.
 
+    Cost: that of `fill_exemplar`, and some 0.1 s a part of the hole.
 
-def restore(level, filled, network):
-    """colours, error by the network at a level; filled: (1,3,h,w) what patches have there, or None"""
-    image, missing = level.image, level.missing
-    drafts = draw_drafts(image, missing)
-    if filled is not None:
-        drafts = torch.cat((drafts[:, :3], filled) if OWN == 1 else (filled, drafts[:, 3:]) if OWN == 2 else (filled, filled), 1)
-    with torch.no_grad():
-        r = network(image, missing, drafts)
-    return torch.where(missing, r.refined.clamp(-1, 1), image), r.error
-
-
-def guide_of(image, hole, network) -> Guide:
-    guide = Guide(blank(image.shape, np.float32), blank(hole.shape, np.float32))
-    for window in windows(hole):
-        level = low(image, hole, window)
-        colours, error = restore(level, None, network)
-        inside = hole[(..., *window.box)]
-        weight = torch.exp(-0.5 * (error / DOUBT) ** 2) * GUIDE
-        weight = _up(weight, window.halvings, inside.shape[2:]) * inside
-        colours = _up(colours, window.halvings, inside.shape[2:])
-        at, there = (x[(..., *window.box)] for x in guide)
-        better = weight > there
-        at.copy_(torch.where(better, colours, at))
-        there.copy_(torch.where(better, weight, there))
-    return guide
-
-
-def _smooth(x, hole, n):
-    k = int(n)
-    return F.avg_pool2d(x * hole, k, 1, k // 2) / F.avg_pool2d(hole, k, 1, k // 2).clamp(min=1e-6) * hole
-
-
-def correct(image, hole, filled, network):
-    filled = filled.clone()
-    for window in windows(hole):
-        level = low(image, hole, window)
-        there = filled[(..., *window.box)]
-        inside = hole[(..., *window.box)]
-        ex = _down(there, window.halvings)
-        colours, error = restore(level, ex if OWN else None, network)
-        if NETONLY:
-            there.copy_(torch.where(inside, _up(colours, window.halvings, inside.shape[2:]), there))
-            continue
-        apart = (colours - ex) * level.missing
-        h = level.missing.float()
-        power = _smooth(apart.square().mean(1, keepdim=True), h, POOL)
-        share = (1 - SHRINK * _smooth(error**2, h, POOL) / power.clamp(min=1e-8)).clamp(0, 1) * h
-        if ALPHA:
-            share = ALPHA * h
-        change = _up(share * apart, window.halvings, inside.shape[2:]) * inside
-        there.copy_((there + change).clamp(-1, 1))
+    Examples:
+        >>> image = torch.linspace(-9, 9, 48).sin().expand(1, 3, 48, 48).contiguous()
+        >>> hole = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
+        >>> hole[..., 20:28, 20:28] = True
+        >>> fill_structure(image, hole, StructureNetwork(cnum=8).eval()).image.shape
+        torch.Size([1, 3, 48, 48])
+    """
+    copying = None if progress is None else lambda done: progress(_COPYING * done)
+    filled = fill_exemplar(image, hole, options, copying)
+    network.to(image.device)
+    for window in _windows(hole):
+        _correct(filled, image, hole, window, network)
+    if progress is not None:
+        progress(1.0)
     return filled
 
 
-def fill_structure(image, hole, network, options=None, progress: Progress | None = None) -> Filled:
-    options = options or ExemplarOptions()
+def _windows(hole: Tensor) -> list[Window]:
+    """Around the parts of a hole (1, 1, H, W) bool; parts of pictures too small for the network are left."""
+    parts = wide_parts(hole[0, 0].cpu().numpy(), _SMALLEST_PART, _MOST_PARTS)
+    windows = (_window(part, hole) for part in parts)
+    return [window for window in windows if min(window.part.shape[2:]) >> window.halvings >= GRID]
 
-    def guide(image, hole):
-        e = continue_edges(image, hole) if EDGES else None
-        if not GUIDE:
-            return e
-        g = guide_of(image, hole, network)
-        if e is not None:
-            better = e.weight > g.weight
-            g = Guide(torch.where(better, e.colours, g.colours), torch.where(better, e.weight, g.weight))
-        return g
 
-    return fill_by_copies(image, hole, options, guide, (lambda f: correct(image, hole, f, network)) if CORR else None, progress)
+def _window(part: Part, hole: Tensor) -> Window:
+    longer = max(part.mask.shape)
+    halvings = max(0, math.ceil(math.log2(longer / _SPAN)))
+    margin = max(_MARGIN << halvings, (_SPAN << halvings) - longer // 2)
+    box, at = [], []
+    for first, length, size in zip((part.top, part.left), part.mask.shape, hole.shape[2:], strict=True):
+        start = max(0, first - margin) >> halvings << halvings  # where a block begins that becomes a pixel
+        box.append(slice(start, min(size, first + length + margin)))
+        at.append(slice(first - start, first - start + length))
+    mask = torch.zeros_like(hole[(..., *box)])
+    mask[(..., *at)] = torch.from_numpy(part.mask).to(hole.device)
+    return Window((box[0], box[1]), halvings, mask)
+
+
+def _correct(filled: Filled, image: Tensor, hole: Tensor, window: Window, network: StructureNetwork) -> None:
+    """Draw the colours of copies in a window to those of the network, in place."""
+    seen = finest_level(image[(..., *window.box)], hole[(..., *window.box)])
+    copies = finest_level(filled.image[(..., *window.box)], torch.zeros_like(window.part))
+    for _ in range(window.halvings):
+        seen, copies = halve(seen), halve(copies)
+    apart, share = _judge(seen, copies.image, network)
+    for tensor, change in ((filled.image, share * apart), (filled.offsets, share)):
+        finer = F.interpolate(change, scale_factor=2**window.halvings, mode="bilinear")
+        finer = finer[..., : window.part.shape[2], : window.part.shape[3]]
+        there = tensor[(..., *window.box)]
+        if tensor is filled.image:
+            there.copy_(torch.where(window.part, (there + finer).clamp(-1, 1), there))
+        else:
+            there.masked_fill_(window.part & (finer > 0.5).any(1, keepdim=True), 0)
+
+
+def _judge(seen: Level, copies: Tensor, network: StructureNetwork) -> tuple[Tensor, Tensor]:
+    """What the network would add to copies (1, C, h, w), and which share of it is due, in [0, 1]."""
+    groups = [_as_rgb(x) for x in (seen.image, copies)]
+    missing = seen.missing.expand(len(groups[0]), -1, -1, -1)
+    drafts = torch.cat((draw_drafts(groups[0], missing)[:, :3].to(copies), groups[1]), 1)
+    result = network(groups[0], missing, drafts)
+    apart = (result.completed - groups[1]) * missing
+    inside = missing.to(copies.dtype)
+    due = _mean_inside(apart.square().mean(1, keepdim=True), inside)
+    allowed = _mean_inside(result.error.square(), inside)
+    share = (1 - allowed / due.clamp(min=torch.finfo(due.dtype).tiny)).clamp(0, 1) * inside
+    channels = copies.shape[1]
+    return _from_rgb(apart, channels), _from_rgb(share.expand_as(apart), channels)
+
+
+def _as_rgb(x: Tensor) -> Tensor:
+    """(1, C, h, w) as groups of three channels, (G, 3, h, w); those that are left over become grey."""
+    whole = x.shape[1] // 3 * 3
+    return torch.cat((x[0, :whole].unflatten(0, (-1, 3)), x[0, whole:, None].expand(-1, 3, -1, -1)))
+
+
+def _from_rgb(groups: Tensor, channels: int) -> Tensor:
+    """The inverse: (G, 3, h, w) -> (1, C, h, w)."""
+    whole = channels // 3
+    return torch.cat((groups[:whole].flatten(0, 1), groups[whole:].mean(1)))[None]
+
+
+def _mean_inside(x: Tensor, inside: Tensor) -> Tensor:
+    """Means over windows of pixels, of those inside alone; 0 where there is none."""
+    total, count = (F.avg_pool2d(y, _JUDGED, 1, _JUDGED // 2) for y in (x * inside, inside))
+    return total / count.clamp(min=torch.finfo(count.dtype).tiny)
