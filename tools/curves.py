@@ -34,4 +34,5 @@ def picture_of_axes(path: Path, rows: int, columns: int, size: tuple[float, floa
 def over_steps(axis: Any, last: int, **labels: Any) -> None:
     """Make an axis one over the steps of a run up to the last; ``labels`` as of matplotlib's ``set``."""
     axis.set(xlabel="steps", xlim=(0, last), **labels)
+    axis.ticklabel_format(axis="y", useOffset=False)
     axis.grid(alpha=0.3)
