@@ -1,0 +1,147 @@
+"""The method "structure": copies of the photograph, corrected by a network as far as it may be right."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from contextual_attention.models.filling import structure
+from contextual_attention.models.filling.exemplar import ExemplarOptions, fill_exemplar
+from contextual_attention.models.filling.structure import fill_structure
+from contextual_attention.models.network.faces import Inpainted
+from contextual_attention.models.network.structure import StructureNetwork
+
+QUICK = ExemplarOptions(rounds=2, iterations=1, start_depths=(7,))
+
+
+class Prophet(nn.Module):
+    """A network that gives every window one colour, and says how far off it may be."""
+
+    def __init__(self, colour: float, error: float) -> None:
+        super().__init__()
+        self.colour, self.error, self.seen = colour, error, []
+
+    def forward(self, image, mask, drafts):
+        assert drafts.shape == (image.shape[0], 6, *image.shape[2:])
+        self.seen.append((image, mask, drafts))
+        refined = torch.full_like(image, self.colour)
+        completed = torch.where(mask, refined, image)
+        return Inpainted(None, refined, completed, error=torch.full_like(image[:, :1], self.error))
+
+
+def photograph(height=96, width=120, channels=3, seed=0):
+    """Noise around a mid grey: copies of it are never of one colour."""
+    generator = torch.Generator().manual_seed(seed)
+    return 0.4 * torch.rand(1, channels, height, width, generator=generator) - 0.2
+
+
+def holes(height, width, *boxes):
+    hole = torch.zeros(1, 1, height, width, dtype=torch.bool)
+    for top, left, rows, columns in boxes:
+        hole[..., top : top + rows, left : left + columns] = True
+    return hole
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_network_that_is_sure_wins(channels):
+    image, hole = photograph(channels=channels), holes(96, 120, (30, 40, 32, 40))
+    filled = fill_structure(image, hole, Prophet(0.9, 0.0), QUICK)
+    known = ~hole.expand_as(image)
+    assert torch.equal(filled.image[known], image[known])
+    assert (filled.image[~known] - 0.9).abs().max() < 1e-5  # no halving: every pixel is judged for itself
+    assert not filled.offsets[..., 30:62, 40:80].any()
+
+
+@pytest.mark.parametrize(("colour", "error"), [(0.9, 3.0), (0.0, 1.0)])
+def test_a_network_that_doubts_itself_changes_nothing(colour, error):
+    image, hole = photograph(), holes(96, 120, (30, 40, 32, 40))
+    copies, filled = (
+        fill_exemplar(image, hole, QUICK),
+        fill_structure(image, hole, Prophet(colour, error), QUICK),
+    )
+    assert torch.equal(filled.image, copies.image)
+    assert torch.equal(filled.offsets, copies.offsets)
+
+
+def test_detail_stays_where_a_large_hole_is_halved():
+    """Of 100 pixels one halving is left: means of 2 x 2 pixels become the network's, and grain stays."""
+    image, hole = photograph(200, 220), holes(200, 220, (40, 50, 100, 100))
+    copies = fill_exemplar(image, hole, QUICK).image
+    filled = fill_structure(image, hole, Prophet(0.5, 0.0), QUICK).image
+    inside = (slice(None), slice(None), slice(44, 136), slice(54, 146))
+    grain = [x[inside] - nn.functional.avg_pool2d(x[inside], 3, 1, 1) for x in (copies, filled)]
+    assert (filled[inside].mean() - 0.5).abs() < 0.01
+    kept = (grain[0] * grain[1]).sum() / grain[0].square().sum()
+    assert 0.7 < kept < 1.1
+
+
+def test_every_part_has_a_window_of_its_own():
+    image, hole = (
+        photograph(160, 300),
+        holes(160, 300, (20, 20, 30, 30), (100, 220, 40, 50), (10, 150, 3, 120)),
+    )
+    prophet = Prophet(0.9, 0.0)
+    filled = fill_structure(image, hole, prophet, QUICK).image
+    assert len(prophet.seen) == 2  # a scratch has none
+    for top, left, rows, columns in ((20, 20, 30, 30), (100, 220, 40, 50)):
+        assert (filled[..., top : top + rows, left : left + columns] - 0.9).abs().max() < 1e-5
+    assert filled[..., 10:13, 150:270].max() < 0.5
+
+
+def test_copies_are_what_the_network_corrects():
+    """Its second draft is the picture as the patches have filled it; it is not shown what the hole held."""
+    image, hole = photograph(), holes(96, 120, (30, 40, 32, 40))
+    prophet = Prophet(0.0, 2.0)
+    copies = fill_exemplar(image, hole, QUICK).image
+    fill_structure(image.masked_fill(hole, 7.0), hole, prophet, QUICK)
+    seen, mask, drafts = prophet.seen[0]
+    assert torch.equal(drafts[:, 3:], copies)
+    assert torch.equal(mask, hole)
+    assert seen.max() <= 1
+
+
+@pytest.mark.parametrize("length", [9, 60, 72, 73, 150, 400, 1000])
+def test_windows_are_as_the_network_was_trained(length):
+    tall, wide = length, length // 2 + 8
+    hole = holes(3000, 3000, (1100, 1200, tall, wide))
+    (window,) = structure._windows(hole)
+    step = 1 << window.halvings
+    assert max(tall, wide) / step <= 72
+    assert window.halvings == 0 or 2 * max(tall, wide) / step > 72
+    for axis, first, extent in zip(window.box, (1100, 1200), (tall, wide), strict=True):
+        assert axis.start % step == 0
+        assert first - axis.start >= 32 * step
+        assert axis.stop - first - extent >= 32 * step
+    assert torch.equal(window.part, hole[(..., *window.box)])
+
+
+@pytest.mark.parametrize("size", [(7, 90), (90, 7)])
+def test_pictures_too_small_for_the_network_are_filled_by_patches(size):
+    image, hole = photograph(*size), holes(*size, (2, 2, *(min(n - 3, 20) for n in size)))
+    prophet = Prophet(0.9, 0.0)
+    filled = fill_structure(image, hole, prophet, QUICK)
+    assert torch.equal(filled.image, fill_exemplar(image, hole, QUICK).image)
+    assert not prophet.seen
+    assert torch.equal(filled.image[~hole.expand_as(image)], image[~hole.expand_as(image)])
+
+
+def test_progress_ends_at_one_and_never_goes_back():
+    image, hole = photograph(), holes(96, 120, (30, 40, 32, 40))
+    told = []
+    fill_structure(image, hole, Prophet(0.0, 1.0), QUICK, told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert all(0 < share <= 1 for share in told)
+
+
+def test_the_network_itself_is_taken_whatever_its_weights():
+    image, hole = photograph(), holes(96, 120, (30, 40, 32, 40))
+    torch.manual_seed(0)
+    filled = fill_structure(image, hole, StructureNetwork(cnum=4).eval(), QUICK)
+    again = fill_structure(image, hole, StructureNetwork(cnum=4).eval(), QUICK)
+    assert filled.image.isfinite().all()
+    assert filled.image.abs().max() <= 1
+    assert math.isclose(float(filled.image.mean()), float(again.image.mean()), abs_tol=0.2)
