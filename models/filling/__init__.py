@@ -3,8 +3,9 @@
 inpaint.py       one function over every method and every kind of picture
 pictures.py      pictures of every kind as colour planes and back
 exemplar.py      without training: contextual attention to the photograph itself
+structure.py     the same, guided by a network that restores structure
 patchmatch.py    PatchMatch, the reference system
-completion.py    from coarse to fine: what both have in common
+completion.py    from coarse to fine: what all have in common
 scales.py        a picture and its hole at one scale, as what patches are compared by
 search.py        the patches most like those that touch the hole, and their votes
 rings.py         the first filling of a hole, by the layer where that is affordable

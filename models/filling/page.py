@@ -33,8 +33,8 @@ from .malformed import OneLine, Page, refusal
 _TITLE = "Contextual attention"
 _INTRODUCTION = f"""# {_TITLE}
 Choose a photograph, **brush over what should go**, and press *Fill*. The hole is filled with patches of the
-same photograph; the attention map shows how far and which way each was fetched. A small network says how edges
-and shapes go on (*structure*)."""
+same photograph; the attention map shows how far and which way each was fetched. With *structure* a small
+network says how edges and shapes go on."""
 _METHODS = {
     "structure": "structure: edges and shapes go on",
     "exemplar": "exemplar: sharp",

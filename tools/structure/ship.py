@@ -59,13 +59,13 @@ def ship(network: StructureNetwork, folder: Path = FOLDER) -> Change:
     # Not the other way round: of weights that are infinite in float16, the change is no number.
     if not (change.colour <= MOST_COLOUR_CHANGE and change.error <= MOST_ERROR_CHANGE):
         raise ValueError(
-            f"float16 changes its colours by up to {change.colour:.3g} and the error that it expects by up to "
-            f"{change.error:.1%}; expected at most {MOST_COLOUR_CHANGE:.3g} and {MOST_ERROR_CHANGE:.0%}"
+            f"float16 changes its colours by up to {change.colour:.3g}, and the error that it expects by up "
+            f"to {change.error:.1%}; expected at most {MOST_COLOUR_CHANGE:.3g} and {MOST_ERROR_CHANGE:.0%}"
         )
     size = sum(each.numel() * each.element_size() for each in halved.state_dict().values())
     if size > MOST_BYTES:
         raise ValueError(
-            f"its weights have {size:,} bytes, expected at most {MOST_BYTES:,}; train a narrower one"
+            f"its weights have {size:,} bytes, expected at most {MOST_BYTES:,}; train a narrower network"
         )
 
     def write(into: Path) -> None:
@@ -85,7 +85,7 @@ def change_between(network: StructureNetwork, other: StructureNetwork) -> Change
     """What differs between two networks on procedural scenes, with holes as they are trained on."""
     sample = _scenes()
     hole = sample.mask[:, 0]
-    before, after = (each.eval()(sample.image, sample.mask) for each in (network, other))
+    before, after = (each(sample.image, sample.mask) for each in (network, other))
     colours = (after.refined - before.refined).abs().amax(1)[hole]
     errors = (after.error / before.error - 1).abs()[:, 0][hole]
     return Change(float(colours.max()), float(errors.max()))
@@ -102,9 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.structure.ship", description=__doc__.split("\n")[0]
     )
-    parser.add_argument(
-        "source", metavar="RUN_OR_FOLDER", help="a run, the folder best of one, or another folder"
-    )
+    parser.add_argument("source", metavar="RUN_OR_FOLDER", help="a run, its folder best, or another folder")
     given = parser.parse_args(arguments)
     try:
         network = load_model(given.source)
