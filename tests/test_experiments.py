@@ -18,7 +18,7 @@ from contextual_attention.models.evaluation import artifacts, experiments
 from contextual_attention.models.network.generator import InpaintGenerator
 
 BRICK = bundled_photographs()["brick"]
-FILL = functools.partial(inpaint, return_offsets=True)
+FILL = functools.partial(inpaint, method="exemplar", return_offsets=True)
 
 
 def fill_grey(photo, hole):

@@ -26,8 +26,8 @@ SETTINGS = {
 }  # fmt: skip
 
 _BRIEF = {"data.pictures": "10", "optimiser.batch": "4", "save_every": "2", "show_every": "3", "steps": "4"}
-# Of each recipe a preset, and what makes it tiny. Iizuka's three phases are a step, another, and the rest; those
-# of the structure network two steps, and the rest.
+# Of each recipe a preset, and what makes it tiny. Iizuka's three phases are a step, another, and the rest; of
+# the structure network two steps, and the rest.
 FAMILIES = {
     "wasserstein": ("small", SETTINGS),
     "sn-patchgan": (
