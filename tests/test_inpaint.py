@@ -256,17 +256,20 @@ def test_a_generator_fills_any_size_kind_and_number_of_holes(generator, tmp_path
 class TestStructure:
     """The method that is the default; what it makes of pictures is tested with fill_structure."""
 
+    wide = np.zeros((HEIGHT, WIDTH), bool)
+    wide[8:32, 12:36] = True
+
     def test_is_the_default_with_the_network_of_the_package(self):
         assert METHODS[0] == "structure"
-        found = inpaint(with_hole(), MISSING)
-        assert np.array_equal(found, inpaint(with_hole(), MISSING, "structure", model=shipped_structure()))
+        found = inpaint(stripes(), self.wide)
+        assert np.array_equal(found, inpaint(stripes(), self.wide, "structure", model=shipped_structure()))
 
     def test_a_network_or_where_it_is(self, networks, tmp_path):
         network = networks["structure"]
         network.save_pretrained(tmp_path / "model")
-        expected = inpaint(with_hole(), MISSING, model=network)
-        assert np.array_equal(inpaint(with_hole(), MISSING, model=tmp_path), expected)
-        assert not np.array_equal(inpaint(with_hole(), MISSING), expected)
+        expected = inpaint(stripes(), self.wide, model=network)
+        assert np.array_equal(inpaint(stripes(), self.wide, model=tmp_path), expected)
+        assert not np.array_equal(inpaint(stripes(), self.wide), expected)
 
     def test_a_network_is_taken_in_evaluation(self):
         network = tiny_structure().train()
@@ -295,10 +298,10 @@ class TestStructure:
         assert np.array_equal(np.asarray(result)[~MISSING], np.asarray(image)[~MISSING])
 
     def test_pictures_of_a_batch_do_not_know_each_other(self, networks):
-        pictures = torch.from_numpy(with_hole()).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
+        pictures = torch.from_numpy(stripes()).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
         pictures[1] = 255 - pictures[1]
-        masks = torch.from_numpy(MISSING)[None, None].repeat(2, 1, 1, 1)
-        masks[1] = masks[1].roll(9, 3)
+        masks = torch.from_numpy(self.wide)[None, None].repeat(2, 1, 1, 1)
+        masks[1] = masks[1].roll(9, 2)
         given, seen = {"model": networks["structure"], "return_offsets": True}, []
         together, offsets = inpaint(pictures, masks, progress=seen.append, **given)
         for i in range(2):
