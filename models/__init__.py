@@ -1,5 +1,6 @@
 """Inpainting by the layer, shipped as ``contextual_attention.models``.
 
+patches/      holes filled with patches of the picture around them: search and vote, from coarse to fine
 network/      inpainting networks and their critics; weights loaded, converted from published ones, exported
 data/         pictures and where they come from, holes drawn at random, and samples made of both
 training/     recipes of every system, presets, the loop that takes their steps, and what a run writes
@@ -10,9 +11,10 @@ Who may import whom:
 
     evaluation -> filling, data, network
     training   -> data, network
-    filling    -> network, and what needs more than torch only where a network is asked for
+    filling    -> network, patches; network only where a method asks for one
+    network    -> patches
 
-Nothing else: network and data stand on the layer alone, and nothing imports training or evaluation. Of the
+Nothing else: patches and data stand on the layer alone, and nothing imports training or evaluation. Of the
 layer, its commands alone import from here. tests/test_layout.py holds this.
 
 ``from contextual_attention.models import InpaintGenerator, inpaint`` loads what it names and no more, as it

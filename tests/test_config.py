@@ -48,6 +48,7 @@ def test_the_paper_and_the_published_code_differ_where_they_do():
         ({"data.rotate": "181"}, "data.rotate"),
         ({"data.most_enlarged": "-1"}, "data.most_enlarged: expected at least 0"),
         ({"data.colour": "1.5"}, "data.colour: expected 0 to 1, got 1.5"),
+        ({"data.scenes": "-1"}, "data.scenes: expected at least 0, got -1"),
         ({"data.layout": "places"}, r"data.layout: expected one of \('auto', 'plain', 'places2'"),
         ({"masks.kind": "round"}, "masks.kind: expected one of .*'box'"),
         ({"masks.kind": "folder"}, "masks.folder"),

@@ -196,7 +196,7 @@ def resume():
     Path("run/config.json").write_text(json.dumps(to_dict(tiny(steps="1"))))
     (checkpoint,) = Path("run/checkpoints").iterdir()
     files = [f"run/{name}" for name in ("config.json", "losses.jsonl", "model/model.safetensors")]
-    files += [str(checkpoint)] * 3
+    files += [str(file) for file in checkpoint.iterdir()] * 2
     arguments = ["train", "--resume", "--out", "run", "--accelerator", "cpu"]
     return Scene(arguments, files, None, lambda: check_model("run/model"), "weights")
 

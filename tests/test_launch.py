@@ -24,6 +24,7 @@ from helpers.runs import (
 from lightning_fabric import Fabric
 
 from contextual_attention.cli import main
+from contextual_attention.files import remove
 from contextual_attention.models.training.checkpoint import load_checkpoint
 from contextual_attention.models.training.run_log import read_validation
 from contextual_attention.models.training.trainer import Trainer
@@ -115,7 +116,7 @@ def test_a_killed_pair_goes_on_as_if_it_had_not_been(pair, tmp_path):
         group.kill()
     for later in second.parent.iterdir():  # a fast machine was further when the kill came
         if later != second:
-            later.unlink()
+            remove(later)
     # What a resumed run may change, it takes from its command line.
     group = Group(tmp_path, "--resume", settings={"steps": "4", "keep": "3"})
     try:
@@ -131,7 +132,7 @@ def test_a_pair_is_resumed_by_one(pair, tmp_path):
     for name in ("checkpoints", "losses.jsonl"):
         source = pair / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "checkpoints" / "step_000000004.ckpt").unlink()
+    remove(tmp_path / "checkpoints" / "step_000000004.ckpt")
     assert Trainer(tiny(), Fabric(accelerator="cpu", devices=1), tmp_path, resume=True).run()
     assert_close(pair, tmp_path)
 

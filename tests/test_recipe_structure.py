@@ -37,7 +37,7 @@ def make_sample(batch=2, height=13, width=18, seed=0):
     refined = image + draw(*image.shape) - 0.5
     error = draw(batch, 1, height, width) + 0.1
     nothing = torch.empty(0)
-    sample = Sample(image, mask, nothing, nothing, nothing, ())
+    sample = Sample(image, mask, nothing, nothing, nothing, nothing, ())
     return sample, Inpainted(None, refined, torch.where(mask, refined, image), error=error)
 
 

@@ -10,13 +10,14 @@ import torch
 from torch.nn import functional as F
 
 from contextual_attention import contextual_attention
+from contextual_attention.models.network.drafts import draw_drafts
 from contextual_attention.models.network.pretrained import load_model
-from contextual_attention.models.network.pyramid import smooth_fill
 from contextual_attention.models.network.structure import (
     StructureConfig,
     StructureKeywords,
     StructureNetwork,
 )
+from contextual_attention.models.patches.pyramid import smooth_fill
 
 
 def make(**options):
@@ -43,6 +44,11 @@ def problem(batch=2, height=24, width=32, dtype=torch.float32):
 
 def missing_of(image, mask):
     return (mask != 0).expand_as(image)
+
+
+def start(image, mask):
+    drafts = draw_drafts(image, mask != 0)
+    return (drafts[:, :3] + drafts[:, 3:]) / 2
 
 
 def written_out(network, image, mask):
@@ -72,26 +78,26 @@ def written_out(network, image, mask):
         return x
 
     height, width = image.shape[2:]
-    smooth = smooth_fill(image, mask != 0)
+    drafts, smooth = draw_drafts(image, mask != 0), smooth_fill(image, mask != 0)
     to_grid = [(0, 0), (0, 0), (0, -height % 8), (0, -width % 8)]
-    seen = torch.from_numpy(np.pad(torch.cat((smooth, mask), 1).numpy(), to_grid, mode="reflect"))
+    seen = torch.from_numpy(np.pad(torch.cat((drafts, smooth, mask), 1).numpy(), to_grid, mode="reflect"))
     rows, columns = seen.shape[2] // 2, seen.shape[3] // 2
-    by_two = seen.view(-1, 4, rows, 2, columns, 2).permute(0, 1, 3, 5, 2, 4).reshape(-1, 16, rows, columns)
+    by_two = seen.view(-1, 10, rows, 2, columns, 2).permute(0, 1, 3, 5, 2, 4).reshape(-1, 40, rows, columns)
     halved = gated(by_two, "enter")
     quartered = gated(gated(halved, "quarter.0", 2), "quarter.1")
     reaches = network.config.dilations
     x = dilated(gated(quartered, "down", 2), "before", reaches[: len(reaches) // 2])
     compared = F.conv2d(x, w["attention.compared.weight"], w["attention.compared.bias"])
-    eighths = seen[:, 3:].reshape(-1, 1, rows // 4, 8, columns // 4, 8).amax((3, 5))
+    eighths = seen[:, 9:].reshape(-1, 1, rows // 4, 8, columns // 4, 8).amax((3, 5))
     options = {"rate": 1, "fuse": False, "backend": "reference"}
     x = x + mixed(contextual_attention(compared, compared, eighths, value=x, **options), "attention")
     x = dilated(x, "after", reaches[len(reaches) // 2 :])
     x = gated(torch.cat((doubled(x), quartered), 1), "up")
     x = gated(torch.cat((doubled(x), halved), 1), "leave")
     x = F.conv2d(F.pad(x, (1,) * 4), w["last.weight"], w["last.bias"])
-    change = x.view(-1, 4, 2, 2, rows, columns).permute(0, 1, 4, 2, 5, 3).reshape(seen.shape)
+    change = x.view(-1, 4, 2, 2, rows, columns).permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
     change = change[..., :height, :width]
-    return smooth + change[:, :3], change[:, 3:].exp().clip(1 / 255, 2)
+    return (drafts[:, :3] + drafts[:, 3:]) / 2 + change[:, :3], change[:, 3:].exp().clip(1 / 255, 2)
 
 
 class TestTheNetwork:
@@ -105,19 +111,19 @@ class TestTheNetwork:
         # Convolutions add up in another order; a dozen layers of numbers around 1.
         assert torch.allclose(found.refined, refined, atol=1e-4)
         assert torch.allclose(found.error, error, rtol=1e-4)
-        assert (refined - smooth_fill(image, mask != 0)).abs().max() > 0.1
+        assert (refined - start(image, mask)).abs().max() > 0.1
         assert error.std() > 0.01
 
-    def test_begins_as_a_smooth_filling(self):
+    def test_begins_with_the_mean_of_the_drafts(self):
         network, (image, mask) = StructureNetwork(cnum=4), problem()
         found = network(image, mask)
-        assert torch.equal(found.refined, smooth_fill(image, mask != 0))
+        assert torch.equal(found.refined, start(image, mask))
         assert (found.error == 1).all()
 
     def test_parameters(self):
         with torch.device("meta"):
             network = StructureNetwork()
-        assert sum(each.numel() for each in network.parameters()) == 1_777_104
+        assert sum(each.numel() for each in network.parameters()) == 1_787_472
 
     def test_every_dilation_has_its_block(self):
         network = make(dilations=(1, 4, 16, 2, 3))
@@ -230,9 +236,17 @@ class TestResults:
         assert torch.equal(found.completed[~missing], image[~missing])
         assert 0 < (found.refined - network(image, mask).refined).abs().mean() < 0.05
 
-    def test_compile_makes_one_graph(self):
+    def test_drafts_may_be_brought(self):
         network, (image, mask) = make(), problem()
-        found = torch.compile(network, fullgraph=True, backend="aot_eager")(image, mask)
+        drafts = draw_drafts(image, mask != 0)
+        expected = network(image, mask).refined
+        assert torch.equal(network(image, mask, drafts).refined, expected)
+        assert not torch.equal(network(image, mask, 0.5 * drafts).refined, expected)
+
+    def test_compile_makes_one_graph_of_what_follows_the_drafts(self):
+        network, (image, mask) = make(), problem()
+        drafts = draw_drafts(image, mask != 0)
+        found = torch.compile(network, fullgraph=True, backend="aot_eager")(image, mask, drafts)
         assert torch.allclose(found.refined, network(image, mask).refined, atol=1e-5)
 
 

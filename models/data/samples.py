@@ -55,6 +55,7 @@ class Sample(NamedTuple):
         discount: (1, H, W) float32, the weights of `discount_weights`, which are made on the CPU.
         box: (4,) int64, the local critic's region.
         blend: () float32 in [0, 1), where on the line between real and completed the gradient is penalised.
+        drafts: (n, H, W) float32, fillings that the network starts from; of most networks n is 0.
         broken: Messages about files that could not be read, in whose place this one stands.
     """
 
@@ -63,6 +64,7 @@ class Sample(NamedTuple):
     discount: Tensor
     box: Tensor
     blend: Tensor
+    drafts: Tensor
     broken: tuple[str, ...]
 
 
@@ -80,6 +82,8 @@ class Samples(Dataset[Sample]):
         rotate: Crops are turned by up to so many degrees either way.
         most_enlarged: How many times a crop may be enlarged, as far as the picture admits; 0: any number.
         colour: Strength of `augment.recolour`, 0 to 1.
+        draft: Of images (B, 3, H, W) and masks the fillings that a network starts from, (B, n, H, W); None:
+            there are none.
     """
 
     def __init__(
@@ -94,10 +98,12 @@ class Samples(Dataset[Sample]):
         rotate: float = 0.0,
         most_enlarged: float = 0.0,
         colour: float = 0.0,
+        draft: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.source, self.draw_masks, self.size, self.seed = source, draw_masks, size, seed
         self.least_crop, self.flip, self.gamma = least_crop, flip, gamma
         self.rotate, self.most_enlarged, self.colour = rotate, most_enlarged, colour
+        self.draft = draft
 
     def __len__(self) -> int:
         return len(self.source)
@@ -118,7 +124,8 @@ class Samples(Dataset[Sample]):
         mask, boxes = self.draw_masks(1, self.size, generator)
         discount = discount_weights(mask, self.gamma)
         blend = torch.rand((), generator=generator)
-        return Sample(image, mask[0], discount[0], boxes[0], blend, broken)
+        drafts = image.new_zeros(0, *self.size) if self.draft is None else self.draft(image[None], mask)[0]
+        return Sample(image, mask[0], discount[0], boxes[0], blend, drafts, broken)
 
     def _read(self, index: int, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
         """The picture, or in place of one that cannot be read another at random."""

@@ -28,8 +28,8 @@ def varied(batch: int, size: Size, generator: torch.Generator, box: int, shrink:
     """A hole that each sample draws the kind of: a box, the outline of an object, or brush strokes.
 
     One of four is a box, of any height and width; half of them are objects, as `outlines.draw_object` has
-    them; the others are strokes of `free_form`, fewer and, with ``box``, thinner. One of five holes is two of
-    these, and one of five boxes and objects sticks out of the image. Ours.
+    them; the others are strokes of `free_form`, fewer, and wide in proportion to ``box``. One of five is two
+    of these, and one of five boxes and objects sticks out of the image. Ours.
 
     Args:
         batch: B, >= 1.

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..network.pyramid import dilate, smooth_fill
+from ..patches.pyramid import dilate, smooth_fill
 from .edge_bands import left_of
 
 # Edges are followed at most so far, in pixels, so many at a time; shorter ones than the last are none.

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..network.pyramid import smooth_fill
-from .blank import blank
+from ..patches.blank import blank
+from ..patches.completion import Progress, Settings, complete
+from ..patches.pyramid import smooth_fill
+from ..patches.rings import fill_rings
+from ..patches.scales import Guide, finest_scale
+from ..patches.search import Preferences, Search
 from .blend import blend_copies, copy_pixels
-from .completion import Progress, Settings, complete
-from .edges import EdgeGuide, continue_edges
-from .rings import fill_rings
-from .scales import finest_scale
-from .search import Preferences, Search
+from .edges import continue_edges
 from .thin import fill_thin, thin_part
 
 # Which share of the time the search takes, about.
@@ -189,7 +189,7 @@ def fill_by_copies(
     image: Tensor,
     hole: Tensor,
     options: ExemplarOptions,
-    guide: Callable[[Tensor, Tensor], EdgeGuide | None],
+    guide: Callable[[Tensor, Tensor], Guide | None],
     correct: Callable[[Tensor], Tensor] | None,
     progress: Progress | None,
 ) -> Filled:

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..network.pyramid import dilate
-from .completion import Progress
+from ..patches.completion import Progress
+from ..patches.pyramid import dilate
 from .exemplar import ExemplarOptions, Filled, check_picture, fill_exemplar
 from .patchmatch import PatchMatchOptions, fill_patchmatch
 from .pictures import marked_of, planes_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..network.pyramid import finest_level, halve
-from .blank import blank
-from .completion import Progress
-from .edges import EdgeGuide
+from ..patches.blank import blank
+from ..patches.completion import Progress
+from ..patches.pyramid import finest_level, halve
+from ..patches.scales import Guide
 from .exemplar import ExemplarOptions, Filled, fill_by_copies
 from .hole_parts import Part, wide_parts
 
@@ -57,7 +56,13 @@ def _restore_part(image: Tensor, hole: Tensor, part: Part, network) -> Restored:
     with torch.no_grad():
         colours = level.image.expand(-1, 3, -1, -1) if level.image.shape[1] == 1 else level.image
         result = network(colours, level.missing)
-    return Restored(box, halvings, torch.where(level.missing, result.refined.clamp(-1, 1), level.image), result.error, level.missing)
+    return Restored(
+        box,
+        halvings,
+        torch.where(level.missing, result.refined.clamp(-1, 1), level.image),
+        result.error,
+        level.missing,
+    )
 
 
 def _up(x: Tensor, halvings: int, shape) -> Tensor:
@@ -72,8 +77,8 @@ def _down(image: Tensor, halvings: int) -> Tensor:
     return image
 
 
-def guide_of(found: list[Restored], image: Tensor, hole: Tensor) -> EdgeGuide:
-    guide = EdgeGuide(blank(image.shape, np.float32), blank(hole.shape, np.float32))
+def guide_of(found: list[Restored], image: Tensor, hole: Tensor) -> Guide:
+    guide = Guide(blank(image.shape, np.float32), blank(hole.shape, np.float32))
     for one in found:
         inside = hole[(..., *one.box)]
         weight = torch.exp(-0.5 * (one.error / DOUBT) ** 2) * GUIDE
@@ -95,15 +100,20 @@ def correct(found: list[Restored], filled: Tensor, hole: Tensor) -> Tensor:
             there.copy_(torch.where(inside, _up(one.colours, one.halvings, inside.shape[2:]), there))
             continue
         apart = (one.colours - _down(there, one.halvings)) * one.hole
-        power = F.avg_pool2d((apart**2).mean(1, keepdim=True), 5, 1, 2) / F.avg_pool2d(one.hole.float(), 5, 1, 2).clamp(min=0.04)
+        power = F.avg_pool2d((apart**2).mean(1, keepdim=True), 5, 1, 2) / F.avg_pool2d(
+            one.hole.float(), 5, 1, 2
+        ).clamp(min=0.04)
         share = (1 - SHRINK * (1.4 * one.error) ** 2 / power.clamp(min=1e-8)).clamp(0, 1) * JOIN
         change = _up(share * apart, one.halvings, inside.shape[2:]) * inside
         there.copy_((there + change).clamp(-1, 1))
     return filled
 
 
-def fill_structure(image: Tensor, hole: Tensor, network, options=None, progress: Progress | None = None) -> Filled:
+def fill_structure(
+    image: Tensor, hole: Tensor, network, options=None, progress: Progress | None = None
+) -> Filled:
     from .edges import continue_edges
+
     options = options or ExemplarOptions()
     found: list[Restored] = []
 
@@ -114,7 +124,7 @@ def fill_structure(image: Tensor, hole: Tensor, network, options=None, progress:
             e = continue_edges(image, hole)
             if e is not None:
                 better = e.weight > g.weight
-                g = EdgeGuide(torch.where(better, e.colours, g.colours), torch.where(better, e.weight, g.weight))
+                g = Guide(torch.where(better, e.colours, g.colours), torch.where(better, e.weight, g.weight))
         return g
 
     return fill_by_copies(image, hole, options, guide, lambda filled: correct(found, filled, hole), progress)

@@ -10,7 +10,7 @@ iizuka.py                  the completion network of Iizuka et al.
 context_encoder.py         the context encoder of Pathak et al., for images of any size
 context_encoder_config.py  which of theirs it is
 structure.py               structure at a low resolution, and how sure it is: this package's own
-pyramid.py                 smaller versions of a picture with a hole, and smooth fillings
+drafts.py                  quick fillings with patches, which the structure network sees
 windows.py                 square windows around holes, for a network of one size
 
 critics.py                 the global and the local critic of Yu et al. 2018

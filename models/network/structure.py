@@ -1,7 +1,9 @@
 """A light network that restores structure: edges, gradients and large shapes, at a low resolution.
 
-This package's own. Texture is not its business: patches of the photograph give that (filling/structure.py),
-where it says that it is unsure. Shape legend: B samples; (H, W) the image, (h, w) an eighth of it.
+This package's own. It starts from quick fillings with patches of the picture, and says how unsure it is:
+there, texture comes from patches of the photograph at the end too (filling/structure.py).
+
+Shape legend: B samples; (H, W) the image, (h, w) an eighth of it.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from torch import Tensor, nn
 
 from contextual_attention import ContextualAttention
 
+from ..patches.pyramid import smooth_fill
 from .checks import checked_count
+from .drafts import DRAFTS, draw_drafts
 from .faces import Inpainted, check_image, missing_of, pad_to_multiple
 from .folders import FolderOfWeights
-from .pyramid import smooth_fill
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -77,21 +80,25 @@ class StructureNetwork(
 ):
     """A gated, dilated network that restores structure, and says how sure it is.
 
-        p         = the image, its holes filled smoothly (`smooth_fill`)
-        r, e      = S(p, m), m = 1 in the holes
-        refined   = p + r
+        d_1, d_2  = the image, its holes filled with patches in two quick ways (`draw_drafts`)
+        s         = the image, its holes filled smoothly (`smooth_fill`)
+        r, e      = S(d_1, d_2, s, m), m = 1 in the holes
+        refined   = (d_1 + d_2) / 2 + r
         error     = exp(e), within 1/255 and 2
         completed = the image, with `refined` in the holes, clamped to [-1, 1]
 
     S sees the image by 2 x 2 pixels, goes down to an eighth of its size in two strides, through residual
     blocks of dilated convolutions with contextual attention (arXiv:1801.07892, section 3.2) in their middle,
     and up again beside what came down. Each convolution is gated pointwise: silu(convolution) * 2
-    sigmoid(gate), after arXiv:1806.03589, section 3.1. It begins with r = 0: as a smooth filling.
+    sigmoid(gate), after arXiv:1806.03589, section 3.1. It begins with r = 0.
+
+    Patches know what repeats, and where edges go on; where and how far they are wrong is what the network
+    learns.
 
     Made for windows in which a hole spans some 64 pixels: what it is trained on.
 
     Args:
-        base: The configuration to start from. Default: ``StructureConfig()``, 1.75 million parameters.
+        base: The configuration to start from. Default: ``StructureConfig()``, 1.79 million parameters.
         **options: Fields of `StructureConfig`, in place of the base's.
 
     Attributes:
@@ -120,7 +127,7 @@ class StructureNetwork(
         super().__init__()
         self.config = replace(StructureConfig() if base is None else base, **options)
         c = self.config.cnum
-        self.enter = Gated(4 * 4, c)
+        self.enter = Gated(4 * (3 * DRAFTS + 3 + 1), c)
         self.quarter = nn.Sequential(Gated(c, 2 * c, stride=2), Gated(2 * c, 2 * c))
         self.down = Gated(2 * c, 4 * c, stride=2)
         blocks = [DilatedBlock(4 * c, reach) for reach in self.config.dilations]
@@ -133,12 +140,13 @@ class StructureNetwork(
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, image: Tensor, mask: Tensor) -> Inpainted:
+    def forward(self, image: Tensor, mask: Tensor, drafts: Tensor | None = None) -> Inpainted:
         """Restore the structure in the holes of images.
 
         Args:
             image: (B, 3, H, W), H, W >= 8, floating, RGB in [-1, 1]; what it holds in the holes is not read.
             mask: (B or 1, 1, H, W), bool or floating, non-zero = missing. Any number of holes of any shape.
+            drafts: (B, 6, H, W), what `draw_drafts` makes of both. Default: it is asked.
 
         Returns:
             `Inpainted` with ``error``, without ``coarse``, in the dtype of the image, under autocast too;
@@ -152,11 +160,11 @@ class StructureNetwork(
         """
         check_image(image, GRID)
         missing = missing_of(mask, image)
-        smooth = smooth_fill(image, missing)
+        drafts = (draw_drafts(image, missing) if drafts is None else drafts).to(image)
         height, width = image.shape[-2:]
-        seen = pad_to_multiple(torch.cat((smooth, missing.to(image.dtype)), 1), GRID)
-        change = self._restore(seen)[..., :height, :width].to(image.dtype)
-        refined = smooth + change[:, :3]
+        seen = torch.cat((drafts, smooth_fill(image, missing), missing.to(image.dtype)), 1)
+        change = self._restore(pad_to_multiple(seen, GRID))[..., :height, :width].to(image.dtype)
+        refined = drafts.unflatten(1, (DRAFTS, 3)).mean(1) + change[:, :3]
         error = change[:, 3:].clamp(_LEAST_LOG_ERROR, _MOST_LOG_ERROR).exp()
         completed = torch.where(missing, refined.clamp(-1, 1), image)
         return Inpainted(None, refined, completed, error=error)
@@ -165,11 +173,11 @@ class StructureNetwork(
         __call__ = forward
 
     def _restore(self, seen: Tensor) -> Tensor:
-        """(B, 4, H, W), sides multiples of 8 -> the same: what to add to colours, and log error."""
+        """(B, C, H, W), sides multiples of 8 -> (B, 4, H, W): what to add to colours, and log error."""
         halved = self.enter(F.pixel_unshuffle(seen, 2))
         quartered = self.quarter(halved)
         # A position that sees anything missing is not borrowed from.
-        x = self.attention(self.before(self.down(quartered)), F.max_pool2d(seen[:, 3:], GRID))
+        x = self.attention(self.before(self.down(quartered)), F.max_pool2d(seen[:, -1:], GRID))
         x = self.after(x)
         x = self.up(torch.cat((_doubled(x), quartered), 1))
         x = self.leave(torch.cat((_doubled(x), halved), 1))

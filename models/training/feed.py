@@ -23,7 +23,7 @@ def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) 
     Raises:
         ValueError: Its pictures or masks are not there.
     """
-    data = config.data
+    data, recipe = config.data, make_recipe(config)
     opened: Source = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
     if data.scenes:
         opened = Mixed(opened, procedural(SCENES, data.size, data.scenes))
@@ -36,11 +36,16 @@ def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) 
         config.seed,
         data.least_crop,
         data.flip,
-        make_recipe(config).gamma,
+        recipe.gamma,
         data.rotate,
         data.most_enlarged,
         data.colour,
+        recipe.draft,
     )
+
+
+# Boxes stay on the CPU, where they are read as numbers.
+_ON_DEVICE = ("image", "mask", "discount", "blend", "drafts")
 
 
 class Feed:
@@ -69,7 +74,7 @@ class Feed:
         self._broken: set[str] = set()
 
     def next(self) -> Sample:
-        """The next part of a batch; boxes stay on the CPU, where they are read as numbers.
+        """The next part of a batch.
 
         Raises:
             DataError: The pictures cannot be read.
@@ -79,8 +84,8 @@ class Feed:
         for message in set(sample.broken) - self._broken:
             self._broken.add(message)
             print(f"skipped, {len(self._broken)} so far: {message}", flush=True)
-        on_device = self.fabric.to_device((sample.image, sample.mask, sample.discount, sample.blend))
-        return sample._replace(**dict(zip(("image", "mask", "discount", "blend"), on_device, strict=True)))
+        on_device = self.fabric.to_device({name: getattr(sample, name) for name in _ON_DEVICE})
+        return sample._replace(**on_device)
 
 
 def _chunk(batch: int, processes: int, accumulate: int) -> int:

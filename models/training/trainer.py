@@ -90,8 +90,7 @@ class Trainer:
         self.gallery = Gallery(self.samples) if fabric.is_global_zero else None
         self.validation = Validation(config, fabric)
         self._make_networks()
-        self.step, self.is_late = 0, False
-        position = 0
+        self.step, self.is_late, position = 0, False, 0
         if fabric.is_global_zero:
             for folder in (out, self.checkpoints.folder, out / _PICTURES, out / MODEL, out / BEST):
                 clear_unfinished(folder)

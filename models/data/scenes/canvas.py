@@ -43,6 +43,11 @@ class Draws:
     def normals(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator)
 
+    def field(self, *shape: int) -> Tensor:
+        """Normal numbers for pixels: one draw for all of them, so that sizes share the other draws."""
+        seed = self.whole(0, 2**31 - 1)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
     def chance(self, share: float) -> bool:
         return self.uniform(0, 1) < share
 
@@ -67,7 +72,7 @@ class Canvas:
         x, y: (1, W) and (H, 1), the places of the pixels' middles.
         width, height: Of the picture.
         pixel: The side of a pixel.
-        focus: Pixels over which edges are blended now, at least 1.
+        focus: Pixels over which edges are blended now; fewer than 1.5 count as that.
         light: Where the light comes from, a unit vector (x, y).
     """
 
@@ -99,7 +104,7 @@ class Canvas:
         return self.draws.uniform(0, self.width), self.draws.uniform(0, self.height)
 
     def coverage(self, distance: Tensor, blend: float) -> Tensor:
-        """How much of each pixel lies inside, (H, W) in [0, 1], with an edge that is ``blend`` wide."""
+        """How much of each pixel lies inside, in [0, 1]: its edge is ``blend`` wide, or 1.5 pixels."""
         t = (distance / max(blend, 1.5 * self.pixel) + 0.5).clamp(0, 1)
         return t * t * (3 - 2 * t)
 

@@ -16,12 +16,16 @@ from .surfaces import uneven
 def draw_scene(size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Draw one picture.
 
+    A seed is the same scene at every size of the same proportions, its noise apart.
+
     Args:
-        size: (H, W) in pixels.
+        size: (H, W) in pixels, each at least 16.
         generator: On the CPU; all that is random comes from it.
 
     Returns:
         (3, H, W) float32, red, green, blue in [-1, 1].
+
+    Cost: about 17 ms for 192 x 192 on one core.
 
     Examples:
         >>> draw_scene((64, 96), torch.Generator().manual_seed(0)).shape
@@ -50,5 +54,5 @@ def _taken(canvas: Canvas) -> Tensor:
     if draws.chance(0.5):
         picture = gaussian(picture, draws.uniform(0.3, 0.9))
     if draws.chance(0.4):
-        picture = picture + draws.uniform(0.004, 0.025) * draws.normals(1, *canvas.size)
+        picture = picture + draws.uniform(0.004, 0.025) * draws.field(1, *canvas.size)
     return (2 * picture - 1).clamp(-1, 1)

@@ -1,7 +1,7 @@
 """Shapes by their signed distance: what is inside, how far from the edge, in the lengths of canvas.py.
 
 A shape is a function of places x, y, tensors that broadcast to (H, W): a shadow is the same shape elsewhere.
-Distances are exact for straight edges and circles; elsewhere their first order, good to the width of an edge.
+Distances are exact for straight edges and circles, and elsewhere close to it where the edge is.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def noise(
         stretch: How much longer waves are along the angle than across it.
         angle: In radians.
     """
-    white = canvas.draws.normals(*canvas.size)
+    white = canvas.draws.field(*canvas.size)
     cycles_y = torch.fft.fftfreq(canvas.size[0], canvas.pixel)[:, None]
     cycles_x = torch.fft.rfftfreq(canvas.size[1], canvas.pixel)[None, :]
     cos, sin = math.cos(angle), math.sin(angle)

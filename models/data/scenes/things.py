@@ -181,9 +181,9 @@ STANDING = (ball, cup, cup, crate, stone, tree)
 
 
 def some_things(canvas: Canvas, most: int, largest: float) -> None:
-    """Up to so many, anywhere."""
+    """One or more, up to so many, anywhere."""
     draws = canvas.draws
-    for _ in range(draws.whole(0, most)):
+    for _ in range(draws.whole(1, most)):
         draws.one_of(THINGS)(canvas, canvas.place(), draws.radius(0.1, largest))
 
 

@@ -13,7 +13,7 @@ Shape legend: B samples; H, W the crop, or the crop at a scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...data.samples import Sample
+from ...network.drafts import DRAFTS, draw_drafts
 from ...network.faces import Inpainted
 from ...network.structure import StructureNetwork
 from ..adversarial import wasserstein_generator_loss
@@ -137,12 +138,13 @@ def _mean(x: Tensor, weights: Tensor) -> Tensor:
 
 
 class Structure(Recipe):
-    """The network alone, then with a critic."""
+    """The network alone, then with a critic. Samples bring its drafts, made where they are decoded."""
 
     network = StructureNetwork
     critics = CriticConfig
     loss = LossConfig
     optimiser = OptimiserConfig
+    draft_channels = 3 * DRAFTS
     parts_decide = True  # with each the spectral norm of the critic moves on
     headline = Recipe.headline | {"patch_hinge": "hinge {:.3g}"}
 
@@ -152,6 +154,10 @@ class Structure(Recipe):
         least = 2**config.loss.scales
         check("loss.scales", config.loss.scales, config.data.size >= least, f"data.size of at least {least}")
 
+    @property
+    def draft(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return draw_drafts
+
     def make_critics(self) -> patch_gan.Critics:
         return patch_gan.Critics(self.config)
 
@@ -160,17 +166,22 @@ class Structure(Recipe):
         weights = {"l1": loss.l1, "gradient": loss.gradient, "error": loss.error, "hole_l1": 0.0}
         alone = Update("generator", self._terms, weights)
         judged = Update("generator", self._judged_terms, weights | {"patch_adversarial": loss.adversarial})
-        critics = patch_gan.critics_update(loss.critic)
+        critics = patch_gan.critics_update(loss.critic, _restore)
         return (
             Phase((alone,), optimiser.completion_steps),
             Phase((critics,) * optimiser.critic_updates + (judged,)),
         )
 
     def _terms(self, generator: StructureNetwork, critics: patch_gan.Critics, sample: Sample) -> Terms:
-        return structure_terms(sample, generator(sample.image, sample.mask), self.config.loss.scales)
+        result = _restore(generator, sample)
+        return structure_terms(sample, result, self.config.loss.scales)
 
     def _judged_terms(self, generator: StructureNetwork, critics: patch_gan.Critics, sample: Sample) -> Terms:
-        result = generator(sample.image, sample.mask)
+        result = _restore(generator, sample)
         scores = critics.scores(sample, result.completed)
         terms = structure_terms(sample, result, self.config.loss.scales)
         return terms | {"patch_adversarial": wasserstein_generator_loss(scores)}
+
+
+def _restore(network: StructureNetwork, sample: Sample) -> Inpainted:
+    return network(sample.image, sample.mask, sample.drafts)

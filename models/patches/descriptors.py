@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..network.pyramid import dilate
+from .pyramid import dilate
 
 # Of colours in [-1, 1]: with texture, pixels stay inside the unit ball that they are lifted from.
 _SCALE = 0.3
