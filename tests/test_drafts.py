@@ -27,7 +27,12 @@ def test_known_pixels_are_kept_and_what_repeats_goes_on():
         assert torch.equal(draft[known], image[known])
         # Features have 8 bits, votes are means of patches: of stripes that all agree on.
         assert (draft - image).abs().mean() < 0.01
-    first, second = drafts.split(3, 1)
+
+
+def test_the_drafts_differ_where_nothing_repeats():
+    image, missing = striped()
+    image = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    first, second = draw_drafts(image, missing).split(3, 1)
     assert not torch.equal(first, second)
 
 
