@@ -83,15 +83,16 @@ def ship(network: StructureNetwork, folder: Path = FOLDER) -> Change:
 @torch.no_grad()
 def change_between(network: StructureNetwork, other: StructureNetwork) -> Change:
     """What differs between two networks on procedural scenes, with holes as they are trained on."""
-    sample = _scenes()
+    sample = scenes()
     hole = sample.mask[:, 0]
-    before, after = (each(sample.image, sample.mask) for each in (network, other))
+    before, after = (each(sample.image, sample.mask, sample.drafts) for each in (network, other))
     colours = (after.refined - before.refined).abs().amax(1)[hole]
     errors = (after.error / before.error - 1).abs()[:, 0][hole]
     return Change(float(colours.max()), float(errors.max()))
 
 
-def _scenes() -> Sample:
+def scenes() -> Sample:
+    """A batch of what is told by: procedural, none of them trained on."""
     preset = PRESETS[StructureNetwork.system]
     data = replace(preset.data, path=f"scenes:{_SEED}", pictures=_PICTURES, scenes=0)
     samples = make_samples(replace(preset, data=data))
