@@ -1,4 +1,4 @@
-"""``evaluate``: models and simple methods measured on the same pictures and holes."""
+"""``evaluate``: models and methods that need none measured on the same pictures and holes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--method", action="append", default=[], metavar="NAME",
-        help="a method without weights, such as mean or grey; may be repeated",
+        help="a method that needs no --model, such as structure, exemplar or mean; may be repeated",
     )  # fmt: skip
     parser.add_argument("--size", type=count, default=256, help="side of the pictures (default: %(default)s)")
     parser.add_argument("--masks", default="box", help=f"{', '.join(_DRAWN)}, or a folder of masks")

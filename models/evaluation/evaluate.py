@@ -25,7 +25,7 @@ from .metrics import DEFINITIONS, picture_metrics
 # (image (B, 3, H, W) in [-1, 1], mask (B, 1, H, W) bool) -> completed (B, 3, H, W); must not read the holes.
 Method = Callable[[Tensor, Tensor], Tensor]
 
-# Methods without weights, by name.
+# Methods that need no model, by name.
 METHODS: dict[str, Method] = {}
 
 ALL_HOLES = "all"

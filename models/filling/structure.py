@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..patches.blank import blank
 from ..patches.completion import Progress
+from ..network.drafts import draw_drafts
 from ..patches.pyramid import finest_level, halve
 from ..patches.scales import Guide
 from .exemplar import ExemplarOptions, Filled, fill_by_copies
@@ -24,6 +25,9 @@ SHRINK = float(os.environ.get("SHRINK", 1.0))
 JOIN = float(os.environ.get("JOIN", 1.0))
 GUIDE = float(os.environ.get("GUIDE", 1.0))
 EDGES = int(os.environ.get("EDGES", 0))
+ALPHA = float(os.environ.get("ALPHA", 0))
+DRAFTEX = int(os.environ.get("DRAFTEX", 0))
+NETWORK = []
 NETONLY = int(os.environ.get("NETONLY", 0))
 
 
@@ -91,6 +95,7 @@ def guide_of(found: list[Restored], image: Tensor, hole: Tensor) -> Guide:
     return guide
 
 
+@torch.no_grad()
 def correct(found: list[Restored], filled: Tensor, hole: Tensor) -> Tensor:
     filled = filled.clone()
     for one in found:
@@ -103,7 +108,22 @@ def correct(found: list[Restored], filled: Tensor, hole: Tensor) -> Tensor:
         power = F.avg_pool2d((apart**2).mean(1, keepdim=True), 5, 1, 2) / F.avg_pool2d(
             one.hole.float(), 5, 1, 2
         ).clamp(min=0.04)
-        share = (1 - SHRINK * (1.4 * one.error) ** 2 / power.clamp(min=1e-8)).clamp(0, 1) * JOIN
+        if DRAFTEX:
+            ex = _down(there, one.halvings)
+            r = NETWORK[0](
+                torch.where(one.hole, torch.zeros_like(ex), ex),
+                one.hole,
+                torch.cat((ex, ex) if DRAFTEX == 1 else (draw_drafts(ex, one.hole)[:, :3], ex), 1),
+            )
+            one = one._replace(colours=torch.where(one.hole, r.refined.clamp(-1, 1), ex), error=r.error)
+            apart = (one.colours - ex) * one.hole
+            power = F.avg_pool2d((apart**2).mean(1, keepdim=True), 5, 1, 2) / F.avg_pool2d(
+                one.hole.float(), 5, 1, 2
+            ).clamp(min=0.04)
+        if ALPHA:
+            share = one.hole * ALPHA
+        else:
+            share = (1 - SHRINK * (1.4 * one.error) ** 2 / power.clamp(min=1e-8)).clamp(0, 1) * JOIN
         change = _up(share * apart, one.halvings, inside.shape[2:]) * inside
         there.copy_((there + change).clamp(-1, 1))
     return filled
@@ -116,9 +136,12 @@ def fill_structure(
 
     options = options or ExemplarOptions()
     found: list[Restored] = []
+    NETWORK[:] = [network]
 
     def guide(image, hole):
         found.extend(restore(image, hole, network))
+        if EDGES == 2:
+            return continue_edges(image, hole)
         g = guide_of(found, image, hole)
         if EDGES:
             e = continue_edges(image, hole)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from ...files import remove, replace_file, replace_folder
+from ...files import naming, remove, replace_file, replace_folder
 from ..network.weight_files import WeightsError, read_saved
 from .config import TrainConfig
 from .settings import from_dict, frozen_changes, resumable
@@ -122,28 +122,37 @@ def _undivided(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
+    listed = _listed(path)
+    parts = (_checked(path / _PART.format(number), each) for number, each in enumerate(listed, 1))
+    if len(listed) == 1:
+        next(parts)
+        yield path / _PART.format(1)
+        return
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, path.name)
         with whole.open("wb") as file:
-            for part in _read_parts(path):
-                file.write(part)
+            for part in parts:
+                with naming(whole):
+                    file.write(part)
         yield whole
 
 
-def _read_parts(path: Path) -> Iterator[bytes]:
-    """The parts of a checkpoint in their order, each compared with what is known of it."""
+def _listed(path: Path) -> list[tuple[int, str]]:
+    """The length and the sum of each part of a checkpoint."""
     try:
-        parts = [(part["bytes"], part["sha256"]) for part in json.loads(_read(path / _PARTS))["parts"]]
+        return [(part["bytes"], part["sha256"]) for part in json.loads(_read(path / _PARTS))["parts"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged ({_PARTS}: {error}); {_WAY_OUT}") from error
-    for number, (length, digest) in enumerate(parts, 1):
-        file = path / _PART.format(number)
-        part = _read(file)
-        if len(part) != length or hashlib.sha256(part).hexdigest() != digest:
-            raise CheckpointError(
-                f"{path}: damaged ({file.name}: not the {length} bytes that were written); {_WAY_OUT}"
-            )
-        yield part
+
+
+def _checked(file: Path, listed: tuple[int, str]) -> bytes:
+    """A part of a checkpoint, if its length and its sum are those that are listed."""
+    part = _read(file)
+    if (len(part), hashlib.sha256(part).hexdigest()) != listed:
+        raise CheckpointError(
+            f"{file.parent}: damaged ({file.name}: not the {listed[0]} bytes that were written); {_WAY_OUT}"
+        )
+    return part
 
 
 def _read(file: Path) -> bytes:
@@ -176,6 +185,6 @@ def check_settings(state: Mapping[str, Any], config: TrainConfig, path: Path) ->
     if changed:
         free = ", ".join(resumable(config))
         raise ValueError(
-            f"{'; '.join(changed)} since the checkpoint; a resumed run can change {free} alone: set it back, "
-            "or start a new run"
+            f"{'; '.join(changed)} since the checkpoint {path.name}; a resumed run can change {free} alone: "
+            "set it back, or start a new run"
         )

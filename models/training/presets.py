@@ -130,7 +130,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
                 rotate=15.0,
                 most_enlarged=1.0,
                 colour=0.35,
-                scenes=400,
+                scenes=150,
                 cache=2**30,
                 workers=2,
             ),

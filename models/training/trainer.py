@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ...files import clear_unfinished, replace_folder
 from ...photos import write_photos
-from ..data.samples import Sample, Samples
+from ..data.samples import Sample
 from ..network.pretrained import start_from
 from .batch_norm import share_statistics
 from .checkpoint import Checkpoints, check_settings, load_checkpoint, taking_up
@@ -283,17 +283,17 @@ class Trainer:
             torch.set_rng_state(state["random"])
             if torch.cuda.is_available() and len(state["random_cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(state["random_cuda"])
-        _check_count("data: the run was trained", pictures, self.samples)
-        if self.validation.best is not None and self.validation.samples is not None:
-            best, held_out = self.validation.best, self.validation.samples
-            _check_count("validation: the run was measured", best.pictures, held_out)
+        _check_count("data: the run was trained", pictures, len(self.samples))
+        if self.validation.best is not None and self.validation.pictures:
+            before = self.validation.best.pictures
+            _check_count("validation: the run was measured", before, self.validation.pictures)
         if self.fabric.is_global_zero:  # a kill may have come between the checkpoint and its models
             self._save_models()
         return position
 
 
-def _check_count(happened: str, before: int, samples: Samples) -> None:
-    if before != len(samples):
+def _check_count(happened: str, before: int, now: int) -> None:
+    if before != now:
         raise ValueError(
-            f"{happened} on {before} pictures, but there are {len(samples)}; restore them, or start a new run"
+            f"{happened} on {before} pictures, but there are {now}; restore them, or start a new run"
         )

@@ -110,6 +110,7 @@ class Validation:
 
     Attributes:
         best: The best so far, in the first process; None before anything was measured.
+        pictures: How many there are to take crops of; 0: none, and nothing is measured.
 
     Raises:
         ValueError: The pictures are not there.
@@ -118,11 +119,12 @@ class Validation:
 
     def __init__(self, config: TrainConfig, fabric: Fabric) -> None:
         self.fabric, self.every = fabric, config.validation.every
-        self.samples = held_out_samples(config, print if fabric.is_global_zero else None)
+        samples = held_out_samples(config, print if fabric.is_global_zero else None)
+        self.pictures = 0 if samples is None else len(samples)
         self.batches: list[Sample] = []
         self.best: Best | None = None
-        if self.samples is not None and fabric.is_global_zero:
-            self.batches = list(_batches(self.samples, config.validation.samples))
+        if samples is not None and fabric.is_global_zero:
+            self.batches = list(_batches(samples, config.validation.samples))
 
     def after(self, step: int, network: FolderOfWeights, log: RunLog | None) -> dict[str, float]:
         """Measure, where a step is one to measure after; all processes wait for the first.
@@ -135,14 +137,14 @@ class Validation:
         Returns:
             The figures by their names in `HEADLINE`, in the first process; nothing elsewhere and otherwise.
         """
-        if self.samples is None or step % self.every:
+        if not self.pictures or step % self.every:
             return {}
         figures: dict[str, float] = {}
         if log is not None:
             start = time.perf_counter()
             figures = self.measure(network)
             if figures["hole_l1"] < (math.inf if self.best is None else self.best.figures["hole_l1"]):
-                self.best = Best(step, figures, len(self.samples), copy.deepcopy(network).cpu())
+                self.best = Best(step, figures, self.pictures, copy.deepcopy(network).cpu())
             log.validation(step, figures, time.perf_counter() - start)
         self.fabric.barrier()
         return {f"validation_{name}": figure for name, figure in figures.items()}

@@ -4,8 +4,8 @@ import torch
 
 from contextual_attention.models.network.structure import StructureNetwork
 
-# Of the error that it expects, four channels by pixels of 2 x 2: the last.
-_ERRORS = slice(12, 16)
+# Of the error that it expects, by pixels of 2 x 2.
+_ERRORS = slice(-4, None)
 
 
 @torch.no_grad()
