@@ -86,7 +86,7 @@ class TestFilling:
         assert np.array_equal(picture, inpaint(photograph(), hole, method))
         assert attention.size == (WIDTH, HEIGHT)
         assert (np.asarray(attention)[~hole] == 255).all()  # outside, everything is at its own position
-        if method != "structure":  # whose network's own colours are copies of nothing
+        if method != "structure":  # which need not copy all of it
             assert (np.asarray(attention)[hole] != 255).any(1).all()
         assert told.startswith(f"192 pixels, 3.1% of the photograph, by {method} in ")
         assert shares == sorted(shares)

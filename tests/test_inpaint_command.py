@@ -295,7 +295,7 @@ def test_a_trained_model(folder, mode):
 
 @pytest.mark.parametrize("given", [[], ["--method", "structure", "--model", "run"]])
 def test_structure_is_the_default_and_takes_another_network(folder, given):
-    """And the attention map is white where its own colours are, as outside the hole."""
+    """And the attention map is white where nothing was copied, as outside the hole."""
     network = tiny_structure()
     network.save_pretrained("run/model")
     command = ["inpaint", "photo.png", "mask.png", "-o", "out.png", "--attention-map", "map.png"]

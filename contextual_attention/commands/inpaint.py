@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_files(parser)
     parser.add_argument(
         "--method", choices=METHODS, default=METHODS[0],
-        help="structure (default): patches of the photograph itself, guided by a small network that comes "
-        "with the package; exemplar: contextual attention to the photograph itself; patchmatch: the "
+        help="structure (default): patches of the photograph itself, corrected by a small network that "
+        "comes with the package; exemplar: contextual attention to the photograph itself; patchmatch: the "
         "reference, several times faster; these two need no network; model: a trained network alone",
     )  # fmt: skip
     parser.add_argument(
@@ -96,8 +96,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--attention-map", type=Path, metavar="FILE",
-        help="draw where each patch came from, as a picture; white: none did, as where a network's own "
-        "colours are",
+        help="draw where each patch came from, as a picture; white: none "
+        "did",
     )  # fmt: skip
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write what became of each photograph, as JSON"

@@ -52,7 +52,7 @@ def inpaint(
             count as far as they are seen: what is fully transparent has none.
         mask: What is missing: a Pillow image of the same size, read as `contextual_attention.marks` says; an
             array (H, W) or (H, W, 1), or a tensor (H, W), (1, H, W) or (B or 1, 1, H, W), non-zero = missing.
-        method: ``"structure"`` (default): patches of the picture itself, guided by a network, see
+        method: ``"structure"`` (default): patches of the picture itself, corrected by a network, see
             `fill_structure`; ``"exemplar"``: contextual attention to the picture itself, see `fill_exemplar`;
             ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network alone.
         model: For ``"model"``: a network, of this package or any that is called alike, with an image and a

@@ -34,9 +34,9 @@ _TITLE = "Contextual attention"
 _INTRODUCTION = f"""# {_TITLE}
 Choose a photograph, **brush over what should go**, and press *Fill*. The hole is filled with patches of the
 same photograph; the attention map shows how far and which way each was fetched. With *structure* a small
-network says how edges and shapes go on."""
+network corrects edges and shapes."""
 _METHODS = {
-    "structure": "structure: edges and shapes go on",
+    "structure": "structure: sharp, shapes corrected",
     "exemplar": "exemplar: sharp",
     "patchmatch": "patchmatch: faster",
     "model": "model: the trained network",
