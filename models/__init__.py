@@ -11,7 +11,7 @@ Who may import whom:
 
     evaluation -> filling, data, network
     training   -> data, network
-    filling    -> network, patches; networks only where a trained one is asked for
+    filling    -> network, patches; network only where a method asks for one
     network    -> patches
 
 Nothing else: patches and data stand on the layer alone, and nothing imports training or evaluation. Of the
@@ -21,7 +21,7 @@ layer, its commands alone import from here. tests/test_layout.py holds this.
 does of every other network, and of `load_model`. Other modules are imported by their own names,
 ``contextual_attention.models.network.critics``, and by each other relatively. They need
 ``pip install "contextual_attention[models]"``; `inpaint`, the way in to every method that fills holes, needs
-torch alone unless it is given a trained model.
+them for its methods "structure" and "model", and for the others torch alone.
 """
 
 from importlib import import_module
@@ -36,13 +36,22 @@ if TYPE_CHECKING:
     from .network.generator import InpaintGenerator
     from .network.iizuka import CompletionNetwork
     from .network.pretrained import load_model
+    from .network.structure import StructureNetwork
 
-__all__ = ["CompletionNetwork", "ContextEncoder", "InpaintGenerator", "inpaint", "load_model"]
+__all__ = [
+    "CompletionNetwork",
+    "ContextEncoder",
+    "InpaintGenerator",
+    "StructureNetwork",
+    "inpaint",
+    "load_model",
+]
 
 _MODULES = {
     "CompletionNetwork": "network.iizuka",
     "ContextEncoder": "network.context_encoder",
     "InpaintGenerator": "network.generator",
+    "StructureNetwork": "network.structure",
     "inpaint": "filling.inpaint",
     "load_model": "network.pretrained",
 }

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_split(parser, "of a published data set: val (default), train, test, all; of DTD also val2 ...")
     parser.add_argument(
         "--model", action="append", default=[], metavar="DIR",
-        help="a run of the command train, or a folder of save_pretrained; may be repeated",
+        help="a run of the command train, a folder of save_pretrained, a repository of huggingface.co, or "
+        "structure, the network that comes with the package, alone; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--method", action="append", default=[], metavar="NAME",

@@ -21,6 +21,7 @@ context_encoder_critic.py  the critic of Pathak et al.
 systems.py                 the kinds of network by name
 folders.py                 networks saved as folders, checked before memory is taken for them
 pretrained.py              trained networks from where they are: a run, a folder, a repository
+shipped.py                 those that come with the package, in weights/
 weight_files.py            files of named tensors, from anywhere, read within their own size
 torch7_files.py            those of Torch7
 convert.py                 published checkpoints into ours; their formats are those of layouts/
