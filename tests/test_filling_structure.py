@@ -20,6 +20,8 @@ QUICK = ExemplarOptions(rounds=2, iterations=1, start_depths=(7,))
 class Prophet(nn.Module):
     """A network that gives every window one colour, and says how far off it may be."""
 
+    least = 8
+
     def __init__(self, colour: float, error: float) -> None:
         super().__init__()
         self.colour, self.error, self.seen = colour, error, []
@@ -107,7 +109,7 @@ def test_copies_are_what_the_network_corrects():
 def test_windows_are_as_the_network_was_trained(length):
     tall, wide = length, length // 2 + 8
     hole = holes(3000, 3000, (1100, 1200, tall, wide))
-    (window,) = structure._windows(hole)
+    (window,) = structure._windows(hole, 8)
     step = 1 << window.halvings
     assert max(tall, wide) / step <= 72
     assert window.halvings == 0 or 2 * max(tall, wide) / step > 72

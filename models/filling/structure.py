@@ -10,18 +10,20 @@ Shape legend: C channels; H, W the picture; h, w a window of it at a low resolut
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..network.drafts import draw_drafts
-from ..network.structure import GRID, StructureNetwork
 from ..patches.completion import Progress
 from ..patches.pyramid import Level, finest_level, halve
 from .exemplar import ExemplarOptions, Filled, fill_exemplar
 from .hole_parts import Part, wide_parts
+
+if TYPE_CHECKING:  # which needs the extra models
+    from ..network.structure import StructureNetwork
 
 # Smaller parts of a hole have no structure of their own, and of very many the largest have the most to gain.
 _SMALLEST_PART, _MOST_PARTS = 64, 64
@@ -87,6 +89,7 @@ def fill_structure(
     Cost: that of `fill_exemplar`, and some 0.1 s a part of the hole.
 
     Examples:
+        >>> from contextual_attention.models import StructureNetwork
         >>> image = torch.linspace(-9, 9, 48).sin().expand(1, 3, 48, 48).contiguous()
         >>> hole = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
         >>> hole[..., 20:28, 20:28] = True
@@ -96,18 +99,18 @@ def fill_structure(
     copying = None if progress is None else lambda done: progress(_COPYING * done)
     filled = fill_exemplar(image, hole, options, copying)
     network.to(image.device)
-    for window in _windows(hole):
+    for window in _windows(hole, network.least):
         _correct(filled, image, hole, window, network)
     if progress is not None:
         progress(1.0)
     return filled
 
 
-def _windows(hole: Tensor) -> list[Window]:
-    """Around the parts of a hole (1, 1, H, W) bool; parts of pictures too small for the network are left."""
+def _windows(hole: Tensor, least: int) -> list[Window]:
+    """Around the parts of a hole (1, 1, H, W) bool, but for those with less than ``least`` pixels a side."""
     parts = wide_parts(hole[0, 0].cpu().numpy(), _SMALLEST_PART, _MOST_PARTS)
     windows = (_window(part, hole) for part in parts)
-    return [window for window in windows if min(window.part.shape[2:]) >> window.halvings >= GRID]
+    return [window for window in windows if min(window.part.shape[2:]) >> window.halvings >= least]
 
 
 def _window(part: Part, hole: Tensor) -> Window:

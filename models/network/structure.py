@@ -108,6 +108,7 @@ class StructureNetwork(
 
     Attributes:
         config: The `StructureConfig`, immutable.
+        least: Sides of the smallest image.
 
     Raises:
         TypeError, ValueError: An unknown option, or one that `StructureConfig` refuses.
@@ -127,6 +128,7 @@ class StructureNetwork(
 
     Config = StructureConfig
     system = "structure"
+    least = GRID
 
     def __init__(self, base: StructureConfig | None = None, /, **options: Unpack[StructureKeywords]) -> None:
         super().__init__()
