@@ -33,7 +33,7 @@ _SPAN, _MARGIN = 72, 32
 # Over so many pixels of a window it is judged whether patches are wrong.
 _JUDGED = 5
 # How much of the error that the network expects is its own, and not the copies' too.
-_ALLOWED = 0.2
+_ALLOWED = 0.35
 # Which share of the time the patches take, about.
 _COPYING = 0.9
 
@@ -70,7 +70,7 @@ def fill_structure(
 
     means over 5 x 5 pixels of the window: how far the copies are off beyond what the network may be, as James
     and Stein estimate it ("Estimation with quadratic loss", 1961). Both are wrong in the same places, so a,
-    which would be 1 if their errors were independent, is 0.2. Parts less than 8 pixels wide are left as they
+    which would be 1 if their errors were independent, is 0.35. Parts less than 8 pixels wide are left as they
     are.
 
     Args:
