@@ -212,7 +212,7 @@ class TestSettings:
     def test_the_preset(self):
         preset = PRESETS["structure"]
         assert preset.generator == StructureNetwork.Config()
-        assert (preset.data.size, preset.masks.kind) == (128, "varied")
+        assert (preset.data.size, preset.masks.kind) == (64, "varied")
         assert preset.loss == LOSS
 
 

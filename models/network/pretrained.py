@@ -56,7 +56,10 @@ def start_from(network: FolderOfWeights, source: str | os.PathLike[str]) -> None
     Raises:
         ValueError: No network is there, or one of another system or configuration.
     """
-    trained = load_model(source)
+    try:
+        trained = load_model(source)
+    except ValueError as error:
+        raise ValueError(f"start: {error}") from error
     if type(trained) is not type(network) or trained.config != network.config:
         raise ValueError(
             f"start: expected the weights of {network.system} with {network.config}, but {source} has those "

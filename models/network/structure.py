@@ -169,7 +169,8 @@ class StructureNetwork(
         """
         check_image(image, GRID)
         missing = missing_of(mask, image)
-        drafts = (draw_drafts(image, missing) if drafts is None else drafts).to(image)
+        drafts = draw_drafts(image, missing) if drafts is None else _checked_drafts(drafts, image)
+        drafts = drafts.to(image)
         height, width = image.shape[-2:]
         fillings = torch.cat((drafts, smooth_fill(image, missing)), 1)
         seen = torch.cat((fillings, missing.to(image.dtype)), 1)
@@ -194,6 +195,15 @@ class StructureNetwork(
         x = self.up(torch.cat((_doubled(x), quartered), 1))
         x = self.leave(torch.cat((_doubled(x), halved), 1))
         return F.pixel_shuffle(self.last(x), 2)
+
+
+def _checked_drafts(drafts: Any, image: Tensor) -> Tensor:
+    """Refuse what `draw_drafts` does not make of images (B, 3, H, W)."""
+    expected = (image.shape[0], 3 * DRAFTS, *image.shape[2:])
+    if not isinstance(drafts, Tensor) or not drafts.is_floating_point() or drafts.shape != expected:
+        given = tuple(drafts.shape) if isinstance(drafts, Tensor) else type(drafts).__name__
+        raise ValueError(f"drafts: expected a floating tensor of shape {expected}, got {given}")
+    return drafts
 
 
 class Gated(nn.Module):
