@@ -13,6 +13,7 @@ from contextual_attention.models.filling.exemplar import ExemplarOptions, fill_e
 from contextual_attention.models.filling.structure import fill_structure
 from contextual_attention.models.network.faces import Inpainted
 from contextual_attention.models.network.structure import StructureNetwork
+from contextual_attention.models.patches.scales import Guide
 
 QUICK = ExemplarOptions(rounds=2, iterations=1, start_depths=(7,))
 
@@ -47,50 +48,80 @@ def holes(height, width, *boxes):
     return hole
 
 
+@pytest.fixture
+def guides(monkeypatch):
+    """The guides that the patches were given, None for the first filling."""
+    given = []
+
+    def filling(image, hole, options=None, progress=None, guide=None):
+        given.append(guide)
+        return fill_exemplar(image, hole, options, progress, guide)
+
+    monkeypatch.setattr(structure, "fill_exemplar", filling)
+    return given
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_a_network_that_is_sure_wins(channels):
+def test_a_network_that_is_sure_corrects_everything(guides, channels):
     image, hole = photograph(channels=channels), holes(96, 120, (30, 40, 32, 40))
     filled = fill_structure(image, hole, Prophet(0.9, 0.0), QUICK)
-    known = ~hole.expand_as(image)
-    assert torch.equal(filled.image[known], image[known])
-    assert (filled.image[~known] - 0.9).abs().max() < 1e-5  # no halving: every pixel is judged for itself
-    assert not filled.offsets[..., 30:62, 40:80].any()
+    assert torch.equal(filled.image[~hole.expand_as(image)], image[~hole.expand_as(image)])
+    first, second = guides
+    assert first is None
+    assert (second.colours[hole.expand_as(image)] - 0.9).abs().max() < 1e-5  # nothing was halved
+    assert torch.equal(second.weight, hole.to(torch.float32))
+
+
+def test_patches_are_chosen_by_what_was_corrected():
+    """What is pasted are still pixels of the photograph: those of its dark half where that is foretold."""
+    image, hole = photograph(), holes(96, 120, (30, 40, 32, 40))
+    image[..., :60] += 0.5
+    means = []
+    for colour in (-0.1, 0.6):
+        options = ExemplarOptions(rounds=2, iterations=2, start_depths=(7,), blend=False)
+        filled = fill_structure(image, hole, Prophet(colour, 0.0), options)
+        means.append(float(filled.image[hole.expand_as(image)].mean()))
+        rows, columns = hole[0, 0].nonzero().T
+        down, right = filled.offsets[0, :, rows, columns]
+        assert torch.equal(filled.image[0, :, rows, columns], image[0, :, rows + down, columns + right])
+        assert not hole[0, 0, rows + down, columns + right].any()
+    assert means[0] < 0.1
+    assert means[1] > 0.4
 
 
 @pytest.mark.parametrize(("colour", "error"), [(0.9, 3.0), (0.0, 1.0)])
-def test_a_network_that_doubts_itself_changes_nothing(colour, error):
+def test_a_network_that_doubts_itself_corrects_nothing(guides, colour, error):
     image, hole = photograph(), holes(96, 120, (30, 40, 32, 40))
-    copies, filled = (
-        fill_exemplar(image, hole, QUICK),
-        fill_structure(image, hole, Prophet(colour, error), QUICK),
-    )
-    assert torch.equal(filled.image, copies.image)
-    assert torch.equal(filled.offsets, copies.offsets)
+    filled = fill_structure(image, hole, Prophet(colour, error), QUICK)
+    copies = fill_exemplar(image, hole, QUICK)
+    assert torch.equal(guides[1].colours, copies.image)
+    again = fill_exemplar(image, hole, QUICK, guide=Guide(copies.image, hole.to(torch.float32)))
+    assert torch.equal(filled.image, again.image)
+    assert torch.equal(filled.offsets, again.offsets)
 
 
-def test_detail_stays_where_a_large_hole_is_halved():
+def test_detail_stays_where_a_large_hole_is_halved(guides):
     """Of 100 pixels one halving is left: means of 2 x 2 pixels become the network's, and grain stays."""
     image, hole = photograph(200, 220), holes(200, 220, (40, 50, 100, 100))
-    copies = fill_exemplar(image, hole, QUICK).image
-    filled = fill_structure(image, hole, Prophet(0.5, 0.0), QUICK).image
+    fill_structure(image, hole, Prophet(0.5, 0.0), QUICK)
+    copies, corrected = fill_exemplar(image, hole, QUICK).image, guides[1].colours
     inside = (slice(None), slice(None), slice(44, 136), slice(54, 146))
-    grain = [x[inside] - nn.functional.avg_pool2d(x[inside], 3, 1, 1) for x in (copies, filled)]
-    assert (filled[inside].mean() - 0.5).abs() < 0.01
+    grain = [x[inside] - nn.functional.avg_pool2d(x[inside], 3, 1, 1) for x in (copies, corrected)]
+    assert (corrected[inside].mean() - 0.5).abs() < 0.01
     kept = (grain[0] * grain[1]).sum() / grain[0].square().sum()
     assert 0.7 < kept < 1.1
 
 
-def test_every_part_has_a_window_of_its_own():
-    image, hole = (
-        photograph(160, 300),
-        holes(160, 300, (20, 20, 30, 30), (100, 220, 40, 50), (10, 150, 3, 120)),
-    )
+def test_every_part_has_a_window_of_its_own(guides):
+    parts = (20, 20, 30, 30), (100, 220, 40, 50)
+    image, hole = photograph(160, 300), holes(160, 300, *parts, (10, 150, 3, 120))
     prophet = Prophet(0.9, 0.0)
-    filled = fill_structure(image, hole, prophet, QUICK).image
+    fill_structure(image, hole, prophet, QUICK)
     assert len(prophet.seen) == 2  # a scratch has none
-    for top, left, rows, columns in ((20, 20, 30, 30), (100, 220, 40, 50)):
-        assert (filled[..., top : top + rows, left : left + columns] - 0.9).abs().max() < 1e-5
-    assert filled[..., 10:13, 150:270].max() < 0.5
+    corrected = guides[1].colours
+    for top, left, rows, columns in parts:
+        assert (corrected[..., top : top + rows, left : left + columns] - 0.9).abs().max() < 1e-5
+    assert corrected[..., 10:13, 150:270].max() < 0.5
 
 
 def test_copies_are_what_the_network_corrects():
@@ -103,6 +134,14 @@ def test_copies_are_what_the_network_corrects():
     assert torch.equal(drafts[:, 3:], copies)
     assert torch.equal(mask, hole)
     assert seen.max() <= 1
+
+
+def test_only_what_is_thin_needs_no_network(guides):
+    image, hole = photograph(), holes(96, 120, (10, 20, 3, 80))
+    prophet = Prophet(0.9, 0.0)
+    filled = fill_structure(image, hole, prophet, QUICK)
+    assert torch.equal(filled.image, fill_exemplar(image, hole, QUICK).image)
+    assert (prophet.seen, guides) == ([], [None])
 
 
 @pytest.mark.parametrize("length", [9, 60, 72, 73, 150, 400, 1000])

@@ -304,6 +304,13 @@ class TestErrors:
             network(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 1, 8, 8))
         with pytest.raises(ValueError, match=r"mask: expected shape \(1, 1, 8, 8\)"):
             network(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 9))
+        for drafts, given in (
+            (torch.zeros(1, 3, 8, 8), r"\(1, 3, 8, 8\)"),
+            (torch.zeros(1, 6, 8, 8, dtype=torch.uint8), r"\(1, 6, 8, 8\)"),
+            ("quick", "str"),
+        ):
+            with pytest.raises(ValueError, match=rf"drafts: .* shape \(1, 6, 8, 8\), got {given}"):
+                network(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), drafts)
 
     def test_keywords_are_those_of_the_configuration(self):
         assert get_type_hints(StructureKeywords) == get_type_hints(StructureConfig)

@@ -1,8 +1,8 @@
-"""Filling holes in photographs: detail from the photograph itself, structure corrected by a network.
+"""Filling holes in photographs: structure from a network, detail from the photograph itself.
 
 The photograph fills its holes with its own patches (exemplar.py). At a low resolution a network, trained to
-correct such fillings, says what colours belong there and how far off it may be (network/structure.py). Where
-the patches are further from that than it allows for, their colours are drawn to it, and their detail stays.
+correct such fillings, says what colours belong there and how far off it may be (network/structure.py). What
+is corrected so guides the patches when they fill the holes anew: every pixel is the photograph's again.
 
 Shape legend: C channels; H, W the picture; h, w a window of it at a low resolution; G groups of channels.
 """
@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..network.drafts import draw_drafts
+from ..patches.blank import blank
 from ..patches.completion import Progress
 from ..patches.pyramid import Level, finest_level, halve
+from ..patches.scales import Guide
 from .exemplar import ExemplarOptions, Filled, fill_exemplar
 from .hole_parts import Part, wide_parts
 
@@ -34,8 +37,6 @@ _SPAN, _MARGIN = 72, 32
 _JUDGED = 5
 # How much of the error that the network expects is its own, and not the copies' too.
 _ALLOWED = 0.35
-# Which share of the time the patches take, about.
-_COPYING = 0.9
 
 
 class Window(NamedTuple):
@@ -60,18 +61,20 @@ def fill_structure(
     options: ExemplarOptions | None = None,
     progress: Progress | None = None,
 ) -> Filled:
-    """Fill the holes of a picture with its own patches, their structure corrected by a network.
+    """Fill the holes of a picture with its own patches, chosen by what a network says of structure.
 
-    In a window around each part of the hole, halved until the part spans at most 72 pixels, let c be the
-    colours of the copies, n what the network makes of the picture around them, with c as one of its drafts,
-    and e the error that it expects. To the copies is added, at the full resolution, s (n - c) with
+    The holes are filled by `fill_exemplar`, corrected, and filled anew with what was corrected as a guide.
+
+    Corrected: in a window around each part of the hole, halved until the part spans at most 72 pixels, let c
+    be the colours of the copies, n what the network makes of the picture around them, with c as one of its
+    drafts, and e the error that it expects. To the copies is added, at the full resolution, s (n - c) with
 
         s = max(0, 1 - a E[e^2] / E[(n - c)^2]),
 
     means over 5 x 5 pixels of the window: how far the copies are off beyond what the network may be, as James
     and Stein estimate it ("Estimation with quadratic loss", 1961). Both are wrong in the same places, so a,
-    which would be 1 if their errors were independent, is 0.35. Parts less than 8 pixels wide are left as they
-    are.
+    which would be 1 if their errors were independent, is 0.35. Where no part of the hole is 8 pixels wide,
+    nothing is corrected.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1]. The network sees three channels at once, others as grey.
@@ -81,12 +84,12 @@ def fill_structure(
         progress: Called now and then with the share of the work that is done, in (0, 1].
 
     Returns:
-        Filled; its offsets are 0 where the network's colours count more than the copies'.
+        Filled.
 
     Raises:
         ValueError: As `fill_exemplar`.
 
-    Cost: that of `fill_exemplar`, and some 0.1 s a part of the hole.
+    Cost: twice that of `fill_exemplar`, and some 0.1 s a part of the hole.
 
     Examples:
         >>> from contextual_attention.models import StructureNetwork
@@ -96,14 +99,19 @@ def fill_structure(
         >>> fill_structure(image, hole, StructureNetwork(cnum=8).eval()).image.shape
         torch.Size([1, 3, 48, 48])
     """
-    copying = None if progress is None else lambda done: progress(_COPYING * done)
-    filled = fill_exemplar(image, hole, options, copying)
-    network.to(image.device)
-    for window in _windows(hole, network.least):
-        _correct(filled, image, hole, window, network)
+    first = None if progress is None else lambda done: progress(done / 2)
+    copies = fill_exemplar(image, hole, options, first)
+    windows = _windows(hole, network.least)
+    if windows:
+        network.to(image.device)
+        for window in windows:
+            _correct(copies.image, image, hole, window, network)
+        weight = blank(hole.shape, np.float32).masked_fill_(hole.cpu(), 1)
+        second = None if progress is None else lambda done: progress((1 + done) / 2)
+        copies = fill_exemplar(image, hole, options, second, Guide(copies.image.cpu(), weight))
     if progress is not None:
         progress(1.0)
-    return filled
+    return copies
 
 
 def _windows(hole: Tensor, least: int) -> list[Window]:
@@ -127,37 +135,32 @@ def _window(part: Part, hole: Tensor) -> Window:
     return Window((box[0], box[1]), halvings, mask)
 
 
-def _correct(filled: Filled, image: Tensor, hole: Tensor, window: Window, network: StructureNetwork) -> None:
-    """Draw the colours of copies in a window to those of the network, in place."""
+def _correct(copies: Tensor, image: Tensor, hole: Tensor, window: Window, network: StructureNetwork) -> None:
+    """Draw the colours of copies (1, C, H, W) in a window to those of the network, in place."""
     seen = finest_level(image[(..., *window.box)], hole[(..., *window.box)])
-    copies = finest_level(filled.image[(..., *window.box)], torch.zeros_like(window.part))
+    found = finest_level(copies[(..., *window.box)], torch.zeros_like(window.part))
     for _ in range(window.halvings):
-        seen, copies = halve(seen), halve(copies)
-    apart, share = _judge(seen, copies.image, network)
-    size = window.part.shape[2:]
-
-    def finest(x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=1 << window.halvings, mode="bilinear")[..., : size[0], : size[1]]
-
-    colours, offsets = (x[(..., *window.box)] for x in filled)
-    corrected = (colours + finest(share * apart)).clamp(-1, 1)
+        seen, found = halve(seen), halve(found)
+    change = F.interpolate(
+        _due(seen, found.image, network), scale_factor=1 << window.halvings, mode="bilinear"
+    )
+    colours = copies[(..., *window.box)]
+    corrected = (colours + change[..., : colours.shape[2], : colours.shape[3]]).clamp(-1, 1)
     colours.copy_(torch.where(window.part, corrected, colours))
-    offsets.masked_fill_(window.part & (finest(share).amax(1, keepdim=True) > 0.5), 0)
 
 
-def _judge(seen: Level, copies: Tensor, network: StructureNetwork) -> tuple[Tensor, Tensor]:
-    """What the network would add to copies (1, C, h, w), and which share of it is due, in [0, 1]."""
-    groups = [_as_rgb(x) for x in (seen.image, copies)]
-    missing = seen.missing.expand(len(groups[0]), -1, -1, -1)
-    drafts = torch.cat((draw_drafts(groups[0], missing)[:, :3].to(copies), groups[1]), 1)
-    result = network(groups[0], missing, drafts)
-    apart = (result.completed - groups[1]) * missing
-    inside = missing.to(copies.dtype)
-    due = _mean_inside(apart.square().mean(1, keepdim=True), inside)
+def _due(seen: Level, copies: Tensor, network: StructureNetwork) -> Tensor:
+    """What is to be added to copies (1, C, h, w), as `fill_structure` says."""
+    image, found = _as_rgb(seen.image), _as_rgb(copies)
+    missing = seen.missing.expand(len(image), -1, -1, -1)
+    drafts = torch.cat((draw_drafts(image, missing)[:, :3].to(found), found), 1)
+    result = network(image, missing, drafts)
+    apart = (result.completed - found) * missing
+    inside = missing.to(found.dtype)
+    power = _mean_inside(apart.square().mean(1, keepdim=True), inside)
     allowed = _ALLOWED * _mean_inside(result.error.square(), inside)
-    share = (1 - allowed / due.clamp(min=torch.finfo(due.dtype).tiny)).clamp(0, 1) * inside
-    channels = copies.shape[1]
-    return _from_rgb(apart, channels), _from_rgb(share.expand_as(apart), channels)
+    share = (1 - allowed / power.clamp(min=torch.finfo(power.dtype).tiny)).clamp(0, 1)
+    return _from_rgb(share * apart, copies.shape[1])
 
 
 def _as_rgb(x: Tensor) -> Tensor:
