@@ -132,7 +132,7 @@ class TestPhases:
         config = trainer.config
         torch.manual_seed(config.seed)
         network, critic = StructureNetwork(config.generator), PatchCritic(4, (4, 4), "same")
-        adam = {"lr": 5e-4, "betas": (0.9, 0.99)}
+        adam = {"lr": 1e-3, "betas": (0.9, 0.99)}
         for_network, for_critic = (torch.optim.Adam(each.parameters(), **adam) for each in (network, critic))
         batch = batches(trainer)
 
