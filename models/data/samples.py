@@ -12,6 +12,7 @@ import functools
 import math
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -114,7 +115,10 @@ class Samples(Dataset[Sample]):
         Raises:
             DataError: Neither the picture nor any of those taken in its place can be read.
         """
-        epoch, index = place
+        with _one_thread():
+            return self._sample(*place)
+
+    def _sample(self, epoch: int, index: int) -> Sample:
         generator = sample_generator(self.seed, epoch, index)
         picture, broken = self._read(index, generator)
         crop = random_crop(
@@ -137,6 +141,17 @@ class Samples(Dataset[Sample]):
                 broken.append(str(error))
                 index = int(torch.randint(len(self.source), (), generator=generator))
         raise DataError(f"data: {_ATTEMPTS} pictures one after the other cannot be read, last {broken[-1]}")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As workers have: how many threads share a sum decides its last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:

@@ -33,12 +33,10 @@ from contextual_attention.models.training.validation import held_out_samples
 from contextual_attention.photos import write_photos
 
 from ..curves import over_steps, picture_of_axes
-from ..docs.inpainting.photographs import TUNED
-from ..photographs import BUNDLED, Photograph
+from ..docs.inpainting.photographs import VALIDATION
+from ..photographs import Photograph
 from .collect import LONGEST
 
-# Of those that defaults of `exemplar` were tuned on, what is in no package that is trained on.
-VALIDATION = [one for one in TUNED if one.package in (BUNDLED, "lxqt-themes")]
 _HELD_OUT = "validation"
 _CPU = Path("/proc/cpuinfo")
 # Of the curve of the terms of each step; rows of the sheet.
