@@ -71,7 +71,7 @@ def fill_structure(
     means over 5 x 5 pixels of the window: how far the copies are off beyond what the network may be, as James
     and Stein estimate it ("Estimation with quadratic loss", 1961). Both are wrong in the same places, so a,
     which would be 1 if their errors were independent, is 0.35. Parts less than 8 pixels wide are left as they
-    are.
+    are, and those in whose window nothing is known once it is halved.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1]. The network sees three channels at once, others as grey.
@@ -99,7 +99,10 @@ def fill_structure(
     copying = None if progress is None else lambda done: progress(_COPYING * done)
     filled = fill_exemplar(image, hole, options, copying)
     network.to(image.device)
-    for window in _windows(hole, network.least):
+    windows = _windows(hole, network.least)
+    for number, window in enumerate(windows):
+        if progress is not None:
+            progress(_COPYING + (1 - _COPYING) * number / len(windows))
         _correct(filled, image, hole, window, network)
     if progress is not None:
         progress(1.0)
@@ -129,18 +132,22 @@ def _window(part: Part, hole: Tensor) -> Window:
 
 def _correct(filled: Filled, image: Tensor, hole: Tensor, window: Window, network: StructureNetwork) -> None:
     """Draw the colours of copies in a window to those of the network, in place."""
+    colours, offsets = (x[(..., *window.box)] for x in filled)
     seen = finest_level(image[(..., *window.box)], hole[(..., *window.box)])
-    copies = finest_level(filled.image[(..., *window.box)], torch.zeros_like(window.part))
+    copies = Level(colours, torch.ones_like(seen.known))
     for _ in range(window.halvings):
         seen, copies = halve(seen), halve(copies)
+    if bool(seen.missing.all()):
+        return  # such as in a frame narrower than a block: what the network says without any pixel is grey
     apart, share = _judge(seen, copies.image, network)
     size = window.part.shape[2:]
 
     def finest(x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=1 << window.halvings, mode="bilinear")[..., : size[0], : size[1]]
 
-    colours, offsets = (x[(..., *window.box)] for x in filled)
-    corrected = (colours + finest(share * apart)).clamp(-1, 1)
+    # From known pixels that are no number nothing follows, and the copies of the others stay.
+    change = (share * apart).nan_to_num(0.0, 0.0, 0.0)
+    corrected = (colours + finest(change)).clamp(-1, 1)
     colours.copy_(torch.where(window.part, corrected, colours))
     offsets.masked_fill_(window.part & (finest(share).amax(1, keepdim=True) > 0.5), 0)
 
@@ -149,7 +156,7 @@ def _judge(seen: Level, copies: Tensor, network: StructureNetwork) -> tuple[Tens
     """What the network would add to copies (1, C, h, w), and which share of it is due, in [0, 1]."""
     groups = [_as_rgb(x) for x in (seen.image, copies)]
     missing = seen.missing.expand(len(groups[0]), -1, -1, -1)
-    drafts = torch.cat((draw_drafts(groups[0], missing)[:, :3].to(copies), groups[1]), 1)
+    drafts = torch.cat((draw_drafts(groups[0], missing, count=1).to(copies), groups[1]), 1)
     result = network(groups[0], missing, drafts)
     apart = (result.completed - groups[1]) * missing
     inside = missing.to(copies.dtype)
