@@ -348,13 +348,14 @@ class TestStructure:
         with pytest.raises(ValueError, match="takes a StructureNetwork, got a InpaintGenerator"):
             inpaint(with_hole(), MISSING, model=tmp_path)
 
-    def test_without_the_packages_of_networks(self, monkeypatch):
+    @pytest.mark.parametrize("options", [{}, {"method": "model", "model": "folder"}])
+    def test_without_the_packages_of_networks(self, monkeypatch, options):
         monkeypatch.delitem(sys.modules, "contextual_attention.models.network.pretrained", raising=False)
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
         with pytest.raises(
             ImportError, match=r'needs the package huggingface_hub: pip install .*\[models\]".*exemplar'
         ):
-            inpaint(with_hole(), MISSING)
+            inpaint(with_hole(), MISSING, **options)
 
 
 @pytest.mark.parametrize(

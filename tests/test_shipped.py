@@ -132,6 +132,7 @@ class TestShipping:
         folder = tmp_path / "structure"
         change = ship(network, folder)
         assert {file.name for file in folder.iterdir()} == {*FILES, SUMS}
+        assert all(file.stat().st_mode & 0o444 == 0o444 for file in folder.iterdir())
         kept, own = weights_of(folder), network.state_dict()
         assert kept.keys() == own.keys()
         assert all(torch.equal(kept[name], own[name].half()) for name in own)

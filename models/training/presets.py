@@ -121,8 +121,8 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             show_every=100,
         ),
         # Ours: what comes with the package was trained by it (docs/weights.md), on photographs among
-        # procedural scenes. A CPU takes four times as many steps with crops of 64 pixels as with 128, and what is
-        # learnt in them serves in larger windows too. Small photographs are not enlarged.
+        # procedural scenes. A CPU takes four times as many steps with crops of 64 pixels as with 128, and
+        # what is learnt in them serves in larger windows too. Small photographs are not enlarged.
         "structure": TrainConfig(
             recipe="structure",
             data=DataConfig(
