@@ -53,6 +53,10 @@ def test_samples_do_not_depend_on_each_other(image, missing):
         assert torch.equal(draw_drafts(image[alone], missing[alone]), both[alone])
 
 
+def test_the_first_alone(image, missing):
+    assert torch.equal(draw_drafts(image, missing, count=1), draw_drafts(image, missing)[:, :3])
+
+
 def test_they_differ(image):
     """Otherwise the network would have nothing to choose from: in noise no two searches agree."""
     noise = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 2 - 1

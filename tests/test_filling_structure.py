@@ -178,11 +178,82 @@ def test_progress_ends_at_one_and_never_goes_back():
     assert all(0 < share <= 1 for share in told)
 
 
-def test_the_network_itself_is_taken_whatever_its_weights():
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_share_is_that_of_the_equation(guides, share):
+    """Worked out pixel by pixel, for an error that makes about that share due."""
+    image, hole = photograph(), holes(96, 120, (30, 40, 12, 15))
+    copies = fill_exemplar(image, hole, QUICK).image
+    error = math.sqrt((1 - share) * (0.5**2 + 0.4**2 / 12) / 0.35)
+    fill_structure(image, hole, Prophet(0.5, error), QUICK)
+    corrected, taken = guides[1].colours, []
+    for row in range(30, 42):
+        for column in range(40, 55):
+            beside = (
+                slice(max(30, row - 2), min(42, row + 3)),
+                slice(max(40, column - 2), min(55, column + 3)),
+            )
+            apart = (0.5 - copies[(0, slice(None), *beside)]).square().mean()
+            due = max(0.0, 1 - 0.35 * error**2 / float(apart))
+            own = copies[0, :, row, column]
+            assert torch.allclose(corrected[0, :, row, column], own + due * (0.5 - own), atol=1e-5)
+            taken.append(due)
+    assert abs(sum(taken) / len(taken) - share) < 0.1
+
+
+@pytest.mark.parametrize("size", [(151, 203), (158, 180)])
+@pytest.mark.parametrize(("bottom", "right"), [(False, False), (True, False), (False, True), (True, True)])
+def test_a_hole_that_the_border_cuts_off(guides, size, bottom, right):
+    """And sides that are no multiples of the blocks of a window that is halved."""
+    (height, width), (rows, columns) = size, (101, 115)
+    hole = holes(
+        height, width, (height - rows if bottom else 0, width - columns if right else 0, rows, columns)
+    )
+    image, known = photograph(height, width), ~hole.expand(-1, 3, -1, -1)
+    filled = fill_structure(image.masked_fill(hole, math.nan), hole, Prophet(0.5, 0.0), QUICK).image
+    assert torch.equal(filled[known], image[known])
+    # Up to the picture's border: means over 4 x 4 pixels, but for those beside what is known.
+    means = nn.functional.avg_pool2d(guides[1].colours, 4, 1)
+    inner = -nn.functional.max_pool2d(-hole.float(), 4, 1)
+    inner = -nn.functional.max_pool2d(-inner, 5, 1, 2) > 0
+    assert (means.masked_select(inner) - 0.5).abs().max() < 0.1
+
+
+def test_where_halving_leaves_nothing_known_the_copies_stay(guides):
+    """Of a frame narrower than a block no network can say anything."""
+    image, hole = photograph(160, 160), holes(160, 160, (1, 1, 158, 158))
+    prophet = Prophet(0.9, 0.0)
+    filled = fill_structure(image, hole, prophet, QUICK)
+    assert torch.equal(filled.image, fill_exemplar(image, hole, QUICK).image)
+    assert (prophet.seen, guides) == ([], [None])
+
+
+def test_known_pixels_that_are_no_number_do_not_spread():
+    image, hole = photograph(), holes(96, 120, (30, 40, 32, 40))
+    image[..., :2] = math.nan
+    torch.manual_seed(0)
+    filled = fill_structure(image, hole, StructureNetwork(cnum=4), QUICK)
+    assert filled.image.masked_select(hole).isfinite().all()
+
+
+def test_every_part_is_told_of():
+    image, hole = photograph(96, 200), holes(96, 200, (20, 20, 20, 20), (20, 90, 30, 20), (60, 150, 20, 30))
+    told = []
+    fill_structure(image, hole, Prophet(0.0, 1.0), QUICK, told.append)
+    assert told == sorted(told)
+    assert len({share for share in told if 0.45 <= share < 0.55}) >= 3  # as each begins
+    assert told[-1] == 1.0
+
+
+def test_the_network_itself(guides):
+    """One that has learnt nothing yet: the mean of its fillings, sure of itself by what it is told to be."""
     image, hole = photograph(), holes(96, 120, (30, 40, 32, 40))
     torch.manual_seed(0)
-    filled = fill_structure(image, hole, StructureNetwork(cnum=4).eval(), QUICK)
-    again = fill_structure(image, hole, StructureNetwork(cnum=4).eval(), QUICK)
-    assert filled.image.isfinite().all()
-    assert filled.image.abs().max() <= 1
-    assert math.isclose(float(filled.image.mean()), float(again.image.mean()), abs_tol=0.2)
+    network = StructureNetwork(cnum=4)
+    copies = fill_exemplar(image, hole, QUICK).image
+    for log_error in (-9.0, 9.0):
+        network.last.bias.data[-4:] = log_error
+        fill_structure(image, hole, network, QUICK)
+    sure, doubtful = guides[1].colours, guides[3].colours
+    assert torch.equal(doubtful, copies)
+    inside = hole.expand_as(image)
+    assert sure[inside].std() < 0.9 * copies[inside].std()  # means have less contrast than what they are of

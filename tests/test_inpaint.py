@@ -283,6 +283,7 @@ class TestStructure:
         image = random.integers(0, 2**16, (*size, channels)).astype(np.uint16)
         missing = np.zeros(size, bool)
         missing[1:3, 2:4] = missing[5:7, 1:5] = missing[-1, -1] = True
+        missing[12:24, 20:34] = True  # wide enough for the network, where the picture is
         result, offsets = inpaint(image, missing, model=networks["structure"], return_offsets=True)
         assert (result.dtype, result.shape) == (image.dtype, image.shape)
         assert np.array_equal(result[~missing], image[~missing])
@@ -347,13 +348,14 @@ class TestStructure:
         with pytest.raises(ValueError, match="takes a StructureNetwork, got a InpaintGenerator"):
             inpaint(with_hole(), MISSING, model=tmp_path)
 
-    def test_without_the_packages_of_networks(self, monkeypatch):
+    @pytest.mark.parametrize("options", [{}, {"method": "model", "model": "folder"}])
+    def test_without_the_packages_of_networks(self, monkeypatch, options):
         monkeypatch.delitem(sys.modules, "contextual_attention.models.network.pretrained", raising=False)
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
         with pytest.raises(
             ImportError, match=r'needs the package huggingface_hub: pip install .*\[models\]".*exemplar'
         ):
-            inpaint(with_hole(), MISSING)
+            inpaint(with_hole(), MISSING, **options)
 
 
 @pytest.mark.parametrize(

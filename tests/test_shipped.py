@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,10 +53,11 @@ class TestWhatComesWithThePackage:
             raise AssertionError("nothing is asked of any host")
 
         monkeypatch.setattr(socket.socket, "connect", connect)
-        shipped_structure.cache_clear()
+        shipped._on.cache_clear()
         network = shipped_structure()
         assert type(network) is StructureNetwork
         assert shipped_structure() is network
+        assert shipped_structure("cpu") is shipped_structure(torch.device("cpu")) is network
         assert not network.training
         assert all(each.dtype == torch.float32 for each in network.parameters())
         kept = weights_of(FOLDER)
@@ -83,6 +85,7 @@ class TestWhatComesWithThePackage:
     def test_is_a_name_of_load_model(self, tmp_path, monkeypatch, network):
         monkeypatch.chdir(tmp_path)
         loaded = load_model("structure")
+        assert load_model(Path("structure")).config == loaded.config
         assert loaded is not shipped_structure()
         assert all(
             torch.equal(a, b)
@@ -129,6 +132,7 @@ class TestShipping:
         folder = tmp_path / "structure"
         change = ship(network, folder)
         assert {file.name for file in folder.iterdir()} == {*FILES, SUMS}
+        assert all(file.stat().st_mode & 0o444 == 0o444 for file in folder.iterdir())
         kept, own = weights_of(folder), network.state_dict()
         assert kept.keys() == own.keys()
         assert all(torch.equal(kept[name], own[name].half()) for name in own)
@@ -182,7 +186,7 @@ class TestShipping:
 
 
 def test_the_folder_s_configuration_is_that_of_the_default():
-    """What the package's own documentation says of it: 1.75 million parameters."""
+    """What the package's own documentation says of it: 1.79 million parameters."""
     values = json.loads((FOLDER / "config.json").read_text())
     assert (
         StructureNetwork.Config(**{name: values[name] for name in values if name != "system"})

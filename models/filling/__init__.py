@@ -2,7 +2,7 @@
 
 inpaint.py       one function over every method and every kind of picture
 pictures.py      pictures of every kind as colour planes and back
-structure.py     structure from a network, texture from the photograph
+structure.py     structure from a network, detail from the photograph itself
 exemplar.py      without training: contextual attention to the photograph itself
 patchmatch.py    PatchMatch, the reference system
 edges.py         edges that end at a hole, joined across it, as a guide

@@ -5,7 +5,8 @@ Shape legend: B pictures; C channels; H, W their size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
 from typing import Any, TypeVar
@@ -161,21 +162,27 @@ def _filler(method: str, model: Any, poisson: bool, seed: int, workspace: int | 
     raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}; got {method!r}")
 
 
-def _structure_network(model: Any) -> Callable[[torch.device], torch.nn.Module]:
-    """From a device to the network there: the one that comes with the package, or one in its place."""
-    # Here, for they need the extra models.
+@contextmanager
+def _extra_models(method: str) -> Iterator[None]:
+    """Around imports of what needs the extra models: an error that says how to get it, or do without."""
     try:
-        from ..network.pretrained import load_model
-        from ..network.shipped import shipped_structure
-        from ..network.structure import StructureNetwork
+        yield
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(__package__.partition(".")[0]):
             raise
         raise ImportError(
-            f'method "structure" needs the package {error.name}: pip install "contextual_attention[models]", '
+            f'method "{method}" needs the package {error.name}: pip install "contextual_attention[models]", '
             'or take method="exemplar", which needs no network',
             name=error.name,
         ) from error
+
+
+def _structure_network(model: Any) -> Callable[[torch.device], torch.nn.Module]:
+    """From a device to the network there: the one that comes with the package, or one in its place."""
+    with _extra_models("structure"):
+        from ..network.pretrained import load_model
+        from ..network.shipped import shipped_structure
+        from ..network.structure import StructureNetwork
     if model is None:
         return shipped_structure
     network = model if isinstance(model, torch.nn.Module) else load_model(model)
@@ -192,7 +199,8 @@ def _model_filler(model: Any, poisson: bool) -> Filler:
     if isinstance(model, torch.nn.Module):
         network = model.eval()
     else:
-        from ..network.pretrained import load_model  # needs the extra models
+        with _extra_models("model"):
+            from ..network.pretrained import load_model
 
         network = load_model(model)
 

@@ -35,6 +35,8 @@ _SMALLEST_PART, _MOST_PARTS = 64, 64
 _SPAN, _MARGIN = 72, 32
 # Over so many pixels of a window it is judged whether patches are wrong.
 _JUDGED = 5
+# Which share of the time either filling takes, about.
+_COPYING = 0.45
 # How much of the error that the network expects is its own, and not the copies' too.
 _ALLOWED = 0.35
 
@@ -73,8 +75,9 @@ def fill_structure(
 
     means over 5 x 5 pixels of the window: how far the copies are off beyond what the network may be, as James
     and Stein estimate it ("Estimation with quadratic loss", 1961). Both are wrong in the same places, so a,
-    which would be 1 if their errors were independent, is 0.35. Where no part of the hole is 8 pixels wide,
-    nothing is corrected.
+    which would be 1 if their errors were independent, is 0.35. Parts less than 8 pixels wide are not
+    corrected, nor those in whose window nothing is known once it is halved; if none is left, nothing is
+    filled anew.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1]. The network sees three channels at once, others as grey.
@@ -99,17 +102,23 @@ def fill_structure(
         >>> fill_structure(image, hole, StructureNetwork(cnum=8).eval()).image.shape
         torch.Size([1, 3, 48, 48])
     """
-    first = None if progress is None else lambda done: progress(done / 2)
-    copies = fill_exemplar(image, hole, options, first)
+
+    def partly(start: float) -> Progress | None:
+        return None if progress is None else lambda done: progress(start + _COPYING * done)
+
+    copies = fill_exemplar(image, hole, options, partly(0.0))
+    network.to(image.device)
     windows = _windows(hole, network.least)
-    if windows:
-        network.to(image.device)
-        for window in windows:
-            _correct(copies.image, image, hole, window, network)
+    corrected = False
+    for number, window in enumerate(windows):
+        if progress is not None:
+            progress(_COPYING + (1 - 2 * _COPYING) * number / len(windows))
+        corrected |= _correct(copies.image, image, hole, window, network)
+    if corrected:
         weight = blank(hole.shape, np.float32).masked_fill_(hole.cpu(), 1)
-        second = None if progress is None else lambda done: progress((1 + done) / 2)
-        copies = fill_exemplar(image, hole, options, second, Guide(copies.image.cpu(), weight))
-    if progress is not None:
+        guide = Guide(copies.image.cpu(), weight)
+        copies = fill_exemplar(image, hole, options, partly(1 - _COPYING), guide)
+    elif progress is not None:
         progress(1.0)
     return copies
 
@@ -135,25 +144,28 @@ def _window(part: Part, hole: Tensor) -> Window:
     return Window((box[0], box[1]), halvings, mask)
 
 
-def _correct(copies: Tensor, image: Tensor, hole: Tensor, window: Window, network: StructureNetwork) -> None:
-    """Draw the colours of copies (1, C, H, W) in a window to those of the network, in place."""
+def _correct(copies: Tensor, image: Tensor, hole: Tensor, window: Window, network: StructureNetwork) -> bool:
+    """Draw the colours of copies (1, C, H, W) in a window to the network's, in place; whether it could."""
+    colours = copies[(..., *window.box)]
     seen = finest_level(image[(..., *window.box)], hole[(..., *window.box)])
-    found = finest_level(copies[(..., *window.box)], torch.zeros_like(window.part))
+    found = Level(colours, torch.ones_like(seen.known))
     for _ in range(window.halvings):
         seen, found = halve(seen), halve(found)
-    change = F.interpolate(
-        _due(seen, found.image, network), scale_factor=1 << window.halvings, mode="bilinear"
-    )
-    colours = copies[(..., *window.box)]
+    if bool(seen.missing.all()):
+        return False  # such as in a frame narrower than a block: what the network says of no pixel is grey
+    # From known pixels that are no number nothing follows, and the copies of the others stay.
+    due = _due(seen, found.image, network).nan_to_num(0.0, 0.0, 0.0)
+    change = F.interpolate(due, scale_factor=1 << window.halvings, mode="bilinear")
     corrected = (colours + change[..., : colours.shape[2], : colours.shape[3]]).clamp(-1, 1)
     colours.copy_(torch.where(window.part, corrected, colours))
+    return True
 
 
 def _due(seen: Level, copies: Tensor, network: StructureNetwork) -> Tensor:
     """What is to be added to copies (1, C, h, w), as `fill_structure` says."""
     image, found = _as_rgb(seen.image), _as_rgb(copies)
     missing = seen.missing.expand(len(image), -1, -1, -1)
-    drafts = torch.cat((draw_drafts(image, missing)[:, :3].to(found), found), 1)
+    drafts = torch.cat((draw_drafts(image, missing, count=1).to(found), found), 1)
     result = network(image, missing, drafts)
     apart = (result.completed - found) * missing
     inside = missing.to(found.dtype)

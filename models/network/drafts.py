@@ -31,21 +31,22 @@ DRAFTS = len(_SETTINGS)
 
 
 @torch.no_grad()
-def draw_drafts(image: Tensor, missing: Tensor) -> Tensor:
+def draw_drafts(image: Tensor, missing: Tensor, count: int = DRAFTS) -> Tensor:
     """Fill the holes of images in two quick ways, by search and vote from coarse to fine.
 
     Args:
         image: (B, 3, H, W) floating, RGB in [-1, 1]; what it holds in the holes is not read.
         missing: (B, 1, H, W) bool. A sample with nothing known is filled with 0, a mid grey.
+        count: How many of them to draw, the first; default 2, all.
 
     Returns:
-        (B, 6, H, W) float32 on the CPU: both fillings. Known pixels are those of the image, rounded to 8 bits
-        in the filling.
+        (B, 3 * count, H, W) float32 on the CPU: the fillings one after the other. Known pixels are those of
+        the image, rounded to 8 bits in the filling.
 
     Cost: about 11 ms for 64 x 64 with a quarter missing, on one core.
     """
     drafts = [
-        torch.cat([_draft(picture[None], hole[None], settings) for settings in _SETTINGS], 1)
+        torch.cat([_draft(picture[None], hole[None], settings) for settings in _SETTINGS[:count]], 1)
         for picture, hole in zip(image.cpu().float(), missing.cpu(), strict=True)
     ]
     return torch.cat(drafts)

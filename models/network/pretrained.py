@@ -41,7 +41,7 @@ def _loaded(source: str | os.PathLike[str]) -> FolderOfWeights:
     try:
         if os.path.isdir(source):
             return _from_folder(model_folder(source))
-        return shipped.load_shipped() if source == shipped.NAME else _from_repository(str(source))
+        return shipped.load_shipped() if str(source) == shipped.NAME else _from_repository(str(source))
     except WeightsError as error:
         raise ValueError(f"model: {error}") from error
 

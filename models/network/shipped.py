@@ -21,7 +21,6 @@ SUMS = "SHA256SUMS"
 _WAY_OUT = "install the package again"
 
 
-@cache
 def shipped_structure(device: torch.device | str = "cpu") -> StructureNetwork:
     """The structure network that comes with the package; needs no connection.
 
@@ -29,7 +28,7 @@ def shipped_structure(device: torch.device | str = "cpu") -> StructureNetwork:
         device: Where it is. Default: the CPU.
 
     Returns:
-        The same network every time, float32 and in evaluation mode; copy it before you change it.
+        The same network every time on a device, float32 and in evaluation mode; copy it before you change it.
 
     Raises:
         WeightsError, a ValueError: Its files are damaged or gone.
@@ -41,6 +40,11 @@ def shipped_structure(device: torch.device | str = "cpu") -> StructureNetwork:
         >>> network(image, hole).completed.shape
         torch.Size([1, 3, 32, 32])
     """
+    return _on(torch.device(device))
+
+
+@cache
+def _on(device: torch.device) -> StructureNetwork:
     return load_shipped().to(device)
 
 

@@ -1,7 +1,7 @@
 """A light network that restores structure: edges, gradients and large shapes, at a low resolution.
 
-This package's own. It starts from quick fillings with patches of the picture, and says how unsure it is:
-there, texture comes from patches of the photograph at the end too (filling/structure.py).
+This package's own. It starts from quick fillings with patches of the picture, and says how far off it may
+be: where the photograph's own patches are further off than that, others are taken (filling/structure.py).
 
 Shape legend: B samples; (H, W) the image, (h, w) an eighth of it.
 """

@@ -73,6 +73,8 @@ def ship(network: StructureNetwork, folder: Path = FOLDER) -> Change:
         for file in into.iterdir():
             if file.name not in FILES:  # a card for the hub: docs/weights.md is that of this one
                 file.unlink()
+            else:
+                file.chmod(0o644)  # safetensors writes what its owner alone may read
         write_sums(into)
 
     replace_folder(folder, write)
