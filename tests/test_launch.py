@@ -141,7 +141,10 @@ def test_a_pair_is_resumed_by_one(pair, tmp_path):
 def test_two_processes_train_by_every_recipe_as_one_does(tmp_path, recipe):
     """Batch normalisation takes the samples of both. They are stopped and go on between steps 2 and 3."""
     preset, settings = FAMILIES[recipe]
-    make_trainer(tmp_path / "single", recipe=recipe).run()
+    # Layers that begin with 0 have first gradients of nothing but rounding, which Adam lifts to whole steps.
+    rate = {"optimiser.learning_rate": "1e-5"} if recipe == "structure" else {}
+    settings = settings | rate
+    make_trainer(tmp_path / "single", recipe=recipe, **rate).run()
     pair = tmp_path / "pair"
     for group in (
         lambda: Group(pair, "--preset", preset, settings=settings | {"steps": "2"}),
