@@ -183,7 +183,7 @@ def test_the_share_is_that_of_the_equation(guides, share):
     """Worked out pixel by pixel, for an error that makes about that share due."""
     image, hole = photograph(), holes(96, 120, (30, 40, 12, 15))
     copies = fill_exemplar(image, hole, QUICK).image
-    error = math.sqrt((1 - share) * (0.5**2 + 0.4**2 / 12) / 0.35)
+    error = math.sqrt((1 - share) * (0.5**2 + 0.4**2 / 12))
     fill_structure(image, hole, Prophet(0.5, error), QUICK)
     corrected, taken = guides[1].colours, []
     for row in range(30, 42):
@@ -193,7 +193,7 @@ def test_the_share_is_that_of_the_equation(guides, share):
                 slice(max(40, column - 2), min(55, column + 3)),
             )
             apart = (0.5 - copies[(0, slice(None), *beside)]).square().mean()
-            due = max(0.0, 1 - 0.35 * error**2 / float(apart))
+            due = max(0.0, 1 - error**2 / float(apart))
             own = copies[0, :, row, column]
             assert torch.allclose(corrected[0, :, row, column], own + due * (0.5 - own), atol=1e-5)
             taken.append(due)

@@ -37,8 +37,6 @@ _SPAN, _MARGIN = 72, 32
 _JUDGED = 5
 # Which share of the time either filling takes, about.
 _COPYING = 0.45
-# How much of the error that the network expects is its own, and not the copies' too.
-_ALLOWED = 0.35
 
 
 class Window(NamedTuple):
@@ -71,11 +69,10 @@ def fill_structure(
     be the colours of the copies, n what the network makes of the picture around them, with c as one of its
     drafts, and e the error that it expects. To the copies is added, at the full resolution, s (n - c) with
 
-        s = max(0, 1 - a E[e^2] / E[(n - c)^2]),
+        s = max(0, 1 - E[e^2] / E[(n - c)^2]),
 
     means over 5 x 5 pixels of the window: how far the copies are off beyond what the network may be, as James
-    and Stein estimate it ("Estimation with quadratic loss", 1961). Both are wrong in the same places, so a,
-    which would be 1 if their errors were independent, is 0.35. Parts less than 8 pixels wide are not
+    and Stein estimate it ("Estimation with quadratic loss", 1961). Parts less than 8 pixels wide are not
     corrected, nor those in whose window nothing is known once it is halved; if none is left, nothing is
     filled anew.
 
@@ -170,7 +167,7 @@ def _due(seen: Level, copies: Tensor, network: StructureNetwork) -> Tensor:
     apart = (result.completed - found) * missing
     inside = missing.to(found.dtype)
     power = _mean_inside(apart.square().mean(1, keepdim=True), inside)
-    allowed = _ALLOWED * _mean_inside(result.error.square(), inside)
+    allowed = _mean_inside(result.error.square(), inside)
     share = (1 - allowed / power.clamp(min=torch.finfo(power.dtype).tiny)).clamp(0, 1)
     return _from_rgb(share * apart, copies.shape[1])
 
