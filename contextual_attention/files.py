@@ -65,7 +65,7 @@ def replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what killed processes left of `replace_file` and `replace_folder` in a folder.
+    """Remove what killed processes left of `replace_file`, `replace_folder` and `remove` in a folder.
 
     Args:
         folder: One that no other process writes to now; it need not exist.
@@ -74,10 +74,26 @@ def clear_unfinished(folder: Path) -> None:
         OSError: Something cannot be removed.
     """
     for left in folder.glob(f"{UNFINISHED}*"):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
+        _delete(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, of which at every moment all or nothing is there.
+
+    Raises:
+        OSError: It is not there, or cannot be removed.
+    """
+    temporary = _beside(path.absolute())
+    with naming(path):
+        os.rename(path, temporary)
+        _delete(temporary)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def check_writable(path: Path) -> None:

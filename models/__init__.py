@@ -1,5 +1,6 @@
 """Inpainting by the layer, shipped as ``contextual_attention.models``.
 
+patches/      holes filled with patches of the picture around them: search and vote, from coarse to fine
 network/      inpainting networks and their critics; weights loaded, converted from published ones, exported
 data/         pictures and where they come from, holes drawn at random, and samples made of both
 training/     recipes of every system, presets, the loop that takes their steps, and what a run writes
@@ -10,16 +11,17 @@ Who may import whom:
 
     evaluation -> filling, data, network
     training   -> data, network
-    filling    -> network, and only where a trained model is asked for
+    filling    -> network, patches; network only where a method asks for one
+    network    -> patches
 
-Nothing else: network and data stand on the layer alone, and nothing imports training or evaluation. Of the
+Nothing else: patches and data stand on the layer alone, and nothing imports training or evaluation. Of the
 layer, its commands alone import from here. tests/test_layout.py holds this.
 
 ``from contextual_attention.models import InpaintGenerator, inpaint`` loads what it names and no more, as it
 does of every other network, and of `load_model`. Other modules are imported by their own names,
 ``contextual_attention.models.network.critics``, and by each other relatively. They need
 ``pip install "contextual_attention[models]"``; `inpaint`, the way in to every method that fills holes, needs
-torch alone unless it is given a trained model.
+them for its methods "structure" and "model", and for the others torch alone.
 """
 
 from importlib import import_module
@@ -34,13 +36,22 @@ if TYPE_CHECKING:
     from .network.generator import InpaintGenerator
     from .network.iizuka import CompletionNetwork
     from .network.pretrained import load_model
+    from .network.structure import StructureNetwork
 
-__all__ = ["CompletionNetwork", "ContextEncoder", "InpaintGenerator", "inpaint", "load_model"]
+__all__ = [
+    "CompletionNetwork",
+    "ContextEncoder",
+    "InpaintGenerator",
+    "StructureNetwork",
+    "inpaint",
+    "load_model",
+]
 
 _MODULES = {
     "CompletionNetwork": "network.iizuka",
     "ContextEncoder": "network.context_encoder",
     "InpaintGenerator": "network.generator",
+    "StructureNetwork": "network.structure",
     "inpaint": "filling.inpaint",
     "load_model": "network.pretrained",
 }

@@ -76,4 +76,5 @@ def test_a_source_distribution_needs_none(hook, tmp_path):
     # A wheel holds what these lines name.
     licences = re.findall(r"^License-File: (.+)$", about, re.MULTILINE)
     assert licences == ["LICENSE", "NOTICE"]
-    assert files.keys() >= {*licences, "tools/structure/photographs.tsv"}
+    weights = "models/network/weights/structure/model.safetensors"
+    assert files.keys() >= {*licences, "tools/structure/photographs.tsv", weights}

@@ -44,6 +44,11 @@ def test_the_paper_and_the_published_code_differ_where_they_do():
         ({"data.size": "8"}, "data.size: expected at least 16"),
         ({"data.size": "128"}, "masks.box: expected at most 127, less than data.size, got 128"),
         ({"data.least_crop": "0"}, "data.least_crop"),
+        ({"data.rotate": "-1"}, "data.rotate: expected 0 to 180 degrees, got -1.0"),
+        ({"data.rotate": "181"}, "data.rotate"),
+        ({"data.most_enlarged": "-1"}, "data.most_enlarged: expected at least 0"),
+        ({"data.colour": "1.5"}, "data.colour: expected 0 to 1, got 1.5"),
+        ({"data.scenes": "-1"}, "data.scenes: expected at least 0, got -1"),
         ({"data.layout": "places"}, r"data.layout: expected one of \('auto', 'plain', 'places2'"),
         ({"masks.kind": "round"}, "masks.kind: expected one of .*'box'"),
         ({"masks.kind": "folder"}, "masks.folder"),
@@ -151,7 +156,8 @@ def test_phases_of_no_steps_are_left_out():
 def test_every_number_has_its_source():
     """Each field is described, and each description says whose choice it is."""
     groups = (kind for recipe in RECIPES.values() for kind in recipe.groups().values())
-    for kind in (config.DataConfig, config.MaskConfig, config.TrainConfig, *groups):
+    own = config.DataConfig, config.MaskConfig, config.ValidationConfig, config.TrainConfig
+    for kind in (*own, *groups):
         described = "".join(each.__doc__.partition("Args:")[2] for each in kind.__mro__[:-1])
         for field in dataclasses.fields(kind):
             assert field.name in described, f"{kind.__name__}.{field.name}"

@@ -40,7 +40,10 @@ from contextual_attention.models.training.settings import to_dict
 
 SIDE = 16
 # Lines about all files of a folder.
-OF_MANY = ("none of the pictures can be read", "none of its pictures can be read", "no pictures at")
+OF_MANY = (
+    "none of the pictures can be read", "none of its pictures can be read", "no pictures at",
+    "step_000000001.ckpt",
+)  # fmt: skip
 # A generator, a photograph and torch's own tables; files are of some hundred kilobytes. A picture may have 89
 # million pixels before Pillow refuses it.
 MOST_MEMORY = {"weights": 64 * 2**20, "pictures": 1536 * 2**20}
@@ -196,7 +199,7 @@ def resume():
     Path("run/config.json").write_text(json.dumps(to_dict(tiny(steps="1"))))
     (checkpoint,) = Path("run/checkpoints").iterdir()
     files = [f"run/{name}" for name in ("config.json", "losses.jsonl", "model/model.safetensors")]
-    files += [str(checkpoint)] * 3
+    files += [str(file) for file in checkpoint.iterdir()] * 2
     arguments = ["train", "--resume", "--out", "run", "--accelerator", "cpu"]
     return Scene(arguments, files, None, lambda: check_model("run/model"), "weights")
 

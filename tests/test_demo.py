@@ -75,7 +75,7 @@ class TestChoosing:
 
 
 class TestFilling:
-    @pytest.mark.parametrize("method", ["exemplar", "patchmatch"])
+    @pytest.mark.parametrize("method", DESK.methods)
     def test_it_is_what_the_function_gives(self, method):
         shares = []
         picture, attention, told = DESK.fill(
@@ -86,7 +86,8 @@ class TestFilling:
         assert np.array_equal(picture, inpaint(photograph(), hole, method))
         assert attention.size == (WIDTH, HEIGHT)
         assert (np.asarray(attention)[~hole] == 255).all()  # outside, everything is at its own position
-        assert (np.asarray(attention)[hole] != 255).any(1).all()
+        if method != "structure":  # which need not copy all of it
+            assert (np.asarray(attention)[hole] != 255).any(1).all()
         assert told.startswith(f"192 pixels, 3.1% of the photograph, by {method} in ")
         assert shares == sorted(shares)
         assert (shares[0], shares[-1]) == (0, 1)
@@ -100,8 +101,12 @@ class TestFilling:
         assert np.array_equal(picture, inpaint(photograph(), hole, "model", model=model))
 
     def test_a_model_is_offered_where_there_is_one(self):
-        assert DESK.methods == ["exemplar", "patchmatch"]
-        assert page.Desk(torch.nn.Identity()).methods == ["exemplar", "patchmatch", "model"]
+        assert DESK.methods == ["structure", "exemplar", "patchmatch"]
+        assert page.Desk(torch.nn.Identity()).methods == [*DESK.methods, "model"]
+
+    def test_a_model_does_not_replace_the_network_of_the_package(self):
+        given = photograph(), painted((8, 8, 24, 24)), "structure", silent
+        assert np.array_equal(page.Desk(InpaintGenerator(cnum=4)).fill(*given)[0], DESK.fill(*given)[0])
 
     def test_strokes_of_all_layers_count_however_faint(self):
         faint = Image.new("RGBA", (WIDTH, HEIGHT))

@@ -11,7 +11,7 @@ import contextual_attention
 _CORE = ("backends", "functional", "modules", "options", "visualize")
 _MODELS = {
     "network": ("context_encoder_critic", "critics", "generator", "iizuka_critics", "patch_critic"),
-    "data": ("dead_leaves", "discount", "masks"),
+    "data": ("dead_leaves", "discount", "masks", "scenes.scene"),
     "training": ("adversarial", "losses", "settings"),
     "filling": ("exemplar", "inpaint", "patchmatch"),
     "evaluation": ("evaluate",),

@@ -23,6 +23,7 @@ from contextual_attention.models.evaluation.evaluate import (
     to_markdown,
 )
 from contextual_attention.models.evaluation.metrics import DEFINITIONS, picture_metrics
+from contextual_attention.models.filling import inpaint
 from contextual_attention.models.network.generator import InpaintGenerator
 
 
@@ -146,6 +147,17 @@ class TestTable:
         read = json.loads(to_json(rows))
         assert read["rows"][0]["PSNR"] is None
         assert read["rows"][1:] == rows[1:]
+
+
+@pytest.mark.parametrize("name", [name for name in inpaint.METHODS if name != "model"])
+def test_methods_of_inpaint_that_need_no_model_are_measured(name):
+    samples = Samples(ProceduralPictures(2, 64), draw_box, (48, 48), seed=0)
+    rows = evaluate({name: METHODS[name], "grey": METHODS["grey"]}, samples).table()
+    scores = {row["method"]: row for row in rows if row["holes"] == "all"}
+    assert scores[name]["pictures"] == 2
+    for measure in ("l1 %", "l2 %", "TV %"):
+        assert 0 < scores[name][measure] < 100
+    assert scores[name]["PSNR"] > scores["grey"]["PSNR"]
 
 
 def test_methods_plug_in_by_name():

@@ -18,7 +18,7 @@ from contextual_attention.models.evaluation import artifacts, experiments
 from contextual_attention.models.network.generator import InpaintGenerator
 
 BRICK = bundled_photographs()["brick"]
-FILL = functools.partial(inpaint, return_offsets=True)
+FILL = functools.partial(inpaint, method="exemplar", return_offsets=True)
 
 
 def fill_grey(photo, hole):
@@ -191,7 +191,7 @@ class TestCommand:
         InpaintGenerator(cnum=4).save_pretrained(folder / "model")
         arguments = ["--image", "in", "-o", ".", "--resize", "104x112"]
         assert main(["experiment", "replication", *arguments, "--method", "model"]) == 2
-        assert "--method model and --model belong together" in capsys.readouterr().err
+        assert "--method model needs a --model" in capsys.readouterr().err
         assert main(["experiment", "replication", *arguments, "--method", "model", "--model", "model"]) == 0
         rows = json.loads((folder / "replication.json").read_text())
         assert all(0 <= row["from the true place"] <= 1 for row in rows)

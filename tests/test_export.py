@@ -10,6 +10,7 @@ from contextual_attention.models.network.export import export_onnx
 from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.network.iizuka import CompletionNetwork
 from contextual_attention.models.network.layers import Conv, ConvLayer, stack
+from contextual_attention.models.network.structure import StructureNetwork
 
 
 def problem(batch, height, width, is_guided):
@@ -160,3 +161,9 @@ def test_a_view_is_filled_as_any_image():
     assert view.coarse is None
     assert torch.equal(view.refined, found.refined)
     assert torch.equal(view.completed, found.completed)
+
+
+def test_a_network_that_starts_from_a_search_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="a StructureNetwork starts from fillings by search"):
+        export_onnx(StructureNetwork(cnum=2), tmp_path / "structure.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import torch
 from contextual_attention.models.data.masks import random_boxes
 from contextual_attention.models.data.samples import Place, Samples, collate
 from contextual_attention.models.data.sources import ProceduralPictures
+from contextual_attention.models.network.faces import Inpainted
 from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.training.gallery import Gallery
 from contextual_attention.photos import to_uint8
@@ -43,6 +44,26 @@ def test_a_row_is_a_sample_and_its_columns_are_what_became_of_it():
             difference = tile(grid, row, column).int() - to_uint8(expected)[row].int()
             assert difference.abs().max() <= 1
         assert torch.equal(tile(grid, row, 4), attention[row])
+
+
+def test_the_expected_error_is_shown_in_the_hole():
+    """Grey: as many shares of white as of a quarter of the range, which is 0.5; more is white."""
+
+    class Doubtful:
+        has_offsets = False
+
+        def __call__(self, image, mask):
+            error = torch.linspace(0, 1, 24).expand(len(image), 1, 16, 24)
+            return Inpainted(None, image, image, error=error)
+
+    samples = make_samples(2)
+    grid = Gallery(samples, count=2).draw(Doubtful(), torch.device("cpu"))
+    assert grid.shape == (3, 2 * 18, 4 * 26)  # input, completed, expected error, original
+    for row in range(2):
+        sample = samples[Place(0, row)]
+        expected = (torch.linspace(0, 2, 24).clamp(max=1) * 255).expand(3, 16, 24) * sample.mask
+        assert (tile(grid, row, 2) - expected).abs().max() <= 1
+        assert torch.equal(tile(grid, row, 3), to_uint8(sample.image))
 
 
 def test_a_network_without_attention_has_no_picture_of_it():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import zlib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.command_line import pixels, refused
+from helpers.networks import tiny_structure
 from helpers.striped import (
     HEIGHT,
     MISSING,
@@ -21,6 +23,7 @@ from helpers.striped import (
 )
 from PIL import Image, ImageCms
 
+from contextual_attention.cli import main
 from contextual_attention.models import inpaint
 from contextual_attention.models.network.generator import InpaintGenerator
 
@@ -163,7 +166,13 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
         (("--format", "png"), {}, "--format is for many photographs"),
         ((), {"mask": None}, "give either a MASK or --mask alpha"),
         (("--mask", "alpha"), {"mask": None}, "has no transparency"),
-        (("--method", "model"), {}, "--method model and --model belong together"),
+        (("--method", "model"), {}, "--method model needs a --model"),
+        (("--model", "empty"), {}, "--model is for --method structure and model, got --method exemplar"),
+        (("--method", "patchmatch", "--model", "empty"), {}, "--model is for --method structure and model"),
+        (("--method", "structure", "--model", "empty"), {}, "neither a training run that has saved"),
+        (("--method", "structure", "--model", "other"), {}, "takes a StructureNetwork, got a InpaintGen"),
+        (("--method", "structure", "--poisson"), {}, "--poisson is for --method model"),
+        (("--method", "structure", "--sketch", "mask.png"), {}, "--sketch is for --method model"),
         (("--poisson",), {}, "--poisson is for --method model"),
         (("--attention-map", "no/map.png"), {}, "there is no folder no"),
         ((), {"image": "empty"}, "no photographs there"),
@@ -177,6 +186,7 @@ def test_masks_can_be_inverted_resized_and_grown(folder):
 def test_requests_that_cannot_be_met(folder, capsys, arguments, given, reason):
     whole = Path("photo.png").read_bytes()
     Path("empty").mkdir()
+    InpaintGenerator(cnum=2, attention=None).save_pretrained("other")
     Image.fromarray(MISSING).resize((24, 20)).save("other.png")
     Image.fromarray(MISSING | True).save("all.png")
     Path("text.png").write_text("no picture")
@@ -281,6 +291,33 @@ def test_a_trained_model(folder, mode):
     joined = inpaint(photo, Image.fromarray(MISSING), "model", model="run", poisson=True)
     assert np.array_equal(pixels("out.png"), np.asarray(joined))
     assert not np.array_equal(np.asarray(joined), np.asarray(expected))
+
+
+@pytest.mark.parametrize("given", [[], ["--method", "structure", "--model", "run"]])
+def test_structure_is_the_default_and_takes_another_network(folder, given):
+    """And the attention map is white where nothing was copied, as outside the hole."""
+    network = tiny_structure()
+    network.save_pretrained("run/model")
+    command = ["inpaint", "photo.png", "mask.png", "-o", "out.png", "--attention-map", "map.png"]
+    assert main([*command, *given, "--seed", "3"]) == 0
+    photo, model = Image.open("photo.png"), network if given else None
+    expected, offsets = inpaint(photo, MISSING, model=model, seed=3, return_offsets=True)
+    assert np.array_equal(pixels("out.png"), np.asarray(expected))
+    assert np.array_equal(pixels("out.png")[~MISSING], np.asarray(photo)[~MISSING])
+    copied = (offsets[0] != 0).any(0).numpy()
+    assert not copied[~MISSING].any()
+    assert (pixels("map.png")[~copied] == 255).all()
+
+
+def test_without_the_packages_of_networks(folder, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "contextual_attention.models.network.pretrained", raising=False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert run_inpaint("--method", "structure") == 2
+    said = refused(capsys)
+    assert 'needs the package huggingface_hub: pip install "contextual_attention[models]"' in said
+    assert said.endswith("; --method exemplar needs no network")
+    assert run_inpaint("--method", "exemplar") == 0
+    assert_restored(pixels("out.png"), stripes())
 
 
 def test_opacity_that_says_nothing_may_be_left_out(folder):

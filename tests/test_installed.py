@@ -121,6 +121,16 @@ def test_the_wheel_holds_the_package_and_nothing_of_before(wheel):
     assert shipped == sources
 
 
+def test_the_wheel_holds_the_weights_of_the_structure_network(wheel):
+    """Bit for bit; what loads and uses them there is the command inpaint, below."""
+    folder = "contextual_attention/models/network/weights/structure"
+    with zipfile.ZipFile(wheel) as archive:
+        found = {Path(name).name: archive.read(name) for name in archive.namelist() if folder in name}
+    kept = ROOT / "models/network/weights/structure"
+    assert found == {file.name: file.read_bytes() for file in kept.iterdir()}
+    assert len(found) == 3
+
+
 @pytest.fixture(scope="module")
 def tried(python, checkout, tmp_path_factory):
     """By place: the folder that the commands have written to, and the lines that they have said."""

@@ -8,31 +8,34 @@ import signal
 
 import pytest
 import torch
-from helpers.runs import forkserver, make_trainer, tiny
+from helpers.runs import assert_equal, forkserver, make_trainer, tiny
 
 from contextual_attention.cli import main
 from contextual_attention.files import UNFINISHED
 from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.training.checkpoint import Checkpoints, load_checkpoint
+from contextual_attention.models.training.run_log import RunLog
 from contextual_attention.models.training.settings import to_dict
 
-# What a save moves to its place: the checkpoint, then config.json, README.md and model.safetensors; or for
-# these the folder model/ where there is none.
-MOVES = 4
+# What a save moves to its place: a checkpoint's part, parts.json and the folder of both; then config.json,
+# README.md and model.safetensors, or for these the folder model/ where there is none; then these of best/,
+# and validation.json.
+MOVES = 10
+MEASURED = {"validation__path": "procedural:5", "validation__samples": "5", "validation__every": "1"}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run of one step that has saved."""
+    """A run of one step that has been measured and saved."""
     out = tmp_path_factory.mktemp("finished")
-    (out / "config.json").write_text(json.dumps(to_dict(tiny(steps="1"))))
-    assert make_trainer(out, steps="1").run()
+    (out / "config.json").write_text(json.dumps(to_dict(tiny(steps="1", **MEASURED))))
+    assert make_trainer(out, steps="1", **MEASURED).run()
     return out
 
 
 def save_and_die(out, move, has_a_model):
-    """Take the second step, and die when the save is about to move something to its place."""
-    trainer = make_trainer(out, resume=True, steps="2")
+    """Take the second step, a better one, and die when the save is about to move something to its place."""
+    trainer = make_trainer(out, resume=True, steps="2", **MEASURED)
     if not has_a_model:
         shutil.rmtree(out / "model")
     moved = []
@@ -43,8 +46,11 @@ def save_and_die(out, move, has_a_model):
             os.kill(os.getpid(), signal.SIGKILL)
         then(source, target)
 
-    os.replace, os.rename = (functools.partial(counted, then) for then in (os.replace, os.rename))
     trainer.iterate()
+    log = RunLog(out, 1)
+    trainer.validation.measure = lambda _: {"hole_l1": 0.0, "hole_psnr": 100.0}
+    trainer.validation.after(2, trainer.average.module, log)
+    os.replace, os.rename = (functools.partial(counted, then) for then in (os.replace, os.rename))
     trainer.save()
 
 
@@ -52,16 +58,19 @@ def unfinished(folder):
     return [path.name for path in folder.rglob(f"{UNFINISHED}*")]
 
 
-def assert_model_is_of_the_newest_checkpoint(out, step):
+def assert_models_are_of_the_newest_checkpoint(out, step):
     state = load_checkpoint(Checkpoints(out / "checkpoints", keep=9).newest())
     assert state["step"] == step
     model = InpaintGenerator.from_pretrained(out / "model")
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, state["average"][f"module.{name}"]), name
+    assert state["best"]["step"] == step
+    assert_equal(InpaintGenerator.from_pretrained(out / "best").state_dict(), state["best"]["weights"])
+    assert json.loads((out / "best" / "validation.json").read_text())["step"] == step
 
 
 @pytest.mark.parametrize(
-    ("move", "had_a_model"), [*((move, True) for move in range(1, MOVES + 1)), (2, False)]
+    ("move", "had_a_model"), [*((move, True) for move in range(1, MOVES + 1)), (4, False)]
 )
 def test_killed_before_each_move_of_a_save(finished, tmp_path, move, had_a_model):
     out = shutil.copytree(finished, tmp_path / "run")
@@ -70,10 +79,10 @@ def test_killed_before_each_move_of_a_save(finished, tmp_path, move, had_a_model
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert unfinished(out) != []
-    reached = 1 if move == 1 else 2
-    assert make_trainer(out, resume=True, steps="2").step == reached
+    reached = 1 if move <= 3 else 2
+    assert make_trainer(out, resume=True, steps="2", **MEASURED).step == reached
     assert unfinished(out) == []
-    assert_model_is_of_the_newest_checkpoint(out, reached)
+    assert_models_are_of_the_newest_checkpoint(out, reached)
 
 
 @pytest.mark.parametrize("left", [None, "nothing in it", "half a model", "another model"])
@@ -93,4 +102,4 @@ def test_a_finished_run_gets_its_model_back(finished, tmp_path, capsys, left):
     assert main(["train", "--resume", "--out", str(out), "--accelerator", "cpu"]) == 0
     assert "step 1 of 1: finished; the model is" in capsys.readouterr().out
     assert unfinished(out) == []
-    assert_model_is_of_the_newest_checkpoint(out, 1)
+    assert_models_are_of_the_newest_checkpoint(out, 1)

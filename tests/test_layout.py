@@ -17,13 +17,15 @@ MODELS = f"{LAYER}.models"
 
 # As the docstring of models/__init__.py says it.
 MAY_IMPORT = {
-    "network": set(),
+    "patches": set(),
+    "network": {"patches"},
     "network.layouts": {"network"},
     "data": set(),
+    "data.scenes": set(),
     "training": {"data", "network"},
     "training.recipes": {"data", "network"},
-    "filling": {"network"},
-    "evaluation": {"data", "filling", "network"},
+    "filling": {"network", "patches"},
+    "evaluation": {"data", "filling", "network", "patches"},
 }
 
 
@@ -72,7 +74,7 @@ def forbidden_imports(package: str, allowed: set[str]) -> dict[str, set[str]]:
         ("from .. import training", {"training"}),
         ("from ..network.generator import InpaintGenerator", {"network"}),
         ("def load():\n    from ..network import pretrained", {"network"}),
-        ("from .pyramid import dilate", {"filling"}),
+        ("from .thin import fill_thin", {"filling"}),
         ("from ...photos import to_uint8\nimport contextual_attention.modules", set()),
     ],
 )

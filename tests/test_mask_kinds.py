@@ -43,6 +43,8 @@ def test_every_kind_draws(kind, folder):
         ({"kind": "box-and-strokes"}, {"box": 20}),
         ({"kind": "box-and-strokes"}, {"shrink": 20}),
         ({"kind": "centre"}, {"box": 20}),
+        ({"kind": "varied"}, {"box": 20}),
+        ({"kind": "varied"}, {"shrink": 20}),
     ],
 )
 def test_options_are_bound(options, differ):

@@ -16,7 +16,7 @@ from contextual_attention.models.network.iizuka_critics import JointCritic
 from contextual_attention.models.network.patch_critic import PatchCritic
 from contextual_attention.models.network.pretrained import load_model
 from contextual_attention.models.training.checkpoint import load_checkpoint
-from contextual_attention.models.training.recipes import context_encoder, iizuka, patch_gan
+from contextual_attention.models.training.recipes import context_encoder, iizuka, patch_gan, structure
 from contextual_attention.models.training.trainer import NotFinite
 
 NEW = [recipe for recipe in FAMILIES if recipe != "wasserstein"]
@@ -174,20 +174,25 @@ def test_four_steps_are_some_and_the_rest(whole_run, tmp_path, stop):
     assert_equal(last, whole)
 
 
+PATCH = {"patch_hinge", "patch_real", "patch_fake", "patch_adversarial"}
+STRUCTURE = {"l1", "gradient", "error", "hole_l1"}
+# Of each of the four steps.
 TERMS = {
-    "sn-patchgan": {"patch_hinge", "patch_real", "patch_fake", "refined_l1", "coarse_l1", "patch_adversarial",
-                    "hole_l1"},
-    "context-encoder": {"patch_critic", "patch_l2", "patch_adversarial", "hole_l1"},
-}  # fmt: skip
-IIZUKA = [{"hole_l2", "hole_l1"}, {"joint_critic"}] + 2 * [
-    {"hole_l2", "hole_l1", "joint_critic", "joint_adversarial"}
-]
+    "sn-patchgan": 4 * [PATCH | {"refined_l1", "coarse_l1", "hole_l1"}],
+    "iizuka": [
+        {"hole_l2", "hole_l1"},
+        {"joint_critic"},
+        *(2 * [{"hole_l2", "hole_l1", "joint_critic", "joint_adversarial"}]),
+    ],
+    "context-encoder": 4 * [{"patch_critic", "patch_l2", "patch_adversarial", "hole_l1"}],
+    "structure": 2 * [STRUCTURE] + 2 * [STRUCTURE | PATCH],
+}
 
 
 def test_a_run_leaves_its_losses_and_its_model(whole_run):
     recipe, out = whole_run
     terms = [line.keys() - {"step"} for line in losses(out)]
-    assert terms == (IIZUKA if recipe == "iizuka" else 4 * [TERMS[recipe]])
+    assert terms == TERMS[recipe]
     config = tiny(recipe)
     network = load_model(out / "model")
     assert network.config == config.generator
@@ -212,6 +217,7 @@ POISONED = {
     "sn-patchgan": (patch_gan, "hinge_critic_loss", "patch_hinge of the critics' update"),
     "iizuka": (iizuka, "cross_entropy_critic_loss", "joint_critic of the critics' update"),
     "context-encoder": (context_encoder, "weighted_l2", "patch_l2 of the generator's update"),
+    "structure": (structure, "_gradient_l1", "gradient of the generator's update"),
 }
 
 

@@ -18,6 +18,7 @@ from contextual_attention.models.data.samples import (
     random_crop,
     sample_generator,
 )
+from contextual_attention.models.data.scenes import draw_scene
 from contextual_attention.models.data.sources import PictureFiles, ProceduralPictures
 
 
@@ -165,3 +166,18 @@ class TestCrop:
         crops = (crop(picture, 1.0, place, flip=True) for place in range(200))
         mirrored = sum(bool(one[0, 0, 0] > 1) for one in crops)
         assert 70 < mirrored < 130  # 4 deviations about 100
+
+
+def test_how_many_threads_the_process_has_decides_nothing():
+    # From some 32 thousand numbers on torch divides a sum among threads: the mean colour of a crop or scene.
+    pictures = ProceduralPictures(3, 192, draw=draw_scene)
+    samples = Samples(pictures, draw_box, (128, 128), seed=7, colour=0.5)
+    before, made = torch.get_num_threads(), []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            made.append(torch.stack([samples[Place(0, index)].image for index in range(3)]))
+            assert torch.get_num_threads() == threads  # the process's own, afterwards
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*made)

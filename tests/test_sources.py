@@ -16,7 +16,8 @@ from helpers.runs import peak, start_of_peak
 from PIL import Image
 
 from contextual_attention.models.data.dead_leaves import dead_leaves
-from contextual_attention.models.data.sources import Cached, find_pictures, open_source
+from contextual_attention.models.data.scenes import draw_scene
+from contextual_attention.models.data.sources import Cached, Mixed, find_pictures, open_source
 from contextual_attention.opening import _Budget
 from contextual_attention.photos import PhotoError, read_photo, to_features, to_uint8
 
@@ -113,7 +114,7 @@ def test_a_data_set_can_be_taken_for_a_folder(tmp_path):
     assert said == []
 
 
-@pytest.mark.parametrize("data", ["{folder}", "{folder}/*.png", "procedural"])
+@pytest.mark.parametrize("data", ["{folder}", "{folder}/*.png", "procedural", "scenes"])
 def test_what_is_no_data_set_has_no_splits(folder, data):
     data = data.format(folder=folder)
     assert len(open_source(data, 16, split="all")) == len(open_source(data, 16)) >= 1
@@ -125,10 +126,11 @@ def test_what_is_no_data_set_has_no_splits(folder, data):
         open_source(data, 16, layout="places2")
 
 
-def test_a_folder_named_procedural_is_not_looked_into(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["procedural", "scenes"])
+def test_a_folder_named_as_a_procedural_set_is_not_looked_into(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    layouts.dtd(tmp_path / "procedural")
-    assert len(open_source("procedural", 16, count=3)) == 3
+    layouts.dtd(tmp_path / name)
+    assert len(open_source(name, 16, count=3)) == 3
 
 
 def test_files_are_read_as_photos(folder):
@@ -137,24 +139,24 @@ def test_files_are_read_as_photos(folder):
     assert torch.equal(to_features(source.read(1)), read_photo(folder / "b.png")[0])
 
 
-def test_procedural_pictures_have_a_number_each():
-    source = open_source("procedural", 40, count=7)
+@pytest.mark.parametrize(("name", "draw"), [("procedural", dead_leaves), ("scenes", draw_scene)])
+def test_procedural_pictures_have_a_number_each(name, draw):
+    source = open_source(name, 40, count=7)
     assert len(source) == 7
     assert source.read(3).shape == (3, 60, 60)
     assert torch.equal(source.read(3), source.read(3))
     assert not torch.equal(source.read(3), source.read(4))
-    assert torch.equal(source.read(0), to_uint8(dead_leaves((60, 60), torch.Generator().manual_seed(0))))
+    assert torch.equal(source.read(0), to_uint8(draw((60, 60), torch.Generator().manual_seed(0))))
 
 
-def test_procedural_sets_of_other_seeds_have_other_pictures():
-    pictures = [
-        open_source(data, 16, count=3).read(0) for data in ("procedural", "procedural:0", "procedural:1")
-    ]
+@pytest.mark.parametrize("name", ["procedural", "scenes"])
+def test_procedural_sets_of_other_seeds_have_other_pictures(name):
+    pictures = [open_source(data, 16, count=3).read(0) for data in (name, f"{name}:0", f"{name}:1")]
     assert torch.equal(pictures[0], pictures[1])
     assert not torch.equal(pictures[0], pictures[2])
-    for data in ("procedural:", "procedural:-1", "procedural:x"):
-        with pytest.raises(ValueError, match=f"expected procedural:SEED .* got {data}$"):
-            open_source(data, 16)
+    for seed in ("", "-1", "x"):
+        with pytest.raises(ValueError, match=f"expected {name}:SEED .* got {name}:{seed}$"):
+            open_source(f"{name}:{seed}", 16)
 
 
 def test_a_large_picture_takes_little_more_memory_than_its_pixels(tmp_path):
@@ -199,6 +201,18 @@ class Counting:
     def read(self, index):
         self.reads.append(index)
         return torch.full((3, 5, 5), index, dtype=torch.uint8)
+
+
+def test_a_mixed_source_has_the_pictures_of_one_and_then_those_of_the_other():
+    first, second = open_source("procedural", 16, count=3), Counting()
+    mixed = Mixed(first, second)
+    assert len(mixed) == 3 + 4
+    for index in range(3):
+        assert torch.equal(mixed.read(index), first.read(index))
+    assert second.reads == []
+    for index in range(4):
+        assert torch.equal(mixed.read(3 + index), torch.full((3, 5, 5), index, dtype=torch.uint8))
+    assert second.reads == [0, 1, 2, 3]
 
 
 def test_a_cache_reads_once_what_fits():

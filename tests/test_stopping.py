@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -31,6 +32,13 @@ def test_ctrl_c_after_sigterm_is_the_first():
         assert request.is_set
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_time_that_is_over():
+    now = time.monotonic()
+    assert not StopRequest().is_late
+    assert not StopRequest(now + 3600).is_late
+    assert StopRequest(now).is_late
 
 
 def test_handlers_come_back():

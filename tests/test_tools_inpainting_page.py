@@ -8,7 +8,7 @@ from helpers.filling_race import fake_fill, make_case
 
 from tools.docs.inpainting import __main__ as command
 from tools.docs.inpainting import goals, methods, page, race
-from tools.docs.inpainting.cases import TEXTURES
+from tools.docs.inpainting.cases import DRAWN, MIXED, TEXTURES, WIDE
 from tools.docs.inpainting.measures import MEASURES
 from tools.docs.inpainting.race import Results, Row, Timed
 
@@ -46,8 +46,11 @@ BIG = [
 ]
 
 
-def told(numbers, sizes=BIG):
-    return goals.goals(make_results(numbers), sizes).splitlines()
+def told(numbers, sizes=BIG, of=goals.exemplar_goals):
+    return of(make_results(numbers), sizes).splitlines()
+
+
+# The goals of exemplar
 
 
 def test_goals_that_are_met():
@@ -92,6 +95,80 @@ def test_without_the_others_nothing_is_known():
     assert lines[5].endswith("on the mean of irregular textures: no number.")
 
 
+# The goals of structure
+
+LISTS = ("validation", "judged, 32 to 128")
+
+
+def trained(structure, texture, telea=24.0, exemplar=24.5, exemplar_texture=15.0):
+    """Both lists and textures, of which the gradient is 1 where it is not given."""
+    of = {}
+    for name in LISTS:
+        of |= {
+            (name, "structure", "structure"): structure,
+            (name, "structure", "Telea"): {"PSNR": telea},
+            (name, "structure", "exemplar"): {"PSNR": exemplar},
+        }
+    for name in (*LISTS, "textures"):
+        of |= {
+            (name, "texture", "structure"): texture,
+            (name, "texture", "exemplar"): {"PSNR": exemplar_texture},
+        }
+    return of
+
+
+LARGE = [Timed("12 MP, 1 %", "structure", 0.01, 30.0, 19.5, 1400.0)]
+
+
+def test_goals_of_structure_that_are_met():
+    lines = told(trained({"PSNR": 26.6}, {"PSNR": 15.0, "gradient": 0.8}), LARGE, goals.structure_goals)
+    assert lines == [
+        "- met: validation: structure: PSNR at least that of Telea and of exemplar + 2 dB: +2.60 dB, "
+        "+2.10 dB.",
+        lines[0].replace("validation", "judged, 32 to 128"),
+        "- met: validation: texture: 0.75 to 1.25 of the gradient kept, and PSNR at least exemplar's: 0.80, "
+        "+0.00 dB.",
+        lines[2].replace("validation", "judged, 32 to 128"),
+        lines[2].replace("validation", "textures"),
+        "- met: 12 megapixels with a hole of 1 % after at most 20 s, with 1.5 GB: 19.5 s, 1.47 GB.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "changed", "sizes"),
+    [
+        (0, {("validation", "structure", "Telea"): {"PSNR": 26.0}}, LARGE),
+        (1, {("judged, 32 to 128", "structure", "exemplar"): {"PSNR": 25.0}}, LARGE),
+        (2, {("validation", "texture", "structure"): {"PSNR": 15.0, "gradient": 0.7}}, LARGE),
+        (3, {("judged, 32 to 128", "texture", "structure"): {"PSNR": 15.0, "gradient": 1.3}}, LARGE),
+        (4, {("textures", "texture", "exemplar"): {"PSNR": 15.1}}, LARGE),
+        (5, {}, [Timed("12 MP, 1 %", "structure", 0.01, 19.0, 20.5, 1400.0)]),
+        (5, {}, [Timed("12 MP, 1 %", "structure", 0.01, 30.0, 19.0, 1500.0)]),
+        (5, {}, [Timed("12 MP, 1 %", "structure", 0.01, failed="structure: more than 9 s a picture")]),
+    ],
+)
+def test_goals_of_structure_that_are_missed(place, changed, sizes):
+    lines = told({**trained({"PSNR": 26.6}, {"PSNR": 15.0}), **changed}, sizes, goals.structure_goals)
+    missed = [number for number, line in enumerate(lines) if line.startswith("- NOT met: ")]
+    assert missed == [place], lines
+
+
+@pytest.mark.parametrize("gone", ["structure", "exemplar", "Telea"])
+def test_without_one_of_them_the_goals_of_structure_are_not_known(gone):
+    numbers = {of: how for of, how in trained({"PSNR": 26.6}, {"PSNR": 15.0}).items() if of[2] != gone}
+    lines = told(numbers, [one for one in LARGE if gone != "structure"], goals.structure_goals)
+    unknown = [line.startswith("- not known: ") for line in lines]
+    assert unknown == [True] * 2 + [gone != "Telea"] * 3 + [gone == "structure"]
+
+
+def test_the_photographs_trained_on_are_no_goal():
+    numbers = {("trained", group, "structure"): {"PSNR": 50.0} for group in ("structure", "texture")}
+    assert not any("trained" in line for line in told(numbers, LARGE, goals.structure_goals))
+
+
+# The page
+
+
 def test_the_page():
     numbers = judged({"PSNR": 21.0, "seam": 0.02}, {"PSNR": 20.0, "seam": -0.05})
     results = make_results(numbers)
@@ -108,7 +185,21 @@ def test_the_page():
     assert text.endswith(
         "Left out of this race:\n\n- G'MIC matchpatch: No module named 'gmic'; pip install gmic."
     )
-    assert "confirmed on\n" not in text.replace("## The lists", "")
+    assert "\n\nThe goals of `structure`:\n\n- not known: validation: structure: " in text
+    assert "\n\nThe goals of `exemplar`, on the photographs that judge:\n\n- NOT met: squares: " in text
+    assert "## Photographs that judge, with the holes of the goals of `exemplar`\n" in text
+    for name in ("validation", "trained"):
+        assert f"## {page.TITLES[name]}\n" not in text  # no row is of it
+    assert "\n\nHoles of judged: *squares*: squares of 80 to 140 pixels anywhere; *structure*: " in text
+    assert (
+        "\n\nHoles of judged, 32 to 128 and validation and trained: *squares*: squares of 32 to 128 " in text
+    )
+    assert "\n\nHoles of textures: squares of 48 pixels " in text
+
+
+def test_every_list_of_cases_has_a_title():
+    listed = [name for drawn in DRAWN.values() for name in drawn]
+    assert set(page.TITLES) == {*listed, "textures"}
 
 
 def test_a_sheet_shows_hole_methods_and_photograph():
@@ -125,8 +216,16 @@ def test_a_sheet_shows_hole_methods_and_photograph():
     assert centres[1][0] > 240
     assert centres[1][1] < 20
     assert (centres[2] == centres[0]).sum() < 3
-    names = [name for name, _ in page.sheets(cases, results, each=1)]
-    assert names == ["a", "b"]
+    named = np.array(page.sheet(cases, results, ["Telea"], side=50, named=True))
+    changed = (named != drawn).any(2)
+    assert changed[16:30, :10].any()  # the name of the first case
+    assert not changed[:, 50:].any()
+
+
+def test_all_cases_are_on_sheets_of_twenty():
+    cases = [make_case(f"{number}", seed=number) for number in range(25)]
+    drawn = dict(page.sheets(cases, Results()))
+    assert {name: one.height for name, one in drawn.items()} == {"0": 14 + 20 * 220, "20": 14 + 5 * 220}
 
 
 @pytest.mark.parametrize("places", [[(0, 0), (3, 3)], [(60, 90), (63, 99)], [(0, 0), (63, 99)]])
@@ -154,6 +253,7 @@ def small(monkeypatch, tmp_path):
     """Four small cases, no process, and files of its own to write."""
     cases = {
         "judged": [make_case("j", "squares")],
+        "validation": [make_case("v", "structure")],
         "textures": [make_case("t 0", "texture")],
         "shown": [make_case("s 0")],
     }
@@ -175,7 +275,7 @@ def test_the_command_writes_page_and_pictures(monkeypatch, small, capsys):
     text = (small / "DOCS.md").read_text()
     assert "\nold\n" not in text
     assert text.startswith("a\n<!-- benchmark: begin -->\n![](images/inpainting.jpg)")
-    assert "## Sizes\n\n| picture | missing | exemplar | patchmatch | PyPatchMatch 7 |" in text
+    assert "## Sizes\n\n| picture | missing | structure | exemplar | patchmatch | PyPatchMatch 7 |" in text
     assert "| 12 MP, 1 % |" in text
     assert "- gone: is not there." in text
     assert (small / "PICTURE.jpg").stat().st_size > 1000
@@ -183,10 +283,14 @@ def test_the_command_writes_page_and_pictures(monkeypatch, small, capsys):
         "judged j.png",
         "shown s 0.png",
         "textures t 0.png",
+        "validation v.png",
     ]
     said = capsys.readouterr().out
     assert "left out: gone: is not there" in said
     assert "| squares | Telea |" in said
+    assert "| squares | OpenCV FSR |" in said.partition("\nvalidation\n")[0]
+    assert "| structure | structure |" in said.partition("\nvalidation\n")[2]
+    assert "| structure | OpenCV FSR |" not in said  # on these few methods run
 
 
 def test_a_part_is_not_written(monkeypatch, small, capsys):
@@ -194,6 +298,8 @@ def test_a_part_is_not_written(monkeypatch, small, capsys):
     said = capsys.readouterr().out
     assert "| squares | Telea |" in said
     assert "| picture | missing |" not in said
+    run(monkeypatch, "--photographs", small, "--only", "v", "--methods", "OpenCV FSR", "--sizes")
+    assert "| structure | OpenCV FSR |" in capsys.readouterr().out  # asked for by name
     for options in (("--only", "j"), ("--methods", "Telea"), ("--draw", "1")):
         with pytest.raises(SystemExit, match="--write is of everything"):
             run(monkeypatch, "--photographs", small, "--write", *options)
@@ -204,11 +310,17 @@ def test_a_part_is_not_written(monkeypatch, small, capsys):
 def test_another_draw_has_other_holes(monkeypatch):
     given = []
     monkeypatch.setattr(command, "read_list", lambda name, folder: ({name: None}, []))
-    monkeypatch.setattr(command, "draw_cases", lambda photographs, seed: given.append(seed) or [])
+    monkeypatch.setattr(
+        command,
+        "draw_cases",
+        lambda photographs, holes, seed: given.append((*photographs, holes, seed)) or [],
+    )
     monkeypatch.setattr(command, "_shown", list)
     for draw in (0, 10):
-        command._cases(["judged", "tuned"], None, draw)
-    assert given == [0, 2, 10, 12]
+        cases, _ = command._cases(["judged", "trained"], None, draw)
+        assert list(cases) == ["judged", "judged, 32 to 128", "trained", "textures", "shown"]
+    expected = [("judged", WIDE, 0), ("judged", MIXED, 0), ("trained", MIXED, 2)]
+    assert given == [(name, holes, seed + draw) for draw in (0, 10) for name, holes, seed in expected]
 
 
 def test_without_the_large_photograph_the_sizes_are_left_out(monkeypatch, small, capsys):
@@ -224,6 +336,7 @@ def test_without_the_large_photograph_the_sizes_are_left_out(monkeypatch, small,
 
 def test_what_is_shown_comes_with_packages_of_python():
     shown = command._shown()
-    assert [case.name.split()[::2][:2] for case in shown] == [["shown", kind] for kind in command.SHOWN]
+    kinds = [*command.SHOWN, *command.SHOWN_MIXED]
+    assert [case.name.split()[::2][:2] for case in shown] == [["shown", kind] for kind in kinds]
     names = {case.photograph for case in command._first_holes([*shown, *shown])}
     assert names == {case.photograph for case in shown}

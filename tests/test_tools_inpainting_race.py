@@ -14,7 +14,7 @@ from tools.docs.inpainting.race import Timed
 # Methods
 
 
-def test_ours_are_those_that_need_no_weights():
+def test_ours_are_those_that_need_no_model():
     assert {*methods.OURS, "model"} == set(inpaint.METHODS)
     assert set(methods.OURS) < set(methods.METHODS)
 
@@ -87,6 +87,19 @@ def test_a_race_goes_on_where_it_was_broken_off(monkeypatch, tmp_path):
     assert calls[4:] == [("one", ["a"])]
     race.race({"judged": [make_case("a")]}, ["one"], Kept(None), 1)
     assert calls[5:] == [("one", ["a"])]
+
+
+def test_some_methods_run_on_some_lists_only(monkeypatch):
+    calls = []
+    monkeypatch.setattr(race, "fill", fake_fill(calls))
+    cases = {"judged": [make_case("a")], "trained": [make_case("b")]}
+    results = race.race(cases, ["one", "two"], Kept(None), 1, {"trained": ["two", "three"]})
+    assert calls == [("one", ["a"]), ("two", ["a", "b"])]
+    assert [(row.photographs, row.method) for row in results.rows] == [
+        ("judged", "one"),
+        ("judged", "two"),
+        ("trained", "two"),
+    ]
 
 
 def test_sizes_are_run_in_turns(monkeypatch):

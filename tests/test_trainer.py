@@ -19,6 +19,7 @@ from helpers.runs import (
     wait_for,
 )
 
+from contextual_attention.files import remove
 from contextual_attention.models.data.samples import Stream, collate
 from contextual_attention.models.evaluation.evaluate import model_method
 from contextual_attention.models.network.generator import InpaintGenerator
@@ -210,7 +211,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
         process.wait()
     for later in (tmp_path / "checkpoints").glob("step_*.ckpt"):
         if later.name > "step_000000002.ckpt":  # a fast machine was further when the kill came
-            later.unlink()
+            remove(later)
     resumed = make_trainer(tmp_path, resume=True)
     assert resumed.step == 2
     assert resumed.run()
@@ -242,10 +243,31 @@ def test_a_signal_saves_and_leaves(tmp_path, numbers):
     assert load_checkpoint(saved)["step"] == losses(tmp_path)[-1]["step"]
 
 
+def test_a_time_that_is_over_stops_as_a_signal_does(whole_run, tmp_path):
+    """After the step that it ends in; time changes nothing of what is computed."""
+    trainer = make_trainer(tmp_path, save_every="100")
+    assert not trainer.run(ends=time.monotonic())
+    assert trainer.is_late
+    assert trainer.step == 1
+    assert load_checkpoint(trainer.checkpoints.newest())["step"] == 1
+    resumed = make_trainer(tmp_path, resume=True)
+    assert resumed.run(ends=time.monotonic() + 3600)
+    assert not resumed.is_late
+    assert_same(weights(resumed), whole_run[1])
+
+
+def test_the_last_step_is_the_end_whatever_the_time(tmp_path):
+    assert make_trainer(tmp_path, steps="1").run(ends=time.monotonic())
+
+
+def contents(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def test_nan_in_a_loss_stops_and_names_step_and_term(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path)
     trainer.run(2)
-    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    before = contents(tmp_path / "checkpoints")
     terms = wasserstein.generator_terms
 
     def poisoned(*arguments):
@@ -254,7 +276,7 @@ def test_nan_in_a_loss_stops_and_names_step_and_term(tmp_path, monkeypatch):
     monkeypatch.setattr(wasserstein, "generator_terms", poisoned)
     with pytest.raises(NotFinite, match="step 3: the term coarse_l1 of the generator's update is nan"):
         trainer.run()
-    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
+    assert contents(tmp_path / "checkpoints") == before
     monkeypatch.undo()
     assert make_trainer(tmp_path, resume=True).run(3)
 

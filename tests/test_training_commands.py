@@ -2,11 +2,14 @@
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from contextual_attention.commands.needs import need
 from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.network.pretrained import load_model
 from contextual_attention.models.training.presets import PRESETS
-from contextual_attention.models.training.run_log import read_losses
+from contextual_attention.models.training.run_log import read_losses, read_validation
 from contextual_attention.models.training.trainer import Trainer
 
 TINY = [
@@ -113,6 +116,49 @@ def test_a_dry_run_says_the_settings_and_phases_of_the_preset(folder, capsys):
     assert "updates of each step from 100,001 to the last: 1 x critics, then 1 x generator" in said
     assert "parameters: generator 6,072,131, critics joint 45,063,681" in said
     assert not any(line.startswith("loss.gamma") for line in said)
+
+
+def test_minutes_and_validation(folder, capsys, monkeypatch):
+    """Two steps of an hour each, by a clock of its own, in the ninety minutes of a command; then the rest."""
+    hours = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 3600.0 * next(hours))
+    for module in ("commands.train", "models.training.stopping"):
+        monkeypatch.setattr(f"contextual_attention.{module}.time", clock)
+    measured = ["--set=validation.path=photos", "--set=validation.samples=2", "--set=validation.every=1"]
+    assert train("--data", "photos", "--out", "run", "--steps", "4", "--minutes", "90", *measured) == 0
+    said = capsys.readouterr().out
+    assert "step 2 of 4: the 90 minutes are over; go on with --resume; the model is run/model\n" in said
+    figures = [line["hole_l1"] for line in read_validation(folder / "run")]
+    best = f"step {figures.index(min(figures)) + 1}, hole l1 {min(figures):.2f} %"
+    assert f"the best by validation ({best}) is run/best\n" in said
+    assert train_again("--minutes", "999") == 0
+    assert "step 4 of 4: finished; the model is run/model\n" in capsys.readouterr().out
+    assert [line["step"] for line in read_validation(folder / "run")] == [1, 2, 3, 4]
+    assert main(["evaluate", "--data=photos", "--size=32", "--model=run/best"]) == 0
+
+
+def test_the_figures_are_shown_until_there_are_others(folder, monkeypatch):
+    shown = []
+
+    @contextlib.contextmanager
+    def progress(_title):
+        yield lambda _share, text="": shown.append(text)
+
+    monkeypatch.setattr("contextual_attention.commands.train.progress", progress)
+    measured = ["--set=validation.path=photos", "--set=validation.samples=2", "--set=validation.every=2"]
+    assert train("--data", "photos", "--out", "run", "--steps", "4", *measured) == 0
+    _, *texts = [text.partition("validation: ")[2] for text in shown]
+    expected = [
+        f"hole l1 {x['hole_l1']:.2f} %  {x['hole_psnr']:.2f} dB" for x in read_validation(Path("run"))
+    ]
+    assert texts == ["", expected[0], expected[0], expected[1]]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "many"])
+def test_minutes_that_are_none(folder, capsys, text):
+    with pytest.raises(SystemExit):
+        train("--out", "run", "--minutes", text)
+    assert "argument --minutes: " in capsys.readouterr().err
 
 
 def test_another_system_from_photographs_to_its_model(folder, capsys, monkeypatch):
@@ -246,7 +292,7 @@ def test_nan_ends_the_run_with_a_line(folder, capsys, monkeypatch):
         (
             ["--method", "mean", "--masks", "bxo"],
             "--masks bxo: expected box, boxes, free-form, box-and-strokes, yu2019, "
-            "mmagic-irregular, mmagic-box, otenim-box, centre, region, or a folder of masks",
+            "mmagic-irregular, mmagic-box, otenim-box, centre, region, varied, or a folder of masks",
         ),
         (["--method", "mean", "--model", "run", "--method", "mean"], "mean: given twice"),
         (["--model", "run", "--method", "grey", "--model", "run"], "run: given twice"),

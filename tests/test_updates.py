@@ -44,7 +44,15 @@ def sample():
     mask[1, :, 8:16, 0:4] = True  # smaller than its box
     boxes = torch.tensor([[2, 3, 8, 8], [8, 0, 8, 8]])
     discount = torch.rand(2, 1, 16, 16) * mask + ~mask
-    return Sample(2 * torch.rand(2, 3, 16, 16) - 1, mask, discount, boxes, torch.tensor([0.2, 0.9]), ())
+    return Sample(
+        2 * torch.rand(2, 3, 16, 16) - 1,
+        mask,
+        discount,
+        boxes,
+        torch.tensor([0.2, 0.9]),
+        torch.zeros(2, 0, 16, 16),
+        (),
+    )
 
 
 def difference(critic, real, fake):

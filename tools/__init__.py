@@ -2,5 +2,5 @@
 
 gpu/         a session on a machine with a GPU
 docs/        makers of what docs/ shows: tables, pictures
-structure/   the photographs that the structure network is trained on
+structure/   the photographs that the structure network is trained on, and its training
 """

@@ -218,7 +218,15 @@ def _sample(image: Tensor, mask: Tensor, gamma: float) -> Sample:
     batch, side = len(image), image.shape[-1]
     box = torch.tensor([side // 4, side // 4, side // 2, side // 2], device=image.device).repeat(batch, 1)
     blend = torch.linspace(0.2, 0.8, batch, device=image.device)
-    return Sample(image, mask != 0, discount_weights(mask, gamma), box, blend, ())
+    return Sample(
+        image,
+        mask != 0,
+        discount_weights(mask, gamma),
+        box,
+        blend,
+        image.new_zeros(len(image), 0, *image.shape[2:]),
+        (),
+    )
 
 
 # Measuring

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to listen (default: %(default)s, to this machine alone; 0.0.0.0: to the whole network)",
     )  # fmt: skip
     parser.add_argument("--port", type=_port, help="default: the first free one from 7860 on")
-    parser.add_argument("--model", help="a folder or repository of a trained model, as a third method")
+    parser.add_argument("--model", help="a folder or repository of a trained model, as a method of its own")
     parser.add_argument(
         "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
     )

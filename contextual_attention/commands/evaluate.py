@@ -1,4 +1,4 @@
-"""``evaluate``: models and simple methods measured on the same pictures and holes."""
+"""``evaluate``: models and methods that need none measured on the same pictures and holes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .progress import progress
 HELP = "Measure how well models fill holes: l1, l2, PSNR, TV and SSIM."
 _DRAWN = (
     "box", "boxes", "free-form", "box-and-strokes", "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box",
-    "centre", "region",
+    "centre", "region", "varied",
 )  # fmt: skip
 # Of a model's folder, and of the run that has it.
 _CONFIGURATIONS = ("config.json", "model/config.json")
@@ -26,11 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_split(parser, "of a published data set: val (default), train, test, all; of DTD also val2 ...")
     parser.add_argument(
         "--model", action="append", default=[], metavar="DIR",
-        help="a run of the command train, or a folder of save_pretrained; may be repeated",
+        help="a run of the command train, a folder of save_pretrained, a repository of huggingface.co, or "
+        "structure, the network that comes with the package, alone; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--method", action="append", default=[], metavar="NAME",
-        help="a method without weights, such as mean or grey; may be repeated",
+        help="a method that needs no --model, such as structure, exemplar or mean; may be repeated",
     )  # fmt: skip
     parser.add_argument("--size", type=count, default=256, help="side of the pictures (default: %(default)s)")
     parser.add_argument("--masks", default="box", help=f"{', '.join(_DRAWN)}, or a folder of masks")
@@ -102,8 +103,8 @@ def _samples(given: argparse.Namespace) -> Any:
     if folder and not Path(folder).is_dir():
         raise CommandError(f"--masks {folder}: expected {', '.join(_DRAWN)}, or a folder of masks")
     masks = config.MaskConfig(kind=kind, box=given.box or given.size // 2, folder=folder)
-    found = need("models.data.sources", "train").data_set(given.data, given.layout)
-    split = given.split or ("all" if found is None else "val")
+    sources = need("models.data.sources", "train")
+    split = given.split or sources.held_out_split(given.data, given.layout)
     data = config.DataConfig(
         path=given.data, size=given.size, least_crop=1.0, flip=False, split=split, layout=given.layout
     )

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a photograph, or a folder of them (default: those of scikit-image and scikit-learn)",
     )  # fmt: skip
     parser.add_argument("--method", choices=METHODS, default="exemplar", help="default: %(default)s")
-    parser.add_argument("--model", help="for --method model: its folder or repository")
+    parser.add_argument("--model", help="for --method model or structure: its folder or repository")
     parser.add_argument(
         "--device", type=device, default="cpu", help="where to compute (default: %(default)s)"
     )

@@ -160,7 +160,7 @@ def _inpaint(
 
 def _hole(photos: ModuleType, image: Any, task: Task, given: argparse.Namespace) -> torch.Tensor:
     """What is missing, (1, 1, H, W) bool."""
-    from ..models.filling.pyramid import dilate
+    from ..models.patches.pyramid import dilate
 
     missing, seen = _marks(photos, image, task, given)
     if missing.shape != image.size[::-1]:

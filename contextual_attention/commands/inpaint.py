@@ -16,21 +16,23 @@ from .needs import need
 from .photographs import by_stem, is_many, photographs_of
 
 HELP = "Remove what a mask marks from photographs."
-METHODS = ("exemplar", "patchmatch", "model")  # inpaint's own, which is not imported for a help text
+# inpaint's own, which is not imported for a help text; the first is the default.
+METHODS = ("structure", "exemplar", "patchmatch", "model")
 _ALPHA = "alpha"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_files(parser)
     parser.add_argument(
-        "--method", choices=METHODS, default="exemplar",
-        help="exemplar (default): contextual attention to the photograph itself; patchmatch: the "
-        "reference, several times faster; both need no weights; model: a trained network",
+        "--method", choices=METHODS, default=METHODS[0],
+        help="structure (default): patches of the photograph itself, corrected by a small network that "
+        "comes with the package; exemplar: contextual attention to the photograph itself; patchmatch: the "
+        "reference, several times faster; these two need no network; model: a trained network alone",
     )  # fmt: skip
     parser.add_argument(
         "--model", metavar="PATH_OR_REPO",
         help="of --method model: a run of the command train, a folder of save_pretrained, or a repository "
-        "of huggingface.co",
+        "of huggingface.co; of --method structure: one of a structure network, in place of the package's",
     )  # fmt: skip
     parser.add_argument(
         "--feather", type=_size, default=0, metavar="N",
@@ -93,8 +95,10 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="write the results of many photographs as .png, .tiff, ... (default: as each one's name ends)",
     )  # fmt: skip
     parser.add_argument(
-        "--attention-map", type=Path, metavar="FILE", help="draw where each patch came from, as a picture"
-    )
+        "--attention-map", type=Path, metavar="FILE",
+        help="draw where each patch came from, as a picture; white: none "
+        "did",
+    )  # fmt: skip
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write what became of each photograph, as JSON"
     )

@@ -10,9 +10,19 @@ from .needs import need
 
 
 def check_model(given: argparse.Namespace) -> None:
-    """Refuse ``--method model`` without a ``--model``, and a ``--model`` that no method would use."""
-    if (given.method == "model") != (given.model is not None):
-        raise CommandError("--method model and --model belong together")
+    """Refuse ``--method model`` without a ``--model``, a ``--model`` that the method would not use, and a
+    method whose packages are missing.
+    """
+    if given.method == "model" and given.model is None:
+        raise CommandError("--method model needs a --model")
+    takes_one = given.method in ("structure", "model")
+    if given.model is not None and not takes_one:
+        raise CommandError(f"--model is for --method structure and model, got --method {given.method}")
+    if takes_one:
+        try:
+            need("models.network.pretrained", "models")
+        except CommandError as error:
+            raise CommandError(f"{error}; --method exemplar needs no network") from error
 
 
 def read_model(name: str | None) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..files import replace_file
-from .arguments import count
+from .arguments import count, minutes
 from .errors import CommandError
 from .needs import need
 from .progress import progress
@@ -23,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--data", metavar="DATA",
-        help="a folder, a glob pattern, a list file, hf:owner/name[:split], or procedural[:SEED]: dead "
-             "leaves, the default",
+        help="a folder, a glob pattern, a list file, hf:owner/name[:split], or drawn: procedural[:SEED], "
+             "dead leaves, the default, or scenes[:SEED], simplified photographs",
     )  # fmt: skip
     parser.add_argument(
         "--preset",
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              "of others: deepfill-v2, iizuka, context-encoder, each also with -small; context-encoder-random",
     )  # fmt: skip
     parser.add_argument("--steps", type=count, help="steps of the schedule, in all")
+    parser.add_argument(
+        "--minutes", type=minutes, help="stop after so many since the command began; --resume goes on then"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", type=_setting, dest="settings",
         help="change a number of the preset, such as optimiser.batch=8; --dry-run lists them",
@@ -44,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Train, until the steps are done or a signal asks to stop."""
+    """Train, until the steps are done, the time is over or a signal asks to stop."""
+    ends = None if given.minutes is None else time.monotonic() + 60 * given.minutes
     try:
         config = _configuration(given)
         if given.dry_run:
@@ -52,7 +57,7 @@ def run(given: argparse.Namespace) -> None:
             return
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
-    _train(config, given)
+    _train(config, given, ends)
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -96,7 +101,7 @@ def _saved(path: Path, settings: Any) -> Any:
         raise CommandError(f"--resume: {path} is not the configuration of a run: {error}") from error
 
 
-def _train(config: Any, given: argparse.Namespace) -> None:
+def _train(config: Any, given: argparse.Namespace, ends: float | None) -> None:
     trainer = need("models.training.trainer", "train")
     fabric = _fabric(config, given)
     try:
@@ -104,14 +109,19 @@ def _train(config: Any, given: argparse.Namespace) -> None:
         if fabric.is_global_zero:
             _save(config, given.out / _CONFIG)
         with _progress(training, fabric.is_global_zero) as report:
-            finished = training.run(report=report)
+            finished = training.run(report=report, ends=ends)
     # ValueError: what the trainer refuses. RuntimeError: NaN, no readable data, no such device or memory.
     # OSError: files. What a decoding process raises comes with its traceback as text, its message last.
     except (ValueError, RuntimeError, OSError) as error:
         raise CommandError(str(error).strip().splitlines()[-1]) from error
     if fabric.is_global_zero:
-        done = "finished" if finished else "stopped as asked; go on with --resume"
+        why = f"the {given.minutes:g} minutes are over" if training.is_late else "stopped as asked"
+        done = "finished" if finished else f"{why}; go on with --resume"
         print(f"step {training.step} of {config.steps}: {done}; the model is {given.out / trainer.MODEL}")
+        best = training.validation.best
+        if best is not None:
+            measured = f"step {best.step}, hole l1 {best.figures['hole_l1']:.2f} %"
+            print(f"the best by validation ({measured}) is {given.out / trainer.BEST}")
 
 
 def _fabric(config: Any, given: argparse.Namespace) -> Any:
@@ -137,12 +147,15 @@ def _progress(training: Any, is_shown: bool) -> Iterator[Callable[..., None] | N
     if not is_shown:
         yield None
         return
-    steps, headline = training.config.steps, training.recipe.headline
+    steps, of_validation = training.config.steps, need("models.training.validation", "train").HEADLINE
+    headline, validated = training.recipe.headline | of_validation, {}
     with progress("training") as advance:
         advance(training.step / steps)
 
         def report(step: int, terms: Mapping[str, float]) -> None:
-            shown = "  ".join(form.format(terms[name]) for name, form in headline.items() if name in terms)
+            validated.update({name: terms[name] for name in of_validation if name in terms})
+            known = validated | terms  # figures stay until there are newer ones
+            shown = "  ".join(form.format(known[name]) for name, form in headline.items() if name in known)
             advance(step / steps, f"step {step} of {steps}  {shown}")
 
         yield report

@@ -65,7 +65,7 @@ def _draw_leaf(size: tuple[int, int], generator: torch.Generator) -> _Leaf:
     u = torch.rand(9, generator=generator).tolist()
     colours = 2 * torch.rand(2, 3, generator=generator) - 1
     side = min(size)
-    radius = _radius(u[0]) * side
+    radius = scale_invariant(u[0], _LEAST_RADIUS, _LARGEST_RADIUS) * side
     return _Leaf(
         shape=_SHAPES[int(u[1] * len(_SHAPES))],
         texture=_TEXTURES[int(u[2] * len(_TEXTURES))],
@@ -79,10 +79,10 @@ def _draw_leaf(size: tuple[int, int], generator: torch.Generator) -> _Leaf:
     )
 
 
-def _radius(u: float) -> float:
+def scale_invariant(u: float, least: float, largest: float) -> float:
     """The radius of rank u in [0, 1) under the density r**-3, by its inverse distribution function."""
-    least, largest = _LEAST_RADIUS**-2, _LARGEST_RADIUS**-2
-    return (least + u * (largest - least)) ** -0.5
+    first, last = least**-2, largest**-2
+    return (first + u * (last - first)) ** -0.5
 
 
 def _paint(picture: Tensor, leaf: _Leaf) -> None:

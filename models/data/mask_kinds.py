@@ -15,6 +15,7 @@ from .masks import MaskFolder, Masks, Size, bounding_boxes, free_form, random_bo
 from .published_masks import PublishedMasks, mmagic_box, mmagic_irregular, otenim_box, yu2019
 from .regions import centre_box, random_region
 from .samples import DrawMasks
+from .varied import varied
 
 MaskKind = Literal[
     "box",
@@ -28,6 +29,7 @@ MaskKind = Literal[
     "otenim-box",
     "centre",
     "region",
+    "varied",
 ]
 
 
@@ -85,5 +87,6 @@ _KINDS: Mapping[MaskKind, Callable[[MaskOptions], DrawMasks]] = MappingProxyType
         "otenim-box": lambda options: PublishedMasks(otenim_box, random.Random),
         "centre": lambda options: functools.partial(centre_box, box=options.box),
         "region": lambda options: random_region,
+        "varied": lambda options: functools.partial(varied, box=options.box, shrink=options.shrink),
     }
 )

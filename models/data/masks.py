@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...photos import read_mask
+from .draws import integer, uniform
 from .sources import find_pictures
 
 # Of holes that leave nothing known: boxes that often do so do not in one of these, others always do.
@@ -69,13 +70,9 @@ def random_boxes(
         (torch.Size([2, 1, 256, 256]), [16384, 16384], [[128, 128], [128, 128]])
     """
     sides = (box, box) if isinstance(box, int) else box
-    for name, side, length in zip(("height", "width"), sides, size, strict=True):
-        if not 1 <= side <= length:
-            raise ValueError(f"box: expected a {name} of 1 to {length}, the image's, got {side}")
+    check_sides(sides, shrink, size)
     if number < 1:
         raise ValueError(f"number: expected at least one box, got {number}")
-    if not 0 <= shrink < min(sides):
-        raise ValueError(f"shrink: expected 0 to {min(sides) - 1}, less than the box, got {shrink}")
     mask = torch.zeros(batch, 1, *size, dtype=torch.bool)
     boxes = torch.zeros(batch, 4, dtype=torch.int64)
     for sample in range(batch):
@@ -83,10 +80,19 @@ def random_boxes(
     return Masks(mask, boxes if number == 1 else bounding_boxes(mask))
 
 
+def check_sides(sides: Size, shrink: int, size: Size) -> None:
+    """Refuse a box that does not fit into the image, or a ``shrink`` that may leave nothing of it."""
+    for name, side, length in zip(("height", "width"), sides, size, strict=True):
+        if not 1 <= side <= length:
+            raise ValueError(f"box: expected a {name} of 1 to {length}, the image's, got {side}")
+    if not 0 <= shrink < min(sides):
+        raise ValueError(f"shrink: expected 0 to {min(sides) - 1}, less than the box, got {shrink}")
+
+
 def _place_boxes(mask: Tensor, sides: Size, shrink: int, number: int, generator: torch.Generator) -> Tensor:
     """Cut 1 to ``number`` holes into an empty mask (H, W), so that something stays known; the last box."""
     for _ in range(_ATTEMPTS):
-        for _ in range(_integer(1, number, generator)):
+        for _ in range(integer(1, number, generator)):
             box = _place_box(mask, sides, shrink, generator)
         if not mask.all():
             return box
@@ -99,8 +105,8 @@ def _place_boxes(mask: Tensor, sides: Size, shrink: int, number: int, generator:
 
 def _place_box(mask: Tensor, sides: Size, shrink: int, generator: torch.Generator) -> Tensor:
     """Cut one hole into a mask (H, W); the box around it."""
-    corner = [_integer(0, length - side, generator) for length, side in zip(mask.shape, sides, strict=True)]
-    margins = [_integer(0, shrink // 2, generator) for _ in sides]
+    corner = [integer(0, length - side, generator) for length, side in zip(mask.shape, sides, strict=True)]
+    margins = [integer(0, shrink // 2, generator) for _ in sides]
     rows, columns = (
         slice(start + margin, start + side - margin)
         for start, side, margin in zip(corner, sides, margins, strict=True)
@@ -138,9 +144,9 @@ def free_form(
     """
     mask = torch.zeros(batch, 1, *size, dtype=torch.bool)
     for sample in range(batch):
-        for _ in range(_integer(*strokes, generator)):
-            points = _stroke(size, _integer(*vertices, generator), generator)
-            thickness = max(2.0, min(size) * _uniform(*width, generator))
+        for _ in range(integer(*strokes, generator)):
+            points = _stroke(size, integer(*vertices, generator), generator)
+            thickness = max(2.0, min(size) * uniform(*width, generator))
             mask[sample, 0] |= near_line(points, thickness / 2, size)
     return Masks(mask, bounding_boxes(mask))
 
@@ -150,8 +156,8 @@ def _stroke(size: Size, segments: int, generator: torch.Generator) -> list[Point
     mean = math.hypot(*size) / 8
     lengths = (mean + mean / 2 * torch.randn(segments, generator=generator)).clamp(0, 2 * mean).tolist()
     turns = 2 * math.pi / 5 + 2 * math.pi / 15 * (2 * torch.rand(segments, generator=generator) - 1)
-    lean = _uniform(0.0, 2 * math.pi, generator)  # where the published code flips the mask at random
-    points = [tuple(float(_integer(0, length - 1, generator)) for length in size)]
+    lean = uniform(0.0, 2 * math.pi, generator)  # where the published code flips the mask at random
+    points = [tuple(float(integer(0, length - 1, generator)) for length in size)]
     for number, (length, turn) in enumerate(zip(lengths, turns.tolist(), strict=True)):
         angle = lean + (turn if number % 2 else -turn)
         step = (length * math.sin(angle), length * math.cos(angle))
@@ -204,7 +210,7 @@ class MaskFolder:
 
     def __call__(self, batch: int, size: Size, generator: torch.Generator) -> Masks:
         """Draw ``batch`` masks; a file that is no picture, or has no hole or nothing else, is named."""
-        drawn = [self.paths[_integer(0, len(self.paths) - 1, generator)] for _ in range(batch)]
+        drawn = [self.paths[integer(0, len(self.paths) - 1, generator)] for _ in range(batch)]
         mask = torch.cat([_read_mask(path, size) for path in drawn])
         return Masks(mask, bounding_boxes(mask))
 
@@ -280,12 +286,3 @@ def _resize(image: Tensor, size: Size) -> Tensor:
     if image.dtype == torch.bool:
         return F.adaptive_max_pool2d(image[None].to(torch.float32), size)[0].bool()
     return F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
-
-
-def _integer(least: int, largest: int, generator: torch.Generator) -> int:
-    """Uniform, both ends included."""
-    return int(torch.randint(least, largest + 1, (), generator=generator))
-
-
-def _uniform(least: float, largest: float, generator: torch.Generator) -> float:
-    return least + (largest - least) * float(torch.rand((), generator=generator))

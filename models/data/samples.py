@@ -9,8 +9,10 @@ Shape legend: B samples; H, W the crop; a box is (top, left, height, width).
 from __future__ import annotations
 
 import functools
+import math
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ...photos import PhotoError, to_features
+from .augment import recolour, turned_crop, turned_extents
 from .discount import discount_weights
+from .draws import uniform
 from .masks import Masks, Size
 from .sources import Source
 
@@ -52,6 +56,7 @@ class Sample(NamedTuple):
         discount: (1, H, W) float32, the weights of `discount_weights`, which are made on the CPU.
         box: (4,) int64, the local critic's region.
         blend: () float32 in [0, 1), where on the line between real and completed the gradient is penalised.
+        drafts: (n, H, W) float32, fillings that the network starts from; of most networks n is 0.
         broken: Messages about files that could not be read, in whose place this one stands.
     """
 
@@ -60,6 +65,7 @@ class Sample(NamedTuple):
     discount: Tensor
     box: Tensor
     blend: Tensor
+    drafts: Tensor
     broken: tuple[str, ...]
 
 
@@ -74,6 +80,11 @@ class Samples(Dataset[Sample]):
         least_crop: Least side of a crop, in shares of the largest that the picture admits; 1.0: always that.
         flip: Whether half of the crops are mirrored.
         gamma: Base of the discount, in (0, 1].
+        rotate: Crops are turned by up to so many degrees either way.
+        most_enlarged: How many times a crop may be enlarged, as far as the picture admits; 0: any number.
+        colour: Strength of `augment.recolour`, 0 to 1.
+        draft: Of images (B, 3, H, W) and masks the fillings that a network starts from, (B, n, H, W); None:
+            there are none.
     """
 
     def __init__(
@@ -85,9 +96,15 @@ class Samples(Dataset[Sample]):
         least_crop: float = 1.0,
         flip: bool = False,
         gamma: float = 1.0,
+        rotate: float = 0.0,
+        most_enlarged: float = 0.0,
+        colour: float = 0.0,
+        draft: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.source, self.draw_masks, self.size, self.seed = source, draw_masks, size, seed
         self.least_crop, self.flip, self.gamma = least_crop, flip, gamma
+        self.rotate, self.most_enlarged, self.colour = rotate, most_enlarged, colour
+        self.draft = draft
 
     def __len__(self) -> int:
         return len(self.source)
@@ -98,14 +115,21 @@ class Samples(Dataset[Sample]):
         Raises:
             DataError: Neither the picture nor any of those taken in its place can be read.
         """
-        epoch, index = place
+        with _one_thread():
+            return self._sample(*place)
+
+    def _sample(self, epoch: int, index: int) -> Sample:
         generator = sample_generator(self.seed, epoch, index)
         picture, broken = self._read(index, generator)
-        image = random_crop(picture, self.size, self.least_crop, self.flip, generator)
+        crop = random_crop(
+            picture, self.size, self.least_crop, self.flip, generator, self.rotate, self.most_enlarged
+        )
+        image = recolour(crop, self.colour, generator)
         mask, boxes = self.draw_masks(1, self.size, generator)
         discount = discount_weights(mask, self.gamma)
         blend = torch.rand((), generator=generator)
-        return Sample(image, mask[0], discount[0], boxes[0], blend, broken)
+        drafts = image.new_zeros(0, *self.size) if self.draft is None else self.draft(image[None], mask)[0]
+        return Sample(image, mask[0], discount[0], boxes[0], blend, drafts, broken)
 
     def _read(self, index: int, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
         """The picture, or in place of one that cannot be read another at random."""
@@ -119,30 +143,68 @@ class Samples(Dataset[Sample]):
         raise DataError(f"data: {_ATTEMPTS} pictures one after the other cannot be read, last {broken[-1]}")
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As workers have: how many threads share a sum decides its last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
     """The random numbers of one sample, independent of those of every other."""
     state = np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
 
 
-def random_crop(picture: Tensor, size: Size, least: float, flip: bool, generator: torch.Generator) -> Tensor:
+def random_crop(
+    picture: Tensor,
+    size: Size,
+    least: float,
+    flip: bool,
+    generator: torch.Generator,
+    rotate: float = 0.0,
+    most_enlarged: float = 0.0,
+) -> Tensor:
     """A crop of a picture (3, h, w) uint8, of uniform size and place, as (3, H, W) float32 in [-1, 1].
 
-    The crop has the shape of ``size``, and for ``least`` = 1 is as large as the picture admits. It is resized
-    bilinearly, antialiased; small pictures are enlarged.
+    The crop has the shape of ``size``, and for ``least`` = 1 is as large as the picture admits, turned by
+    uniform +-``rotate`` degrees if at all. It is resized bilinearly, antialiased; small ones are enlarged.
+    Where larger crops are enlarged less, those that would be by more than ``most_enlarged`` (0: any number)
+    are not drawn.
     """
     draws = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-    share = least + (1 - least) * draws[0]
-    scale = share * min(picture.shape[1] / size[0], picture.shape[2] / size[1])
+    angle = math.radians(uniform(-rotate, rotate, generator)) if rotate else 0.0
+    extents = turned_extents(size, angle)
+    largest = min(length / extent for length, extent in zip(picture.shape[1:], extents, strict=True))
+    if most_enlarged:
+        least = max(least, min(1.0, 1 / (most_enlarged * largest)))
+    scale = (least + (1 - least) * draws[0]) * largest
+    if rotate:
+        centre = [
+            scale * extent / 2 + draw * (length - scale * extent)
+            for draw, length, extent in zip(draws[1:3], picture.shape[1:], extents, strict=True)
+        ]
+        crop = turned_crop(picture, size, scale, angle, (centre[0], centre[1]))
+    else:
+        crop = _upright_crop(picture, size, scale, draws[1:3])
+    return crop.flip(2) if flip and draws[3] < 0.5 else crop
+
+
+def _upright_crop(picture: Tensor, size: Size, scale: float, draws: list[float]) -> Tensor:
+    """A crop of whole pixels; the draws, row and column, say where in what is left over of the picture."""
     sides = [max(1, round(scale * side)) for side in size]
     top, left = (
         int(draw * (length - side + 1))
-        for draw, length, side in zip(draws[1:3], picture.shape[1:], sides, strict=True)
+        for draw, length, side in zip(draws, picture.shape[1:], sides, strict=True)
     )
     crop = to_features(picture[:, top : top + sides[0], left : left + sides[1]])
     if tuple(sides) != tuple(size):
         crop = F.interpolate(crop[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
-    return crop.flip(2) if flip and draws[3] < 0.5 else crop
+    return crop
 
 
 class Stream(Sampler[list[Place]]):

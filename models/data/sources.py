@@ -1,4 +1,4 @@
-"""Where training pictures come from: files, a published or Hugging Face dataset, or the procedural set."""
+"""Where training pictures come from: files, a published or Hugging Face dataset, or a procedural set."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from torch import Tensor
 
 from ...opening import may_be_picture
 from ...photos import PhotoError, read_pixels, to_uint8
-from .data_sets import ALL, TRAIN, DataSet, told
+from .data_sets import ALL, TRAIN, VALIDATION, DataSet, told
 from .dead_leaves import dead_leaves
 from .listing import Paths, files_below
 from .recognising import AUTO, PLAIN, recognise
+from .scenes import draw_scene
 
-PROCEDURAL = "procedural"
+Draw = Callable[[tuple[int, int], torch.Generator], Tensor]
+
+SCENES = "scenes"
+# The procedural sets by name: how each draws a picture of a size (H, W).
+PROCEDURAL: dict[str, Draw] = {"procedural": dead_leaves, SCENES: draw_scene}
 _HUB = "hf:"
 _LISTS = (".txt", ".flist")
 _EXPECTED = (
-    f"a folder, a glob pattern, a list file ({' or '.join(_LISTS)}), {_HUB}owner/name[:split] or "
-    f"{PROCEDURAL}[:SEED]"
+    f"a folder, a glob pattern, a list file ({' or '.join(_LISTS)}), {_HUB}owner/name[:split], "
+    f"{' or '.join(f'{name}[:SEED]' for name in PROCEDURAL)}"
 )
 
 
@@ -57,17 +62,17 @@ class PictureFiles:
 
 
 class ProceduralPictures:
-    """``count`` dead-leaves pictures of ``side`` x ``side`` pixels; number and seed are the picture."""
+    """``count`` drawn pictures of ``side`` x ``side`` pixels; number and seed are the picture."""
 
-    def __init__(self, count: int, side: int, seed: int = 0) -> None:
-        self.count, self.side, self.seed = count, side, seed
+    def __init__(self, count: int, side: int, seed: int = 0, draw: Draw = dead_leaves) -> None:
+        self.count, self.side, self.seed, self.draw = count, side, seed, draw
 
     def __len__(self) -> int:
         return self.count
 
     def read(self, index: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        return to_uint8(dead_leaves((self.side, self.side), generator))
+        return to_uint8(self.draw((self.side, self.side), generator))
 
 
 class HubPictures:
@@ -109,6 +114,20 @@ class HubPictures:
             raise PhotoError(f"{self.name}, row {index}: {error}") from error
 
 
+class Mixed:
+    """The pictures of one source, and after them those of another."""
+
+    def __init__(self, first: Source, second: Source) -> None:
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def read(self, index: int) -> Tensor:
+        beyond = index - len(self.first)
+        return self.first.read(index) if beyond < 0 else self.second.read(beyond)
+
+
 class Cached:
     """Keeps pictures decoded until ``limit`` bytes are spent; later ones are read every time.
 
@@ -145,9 +164,10 @@ def open_source(
     Args:
         data: A folder (searched with its subfolders), a glob pattern, a list file (.txt or .flist, a path a
             line, relative to the list; UTF-8 or UTF-16), ``"hf:owner/name"`` or ``"hf:owner/name:split"``, or
-            ``"procedural"`` or ``"procedural:SEED"``, SEED >= 0: other pictures for another one, default 0.
+            drawn ones: ``"procedural"``, dead leaves, or ``"scenes"``, simplified photographs, each also with
+            ``:SEED``, SEED >= 0: other pictures for another one, default 0.
         size: Side of the crops that will be taken, in pixels: procedural pictures are half as large again.
-        count: Number of procedural pictures.
+        count: Number of pictures, where they are procedural.
         split: Of a published data set that the folder is found to hold: "train", "val", "test", "all", and of
             DTD "train2" and so on. Anything else has no splits here and is "train" and "all" as a whole.
         layout: Of the data set, one of `recognising.LAYOUTS`: "auto" recognises it, "plain" takes a folder
@@ -169,11 +189,16 @@ def open_source(
             f"expected {TRAIN} or {ALL}, which take every picture"
         )
     kind, colon, seed = data.partition(":")
-    if kind == PROCEDURAL:
-        return ProceduralPictures(count, math.ceil(1.5 * size), _seed(seed) if colon else 0)
+    if kind in PROCEDURAL:
+        return procedural(kind, size, count, _seed(kind, seed) if colon else 0)
     if data.startswith(_HUB):
         return HubPictures(data.removeprefix(_HUB))
     return PictureFiles(find_pictures(data))
+
+
+def procedural(kind: str, size: int, count: int, seed: int = 0) -> ProceduralPictures:
+    """A set of `PROCEDURAL` for crops of ``size`` pixels a side, half as large again."""
+    return ProceduralPictures(count, math.ceil(1.5 * size), seed, PROCEDURAL[kind])
 
 
 def data_set(data: str, layout: str = AUTO) -> DataSet | None:
@@ -182,15 +207,22 @@ def data_set(data: str, layout: str = AUTO) -> DataSet | None:
     Raises:
         ValueError: As `recognising.recognise`.
     """
-    is_no_file = data.partition(":")[0] == PROCEDURAL or data.startswith(_HUB)
+    is_no_file = data.partition(":")[0] in PROCEDURAL or data.startswith(_HUB)
     return None if is_no_file and layout in (AUTO, PLAIN) else recognise(Path(data), layout)
 
 
-def _seed(text: str) -> int:
+def held_out_split(data: str, layout: str = AUTO) -> str:
+    """The split to measure on unless another is asked for: "val" of a published data set, else "all".
+
+    Raises:
+        ValueError: As `recognising.recognise`.
+    """
+    return ALL if data_set(data, layout) is None else VALIDATION
+
+
+def _seed(kind: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise ValueError(
-            f"data: expected {PROCEDURAL}:SEED with a whole number >= 0, got {PROCEDURAL}:{text}"
-        )
+        raise ValueError(f"data: expected {kind}:SEED with a whole number >= 0, got {kind}:{text}")
     return int(text)
 
 

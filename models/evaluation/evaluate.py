@@ -19,13 +19,13 @@ from torch import Tensor
 
 from ..data.samples import Place, Sample, Samples, collate
 from ..filling import inpaint as filling
-from ..network.pretrained import load_model, model_folder
+from ..network.pretrained import load_model
 from .metrics import DEFINITIONS, picture_metrics
 
 # (image (B, 3, H, W) in [-1, 1], mask (B, 1, H, W) bool) -> completed (B, 3, H, W); must not read the holes.
 Method = Callable[[Tensor, Tensor], Tensor]
 
-# Methods without weights, by name.
+# Methods that need no model, by name.
 METHODS: dict[str, Method] = {}
 
 ALL_HOLES = "all"
@@ -74,12 +74,12 @@ for _name in filling.METHODS:
 
 
 def model_method(path: str, device: torch.device | str = "cpu") -> Method:
-    """The network of a training run (its folder), or of a folder of ``save_pretrained``, as a method.
+    """A network as a method; where it is, as `load_model` takes it.
 
     Raises:
         ValueError: No network is there, or one that is guided by sketches, of which samples have none.
     """
-    network = load_model(model_folder(path), device)
+    network = load_model(path, device)
     if getattr(network.config, "sketch", False):
         raise ValueError(f"model: {path} is guided by sketches, and the pictures have none; leave it out")
 

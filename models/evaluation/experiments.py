@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..filling.pyramid import dilate
+from ..patches.pyramid import dilate
 from .figures import Panel
 
 # From a photograph (1, 3, H, W) in [-1, 1] without its hole, and the hole (1, 1, H, W) bool, to the filled

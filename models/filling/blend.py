@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .native import operators
+from ..patches.native import operators
 from .smooth import BLOCK, continue_into, find_smooth
 
 # The weight of staying as copied against keeping steps: levels spread over about 1 / sqrt(0.01) = 10 pixels.

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..patches.pyramid import dilate, smooth_fill
 from .edge_bands import left_of
-from .pyramid import dilate, smooth_fill
 
 # Edges are followed at most so far, in pixels, so many at a time; shorter ones than the last are none.
 REACH, _STRIDE, _SHORTEST = 64, 8, 8

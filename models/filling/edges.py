@@ -10,19 +10,18 @@ Shape legend: C channels; H, W the picture; h, w a part of it; n ends of edges a
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .blank import blank
+from ..patches.blank import blank
+from ..patches.pyramid import dilate, finest_level, halve
+from ..patches.scales import Guide
 from .edge_bands import BAND, SPACING, STEPS, Curve, draw_bands, hermite, left_of
 from .edge_ends import NEAR_EDGE, Ends, centred, find_ends
 from .edge_paths import REACH, holds
 from .hole_parts import Part, wide_parts
-from .pyramid import dilate, finest_level, halve
 
 # Smaller parts of a hole need no guide, and of very many the largest have the most to gain.
 _SMALLEST_PART, _MOST_PARTS = 100, 64
@@ -54,20 +53,8 @@ _DOUBT = 0.2
 Box = tuple[slice, slice]
 
 
-class EdgeGuide(NamedTuple):
-    """What continued edges say of the colours in holes.
-
-    Attributes:
-        colours: (1, C, H, W) in [-1, 1].
-        weight: (1, 1, H, W) in [0, 1]: how far to trust them; 0 away from the edges.
-    """
-
-    colours: Tensor
-    weight: Tensor
-
-
 @torch.no_grad()
-def continue_edges(image: Tensor, hole: Tensor) -> EdgeGuide | None:
+def continue_edges(image: Tensor, hole: Tensor) -> Guide | None:
     """Continue the edges that end at the rims of holes, where they are sure to go on.
 
     Each is drawn as a band, some pixels wide on both sides, of the colours at its two ends. Parts of the hole
@@ -78,7 +65,7 @@ def continue_edges(image: Tensor, hole: Tensor) -> EdgeGuide | None:
         hole: (1, 1, H, W) bool.
 
     Returns:
-        EdgeGuide; None where no edge is sure to go on.
+        Guide; None where no edge is sure to go on.
 
     Cost: some 20 ms a part of the hole, and 2 microseconds a pixel of the part and what is around it.
 
@@ -98,7 +85,7 @@ def continue_edges(image: Tensor, hole: Tensor) -> EdgeGuide | None:
             continue
         if guide is None:
             shapes = image.shape, hole.shape
-            guide = EdgeGuide(*(blank(shape, np.float32).to(image.device) for shape in shapes))
+            guide = Guide(*(blank(shape, np.float32).to(image.device) for shape in shapes))
         colours, weight = (x[(..., *box)] for x in guide)
         better = bands.weight > weight
         colours.copy_(torch.where(better, bands.colours, colours))
@@ -106,7 +93,7 @@ def continue_edges(image: Tensor, hole: Tensor) -> EdgeGuide | None:
     return guide
 
 
-def _continue_into(image: Tensor, hole: Tensor, part: Part) -> tuple[Box, EdgeGuide | None]:
+def _continue_into(image: Tensor, hole: Tensor, part: Part) -> tuple[Box, Guide | None]:
     """The edges that are continued into a part of the hole: a box around it, and what is drawn in that."""
     halvings = max(0, int(np.ceil(np.log2(part.mask.sum() ** 0.5 / _LARGEST_SIDE))))
     box, entered = _around(part, _MARGIN << halvings, hole)
@@ -126,7 +113,7 @@ def _continue_into(image: Tensor, hole: Tensor, part: Part) -> tuple[Box, EdgeGu
         bands = F.interpolate(bands, scale_factor=2**halvings, mode="bilinear")
     bands = bands[..., : missing.shape[2], : missing.shape[3]] * missing
     weighed, trust = bands[:, :-1], bands[:, -1:]
-    return box, EdgeGuide(weighed / trust.clamp(min=torch.finfo(trust.dtype).tiny), trust)
+    return box, Guide(weighed / trust.clamp(min=torch.finfo(trust.dtype).tiny), trust)
 
 
 def _around(part: Part, margin: int, hole: Tensor) -> tuple[Box, Tensor]:

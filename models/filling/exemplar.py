@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .blank import blank
+from ..patches.blank import blank
+from ..patches.completion import Progress, Settings, complete
+from ..patches.pyramid import smooth_fill
+from ..patches.rings import fill_rings
+from ..patches.scales import Guide, finest_scale
+from ..patches.search import Preferences, Search
 from .blend import blend_copies, copy_pixels
-from .completion import Progress, Settings, complete
 from .edges import continue_edges
-from .pyramid import smooth_fill
-from .rings import fill_rings
-from .scales import finest_scale
-from .search import Preferences, Search
 from .thin import fill_thin, thin_part
 
 # Which share of the time the search takes, about.
@@ -143,6 +143,7 @@ def fill_exemplar(
     hole: Tensor,
     options: ExemplarOptions | None = None,
     progress: Progress | None = None,
+    guide: Guide | None = None,
 ) -> Filled:
     """Fill the holes of a picture with its own patches; needs no weights.
 
@@ -158,6 +159,8 @@ def fill_exemplar(
         hole: (1, 1, H, W) bool: pixels to fill; at least one pixel is known.
         options: Default: ``ExemplarOptions()``.
         progress: Called now and then with the share of the work that is done, in (0, 1].
+        guide: What is known beforehand of the colours in the holes, on the CPU: patches are chosen that are
+            like it. Default: of `continue_edges`, unless the options say otherwise.
 
     Returns:
         Filled.
@@ -184,8 +187,8 @@ def fill_exemplar(
 
     def search(image: Tensor, hole: Tensor) -> Search:
         only_thin = options.blend and torch.equal(thin(), hole)
-        guided = options.guide and not only_thin
-        finest = finest_scale(image, hole, continue_edges(image, hole) if guided else None)
+        edges = continue_edges(image, hole) if options.guide and guide is None and not only_thin else guide
+        finest = finest_scale(image, hole, edges)
         attempts = options.attempts()
         if only_thin:  # what is found says where patches are alike, and pastes nothing
             alike = Preferences(proximity=0, trust=options.trust)

@@ -5,7 +5,8 @@ Shape legend: B pictures; C channels; H, W their size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
 from typing import Any, TypeVar
@@ -13,21 +14,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .completion import Progress
+from ..patches.completion import Progress
+from ..patches.pyramid import dilate
 from .exemplar import ExemplarOptions, Filled, check_picture, fill_exemplar
 from .patchmatch import PatchMatchOptions, fill_patchmatch
 from .pictures import marked_of, planes_of
 from .poisson import join_filling
-from .pyramid import dilate
+from .structure import fill_structure
 
 Picture = TypeVar("Picture")
-METHODS = ("exemplar", "patchmatch", "model")
+# The first is the default.
+METHODS = ("structure", "exemplar", "patchmatch", "model")
 
 
 def inpaint(
     image: Picture,
     mask: Any,
-    method: str = "exemplar",
+    method: str = METHODS[0],
     *,
     model: Any = None,
     sketch: Any = None,
@@ -50,11 +53,13 @@ def inpaint(
             count as far as they are seen: what is fully transparent has none.
         mask: What is missing: a Pillow image of the same size, read as `contextual_attention.marks` says; an
             array (H, W) or (H, W, 1), or a tensor (H, W), (1, H, W) or (B or 1, 1, H, W), non-zero = missing.
-        method: ``"exemplar"`` (default): contextual attention to the picture itself, see `fill_exemplar`;
-            ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network.
+        method: ``"structure"`` (default): patches of the picture itself, corrected by a network, see
+            `fill_structure`; ``"exemplar"``: contextual attention to the picture itself, see `fill_exemplar`;
+            ``"patchmatch"``: see `fill_patchmatch`; ``"model"``: a trained network alone.
         model: For ``"model"``: a network, of this package or any that is called alike, with an image and a
-            mask, and returns an object with ``completed``; or the folder of one, or of its training run; or
-            the name of a repository.
+            mask, and returns an object with ``completed``; or where one is, as `load_model` takes it: a
+            folder, a training run, a repository. For ``"structure"``: a `StructureNetwork`, or where one is.
+            Default there: the network that comes with the package, see `shipped_structure`.
         sketch: Of ``"model"``, for a network that is guided (`GeneratorConfig.sketch`): the lines that the
             filling shall have, of the kinds of ``mask``, non-zero on a line. Default: none are drawn.
         feather: Width, in pixels, of a border around the hole over which the filling fades into the picture:
@@ -62,21 +67,25 @@ def inpaint(
         poisson: Of ``"model"``: whether what the network fills in keeps only its steps from pixel to pixel,
             and takes its levels from the picture around it, see `join_filling`. Default False.
         seed: Of the random numbers of the search; a model uses none. Default 0.
-        device: Where to compute. Default: where a tensor is, else the CPU.
-        workspace: Bound on the score scratch of the attention in ``"exemplar"``, in bytes; as in
-            `contextual_attention`.
+        device: Where to compute. Default: where a tensor is, else the CPU. Patches are searched for on the
+            CPU, networks run on the device.
+        workspace: Bound on the score scratch of the attention in ``"exemplar"`` and ``"structure"``, in
+            bytes; as in `contextual_attention`.
         progress: Called now and then with the share of the work that is done, in (0, 1].
         return_offsets: Whether to return the offsets too. Default False.
 
     Returns:
         The picture, of the type, size and dtype of ``image``, known pixels bit-identical without ``feather``;
         with ``return_offsets`` also (B, 2, h, w) int64, from each pixel (of a model: from each patch of 8 x 8
-        pixels) to where it was copied from, for `offsets_to_image`.
+        pixels) to where it was copied from, for `offsets_to_image`; 0 where it was not copied.
 
     Raises:
         TypeError: A kind of picture, mask or dtype that is not listed here.
         ValueError: Sizes that differ, a mask that marks nothing or leaves nothing known, or an option out of
-            its range. Of several pictures, some may have nothing missing.
+            its range. Of several pictures, some may have nothing missing. Weights that are damaged, or not of
+            the network that the method takes.
+        ImportError: Packages that networks need are not there: `pip install "contextual_attention[models]"`.
+            ``"exemplar"`` and ``"patchmatch"`` need none.
 
     Cost: that of the method, one picture after the other.
 
@@ -134,6 +143,12 @@ Filler = Callable[[Tensor, Tensor, Progress | None], Filled]
 def _filler(method: str, model: Any, poisson: bool, seed: int, workspace: int | None) -> Filler:
     if poisson and method in METHODS and method != "model":
         raise ValueError(f'poisson: is for method "model"; "{method}" joins its copies as they need it')
+    if method == "structure":
+        options = ExemplarOptions(seed=seed, workspace=workspace)
+        network_on = _structure_network(model)
+        return lambda image, hole, progress: fill_structure(
+            image, hole, network_on(image.device), options, progress
+        )
     if method == "exemplar":
         options = ExemplarOptions(seed=seed, workspace=workspace)
         return lambda image, hole, progress: fill_exemplar(image, hole, options, progress)
@@ -147,12 +162,45 @@ def _filler(method: str, model: Any, poisson: bool, seed: int, workspace: int | 
     raise ValueError(f"method: expected one of {', '.join(map(repr, METHODS))}; got {method!r}")
 
 
+@contextmanager
+def _extra_models(method: str) -> Iterator[None]:
+    """Around imports of what needs the extra models: an error that says how to get it, or do without."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(__package__.partition(".")[0]):
+            raise
+        raise ImportError(
+            f'method "{method}" needs the package {error.name}: pip install "contextual_attention[models]", '
+            'or take method="exemplar", which needs no network',
+            name=error.name,
+        ) from error
+
+
+def _structure_network(model: Any) -> Callable[[torch.device], torch.nn.Module]:
+    """From a device to the network there: the one that comes with the package, or one in its place."""
+    with _extra_models("structure"):
+        from ..network.pretrained import load_model
+        from ..network.shipped import shipped_structure
+        from ..network.structure import StructureNetwork
+    if model is None:
+        return shipped_structure
+    network = model if isinstance(model, torch.nn.Module) else load_model(model)
+    if not isinstance(network, StructureNetwork):
+        raise ValueError(
+            f'model: method "structure" takes a StructureNetwork, got a {type(network).__name__}; method '
+            '"model" takes every network'
+        )
+    return network.eval().to
+
+
 def _model_filler(model: Any, poisson: bool) -> Filler:
     """A trained network as a method; grey pictures and opacity are shown to it as RGB."""
     if isinstance(model, torch.nn.Module):
         network = model.eval()
     else:
-        from ..network.pretrained import load_model  # needs the extra models
+        with _extra_models("model"):
+            from ..network.pretrained import load_model
 
         network = load_model(model)
 

@@ -33,8 +33,10 @@ from .malformed import OneLine, Page, refusal
 _TITLE = "Contextual attention"
 _INTRODUCTION = f"""# {_TITLE}
 Choose a photograph, **brush over what should go**, and press *Fill*. The hole is filled with patches of the
-same photograph; the attention map shows how far and which way each was fetched."""
+same photograph; the attention map shows how far and which way each was fetched. With *structure* a small
+network corrects edges and shapes."""
 _METHODS = {
+    "structure": "structure: sharp, shapes corrected",
     "exemplar": "exemplar: sharp",
     "patchmatch": "patchmatch: faster",
     "model": "model: the trained network",
@@ -52,7 +54,7 @@ class Desk:
     """What the page does with a photograph.
 
     Args:
-        model: A trained network; None: the page offers the methods that need none.
+        model: A trained network; None: the page does not offer the method that needs one.
         device: Where to compute; default: the CPU.
         most_pixels: A photograph with more is refused. Default: Pillow's bound.
     """
@@ -112,7 +114,8 @@ class Desk:
         progress(0.0, desc="Filling")
         try:
             picture, offsets = inpaint(
-                image, hole, method, model=self.model, device=self.device, return_offsets=True,
+                image, hole, method, model=self.model if method == "model" else None, device=self.device,
+                return_offsets=True,
                 progress=lambda share: progress(share, desc="Filling"),
             )  # fmt: skip
         # ValueError: nothing is known. RuntimeError: out of memory.

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..patches.completion import Progress, Settings, complete
+from ..patches.pyramid import smooth_fill
+from ..patches.scales import finest_scale
+from ..patches.search import Preferences, Search
 from .blend import blend_copies
-from .completion import Progress, Settings, complete
 from .exemplar import Filled, fill, require, require_seed
-from .pyramid import smooth_fill
-from .scales import finest_scale
-from .search import Preferences, Search
 
 # Of the votes' distances, the variance shrinks to 0.7 of itself from round to round: the last are copies.
 _SHARPENING = 1 / 0.7

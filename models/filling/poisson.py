@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .native import operators
+from ..patches.native import operators
 
 # Of colours in [-1, 1]: what the last step of the solver may change. Errors are no larger; a step of 16 bits
 # is three times this.

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .native import operators
+from ..patches.native import operators
 
 BLOCK = 4
 # Windows of so many blocks are judged and sloped together.

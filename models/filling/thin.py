@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .native import operators
-from .scales import touching
+from ..patches.native import operators
+from ..patches.scales import touching
 
 
 class Regression(NamedTuple):

@@ -9,6 +9,8 @@ normalised.py              the convolution of the networks before them, normalis
 iizuka.py                  the completion network of Iizuka et al.
 context_encoder.py         the context encoder of Pathak et al., for images of any size
 context_encoder_config.py  which of theirs it is
+structure.py               structure at a low resolution, and how sure it is: this package's own
+drafts.py                  quick fillings with patches, which the structure network sees
 windows.py                 square windows around holes, for a network of one size
 
 critics.py                 the global and the local critic of Yu et al. 2018
@@ -19,6 +21,7 @@ context_encoder_critic.py  the critic of Pathak et al.
 systems.py                 the kinds of network by name
 folders.py                 networks saved as folders, checked before memory is taken for them
 pretrained.py              trained networks from where they are: a run, a folder, a repository
+shipped.py                 those that come with the package, in weights/
 weight_files.py            files of named tensors, from anywhere, read within their own size
 torch7_files.py            those of Torch7
 convert.py                 published checkpoints into ours; their formats are those of layouts/

@@ -18,6 +18,7 @@ from .context_encoder_config import VIEW
 from .folders import FolderOfWeights
 from .generator import InpaintGenerator
 from .iizuka import CompletionNetwork
+from .structure import StructureNetwork
 
 # Below this a quarter of the image is not larger than the reach of dilation 16, and mirror padding reflects
 # more than once: a different graph.
@@ -42,6 +43,7 @@ def export_onnx(network: FolderOfWeights, path: str | Path) -> None:
     - `CompletionNetwork`: H, W in multiples of 4, at least 8.
     - `ContextEncoder`: 128 x 128, its own view: what it does to see others depends on where the holes are,
       which no graph can (``are_views``).
+    - `StructureNetwork`: none. It starts from fillings that are searched for.
 
     An attention is exported as the dense formula of ``backend="reference"``: matrix products, a softmax and
     a Col2Im, in ONNX's own operators alone; no convolution has weights that are computed. It therefore holds
@@ -52,12 +54,17 @@ def export_onnx(network: FolderOfWeights, path: str | Path) -> None:
         path: Of the file, which is replaced if it exists, whole or not at all.
 
     Raises:
+        ValueError: A `StructureNetwork`.
         OSError: The file cannot be written.
         torch.onnx.OnnxExporterError: This torch cannot trace the network: 2.11 cannot, with mirror padding of
             sizes that are not fixed; 2.13 can.
 
     Cost: some 10 s.
     """
+    if isinstance(network, StructureNetwork):
+        raise ValueError(
+            "network: a StructureNetwork starts from fillings by search, which no graph can have"
+        )
     traced = _Outputs(copy.deepcopy(network).cpu().float()).eval()
     channels = {"image": 3, "mask": 1}
     if isinstance(network, InpaintGenerator) and network.config.sketch:

@@ -24,12 +24,15 @@ class Inpainted(NamedTuple):
             clamped to [-1, 1].
         offsets: (B, 2, h, w) int64, where each patch looked, in patches of 8 x 8 pixels; as
             `contextual_attention` returns them. None unless asked for.
+        error: (B, 1, H, W), how far off each pixel of ``refined`` is expected to be: the mean of its colours'
+            absolute errors. None of a network that does not say.
     """
 
     coarse: Tensor | None
     refined: Tensor
     completed: Tensor
     offsets: Tensor | None = None
+    error: Tensor | None = None
 
 
 def check_image(image: Any, least: int) -> None:

@@ -1,4 +1,4 @@
-"""Loading trained networks from where they are: a training run, a folder of weights, a repository."""
+"""Loading trained networks from where they are: a run, a folder of weights, this package, a repository."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME
 
+from . import shipped
 from .folders import SYSTEM, FolderOfWeights
 from .systems import FIRST, SYSTEMS
 from .weight_files import WeightsError
@@ -22,7 +23,8 @@ def load_model(source: str | os.PathLike[str], device: torch.device | str = "cpu
     """Load a trained network, whichever system it is of, ready to complete pictures.
 
     Args:
-        source: A folder as for `model_folder`; where there is no such folder, the name of a repository of
+        source: A folder as for `model_folder`. Where there is no such folder, ``"structure"`` is the network
+            that comes with the package (`shipped.NAME`), and another name that of a repository of
             huggingface.co, which is downloaded unless it has been before.
         device: Where to put it. Default: the CPU.
 
@@ -30,11 +32,40 @@ def load_model(source: str | os.PathLike[str], device: torch.device | str = "cpu
         A network of one of `systems.SYSTEMS`, in evaluation mode: ``network(image, mask)`` is an `Inpainted`.
 
     Raises:
-        ValueError: No network is there, or none that fits.
+        ValueError: No network is there, or none that fits; weights of the package that are damaged.
     """
-    is_here = os.path.isdir(source)
-    network = _from_folder(model_folder(source)) if is_here else _from_repository(str(source))
-    return network.to(device)
+    return _loaded(source).to(device)
+
+
+def _loaded(source: str | os.PathLike[str]) -> FolderOfWeights:
+    try:
+        if os.path.isdir(source):
+            return _from_folder(model_folder(source))
+        return shipped.load_shipped() if str(source) == shipped.NAME else _from_repository(str(source))
+    except WeightsError as error:
+        raise ValueError(f"model: {error}") from error
+
+
+def start_from(network: FolderOfWeights, source: str | os.PathLike[str]) -> None:
+    """Give a network the weights of a trained one of the same configuration.
+
+    Args:
+        network: Changed in place.
+        source: As for `load_model`.
+
+    Raises:
+        ValueError: No network is there, or one of another system or configuration.
+    """
+    try:
+        trained = load_model(source)
+    except ValueError as error:
+        raise ValueError(f"start: {error}") from error
+    if type(trained) is not type(network) or trained.config != network.config:
+        raise ValueError(
+            f"start: expected the weights of {network.system} with {network.config}, but {source} has those "
+            f"of {trained.system} with {trained.config}"
+        )
+    network.load_state_dict(trained.state_dict())
 
 
 def model_folder(path: str | os.PathLike[str]) -> Path:
@@ -55,10 +86,7 @@ def model_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _from_folder(folder: Path) -> FolderOfWeights:
-    try:
-        return _class_of(folder / CONFIG_NAME).from_pretrained(folder)
-    except WeightsError as error:
-        raise ValueError(f"model: {error}") from error
+    return _class_of(folder / CONFIG_NAME).from_pretrained(folder)
 
 
 def _from_repository(name: str) -> FolderOfWeights:

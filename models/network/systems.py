@@ -9,9 +9,13 @@ from .context_encoder import ContextEncoder
 from .folders import FolderOfWeights
 from .generator import InpaintGenerator
 from .iizuka import CompletionNetwork
+from .structure import StructureNetwork
 
 SYSTEMS: Mapping[str, type[FolderOfWeights]] = MappingProxyType(
-    {network.system: network for network in (InpaintGenerator, CompletionNetwork, ContextEncoder)}
+    {
+        network.system: network
+        for network in (InpaintGenerator, CompletionNetwork, ContextEncoder, StructureNetwork)
+    }
 )
 # Of folders that were written before there was another.
 FIRST = InpaintGenerator.system

@@ -65,14 +65,18 @@ def read_weights(path: Path) -> Mapping[str, Any]:
         return loaded
 
 
-def read_saved(path: Path) -> Any:
+def read_saved(path: Path, called: Path | None = None) -> Any:
     """What torch.save wrote, on the CPU: tensors and plain values alone.
+
+    Args:
+        path: Of the file.
+        called: What messages name in its place.
 
     Raises:
         WeightsError: It is damaged, or of another kind.
         OSError: It cannot be read.
     """
-    with _damage_named(path, "damaged"):
+    with _damage_named(called or path, "damaged"):
         if _kind(path) != "torch":
             raise ValueError("not a file of torch.save")
         # Away from the file, which may be removed or replaced while the state is in use.

@@ -13,6 +13,7 @@ losses.py       how far an output is from the photograph
 updates.py      what a step consists of, and what is said of it
 batch_norm.py   batch normalisation over the samples of all processes
 trainer.py      the loop
+validation.py   pictures that are never trained on, and the best generator by them
 stopping.py     being asked to stop
 checkpoint.py   checkpoints, each whole or not there
 run_log.py      losses as JSON and for TensorBoard

@@ -24,13 +24,19 @@ class DataConfig:
     """What is trained on.
 
     Args:
-        path: A folder, a glob pattern, a list file, "hf:owner/name", "procedural" or "procedural:SEED", as
-            `sources.open_source` takes it.
+        path: A folder, a glob pattern, a list file, "hf:owner/name", "procedural" or "scenes", each also
+            with ":SEED", as `sources.open_source` takes it.
         size: Side of the crops, in pixels, at least 16. Paper: 256.
         least_crop: Least side of a crop, in shares of the largest square. Paper: images are "resized and
             randomly cropped" without numbers; published code: random crops of the image as it is. 0.5: ours.
         flip: Mirror half of the crops. Ours.
-        pictures: Of the procedural set. Ours.
+        rotate: Turn crops by up to so many degrees either way, at most 180; a turned crop lies within the
+            picture and is smaller for it. Ours: 0.
+        most_enlarged: How many times a crop may be enlarged: of small pictures larger parts are taken, at
+            most all of it; 0: any number. Ours.
+        colour: How much light and colours are changed, 0 to 1, as `augment.recolour` says. Ours: 0.
+        pictures: Of a procedural set. Ours.
+        scenes: Procedural scenes that are mixed in among the pictures of ``path``. Ours.
         workers: Processes that decode, at most 1024. Ours; no effect on the samples.
         cache: Bytes of decoded pictures that each of them may keep. Ours.
         split: Of a published data set in the folder: "train", "val", "test" or "all", as
@@ -42,7 +48,11 @@ class DataConfig:
     size: int = 256
     least_crop: float = 0.5
     flip: bool = True
+    rotate: float = 0.0
+    most_enlarged: float = 0.0
+    colour: float = 0.0
     pictures: int = 10_000
+    scenes: int = 0
     workers: int = 4
     cache: int = 256 * 2**20
     split: str = "train"
@@ -52,7 +62,10 @@ class DataConfig:
         # The window of SSIM has 11 pixels, the grid of the generator 8.
         check("data.size", self.size, self.size >= 16, "at least 16")
         check("data.least_crop", self.least_crop, 0 < self.least_crop <= 1, "more than 0, at most 1")
-        for name, least in (("pictures", 1), ("workers", 0), ("cache", 0)):
+        check("data.rotate", self.rotate, 0 <= self.rotate <= 180, "0 to 180 degrees")
+        check("data.most_enlarged", self.most_enlarged, self.most_enlarged >= 0, "at least 0")
+        check("data.colour", self.colour, 0 <= self.colour <= 1, "0 to 1")
+        for name, least in (("pictures", 1), ("scenes", 0), ("workers", 0), ("cache", 0)):
             number = getattr(self, name)
             check(f"data.{name}", number, number >= least, f"at least {least}")
         check("data.workers", self.workers, self.workers <= 1024, "at most 1024")
@@ -65,11 +78,12 @@ class MaskConfig:
 
     Args:
         kind: "box" (paper), "boxes" (several), "free-form", "box-and-strokes" (Yu et al. 2019), "folder",
-            "centre" or "region" (Pathak et al. 2016); or as other published code draws them, whatever the
-            next settings say: "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box".
-        box: Side of a box in pixels, and of what the local critic sees. Paper, published code: 128.
-        shrink: By how much a hole may be smaller than its box, kinds "box", "boxes" and "box-and-strokes".
-            Paper: 0; published code: 32.
+            "centre" or "region" (Pathak et al. 2016), "varied" (ours); or as other published code draws them,
+            whatever the next settings say: "yu2019", "mmagic-irregular", "mmagic-box", "otenim-box".
+        box: Side of a box in pixels, and of what the local critic sees; for "varied" the largest side of a
+            box or extent of an object. Paper, published code: 128.
+        shrink: By how much a hole may be smaller than its box, kinds "box", "boxes", "box-and-strokes" and
+            "varied". Paper: 0; published code: 32.
         number: Most boxes in an image, kind "boxes". Ours.
         folder: Of mask pictures, kind "folder".
     """
@@ -89,11 +103,37 @@ class MaskConfig:
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """Pictures that are never trained on, measured while training goes on; see validation.py. All ours.
+
+    Args:
+        path: Where they are, as `DataConfig.path`; "": nowhere, and nothing is measured.
+        samples: Crops that are measured, each with a hole. Where there are fewer pictures, several are of
+            one; where there are more, the first are taken.
+        every: Steps between measurements.
+        split: Of a published data set in the folder. "": "val" of such a set, else all pictures.
+        layout: Of that data set, one of `recognising.LAYOUTS`.
+    """
+
+    path: str = ""
+    samples: int = 64
+    every: int = 1000
+    split: str = ""
+    layout: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "every"):
+            number = getattr(self, name)
+            check(f"validation.{name}", number, number >= 1, "at least 1")
+        check("validation.layout", self.layout, self.layout in LAYOUTS, f"one of {LAYOUTS}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A training run.
 
     Args:
-        data, masks: See their classes.
+        data, masks, validation: See their classes.
         recipe: What is trained by which algorithm, one of `RECIPES`.
         generator, critics, loss, optimiser: Of the kinds that the recipe names (`Recipe.groups`). Default:
             theirs.
@@ -104,10 +144,13 @@ class TrainConfig:
         save_every: Steps between checkpoints; ours, like the next two.
         keep: Checkpoints that are kept, the newest.
         show_every: Steps between sample grids.
+        start: Weights that the generator begins with, a folder or repository as `load_model` takes it; of the
+            same configuration. "": as the recipe makes them.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     recipe: str = "wasserstein"
     generator: Any = None
     critics: Any = None
@@ -119,6 +162,7 @@ class TrainConfig:
     save_every: int = 1000
     keep: int = 3
     show_every: int = 1000
+    start: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "save_every", "keep", "show_every"):

@@ -68,9 +68,10 @@ def _kept_bytes(update: Update, generator: nn.Module, critics: nn.Module, sample
 def _fake_sample(config: TrainConfig, batch: int) -> Sample:
     side, box = config.data.size, config.masks.box
     image, mask = torch.zeros(batch, 3, side, side), torch.zeros(batch, 1, side, side, dtype=torch.bool)
+    drafts = torch.zeros(batch, make_recipe(config).draft_channels, side, side)
     # Plain numbers for the boxes: a tensor without numbers cannot say where they are.
     boxes = [[0, 0, box, box]] * batch
-    return Sample(image, mask, torch.ones(batch, 1, side, side), boxes, torch.zeros(batch), ())
+    return Sample(image, mask, torch.ones(batch, 1, side, side), boxes, torch.zeros(batch), drafts, ())
 
 
 def _parameters(network: nn.Module) -> int:

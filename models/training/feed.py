@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from ..data.mask_kinds import mask_drawer
 from ..data.samples import Sample, Samples, Stream, make_loader
-from ..data.sources import Cached, open_source
+from ..data.sources import SCENES, Cached, Mixed, Source, open_source, procedural
 from .config import TrainConfig
 from .recipes import make_recipe
 
@@ -23,11 +23,29 @@ def make_samples(config: TrainConfig, say: Callable[[str], None] | None = None) 
     Raises:
         ValueError: Its pictures or masks are not there.
     """
-    data = config.data
-    opened = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
+    data, recipe = config.data, make_recipe(config)
+    opened: Source = open_source(data.path, data.size, data.pictures, data.split, data.layout, say)
+    if data.scenes:
+        opened = Mixed(opened, procedural(SCENES, data.size, data.scenes))
     source = Cached(opened, data.cache)
     draw, size = mask_drawer(config.masks), (data.size, data.size)
-    return Samples(source, draw, size, config.seed, data.least_crop, data.flip, make_recipe(config).gamma)
+    return Samples(
+        source,
+        draw,
+        size,
+        config.seed,
+        data.least_crop,
+        data.flip,
+        recipe.gamma,
+        data.rotate,
+        data.most_enlarged,
+        data.colour,
+        recipe.draft,
+    )
+
+
+# Boxes stay on the CPU, where they are read as numbers.
+_ON_DEVICE = ("image", "mask", "discount", "blend", "drafts")
 
 
 class Feed:
@@ -56,7 +74,7 @@ class Feed:
         self._broken: set[str] = set()
 
     def next(self) -> Sample:
-        """The next part of a batch; boxes stay on the CPU, where they are read as numbers.
+        """The next part of a batch.
 
         Raises:
             DataError: The pictures cannot be read.
@@ -66,8 +84,8 @@ class Feed:
         for message in set(sample.broken) - self._broken:
             self._broken.add(message)
             print(f"skipped, {len(self._broken)} so far: {message}", flush=True)
-        on_device = self.fabric.to_device((sample.image, sample.mask, sample.discount, sample.blend))
-        return sample._replace(**dict(zip(("image", "mask", "discount", "blend"), on_device, strict=True)))
+        on_device = self.fabric.to_device({name: getattr(sample, name) for name in _ON_DEVICE})
+        return sample._replace(**on_device)
 
 
 def _chunk(batch: int, processes: int, accumulate: int) -> int:

@@ -12,6 +12,7 @@ from ..data.samples import Place, Samples, collate
 from ..network.folders import FolderOfWeights
 
 _GAP = 2  # pixels of white between pictures
+_WHITE = 0.5  # an expected error of images in [-1, 1] that is white
 
 
 class Gallery:
@@ -27,20 +28,28 @@ class Gallery:
 
     @torch.no_grad()
     def draw(self, network: FolderOfWeights, device: torch.device) -> Tensor:
-        """The grid: a row a sample, of input, coarse, completed, original, and attention, as far as there is.
+        """The grid: a row a sample, of input, coarse, completed, the error that the network expects in the
+        hole, original, and attention, as far as there is.
 
         Returns:
-            (3, rows, columns) uint8, red, green, blue, on the CPU. In the attention picture, that of figure 4
-            of the paper, a colour is the direction in which a patch looked and white is its own position.
+            (3, rows, columns) uint8, red, green, blue, on the CPU. An expected error of a quarter of the
+            range, or more, is white. In the attention picture, that of figure 4 of the paper, a colour is the
+            direction in which a patch looked and white is its own position.
         """
         image, mask = self.sample.image.to(device), self.sample.mask.to(device)
         asked = {"return_offsets": True} if network.has_offsets else {}
         result = network(image, mask, **asked)
-        photos = [image.masked_fill(mask, 1), result.coarse, result.completed, image]
+        expected = None if result.error is None else _grey(result.error * mask / _WHITE)
+        photos = [image.masked_fill(mask, 1), result.coarse, result.completed, expected, image]
         columns = [to_uint8(photo) for photo in photos if photo is not None]
         if asked:
             columns.append(offsets_to_image(result.offsets, tuple(image.shape[2:])))
         return _grid(columns).cpu()
+
+
+def _grey(shares: Tensor) -> Tensor:
+    """Of (B, 1, H, W) a picture (B, 3, H, W) in [-1, 1]: 0 is black, 1 and more white."""
+    return (2 * shares.clamp(max=1) - 1).expand(-1, 3, -1, -1)
 
 
 def _grid(columns: list[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a run leaves behind of its losses: a line of JSON a step, and TensorBoard's event files."""
+"""What a run leaves behind of its losses and figures: a line of JSON each, and TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from ...files import naming, replace_file
 
-LOSSES = "losses.jsonl"
+LOSSES, VALIDATION = "losses.jsonl", "validation.jsonl"
 _TENSORBOARD = "tensorboard"
 
 
 class RunLog:
-    """The losses of one run.
+    """The losses of one run, and the figures of its validation.
 
     Args:
         folder: The run's.
@@ -25,33 +26,55 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / LOSSES
-        _drop_after(self.path, step)
+        self.folder = folder
+        for name in (LOSSES, VALIDATION):
+            _drop_after(folder / name, step)
         self.board = SummaryWriter(str(folder / _TENSORBOARD), purge_step=step + 1 if step else None)
-        # A line at a time reaches the disk, so that a kill leaves no half line and `tail -f` works.
-        self.file = self.path.open("a", encoding="utf-8", buffering=1)
+        self.files: dict[str, TextIO] = {}
 
     def losses(self, step: int, terms: Mapping[str, float], seconds: float) -> None:
         """Note the terms of one step and how long it took."""
-        line = {"step": step, **terms, "seconds": round(seconds, 4)}
-        with naming(self.path):
-            self.file.write(json.dumps(line) + "\n")
-        for name, term in terms.items():
-            self.board.add_scalar(f"losses/{name}", term, step)
+        self._note(LOSSES, step, terms, seconds)
         self.board.add_scalar("seconds", seconds, step)
+
+    def validation(self, step: int, figures: Mapping[str, float], seconds: float) -> None:
+        """Note the figures after a step, and how long measuring took."""
+        self._note(VALIDATION, step, figures, seconds)
 
     def picture(self, step: int, picture: Tensor) -> None:
         """Note a sample grid, (3, H, W) uint8."""
         self.board.add_image("samples", picture, step)
 
     def close(self) -> None:
-        self.file.close()
+        for file in self.files.values():
+            file.close()
         self.board.close()
+
+    def _note(self, name: str, step: int, numbers: Mapping[str, float], seconds: float) -> None:
+        line = {"step": step, **numbers, "seconds": round(seconds, 4)}
+        path = self.folder / name
+        with naming(path):
+            if name not in self.files:
+                # A line at a time reaches the disk, so that a kill leaves no half line and `tail -f` works.
+                self.files[name] = path.open("a", encoding="utf-8", buffering=1)
+            self.files[name].write(json.dumps(line) + "\n")
+        for each, number in numbers.items():
+            self.board.add_scalar(f"{path.stem}/{each}", number, step)
 
 
 def read_losses(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's log, in order."""
-    return [json.loads(line) for line in (folder / LOSSES).read_text(encoding="utf-8").splitlines()]
+    """The lines of a run's losses, in order."""
+    return _lines(folder / LOSSES)
+
+
+def read_validation(folder: Path) -> list[dict[str, float]]:
+    """The lines of a run's validation, in order; none where nothing has been measured."""
+    path = folder / VALIDATION
+    return _lines(path) if path.is_file() else []
+
+
+def _lines(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _drop_after(path: Path, step: int) -> None:

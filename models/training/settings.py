@@ -12,7 +12,8 @@ from .recipes import RECIPES
 _PARTS = "optimiser.accumulate"
 # What may change when a run is resumed: nothing that decides which numbers it computes (`resumable`).
 RESUMABLE = (
-    "steps", "save_every", "keep", "show_every", "data.path", "data.workers", "data.cache", _PARTS,
+    "steps", "save_every", "keep", "show_every", "validation.path", "validation.every",
+    "data.path", "data.workers", "data.cache", _PARTS,
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ...files import clear_unfinished, replace_folder
 from ...photos import write_photos
 from ..data.samples import Sample
+from ..network.pretrained import start_from
 from .batch_norm import share_statistics
 from .checkpoint import Checkpoints, check_settings, load_checkpoint, taking_up
 from .config import TrainConfig
@@ -35,12 +36,14 @@ from .run_log import RunLog
 from .settings import to_dict
 from .stopping import StopRequest
 from .updates import Terms, Update, first_not_finite, frozen, mean_terms, phase_at, step_terms, weigh
+from .validation import Validation
 
-MODEL = "model"
+MODEL, BEST = "model", "best"
 CHECKPOINTS = "checkpoints"
 _PICTURES = "samples"
 
-# Called after each step, in the first process: its number, its terms.
+# Called after each step, in the first process: its number, its terms, and figures of `validation.HEADLINE`
+# where they were measured.
 Report = Callable[[int, Mapping[str, float]], None]
 
 
@@ -54,16 +57,19 @@ class Trainer:
     Args:
         config: What to train, on what, how.
         fabric: Launched; it decides devices, processes and precision.
-        out: The run's folder, seen by every process: losses.jsonl, tensorboard/, samples/, checkpoints/, and
-            model/, the averaged generator for `InpaintGenerator.from_pretrained`.
-        resume: Go on from the newest checkpoint in ``out``, of which model/ is made once more: the run may
-            have been killed between the two.
+        out: The run's folder, seen by every process: losses.jsonl, validation.jsonl, tensorboard/, samples/,
+            checkpoints/, model/, the averaged generator for `InpaintGenerator.from_pretrained`, and best/,
+            the one of the least validation error so far.
+        resume: Go on from the newest checkpoint in ``out``, of which model/ and best/ are made once more: the
+            run may have been killed between them.
 
     Attributes:
         recipe: Of the configuration.
         step: Steps so far.
         generator, critics: The networks themselves, without what Fabric wraps around them.
         average: The moving average of the generator, whose weights are what a run is for.
+        validation: Its figures, and the best so far.
+        is_late: Whether the last `run` ended since its time was over.
 
     Raises:
         ValueError: Nothing to resume, or a checkpoint where there should be none; a batch that the processes
@@ -76,16 +82,17 @@ class Trainer:
         self.config, self.fabric, self.out = config, fabric, out
         self.recipe = make_recipe(config)
         self.checkpoints = Checkpoints(out / CHECKPOINTS, config.keep)
-        newest = _start(self.checkpoints, resume)
+        newest = self.checkpoints.start(resume)
         state = None if newest is None else load_checkpoint(newest)
         if state is not None:  # before anything of a size that a damaged file names
             check_settings(state, config, newest)
         self.samples = make_samples(config, print if fabric.is_global_zero else None)
         self.gallery = Gallery(self.samples) if fabric.is_global_zero else None
+        self.validation = Validation(config, fabric)
         self._make_networks()
-        self.step = position = 0
+        self.step, self.is_late, position = 0, False, 0
         if fabric.is_global_zero:
-            for folder in (out, self.checkpoints.folder, out / _PICTURES, out / MODEL):
+            for folder in (out, self.checkpoints.folder, out / _PICTURES, out / MODEL, out / BEST):
                 clear_unfinished(folder)
         if state is not None:
             position = self._restore(state, newest)
@@ -94,6 +101,8 @@ class Trainer:
     def _make_networks(self) -> None:
         torch.manual_seed(self.config.seed)
         self.generator, self.critics = self.recipe.make_generator(), self.recipe.make_critics()
+        if self.config.start and not self.checkpoints.newest():
+            start_from(self.generator, self.config.start)
         if self.fabric.world_size > 1:
             share_statistics(self.generator)
             share_statistics(self.critics)
@@ -112,7 +121,7 @@ class Trainer:
 
     # The loop
 
-    def run(self, until: int | None = None, report: Report | None = None) -> bool:
+    def run(self, until: int | None = None, report: Report | None = None, ends: float | None = None) -> bool:
         """Train up to ``until`` steps in all.
 
         SIGTERM or Ctrl-C lets the step end, saves and leaves; a second Ctrl-C ends the process at once.
@@ -120,9 +129,10 @@ class Trainer:
         Args:
             until: Default: config.steps.
             report: Called after each step with its number and terms, in the first process.
+            ends: When to stop as if asked to, by the first process's `time.monotonic`. Default: never.
 
         Returns:
-            Whether it got there; False: it was asked to stop.
+            Whether it got there; False: it was asked to stop, or its time was over (`is_late`).
 
         Raises:
             NotFinite: Names the step and the term.
@@ -132,17 +142,21 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         log = RunLog(self.out, self.step) if self.fabric.is_global_zero else None
         try:
-            with StopRequest() as request:
-                stopped = False
+            with StopRequest(ends) as request:
+                stopped = self.is_late = False
                 while self.step < until and not stopped:
                     start = time.perf_counter()
                     updates = self.updates()
-                    terms, stopped = self._share(updates, self.iterate(), request.is_set)
+                    terms, asked, self.is_late = self._share(updates, self.iterate(), request)
                     if log is not None:
-                        self._note(terms, time.perf_counter() - start, log, report)
+                        self._note(terms, time.perf_counter() - start, log)
+                    figures = self.validation.after(self.step, self.average.module, log)
+                    if log is not None and report is not None:
+                        report(self.step, terms | figures)
+                    stopped = asked or self.is_late
                     if stopped or self.step == until or self.step % self.config.save_every == 0:
                         self.save()
-                return not stopped
+                return self.step >= until
         finally:
             if log is not None:
                 log.close()
@@ -187,12 +201,15 @@ class Trainer:
         return mean_terms(collected)
 
     def _share(
-        self, updates: tuple[Update, ...], terms: list[Terms], stop: bool
-    ) -> tuple[dict[str, float], bool]:
-        """The terms of the whole batch, and whether any process was asked to stop: one exchange a step."""
+        self, updates: tuple[Update, ...], terms: list[Terms], request: StopRequest
+    ) -> tuple[dict[str, float], bool, bool]:
+        """The terms of the whole batch, whether any process was asked to stop, and whether the time is over
+        by the first one's clock: one exchange a step.
+        """
         flat = [term for each in terms for term in each.values()]
-        vector = torch.stack([*flat, torch.full_like(flat[0], stop)])
-        *means, stops = self.fabric.all_reduce(vector, reduce_op="mean").cpu()
+        late = self.fabric.is_global_zero and request.is_late
+        vector = torch.stack([*flat, *(torch.full_like(flat[0], each) for each in (request.is_set, late))])
+        *means, stops, lates = self.fabric.all_reduce(vector, reduce_op="mean").cpu()
         shared = iter(means)
         terms = [{name: next(shared) for name in each} for each in terms]
         learners = [update.learner for update in updates]
@@ -200,9 +217,9 @@ class Trainer:
         if bad is not None:
             raise NotFinite(f"step {self.step}: {bad}; nothing is saved")
         logged = self.recipe.logged(step_terms(learners, terms))
-        return {name: float(term) for name, term in logged.items()}, bool(stops > 0)
+        return {name: float(term) for name, term in logged.items()}, bool(stops > 0), bool(lates > 0)
 
-    def _note(self, terms: Mapping[str, float], seconds: float, log: RunLog, report: Report | None) -> None:
+    def _note(self, terms: Mapping[str, float], seconds: float, log: RunLog) -> None:
         log.losses(self.step, terms, seconds)
         if self.step % self.config.show_every == 0:
             picture = self.gallery.draw(self.average.module, self.fabric.device)
@@ -210,13 +227,11 @@ class Trainer:
             folder.mkdir(exist_ok=True)
             write_photos({folder / f"step_{self.step:09d}.png": picture})
             log.picture(self.step, picture)
-        if report is not None:
-            report(self.step, terms)
 
     # Checkpoints
 
     def save(self) -> None:
-        """Write a checkpoint and the averaged generator; each file appears whole or not at all.
+        """Write a checkpoint, the averaged generator and the best one; each file appears whole or not at all.
 
         Raises:
             NotFinite: A weight is; nothing is written.
@@ -225,11 +240,13 @@ class Trainer:
             raise NotFinite(f"step {self.step}: the weight {bad} is not finite; nothing is saved")
         if self.fabric.is_global_zero:
             self.checkpoints.save(self.step, self._state())
-            self._save_model()
+            self._save_models()
         self.fabric.barrier()
 
-    def _save_model(self) -> None:
+    def _save_models(self) -> None:
         replace_folder(self.out / MODEL, self.average.module.save_pretrained)
+        if self.validation.best is not None:
+            self.validation.best.save(self.out / BEST)
 
     def _not_finite(self) -> str | None:
         """The name of a weight that is NaN or infinite; None if there is none."""
@@ -243,6 +260,7 @@ class Trainer:
             "step": self.step,
             "position": self.feed.position,
             "pictures": len(self.samples),
+            "best": None if self.validation.best is None else self.validation.best.state(),
             "generator": self.generator.state_dict(),
             "critics": self.critics.state_dict(),
             "average": self.average.state_dict(),
@@ -259,26 +277,23 @@ class Trainer:
             self.step, position, pictures = (int(state[name]) for name in ("step", "position", "pictures"))
             for name in ("generator", "critics", "average", "generator_optimiser", "critic_optimiser"):
                 getattr(self, name).load_state_dict(state[name])
+            self.validation.restore(state["best"], self.average.module)
             if bad := self._not_finite():
                 raise ValueError(f"its weight {bad} is not finite")
             torch.set_rng_state(state["random"])
             if torch.cuda.is_available() and len(state["random_cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(state["random_cuda"])
-        if pictures != len(self.samples):
-            raise ValueError(
-                f"data: the run was trained on {pictures} pictures, but there are {len(self.samples)}; "
-                "restore them, or start a new run"
-            )
-        if self.fabric.is_global_zero:  # a kill may have come between the checkpoint and its model
-            self._save_model()
+        _check_count("data: the run was trained", pictures, len(self.samples))
+        if self.validation.best is not None and self.validation.pictures:
+            before = self.validation.best.pictures
+            _check_count("validation: the run was measured", before, self.validation.pictures)
+        if self.fabric.is_global_zero:  # a kill may have come between the checkpoint and its models
+            self._save_models()
         return position
 
 
-def _start(checkpoints: Checkpoints, resume: bool) -> Path | None:
-    """The checkpoint to go on from; a run is neither resumed from nothing nor begun over another."""
-    newest = checkpoints.newest()
-    if resume and newest is None:
-        raise ValueError(f"resume: there is no checkpoint in {checkpoints.folder}; start without it")
-    if newest is not None and not resume:
-        raise ValueError(f"out: {newest} is of another run; resume that, or choose another folder")
-    return newest
+def _check_count(happened: str, before: int, now: int) -> None:
+    if before != now:
+        raise ValueError(
+            f"{happened} on {before} pictures, but there are {now}; restore them, or start a new run"
+        )

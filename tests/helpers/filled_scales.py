@@ -8,7 +8,7 @@ import scipy.ndimage
 import torch
 
 from contextual_attention import backends
-from contextual_attention.models.filling.scales import Scale
+from contextual_attention.models.patches.scales import Scale
 
 COLOURS = 3
 # What a candidate costs that is not there, or a patch of which no pixel is compared.

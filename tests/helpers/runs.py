@@ -26,7 +26,8 @@ SETTINGS = {
 }  # fmt: skip
 
 _BRIEF = {"data.pictures": "10", "optimiser.batch": "4", "save_every": "2", "show_every": "3", "steps": "4"}
-# Of each recipe a preset, and what makes it tiny. Iizuka's three phases are a step, another, and the rest.
+# Of each recipe a preset, and what makes it tiny. Iizuka's three phases are a step, another, and the rest; of
+# the structure network two steps, and the rest.
 FAMILIES = {
     "wasserstein": ("small", SETTINGS),
     "sn-patchgan": (
@@ -44,6 +45,12 @@ FAMILIES = {
     "context-encoder": (
         "context-encoder-small",
         _BRIEF | {"generator.cnum": "2", "generator.bottleneck": "8", "critics.channels": "2,2,2,2"},
+    ),
+    "structure": (
+        "structure",
+        _BRIEF | {"data.size": "24", "data.scenes": "0", "data.workers": "0", "masks.box": "12",
+                  "masks.shrink": "4", "generator.cnum": "2", "generator.dilations": "1,2",
+                  "critics.channels": "4,4", "optimiser.completion_steps": "2"},
     ),
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Does training learn? The error in the hole on pictures that were not trained on, step by step.
 
     pip install -c constraints.txt -e ".[train,bench]"
-    python tools/docs/learning_curve.py                         docs/images/training.png, training.json
-    python tools/docs/learning_curve.py --steps 3000 --output mine.png
+    python -m tools.docs.learning_curve                         docs/images/training.png, training.json
+    python -m tools.docs.learning_curve --steps 3000 --output mine.png
 
 Trains the preset "small" twice, on procedural pictures and on photographs that come with scikit-image and
 scikit-learn, and compares with filling each hole with the mean colour of what is known, and with the
@@ -21,12 +21,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import skimage
 import sklearn.datasets
 import torch
 from lightning_fabric import Fabric
-from matplotlib import pyplot
 
 from contextual_attention.files import replace_file
 from contextual_attention.models.data.mask_kinds import mask_drawer
@@ -45,6 +43,8 @@ from contextual_attention.models.training.presets import PRESETS
 from contextual_attention.models.training.settings import change
 from contextual_attention.models.training.trainer import Trainer
 from contextual_attention.photos import read_pixels, write_photos
+
+from ..curves import over_steps, picture_of_axes
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "images" / "training.png"
 MEASURE = "hole l1 %"
@@ -193,22 +193,17 @@ def _error(samples: Samples, trainer: Trainer) -> float:
 
 def plot(curves: list[Curve], path: Path) -> None:
     """The curves, and under each what the network makes of a few holes at the end."""
-    matplotlib.use("Agg")  # no window
-    figure, axes = pyplot.subplots(2, len(curves), figsize=(4 * len(curves), 5.6), squeeze=False)
-    for (axis, below), curve in zip(axes.T, curves, strict=True):
-        axis.plot(curve.steps, curve.errors, color="C0", label="network")
-        axis.axhline(curve.errors[0], color="C7", linestyle=":", label="untrained network")
-        axis.axhline(curve.mean, color="C1", linestyle="--", label="mean colour of known pixels")
-        axis.set(title=curve.title, xlabel="steps", ylim=(0, None), xlim=(0, curve.steps[-1]))
-        axis.grid(alpha=0.3)
-        below.imshow(curve.examples)
-        below.set_title("input, coarse, completed, original, attention", fontsize=8)
-        below.axis("off")
-    axes[0, 0].set_ylabel("l1 in the hole, % of the range")
-    axes[0, 0].legend(loc="lower left")
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
+    with picture_of_axes(path, 2, len(curves), (4 * len(curves), 5.6)) as axes:
+        for (axis, below), curve in zip(axes.T, curves, strict=True):
+            axis.plot(curve.steps, curve.errors, color="C0", label="network")
+            axis.axhline(curve.errors[0], color="C7", linestyle=":", label="untrained network")
+            axis.axhline(curve.mean, color="C1", linestyle="--", label="mean colour of known pixels")
+            over_steps(axis, curve.steps[-1], title=curve.title, ylim=(0, None))
+            below.imshow(curve.examples)
+            below.set_title("input, coarse, completed, original, attention", fontsize=8)
+            below.axis("off")
+        axes[0, 0].set_ylabel("l1 in the hole, % of the range")
+        axes[0, 0].legend(loc="lower left")
 
 
 def write_numbers(curves: list[Curve], path: Path) -> None:

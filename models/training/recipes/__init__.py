@@ -5,6 +5,7 @@ optimisers.py     Adam, and what every recipe's optimiser has
 context_encoder.py Pathak et al. 2016: squared error, and a critic of the predicted patch
 iizuka.py         Iizuka et al. 2017: the network, its critics, then both
 patch_gan.py      Yu et al. 2019: a spectrally normalised critic of every neighbourhood, hinge loss
+structure.py      this package's own: l1, gradients, the expected error, and later the critic of patch_gan.py
 wasserstein.py    Yu et al. 2018: critics with a gradient penalty, updated five times for each generator's
 """
 
@@ -17,6 +18,7 @@ from .base import Recipe, Settings
 from .context_encoder import ContextEncoders
 from .iizuka import Iizuka
 from .patch_gan import PatchGan
+from .structure import Structure
 from .wasserstein import Wasserstein
 
 RECIPES: Mapping[str, type[Recipe]] = MappingProxyType(
@@ -25,6 +27,7 @@ RECIPES: Mapping[str, type[Recipe]] = MappingProxyType(
         "sn-patchgan": PatchGan,
         "iizuka": Iizuka,
         "context-encoder": ContextEncoders,
+        "structure": Structure,
     }
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -52,6 +53,7 @@ class Recipe(ABC):
         parts_decide: Whether the parts of `optimiser.accumulate` decide what is computed, and a resumed run
             cannot change them: a network normalises over the samples that it is given at once, or changes
             with every call.
+        draft_channels: How many channels what `draft` makes has.
         headline: The terms of a step that are shown while it runs, each with its format.
 
     Raises:
@@ -63,6 +65,7 @@ class Recipe(ABC):
     loss: ClassVar[type]
     optimiser: ClassVar[type[OptimiserConfig]]
     parts_decide: ClassVar[bool] = False
+    draft_channels: ClassVar[int] = 0
     headline: ClassVar[dict[str, str]] = {"hole_l1": "hole l1 {:.2f} %"}
 
     def __init__(self, config: Settings) -> None:
@@ -82,6 +85,11 @@ class Recipe(ABC):
     def gamma(self) -> float:
         """Base of the spatial discount of samples; 1: none."""
         return 1.0
+
+    @property
+    def draft(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+        """What makes `Sample.drafts` of images and masks, for a network that starts from them; else None."""
+        return None
 
     def make_generator(self) -> nn.Module:
         """The generator, its weights as they are before the first step."""

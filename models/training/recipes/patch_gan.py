@@ -13,7 +13,9 @@ Shape legend: B samples; H, W the crop.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -169,9 +171,7 @@ class PatchGan(Recipe):
 
     def phases(self) -> tuple[Phase, ...]:
         loss = self.config.loss
-        critics = Update(
-            "critics", _critic_terms, {"patch_hinge": loss.critic, "patch_real": 0.0, "patch_fake": 0.0}
-        )
+        critics = critics_update(loss.critic, _complete)
         weights = {
             "refined_l1": loss.refined,
             "coarse_l1": loss.coarse,
@@ -182,10 +182,24 @@ class PatchGan(Recipe):
         return (Phase((critics,) * self.config.optimiser.critic_updates + (generator,)),)
 
 
-def _critic_terms(generator: InpaintGenerator, critics: Critics, sample: Sample) -> Terms:
-    return critics(sample, generator(sample.image, sample.mask).completed)
+def critics_update(weight: float, complete: Callable[[Any, Sample], Inpainted]) -> Update:
+    """The critic's update by its hinge loss of this weight.
+
+    Args:
+        weight: Of the loss.
+        complete: What a generator makes of a batch.
+    """
+
+    def terms(generator: nn.Module, critics: Critics, sample: Sample) -> Terms:
+        return critics(sample, complete(generator, sample).completed)
+
+    return Update("critics", terms, {"patch_hinge": weight, "patch_real": 0.0, "patch_fake": 0.0})
+
+
+def _complete(generator: InpaintGenerator, sample: Sample) -> Inpainted:
+    return generator(sample.image, sample.mask)
 
 
 def _generator_terms(generator: InpaintGenerator, critics: Critics, sample: Sample) -> Terms:
-    result = generator(sample.image, sample.mask)
+    result = _complete(generator, sample)
     return generator_terms(sample, result, critics.scores(sample, result.completed))

@@ -1,6 +1,6 @@
-"""Compares ways to fill holes in photographs without training, and writes docs/inpainting.md.
+"""Compares ways to fill holes in photographs that need no model, and writes docs/inpainting.md.
 
-    python -m tools.docs.inpainting --lists tuned                   the bundled photographs alone, a table
+    python -m tools.docs.inpainting --lists validation              of the bundled photographs alone, a table
     python -m tools.docs.inpainting --photographs DIR --keep KEPT --write        all of docs/inpainting.md
 
 DIR has packages of Debian, each unpacked into a folder of its name; photographs.py says which. With KEPT a
@@ -16,16 +16,17 @@ from pathlib import Path
 
 from ...photographs import BUNDLED
 from ..speed import write_docs
-from .cases import Case, draw_cases, size_cases, texture_cases
+from .cases import DRAWN, MIXED, WIDE, Case, draw_cases, size_cases, texture_cases
 from .kept import Kept
-from .methods import METHODS, OURS, RIVAL
-from .page import PICTURED, page, sheet, sheets, sizes_table, table
+from .methods import FEW, METHODS, OURS, RIVAL
+from .page import page, sheet, sheets, sizes_table, table
 from .photographs import LARGE, LISTS, read_list
 from .race import ROOT, Results, Timed, installed, race, race_sizes
 
 DOCS, PICTURE = ROOT / "docs/inpainting.md", ROOT / "docs/images/inpainting.jpg"
 ROUNDS = {0.5: 3, 2.0: 1, 12.0: 1}  # by megapixels
-SHOWN = ("square", "edge", "anything", "scratches", "text")
+SHOWN = ("square", "edge", "anything", "scratches", "text")  # of the wide holes
+SHOWN_MIXED = ("horizon", "object")
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def main() -> None:
         cases = {name: [case for case in some if given.only in case.name] for name, some in cases.items()}
     for reason in left_out + missing:
         print(f"left out: {reason}")
-    results = race(cases, methods, Kept(given.keep, given.again), given.limit)
+    only = {} if given.methods else dict.fromkeys(("validation", "trained"), FEW)
+    results = race(cases, methods, Kept(given.keep, given.again), given.limit, only)
     results.left_out[:0] = left_out + missing
     sizes: list[Timed] = []
     if given.sizes and given.photographs:
@@ -55,7 +57,7 @@ def main() -> None:
     if given.write:
         write_docs(page(results, sizes), DOCS)
         shown = [case for name in ("textures", "shown") for case in cases[name]]
-        sheet(_first_holes(shown), results, PICTURED).save(PICTURE, quality=88)
+        sheet(_first_holes(shown), results, FEW).save(PICTURE, quality=88)
     if given.strips:
         _write_strips(given.strips, cases, results)
 
@@ -68,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--photographs", type=Path, metavar="DIR", help="folder of unpacked packages")
-    add("--lists", nargs="*", choices=LISTS, default=["judged"], help="of photographs (default: judged)")
+    add("--lists", nargs="*", choices=LISTS, default=list(LISTS), help="of photographs (default: all)")
     add("--draw", type=int, default=0, metavar="N", help="other holes than those of docs/, the draw 0")
     add("--methods", nargs="+", choices=METHODS, help="default: all that are installed")
     add("--only", metavar="TEXT", help="cases whose name has this in it")
@@ -87,7 +89,8 @@ def _cases(lists: list[str], folder: Path | None, draw: int) -> tuple[dict[str, 
     for seed, name in enumerate(LISTS):
         if name in lists:
             photographs, left_out = read_list(name, folder)
-            cases[name] = draw_cases(photographs, seed + draw) if photographs else []
+            for listed, holes in DRAWN[name].items():
+                cases[listed] = draw_cases(photographs, holes, seed + draw) if photographs else []
             missing += left_out
     cases["textures"] = list(texture_cases())
     cases["shown"] = _shown()
@@ -96,9 +99,11 @@ def _cases(lists: list[str], folder: Path | None, draw: int) -> tuple[dict[str, 
 
 def _shown() -> list[Case]:
     """For the picture alone: a case of most kinds in photographs that come with packages of Python."""
-    bundled = {one.name: one.read(None) for one in LISTS["tuned"] if one.package == BUNDLED}
-    drawn = draw_cases(bundled, seed=0)
+    bundled = {one.name: one.read(None) for one in LISTS["validation"] if one.package == BUNDLED}
+    mixed = replace(MIXED, kinds={kind: replace(MIXED.kinds[kind], count=1) for kind in SHOWN_MIXED})
+    drawn = draw_cases(bundled, WIDE, seed=0)
     cases = [next(case for case in drawn if f" {kind} " in case.name) for kind in SHOWN]
+    cases += draw_cases(bundled, mixed, seed=0)
     return [replace(case, name=f"shown {case.name}") for case in cases]  # no name of a list's case
 
 

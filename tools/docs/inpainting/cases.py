@@ -1,4 +1,4 @@
-"""Holes in photographs, drawn by seed, in four groups; and those of the race of sizes.
+"""Holes in photographs, drawn by seed, in groups; and those of the race of sizes.
 
 Shape legend: H, W the picture.
 """
@@ -13,15 +13,7 @@ from PIL import Image
 
 from contextual_attention.models.data.bundled import bundled_photographs
 
-from . import shapes
-
-GROUPS = {
-    "squares": "squares of 80 to 140 pixels anywhere",
-    "structure": "half of them strips and blobs across the straightest edges, a quarter blobs where the "
-    "photograph is smoothest, a quarter blobs and ellipses anywhere",
-    "thin": "scratches, 4 to 8 curves of 3 to 6 pixels, and lines of text",
-    "texture": "squares of 48 pixels in crops of 256 of four textures",
-}
+from . import places, shapes
 
 
 @dataclass(frozen=True)
@@ -53,29 +45,78 @@ class _Kind:
 
 
 def _straightest(grey: np.ndarray) -> float:
-    return float(np.quantile(shapes.straightness(grey, 8.0)[0], 0.999))
+    return float(np.quantile(places.straightness(grey, 8.0)[0], 0.999))
 
 
 def _smoothest(grey: np.ndarray) -> float:
-    return -float(np.quantile(shapes.roughness(grey, 30.0), 0.01))
+    return -float(np.quantile(places.roughness(grey, 30.0), 0.01))
 
 
-KINDS = {
-    "square": _Kind("squares", shapes.square, 14),
-    "edge": _Kind("structure", shapes.edge, 8, _straightest, 2 / 3),
-    "smooth": _Kind("structure", shapes.smooth, 4, _smoothest, 1 / 3),
-    "anything": _Kind("structure", shapes.anything, 4),
-    "scratches": _Kind("thin", shapes.scratches, 7),
-    "text": _Kind("thin", shapes.text, 5),
+def _most(score: Callable[[np.ndarray, float], np.ndarray]) -> Callable[[np.ndarray], float]:
+    """Photographs by the best of such places in them."""
+    return lambda grey: float(np.quantile(score(grey, 1.0), 0.99))
+
+
+@dataclass(frozen=True)
+class Holes:
+    """What is drawn in a list of photographs: so many of each kind, and what its groups are."""
+
+    kinds: dict[str, _Kind]
+    groups: dict[str, str]
+
+
+# The goals of `exemplar` are about these. New kinds come last: those before are then drawn as ever.
+WIDE = Holes(
+    {
+        "square": _Kind("squares", shapes.square, 14),
+        "edge": _Kind("structure", shapes.edge, 8, _straightest, 2 / 3),
+        "smooth": _Kind("structure", shapes.smooth, 4, _smoothest, 1 / 3),
+        "anything": _Kind("structure", shapes.anything, 4),
+        "scratches": _Kind("thin", shapes.scratches, 7),
+        "text": _Kind("thin", shapes.text, 5),
+    },
+    {
+        "squares": "squares of 80 to 140 pixels anywhere",
+        "structure": "half of them strips and blobs across the straightest edges, a quarter blobs where the "
+        "photograph is smoothest, a quarter blobs and ellipses anywhere",
+        "thin": "scratches, 4 to 8 curves of 3 to 6 pixels, and lines of text",
+    },
+)
+# And those of `structure` about these.
+MIXED = Holes(
+    {
+        "box": _Kind("squares", shapes.box, 12),
+        "crossing": _Kind("structure", shapes.crossing, 8, _straightest, 2 / 3),
+        "rim": _Kind("structure", shapes.rim, 6, _most(places.bending), 1 / 2),
+        "horizon": _Kind("structure", shapes.horizon, 6, _most(places.levelness), 1 / 2),
+        "gradient": _Kind("structure", shapes.gradient, 6, _most(places.slope), 1 / 2),
+        "object": _Kind("structure", shapes.thing, 12, _straightest, 2 / 3),
+        "rough": _Kind("texture", shapes.rough, 10, _most(places.disorder), 1 / 3),
+    },
+    {
+        "squares": "squares of 32 to 128 pixels anywhere",
+        "structure": "boxes and blobs of 32 to 128 pixels across straight edges, rims, horizons and slopes "
+        "of brightness, and outlines of things, 64 to 128 pixels long, before straight edges",
+        "texture": "boxes and blobs of 32 to 128 pixels where much is going on in no direction",
+    },
+)
+
+
+JUDGED_AGAIN = "judged, 32 to 128"
+# By the name of each list of photographs: lists of cases, by their own names, and the holes of each.
+DRAWN = {
+    "judged": {"judged": WIDE, JUDGED_AGAIN: MIXED},
+    "validation": {"validation": MIXED},
+    "trained": {"trained": MIXED},
 }
 
 
-def draw_cases(photographs: dict[str, np.ndarray], seed: int) -> list[Case]:
+def draw_cases(photographs: dict[str, np.ndarray], holes: Holes, seed: int) -> list[Case]:
     """The cases of a list of photographs, of which none gets a second hole of a kind before all have one."""
     random = np.random.default_rng(seed)
     greys = {name: picture.mean(2) for name, picture in photographs.items()}
     cases = []
-    for kind, wanted in KINDS.items():
+    for kind, wanted in holes.kinds.items():
         names = sorted(greys)
         if wanted.suits is not None:
             names.sort(key=lambda name: wanted.suits(greys[name]), reverse=True)
@@ -90,6 +131,8 @@ def draw_cases(photographs: dict[str, np.ndarray], seed: int) -> list[Case]:
 
 
 # Textures: crops of bundled photographs
+
+TEXTURE = "squares of 48 pixels in crops of 256 of four textures"
 
 CROP, SQUARE, MARGIN = 256, 48, 24
 

@@ -107,9 +107,11 @@ def _mask(hole: np.ndarray) -> np.ndarray:
     return np.where(hole, 255, 0).astype(np.uint8)
 
 
-# Those of `inpaint` that need no weights, named here: the processes of the others need no PyTorch in memory.
-OURS = ("exemplar", "patchmatch")
-RIVAL = "PyPatchMatch 7"  # the best of the others by eye: the goals are set by it
+# Those of `inpaint` that need no model, named here: the processes of the others need no PyTorch in memory.
+OURS = ("structure", "exemplar", "patchmatch")
+RIVAL = "PyPatchMatch 7"  # the best of the others by eye: the goals of exemplar are set by it
+# In pictures, and on photographs that do not judge.
+FEW = (*OURS, RIVAL, "biharmonic", "Telea")
 METHODS: dict[str, Method] = {
     **{method: _ours(method) for method in OURS},
     RIVAL: _pypatchmatch(7),

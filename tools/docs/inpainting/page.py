@@ -8,17 +8,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .cases import GROUPS, Case
-from .goals import goals
+from .cases import DRAWN, JUDGED_AGAIN, TEXTURE, Case
+from .goals import exemplar_goals, structure_goals
 from .measures import MEASURES
-from .methods import METHODS, OURS, RIVAL
+from .methods import FEW, METHODS
 from .photographs import LISTS
 from .race import Results, Timed
 
+# Lists of cases in the order in which they are reported.
 TITLES = {
-    "judged": "Photographs that judge: no default was ever tuned on them",
-    "confirmed": "Photographs that defaults were confirmed on",
-    "tuned": "Photographs that defaults were tuned on",
+    JUDGED_AGAIN: "Photographs that judge: nothing was ever tuned or trained on them",
+    "judged": "Photographs that judge, with the holes of the goals of `exemplar`",
+    "validation": "Photographs for validation: never trained on; `structure` was chosen and tuned by them",
+    "trained": "Photographs that `structure` was trained on",
     "textures": "Textures",
 }
 COLUMNS = {
@@ -27,19 +29,20 @@ COLUMNS = {
     "MiB": "the most memory of the process, what it has loaded included",
 }
 _DIGITS = {"SSIM": 3, "pd": 3, "MiB": 0}
-PICTURED = (*OURS, RIVAL, "PyPatchMatch 3", "Telea")  # next to each other in docs/images/inpainting.jpg
 
 
 def page(results: Results, sizes: Sequence[Timed]) -> str:
     """What the command writes into docs/inpainting.md."""
     lists = [name for name in TITLES if any(row.photographs == name for row in results.rows)]
-    shown = [name for name in PICTURED if any(row.method == name for row in results.rows)]
+    shown = [name for name in FEW if any(row.method == name for row in results.rows)]
     parts = [
         "![](images/inpainting.jpg)",
         f"*From left: the hole, {', '.join(shown)}, the photograph; all come with scikit-image or "
         "scikit-learn.*",
-        "The goals of `exemplar`:",
-        goals(results, sizes),
+        "The goals of `structure`:",
+        structure_goals(results, sizes),
+        "The goals of `exemplar`, on the photographs that judge:",
+        exemplar_goals(results, sizes),
         *(f"## {TITLES[name]}\n\n{table(results, name)}" for name in lists),
         "; ".join(f"*{name}*: {meaning}" for name, meaning in COLUMNS.items()) + ".",
         *([f"## Sizes\n\n{sizes_table(sizes)}"] if sizes else []),
@@ -97,14 +100,26 @@ def listed_photographs() -> str:
         for package in dict.fromkeys(photograph.package for photograph in photographs):
             names = ", ".join(one.name for one in photographs if one.package == package)
             lines.append(f"- {name}, {package}: {names}.")
-    drawn = "; ".join(f"*{group}*: {meaning}" for group, meaning in GROUPS.items())
-    return "\n".join([*lines, "", f"Holes: {drawn}."])
+    return "\n".join([*lines, "", _listed_holes()])
+
+
+def _listed_holes() -> str:
+    """What the groups of each list of cases are."""
+    told: dict[str, list[str]] = {}
+    for drawn in DRAWN.values():
+        for cases, holes in drawn.items():
+            text = "; ".join(f"*{group}*: {meaning}" for group, meaning in holes.groups.items())
+            told.setdefault(text, []).append(cases)
+    lines = [f"Holes of {' and '.join(cases)}: {text}." for text, cases in told.items()]
+    return "\n\n".join([*lines, f"Holes of textures: {TEXTURE}."])
 
 
 # Pictures
 
 
-def sheet(cases: Sequence[Case], results: Results, methods: Sequence[str], side: int = 120) -> Image.Image:
+def sheet(
+    cases: Sequence[Case], results: Results, methods: Sequence[str], side: int = 120, named: bool = False
+) -> Image.Image:
     """A row for each case: the hole, what each method made of it, the photograph; cut out around the hole."""
     known = [name for name in methods if any((case.name, name) in results.pictures for case in cases)]
     columns = ("the hole", *known, "the photograph")
@@ -117,6 +132,8 @@ def sheet(cases: Sequence[Case], results: Results, methods: Sequence[str], side:
         for column, picture in enumerate([*pictures, case.truth]):
             cut = Image.fromarray(picture).crop(_around(case.hole))
             drawn.paste(cut.resize((side, side), Image.Resampling.LANCZOS), (column * side, 14 + row * side))
+        if named:
+            ImageDraw.Draw(drawn).text((2, 16 + row * side), case.name, fill="red")
     return drawn
 
 
@@ -137,8 +154,8 @@ def _around(hole: np.ndarray) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def sheets(cases: Sequence[Case], results: Results, each: int = 8) -> Iterator[tuple[str, Image.Image]]:
+def sheets(cases: Sequence[Case], results: Results, each: int = 20) -> Iterator[tuple[str, Image.Image]]:
     """All cases, so many to a picture, with every method; and the first case's name of each."""
     for start in range(0, len(cases), each):
         some = cases[start : start + each]
-        yield some[0].name, sheet(some, results, list(METHODS), side=220)
+        yield some[0].name, sheet(some, results, list(METHODS), side=220, named=True)

@@ -1,5 +1,6 @@
-"""Three lists of photographs, by package and file: those that defaults were tuned on, those that these were
-confirmed on, and those that judge, on which nothing is ever tuned.
+"""Three lists of photographs: those that judge, on which nothing is ever tuned or trained; those for
+validation, by which `structure` is chosen and tuned without being trained on them; and some that it is
+trained on.
 
 Some come with scikit-image and scikit-learn. The others are in packages of Debian 12, each unpacked into a
 folder of its name (tools/photographs.py).
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...photographs import BUNDLED, Photograph
+from ...structure.photographs import training_photographs
 
 
 def _files(package: str, file: str, names: str) -> list[Photograph]:
@@ -19,36 +21,16 @@ def _files(package: str, file: str, names: str) -> list[Photograph]:
     return [Photograph(Path(name).stem, package, file.format(name)) for name in names.split()]
 
 
-def _activity(activity: str, folder: str, names: str) -> list[Photograph]:
-    """Photographs of an activity of GCompris, likewise by where they are in its resources."""
-    file = f"usr/share/gcompris-qt/rcc/{activity}.rcc"
-    inside = f"gcompris/src/activities/{activity}/resource/{folder}.webp"
-    return [
-        Photograph(Path(name).name, "gcompris-qt-data", file, inside.format(name)) for name in names.split()
-    ]
-
-
-TUNED = [
+# Defaults of `exemplar` were tuned on most of these, too, ...
+VALIDATION = [
     *_files(BUNDLED, "{}", "astronaut brick cat china coffee flower grass gravel motorcycle rocket"),
     *_files("lxqt-themes", "usr/share/lxqt/wallpapers/{}.jpg", "after-the-rain fog this-is-not-windows"),
     *_files("lxqt-themes", "usr/share/lxqt/wallpapers/{}.jpg", "Butterfly-Kenneth-Wimer"),
-    *_files("lxqt-themes", "usr/share/lxqt/wallpapers/{}.png", "Valendas appleflower cloud flowers"),
-    *_activity("details", "image/{}_background", "EgeskovSlotSpejling EilanDonanCastle FanoeWindmill"),
-    *_activity("details", "image/{}_background", "GizahPyramids Nagoya TowerBridgeLondon"),
-    *_activity("erase", "{}", "cheetah horse nubian_ibex squirrel"),
+    *_files("lxqt-themes", "usr/share/lxqt/wallpapers/{}.png", "Valendas appleflower beam butterfly cloud"),
+    *_files("lxqt-themes", "usr/share/lxqt/wallpapers/{}.png", "drop flowers"),
 ]
-CONFIRMED = [
-    *_activity("explore_monuments", "france/{}", "arlesAmphitheater chateaudeChambord chateaudeChenonceau"),
-    *_activity("explore_monuments", "france/{}", "eiffelTower montStMichel pontduGard rocamadour"),
-    *_activity("explore_monuments", "germany/{}", "aulaPalatina brandenburgGate"),
-    *_activity("explore_monuments", "india/{}", "hawaMahal konarkSunTemple mysorePalace"),
-    *_activity("explore_monuments", "usa/{}", "canyondeChelly fortSumter lincolnMemorial mountRushmore"),
-    *_activity("explore_monuments", "wonders/{}", "chichenItza colosseum petra"),
-    *_activity("explore_monuments", "egypt/{}", "greatPyramidOfGiza"),
-    *_activity("explore_farm_animals", "animals/{}", "chicken sheep"),
-    *_activity("explore_world_animals", "animals/{}", "dragon"),
-    *_activity("clickgame", "{}", "sea2"),
-]
+# ... and on some of these, of gcompris-qt-data; on the others they were confirmed.
+TRAINED: list[Photograph] = [photograph for photograph in training_photographs() if photograph.earlier]
 _WALLPAPER = "usr/share/wallpapers/{}/contents/images/2560x1600.jpg"
 JUDGED = [
     *_files("plasma-workspace-wallpapers", _WALLPAPER, "BytheWater ColdRipple ColorfulCups EveningGlow Grey"),
@@ -68,7 +50,7 @@ JUDGED = [
 # What the race of sizes is run on.
 LARGE = next(photograph for photograph in JUDGED if photograph.name == "EveningGlow")
 # In the order in which they are reported.
-LISTS: dict[str, list[Photograph]] = {"judged": JUDGED, "confirmed": CONFIRMED, "tuned": TUNED}
+LISTS: dict[str, list[Photograph]] = {"judged": JUDGED, "validation": VALIDATION, "trained": TRAINED}
 
 
 def read_list(name: str, folder: Path | None) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -77,6 +59,6 @@ def read_list(name: str, folder: Path | None) -> tuple[dict[str, np.ndarray], li
     for photograph in LISTS[name]:
         try:
             read[photograph.name] = photograph.read(folder)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:  # ValueError: it is another picture
             left_out.append(str(error))
     return read, left_out

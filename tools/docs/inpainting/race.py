@@ -6,7 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,11 +105,30 @@ def fill(method: str, cases: Sequence[Case], limit: float) -> list[Filled]:
         ]
 
 
-def race(cases: dict[str, list[Case]], methods: Sequence[str], kept: Kept, limit: float) -> Results:
-    """Every method on every case of some lists of photographs; one that fails is left out as a whole."""
-    results = Results()
-    flat = [(name, case) for name, listed in cases.items() for case in listed]
+def race(
+    cases: dict[str, list[Case]],
+    methods: Sequence[str],
+    kept: Kept,
+    limit: float,
+    only: Mapping[str, Collection[str]] | None = None,
+) -> Results:
+    """Every method on every case of some lists; one that fails is left out as a whole.
+
+    Args:
+        cases: By the name of the list.
+        methods: Those that can run.
+        kept: What they have done before.
+        limit: Seconds that each may need for a case.
+        only: Of some lists the methods that run on them. Default: all on all.
+    """
+    results, only = Results(), only or {}
     for method in methods:
+        flat = [
+            (name, case)
+            for name, listed in cases.items()
+            if method in only.get(name, methods)
+            for case in listed
+        ]
         todo = [case for _, case in flat if kept.load(method, case) is None]
         try:
             made = _fill_and_measure(method, todo, kept, limit) if todo else {}

@@ -1,7 +1,7 @@
-"""Shapes of holes, and where in a photograph they go.
+"""Shapes of holes.
 
 Shape legend: H, W the picture. Lengths are in pixels of a picture whose longest side is LONGEST_SIDE, and are
-scaled with it.
+scaled with it; those of `Canvas.extent` are in pixels of the picture as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from ...photographs import LONGEST_SIDE
+from .outlines import OUTLINES, outline
+from .places import bending, disorder, levelness, roughness, slope, straightness
 
 Random = np.random.Generator
 
@@ -33,10 +35,19 @@ class Canvas:
         """A length between two of the legend's, in pixels."""
         return self.unit * self.random.uniform(least, most)
 
+    def extent(self, least: float = 32, most: float = 128) -> float:
+        """How far a hole reaches, every octave alike; at most a third of the picture's shorter side."""
+        drawn = np.exp(self.random.uniform(np.log(least), np.log(most)))
+        return min(float(drawn), min(self.height, self.width) / 3)
+
     def anywhere(self, margin: float) -> tuple[int, int]:
         """A pixel that is so far from the border."""
         rim = round(self.unit * margin)
         return tuple(int(self.random.integers(rim, n - rim)) for n in (self.height, self.width))
+
+    def margin(self, extent: float) -> float:
+        """How far from the border the centre of a hole of this extent is; a length of the legend's."""
+        return (0.6 * extent + 4) / self.unit
 
     def around(self, centre: tuple[int, int], angle: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Distances from a pixel along a direction (of the x axis, clockwise) and across it."""
@@ -77,27 +88,6 @@ class Canvas:
         return found[int(self.random.integers(len(found)))]
 
 
-# Where a photograph has straight edges, and where it is smooth
-
-
-def straightness(grey: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """How strong and straight the edges around each pixel are, and the angle of their normal; both (H, W).
-
-    By the structure tensor: the difference of its eigenvalues, times their coherence squared.
-    """
-    smooth = ndimage.gaussian_filter(grey, 1.0)
-    x, y = (ndimage.sobel(smooth, axis) / 8 for axis in (1, 0))
-    xx, xy, yy = (ndimage.gaussian_filter(product, sigma) for product in (x * x, x * y, y * y))
-    difference = np.hypot(xx - yy, 2 * xy)
-    coherence = difference / (xx + yy + 1)  # 1: what is next to nothing is not straight
-    return difference * coherence**2, 0.5 * np.arctan2(2 * xy, xx - yy)
-
-
-def roughness(grey: np.ndarray, sigma: float) -> np.ndarray:
-    """The mean length of the gradient around each pixel, (H, W)."""
-    return ndimage.gaussian_filter(np.hypot(*np.gradient(ndimage.gaussian_filter(grey, 1.0))), sigma)
-
-
 # Kinds of holes: each draws one, (H, W) bool, in a photograph of these grey values, (H, W)
 
 
@@ -127,6 +117,56 @@ def anything(canvas: Canvas, grey: np.ndarray) -> np.ndarray:
     if canvas.random.random() < 0.5:
         return canvas.ellipse(centre, canvas.between(40, 60), canvas.between(24, 40))
     return canvas.blob(centre, canvas.between(32, 52))
+
+
+# Those of 32 to 128 pixels, and things of 64 to 128
+
+
+def box(canvas: Canvas, grey: np.ndarray) -> np.ndarray:
+    side = canvas.extent()
+    return canvas.rectangle(canvas.anywhere(canvas.margin(side)), 0.0, side, side)
+
+
+def crossing(canvas: Canvas, grey: np.ndarray) -> np.ndarray:
+    return _at(canvas, straightness(grey, 8 * canvas.unit)[0])
+
+
+def rim(canvas: Canvas, grey: np.ndarray) -> np.ndarray:
+    return _at(canvas, bending(grey, canvas.unit))
+
+
+def horizon(canvas: Canvas, grey: np.ndarray) -> np.ndarray:
+    return _at(canvas, levelness(grey, canvas.unit))
+
+
+def gradient(canvas: Canvas, grey: np.ndarray) -> np.ndarray:
+    return _at(canvas, slope(grey, canvas.unit))
+
+
+def rough(canvas: Canvas, grey: np.ndarray) -> np.ndarray:
+    return _at(canvas, disorder(grey, canvas.unit))
+
+
+def _at(canvas: Canvas, score: np.ndarray) -> np.ndarray:
+    """A box or a blob in one of the best places."""
+    extent = canvas.extent()
+    centre = canvas.best(score, canvas.margin(extent))
+    if canvas.random.random() < 0.5:
+        return canvas.blob(centre, 0.42 * extent)  # its radius swings
+    return canvas.rectangle(centre, 0.0, extent, extent * canvas.random.uniform(0.5, 1))
+
+
+def thing(canvas: Canvas, grey: np.ndarray) -> np.ndarray:
+    """An object before straight edges, standing or a little tilted, and turned to either side."""
+    length = canvas.extent(64)
+    centre = canvas.best(straightness(grey, 8 * canvas.unit)[0], canvas.margin(length))
+    x, y = canvas.around(centre, canvas.random.uniform(-0.2, 0.2))
+    side = canvas.random.choice([-1, 1])
+    name = str(canvas.random.choice(list(OUTLINES)))
+    return outline(name, side * x / length, y / length, canvas.random)
+
+
+# Thin ones
 
 
 def scratches(canvas: Canvas, grey: np.ndarray) -> np.ndarray:

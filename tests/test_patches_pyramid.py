@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from contextual_attention.models.filling.pyramid import dilate, finest_level, halve, smooth_fill
+from contextual_attention.models.patches.pyramid import dilate, finest_level, halve, smooth_fill
 
 
 def test_halving_averages_what_is_known():

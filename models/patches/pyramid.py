@@ -68,7 +68,7 @@ def smooth_fill(image: Tensor, hole: Tensor) -> Tensor:
 
 
 def _pull_push(level: Level) -> Tensor:
-    if not bool(level.missing.any()) or max(level.image.shape[2:]) == 1:
+    if max(level.image.shape[2:]) == 1:
         return level.image
     coarse = F.interpolate(_pull_push(halve(level)), scale_factor=2, mode="bilinear")
     height, width = level.image.shape[2:]

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .blank import blank
-from .edges import EdgeGuide
 from .native import operators
 
 # Steps are small beside colours, and they alone tell a texture from its own average.
@@ -33,6 +33,18 @@ _MOST_COLOURS = 6
 _GUIDE_GAIN = 1.5
 
 
+class Guide(NamedTuple):
+    """What is known beforehand of the colours in holes.
+
+    Attributes:
+        colours: (1, C, H, W) in [-1, 1].
+        weight: (1, 1, H, W) in [0, 1]: how far to trust them; 0 where nothing is known.
+    """
+
+    colours: Tensor
+    weight: Tensor
+
+
 @dataclass
 class Scale:
     """A picture at one scale.
@@ -41,7 +53,7 @@ class Scale:
         features: (H, W, 8) uint8: the mean of what is known under each pixel, and what fills the hole so far.
         known: (H, W) uint8: how much is known of what is under each pixel; 255: all.
         colours: How many of the features are colours.
-        guide: Features and (H, W) uint8, how far to trust them: what continued edges say, or None.
+        guide: Features and (H, W) uint8, how far to trust them: what is known beforehand, or None.
         depth: How many halvings from the finest scale.
     """
 
@@ -89,7 +101,7 @@ class Scale:
         features[at, colours] = mixed.round().to(torch.uint8)
 
 
-def finest_scale(image: Tensor, hole: Tensor, guide: EdgeGuide | None = None) -> Scale:
+def finest_scale(image: Tensor, hole: Tensor, guide: Guide | None = None) -> Scale:
     """A picture (1, C, H, W) in [-1, 1] and its hole (1, 1, H, W) bool, both on the CPU, C at most 6."""
     missing = hole[0, 0].contiguous()
     features = _described(image[0], missing)

@@ -18,8 +18,8 @@ from helpers.filled_scales import (
     variance,
 )
 
-from contextual_attention.models.filling.scales import Scale, touching, whole_patches
-from contextual_attention.models.filling.search import Preferences, Search, largest_radius, positions
+from contextual_attention.models.patches.scales import Scale, touching, whole_patches
+from contextual_attention.models.patches.search import Preferences, Search, largest_radius, positions
 
 PLAIN = Preferences(0, 1.0)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.filled_scales import cost, scale_of, scales, square
 
-from contextual_attention.models.filling.rings import attend_ring, fill_rings, search_ring
-from contextual_attention.models.filling.scales import touching
-from contextual_attention.models.filling.search import Preferences, Search, positions
+from contextual_attention.models.patches.rings import attend_ring, fill_rings, search_ring
+from contextual_attention.models.patches.scales import touching
+from contextual_attention.models.patches.search import Preferences, Search, positions
 
 LAYER = {"workspace": None, "backend": None}
 PLAIN = Preferences(0, 1.0)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from helpers.filled_scales import scale_of, square
 
-from contextual_attention.models.filling import completion
-from contextual_attention.models.filling.completion import Settings, complete
-from contextual_attention.models.filling.scales import whole_patches
-from contextual_attention.models.filling.search import Preferences, Search
+from contextual_attention.models.patches import completion
+from contextual_attention.models.patches.completion import Settings, complete
+from contextual_attention.models.patches.scales import whole_patches
+from contextual_attention.models.patches.search import Preferences, Search
 
 PLAIN = Preferences(0, 1.0)
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from contextual_attention.models.filling.edges import EdgeGuide
-from contextual_attention.models.filling.scales import Scale, finest_scale, touching, whole_patches
+from contextual_attention.models.patches.scales import Guide, Scale, finest_scale, touching, whole_patches
 
 TEXTURE_REACH, TEXTURE_WEIGHT = 2, 5
 
@@ -183,7 +182,7 @@ def test_the_guide_is_described_as_a_picture_and_halved_by_its_trust(picture, dr
     weight = torch.from_numpy(random.uniform(size=hole.shape).astype(np.float32))[None, None]
     weight *= torch.from_numpy(random.uniform(size=hole.shape) < drawn)  # some have a box of their own
     picture = torch.from_numpy(image)[None], torch.from_numpy(hole)[None, None]
-    scale = finest_scale(*picture, EdgeGuide(colours, weight))
+    scale = finest_scale(*picture, Guide(colours, weight))
     assert torch.equal(scale.features, finest_scale(*picture).features)
     guided, trust = scale.guide
     described = finest_scale(colours, torch.zeros_like(picture[1])).features
