@@ -163,7 +163,7 @@ class TestTheResult:
         both = generator(image, mask, return_offsets=True)
         for sample in range(2):
             alone = generator(image[sample : sample + 1], mask[sample : sample + 1], return_offsets=True)
-            for x, y in zip(both, alone, strict=True):
+            for x, y in zip(both[:4], alone[:4], strict=True):
                 # Convolutions of other batches may add up in another order.
                 assert torch.allclose(x[sample].float(), y[0].float(), atol=1e-5)
         exchanged = generator(image, mask.flip(0))
