@@ -10,7 +10,8 @@ from fractions import Fraction
 
 import pytest
 import torch
-from test_generator import ATTENTION, COARSE, CONVOLUTIONS, DECODER, listed, make, problem
+from helpers.networks import problem
+from test_generator import ATTENTION, COARSE, CONVOLUTIONS, DECODER, listed, make
 
 from contextual_attention.models.network.generator import InpaintGenerator
 from contextual_attention.models.network.layers import ConvLayer

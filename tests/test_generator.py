@@ -8,6 +8,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from helpers.networks import problem
 from safetensors.torch import load_file, save_file
 
 from contextual_attention.models.network.generator import InpaintGenerator
@@ -33,18 +34,6 @@ def make(seed=0, **options):
         for parameter in generator.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
     return generator
-
-
-def problem(batch=2, height=24, width=32, dtype=torch.float32):
-    """Images and holes, each sample with its own, several in the first."""
-    generator = torch.Generator().manual_seed(height * width)
-    image = torch.rand(batch, 3, height, width, generator=generator, dtype=dtype) * 2 - 1
-    mask = torch.zeros(batch, 1, height, width)
-    mask[0, :, 2:7, 3:9] = 1
-    mask[0, :, -6:, -5:] = 1
-    for sample in range(1, batch):
-        mask[sample, :, sample : height // 2, width // 3 :] = 1
-    return image, mask
 
 
 def listed(layers):

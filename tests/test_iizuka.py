@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.networks import problem
 from torch import nn
 
 from contextual_attention.models.network.iizuka import PLACES2_MEAN, CompletionNetwork, IizukaConfig
@@ -28,18 +29,6 @@ def make(**options):
                 each.running_var.uniform_(0.5, 2)
                 each.bias.normal_(0, 0.1)
     return network.eval()
-
-
-def problem(batch=2, height=24, width=32, dtype=torch.float32):
-    """Images and holes, each sample with its own, several in the first."""
-    generator = torch.Generator().manual_seed(height * width)
-    image = torch.rand(batch, 3, height, width, generator=generator, dtype=dtype) * 2 - 1
-    mask = torch.zeros(batch, 1, height, width)
-    mask[0, :, 2:7, 3:9] = 1
-    mask[0, :, -6:, -5:] = 1
-    for sample in range(1, batch):
-        mask[sample, :, sample : height // 2, width // 3 :] = 1
-    return image, mask
 
 
 def listed(network):

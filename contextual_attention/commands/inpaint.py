@@ -95,10 +95,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="write the results of many photographs as .png, .tiff, ... (default: as each one's name ends)",
     )  # fmt: skip
     parser.add_argument(
-        "--attention-map", type=Path, metavar="FILE",
-        help="draw where each patch came from, as a picture; white: none "
-        "did",
-    )  # fmt: skip
+        "--attention-map", type=Path, metavar="FILE", help="draw where each patch came from, as a picture"
+    )
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write what became of each photograph, as JSON"
     )

@@ -84,8 +84,12 @@ class Feed:
         for message in set(sample.broken) - self._broken:
             self._broken.add(message)
             print(f"skipped, {len(self._broken)} so far: {message}", flush=True)
-        on_device = self.fabric.to_device({name: getattr(sample, name) for name in _ON_DEVICE})
-        return sample._replace(**on_device)
+        return on_device(sample, self.fabric)
+
+
+def on_device(sample: Sample, fabric: Fabric) -> Sample:
+    """A batch on the device of this process, but for its boxes."""
+    return sample._replace(**fabric.to_device({name: getattr(sample, name) for name in _ON_DEVICE}))
 
 
 def _chunk(batch: int, processes: int, accumulate: int) -> int:

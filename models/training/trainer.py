@@ -89,7 +89,7 @@ class Trainer:
         self.samples = make_samples(config, print if fabric.is_global_zero else None)
         self.gallery = Gallery(self.samples) if fabric.is_global_zero else None
         self.validation = Validation(config, fabric)
-        self._make_networks()
+        self._make_networks(is_new=state is None)
         self.step, self.is_late, position = 0, False, 0
         if fabric.is_global_zero:
             for folder in (out, self.checkpoints.folder, out / _PICTURES, out / MODEL, out / BEST):
@@ -98,10 +98,10 @@ class Trainer:
             position = self._restore(state, newest)
         self.feed = Feed(self.samples, config, fabric, position)
 
-    def _make_networks(self) -> None:
+    def _make_networks(self, is_new: bool) -> None:
         torch.manual_seed(self.config.seed)
         self.generator, self.critics = self.recipe.make_generator(), self.recipe.make_critics()
-        if self.config.start and not self.checkpoints.newest():
+        if self.config.start and is_new:
             start_from(self.generator, self.config.start)
         if self.fabric.world_size > 1:
             share_statistics(self.generator)

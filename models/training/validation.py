@@ -23,7 +23,8 @@ from ..data.samples import Place, Sample, Samples, collate
 from ..data.sources import held_out_split
 from ..network.folders import FolderOfWeights
 from .config import DataConfig, TrainConfig
-from .feed import make_samples
+from .feed import make_samples, on_device
+from .recipes import make_recipe
 from .recipes.base import hole_l1
 from .run_log import RunLog
 
@@ -119,6 +120,7 @@ class Validation:
 
     def __init__(self, config: TrainConfig, fabric: Fabric) -> None:
         self.fabric, self.every = fabric, config.validation.every
+        self.complete = make_recipe(config).complete
         samples = held_out_samples(config, print if fabric.is_global_zero else None)
         self.pictures = 0 if samples is None else len(samples)
         self.batches: list[Sample] = []
@@ -161,11 +163,11 @@ class Validation:
         """
         sums, count = torch.zeros(2, dtype=torch.float64), 0
         for batch in self.batches:
-            image, mask = self.fabric.to_device((batch.image, batch.mask))
-            sample, completed = batch._replace(image=image, mask=mask), network(image, mask).completed
+            sample = on_device(batch, self.fabric)
+            completed = self.complete(network, sample).completed
             means = torch.stack([hole_l1(sample, completed), hole_psnr(sample, completed)])
-            sums += len(image) * means.cpu()
-            count += len(image)
+            sums += len(sample.image) * means.cpu()
+            count += len(sample.image)
         l1, psnr = (sums / count).tolist()
         return {"hole_l1": l1, "hole_psnr": psnr}
 

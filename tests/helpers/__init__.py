@@ -21,7 +21,7 @@ What they are computed by:
 What commands and training are given, and what they leave:
     command_line        pictures that commands write, and what they say when they refuse
     striped             a photograph that can be restored exactly
-    networks            a small structure network
+    networks            images and holes for networks; a small structure network
     damage              files damaged at random
     runs                small training runs
     layouts             small folders in the layouts of published data sets

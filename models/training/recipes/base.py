@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ...data.samples import Sample
+from ...network.faces import Inpainted
 from ..losses import discounted_l1
 from ..updates import Phase, Terms
 from .optimisers import OptimiserConfig
@@ -90,6 +91,10 @@ class Recipe(ABC):
     def draft(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
         """What makes `Sample.drafts` of images and masks, for a network that starts from them; else None."""
         return None
+
+    def complete(self, network: Any, sample: Sample) -> Inpainted:
+        """What a network of the recipe makes of a batch."""
+        return network(sample.image, sample.mask)
 
     def make_generator(self) -> nn.Module:
         """The generator, its weights as they are before the first step."""

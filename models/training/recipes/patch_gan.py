@@ -171,15 +171,19 @@ class PatchGan(Recipe):
 
     def phases(self) -> tuple[Phase, ...]:
         loss = self.config.loss
-        critics = critics_update(loss.critic, _complete)
+        critics = critics_update(loss.critic, self.complete)
         weights = {
             "refined_l1": loss.refined,
             "coarse_l1": loss.coarse,
             "patch_adversarial": loss.adversarial,
             "hole_l1": 0.0,
         }
-        generator = Update("generator", _generator_terms, weights)
+        generator = Update("generator", self._generator_terms, weights)
         return (Phase((critics,) * self.config.optimiser.critic_updates + (generator,)),)
+
+    def _generator_terms(self, generator: InpaintGenerator, critics: Critics, sample: Sample) -> Terms:
+        result = self.complete(generator, sample)
+        return generator_terms(sample, result, critics.scores(sample, result.completed))
 
 
 def critics_update(weight: float, complete: Callable[[Any, Sample], Inpainted]) -> Update:
@@ -187,19 +191,10 @@ def critics_update(weight: float, complete: Callable[[Any, Sample], Inpainted]) 
 
     Args:
         weight: Of the loss.
-        complete: What a generator makes of a batch.
+        complete: `Recipe.complete`.
     """
 
     def terms(generator: nn.Module, critics: Critics, sample: Sample) -> Terms:
         return critics(sample, complete(generator, sample).completed)
 
     return Update("critics", terms, {"patch_hinge": weight, "patch_real": 0.0, "patch_fake": 0.0})
-
-
-def _complete(generator: InpaintGenerator, sample: Sample) -> Inpainted:
-    return generator(sample.image, sample.mask)
-
-
-def _generator_terms(generator: InpaintGenerator, critics: Critics, sample: Sample) -> Terms:
-    result = _complete(generator, sample)
-    return generator_terms(sample, result, critics.scores(sample, result.completed))

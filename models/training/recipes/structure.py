@@ -158,6 +158,9 @@ class Structure(Recipe):
     def draft(self) -> Callable[[Tensor, Tensor], Tensor]:
         return draw_drafts
 
+    def complete(self, network: StructureNetwork, sample: Sample) -> Inpainted:
+        return network(sample.image, sample.mask, sample.drafts)
+
     def make_critics(self) -> patch_gan.Critics:
         return patch_gan.Critics(self.config)
 
@@ -166,22 +169,18 @@ class Structure(Recipe):
         weights = {"l1": loss.l1, "gradient": loss.gradient, "error": loss.error, "hole_l1": 0.0}
         alone = Update("generator", self._terms, weights)
         judged = Update("generator", self._judged_terms, weights | {"patch_adversarial": loss.adversarial})
-        critics = patch_gan.critics_update(loss.critic, _restore)
+        critics = patch_gan.critics_update(loss.critic, self.complete)
         return (
             Phase((alone,), optimiser.completion_steps),
             Phase((critics,) * optimiser.critic_updates + (judged,)),
         )
 
     def _terms(self, generator: StructureNetwork, critics: patch_gan.Critics, sample: Sample) -> Terms:
-        result = _restore(generator, sample)
+        result = self.complete(generator, sample)
         return structure_terms(sample, result, self.config.loss.scales)
 
     def _judged_terms(self, generator: StructureNetwork, critics: patch_gan.Critics, sample: Sample) -> Terms:
-        result = _restore(generator, sample)
+        result = self.complete(generator, sample)
         scores = critics.scores(sample, result.completed)
         terms = structure_terms(sample, result, self.config.loss.scales)
         return terms | {"patch_adversarial": wasserstein_generator_loss(scores)}
-
-
-def _restore(network: StructureNetwork, sample: Sample) -> Inpainted:
-    return network(sample.image, sample.mask, sample.drafts)
