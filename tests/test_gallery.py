@@ -7,6 +7,7 @@ from contextual_attention.models.data.samples import Place, Samples, collate
 from contextual_attention.models.data.sources import ProceduralPictures
 from contextual_attention.models.network.faces import Inpainted
 from contextual_attention.models.network.generator import InpaintGenerator
+from contextual_attention.models.network.structure import StructureNetwork
 from contextual_attention.models.training.gallery import Gallery
 from contextual_attention.photos import to_uint8
 from contextual_attention.visualize import offsets_to_image
@@ -18,6 +19,10 @@ def make_samples(count):
     )
 
 
+def complete(network, sample, **options):
+    return network(sample.image, sample.mask, **options)
+
+
 def tile(grid, row, column):
     """The picture in a place of a grid of 16 x 24 pictures with gaps of 2."""
     return grid[:, 18 * row : 18 * row + 16, 26 * column : 26 * column + 24]
@@ -26,7 +31,7 @@ def tile(grid, row, column):
 def test_a_row_is_a_sample_and_its_columns_are_what_became_of_it():
     torch.manual_seed(0)
     samples, generator = make_samples(3), InpaintGenerator(cnum=2)
-    grid = Gallery(samples, count=4).draw(generator, torch.device("cpu"))
+    grid = Gallery(samples, complete, count=4).draw(generator, torch.device("cpu"))
     assert grid.dtype == torch.uint8
     assert grid.shape == (3, 4 * 18, 5 * 26)
     assert (grid[:, 16:18] == 255).all()
@@ -57,7 +62,7 @@ def test_the_expected_error_is_shown_in_the_hole():
             return Inpainted(None, image, image, error=error)
 
     samples = make_samples(2)
-    grid = Gallery(samples, count=2).draw(Doubtful(), torch.device("cpu"))
+    grid = Gallery(samples, complete, count=2).draw(Doubtful(), torch.device("cpu"))
     assert grid.shape == (3, 2 * 18, 4 * 26)  # input, completed, expected error, original
     for row in range(2):
         sample = samples[Place(0, row)]
@@ -67,7 +72,21 @@ def test_the_expected_error_is_shown_in_the_hole():
 
 
 def test_a_network_without_attention_has_no_picture_of_it():
-    grid = Gallery(make_samples(1), count=1).draw(
-        InpaintGenerator(cnum=2, attention=None), torch.device("cpu")
-    )
+    gallery = Gallery(make_samples(1), complete, count=1)
+    grid = gallery.draw(InpaintGenerator(cnum=2, attention=None), torch.device("cpu"))
     assert grid.shape == (3, 18, 4 * 26)
+
+
+def test_drafts_are_those_of_the_samples():
+    """What a network is trained with, and no others, which it would draw itself."""
+    samples = make_samples(2)
+    samples.draft = lambda image, mask: image.new_full((len(image), 6, 16, 24), 0.25)
+    seen = []
+
+    def complete(network, sample, **options):
+        seen.append(sample.drafts)
+        return network(sample.image, sample.mask, sample.drafts, **options)
+
+    network = StructureNetwork(cnum=2, dilations=(1,))
+    Gallery(samples, complete, count=2).draw(network, torch.device("cpu"))
+    assert torch.equal(seen[0], torch.full((2, 6, 16, 24), 0.25))

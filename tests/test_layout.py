@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "data": set(),
     "data.scenes": set(),
     "training": {"data", "network"},
-    "training.recipes": {"data", "network"},
+    "training.recipes": {"data", "filling", "network"},
     "filling": {"network", "patches"},
     "evaluation": {"data", "filling", "network", "patches"},
 }

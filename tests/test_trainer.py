@@ -294,6 +294,43 @@ def test_the_first_nan_of_a_step_is_the_one_named(tmp_path, monkeypatch):
         make_trainer(tmp_path).run()
 
 
+@pytest.mark.parametrize("echo", ["1", "2"])
+def test_nan_ends_a_run_that_has_workers(tmp_path, echo):
+    """They take no signals: if anything held their loader, the command would wait for them for ever."""
+    changes = {"data.workers": "1", "data.echo": echo, "optimiser.learning_rate": "1e30"}
+    run = start(train_command(tmp_path, settings=SETTINGS | changes))
+    try:
+        said, _ = run.communicate(timeout=120)
+    finally:
+        end(run)
+    assert run.returncode == 2, said
+    assert "nothing is saved" in said
+
+
+def test_learning_rates_fall(tmp_path):
+    """From the step on, along a line, of both networks; and as far when the run is taken up again."""
+    changes = {
+        "optimiser__decay_start": "1",
+        "optimiser__decay_steps": "4",
+        "optimiser__learning_rate": "8e-4",
+    }
+    found = []
+
+    def look(trainer, until):
+        while trainer.step < until:
+            trainer.iterate()
+            found.append(
+                [o.param_groups[0]["lr"] for o in (trainer.generator_optimiser, trainer.critic_optimiser)]
+            )
+
+    trainer = make_trainer(tmp_path, **changes)
+    look(trainer, 3)
+    trainer.save()
+    look(make_trainer(tmp_path, resume=True, **changes), 7)
+    expected = [8e-4, 8e-4, 6e-4, 4e-4, 2e-4, 0, 0]
+    assert found == [pytest.approx([rate, rate]) for rate in expected]
+
+
 def test_nan_in_a_weight_is_not_saved(tmp_path):
     trainer = make_trainer(tmp_path)
     with torch.no_grad():

@@ -19,4 +19,5 @@ regions.py       holes of Context Encoders
 discount.py      how much each pixel of a hole counts
 augment.py       crops turned, brighter, of other colours
 samples.py       crops with a hole each, in an order that can be taken up again anywhere
+echo.py          samples that are used several times, turned and mirrored
 """

@@ -56,7 +56,7 @@ def join_filling(image: Tensor, hole: Tensor, filled: Tensor) -> Tensor:
     # The difference is a membrane: known beside the hole, without steps of its own inside it.
     difference = torch.where(missing, 0, known - _beside(filling, missing))
     steps = difference.new_zeros((len(difference), 2, *difference.shape[1:]))
-    difference = operators().continue_levels(difference, missing[0], ~missing[0], steps, 0.0, _TOLERANCE)
+    difference = operators().continue_levels(difference, missing[0], ~missing[0], steps, _TOLERANCE)
     joined = image.clone()
     inside = torch.where(missing, (filling + difference).clamp(-1, 1), known)
     joined[0, :, rows, columns] = inside.to(image.device)

@@ -25,8 +25,8 @@ _GRAIN_SHARE = 0.1
 _LEAST_GRAIN, _MOST_GRAIN = 0.3 / 127.5, 6 / 127.5
 # Grain whose pixels are not independent changes the means of blocks by up to so many times as much.
 _MOST_COARSENESS = 3.0
-# Continued levels stay so little near what they would be without smooth surroundings; accuracy in colours.
-_ANCHOR, _TOLERANCE = 1e-7, 2.5e-4
+# Of continued levels, in colours.
+_TOLERANCE = 2.5e-4
 # Of the slopes around a hole so much goes on into it. With none of it, a membrane, what bulges is flattened;
 # with all of it, a slope that only the border has goes too far. Measured on skies and photographs.
 _COURSE = 0.5
@@ -135,7 +135,7 @@ def continue_into(smooth: Smooth, through: Tensor, otherwise: Tensor) -> tuple[T
 
     def membrane(x: Tensor, used: Tensor, slopes: Tensor | None = None) -> Tensor:
         slopes = x.new_zeros((len(x), 2, *x.shape[1:])) if slopes is None else slopes
-        return operators().continue_levels(x, missing, used, slopes, _ANCHOR, _TOLERANCE)
+        return operators().continue_levels(x, missing, used, slopes, _TOLERANCE)
 
     share = membrane(smooth.share[0] * known, known)
     slopes = membrane(_COURSE * smooth.slopes[0] * known, border).unflatten(0, (2, -1)).transpose(0, 1)

@@ -187,7 +187,7 @@ class StructureNetwork(
 
     def _restore(self, seen: Tensor) -> Tensor:
         """(B, C, H, W), sides multiples of 8 -> (B, sum(_OUTPUTS), H, W)."""
-        halved = self.enter(F.pixel_unshuffle(seen, 2))
+        halved = self.enter(F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last))
         quartered = self.quarter(halved)
         # A position that sees anything missing is not borrowed from.
         x = self.attention(self.before(self.down(quartered)), F.max_pool2d(seen[:, -1:], GRID))

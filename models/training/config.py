@@ -35,6 +35,8 @@ class DataConfig:
         most_enlarged: How many times a crop may be enlarged: of small pictures larger parts are taken, at
             most all of it; 0: any number. Ours.
         colour: How much light and colours are changed, 0 to 1, as `augment.recolour` says. Ours: 0.
+        echo: How often each batch is used, turned and mirrored anew each time (data/echo.py), 1 to 64: where
+            decoding takes longer than learning. Ours: 1.
         pictures: Of a procedural set. Ours.
         scenes: Procedural scenes that are mixed in among the pictures of ``path``. Ours.
         workers: Processes that decode, at most 1024. Ours; no effect on the samples.
@@ -51,6 +53,7 @@ class DataConfig:
     rotate: float = 0.0
     most_enlarged: float = 0.0
     colour: float = 0.0
+    echo: int = 1
     pictures: int = 10_000
     scenes: int = 0
     workers: int = 4
@@ -65,6 +68,7 @@ class DataConfig:
         check("data.rotate", self.rotate, 0 <= self.rotate <= 180, "0 to 180 degrees")
         check("data.most_enlarged", self.most_enlarged, self.most_enlarged >= 0, "at least 0")
         check("data.colour", self.colour, 0 <= self.colour <= 1, "0 to 1")
+        check("data.echo", self.echo, 1 <= self.echo <= 64, "1 to 64")
         for name, least in (("pictures", 1), ("scenes", 0), ("workers", 0), ("cache", 0)):
             number = getattr(self, name)
             check(f"data.{name}", number, number >= least, f"at least {least}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lightning_fabric import Fabric
 
+from ..data.echo import Echo
 from ..data.mask_kinds import mask_drawer
 from ..data.samples import Sample, Samples, Stream, make_loader
 from ..data.sources import SCENES, Cached, Mixed, Source, open_source, procedural
@@ -55,7 +56,7 @@ class Feed:
         samples: Of the run.
         config: Of the run.
         fabric: Knows the processes and the device.
-        position: Where in the stream to start, in samples.
+        position: Where to start, in samples.
 
     Attributes:
         position: Of the next batch; of all processes together.
@@ -66,11 +67,17 @@ class Feed:
 
     def __init__(self, samples: Samples, config: TrainConfig, fabric: Fabric, position: int) -> None:
         self.fabric, self.position = fabric, position
-        chunk = _chunk(config.optimiser.batch, fabric.world_size, config.optimiser.accumulate)
-        self._at_once = chunk * fabric.world_size
-        stream = Stream(len(samples), config.seed, chunk, fabric.world_size, fabric.global_rank, position)
-        pin_memory = fabric.device.type == "cuda"
-        self._batches = iter(make_loader(samples, stream, config.data.workers, pin_memory))
+        batch, parts = config.optimiser.batch, config.optimiser.accumulate
+        self._batch, self._chunk = batch, _chunk(batch, fabric.world_size, parts)
+        # Without this feed: workers end when nothing refers to the loader any more, and a circle would.
+        turns = self._chunk, fabric.world_size, fabric.global_rank
+        workers, pin_memory = config.data.workers, fabric.device.type == "cuda"
+
+        def fresh(first: int) -> Iterator[Sample]:
+            stream = Stream(len(samples), config.seed, *turns, position=first * batch)
+            return iter(make_loader(samples, stream, workers, pin_memory))
+
+        self._echo = Echo(fresh, config.data.echo, parts, config.seed)
         self._broken: set[str] = set()
 
     def next(self) -> Sample:
@@ -79,8 +86,12 @@ class Feed:
         Raises:
             DataError: The pictures cannot be read.
         """
-        sample = next(self._batches)
-        self.position += self._at_once
+        batch, done = divmod(self.position, self._batch)
+        processes = self.fabric.world_size
+        start = done + self.fabric.global_rank * self._chunk
+        places = slice(start, start + self._chunk)
+        sample = self._echo.part(batch, done // (self._chunk * processes), places, self._batch)
+        self.position += self._chunk * processes
         for message in set(sample.broken) - self._broken:
             self._broken.add(message)
             print(f"skipped, {len(self._broken)} so far: {message}", flush=True)

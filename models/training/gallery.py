@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from ...photos import to_uint8
 from ...visualize import offsets_to_image
 from ..data.samples import Place, Samples, collate
+from ..network.faces import Inpainted
 from ..network.folders import FolderOfWeights
 
 _GAP = 2  # pixels of white between pictures
@@ -20,10 +23,12 @@ class Gallery:
 
     Args:
         samples: Taken from its first pictures.
+        complete: What a network makes of a batch, `Recipe.complete`.
         count: Rows of the grid.
     """
 
-    def __init__(self, samples: Samples, count: int = 4) -> None:
+    def __init__(self, samples: Samples, complete: Callable[..., Inpainted], count: int = 4) -> None:
+        self.complete = complete
         self.sample = collate([samples[Place(0, index % len(samples))] for index in range(count)])
 
     @torch.no_grad()
@@ -36,9 +41,11 @@ class Gallery:
             range, or more, is white. In the attention picture, that of figure 4 of the paper, a colour is the
             direction in which a patch looked and white is its own position.
         """
-        image, mask = self.sample.image.to(device), self.sample.mask.to(device)
+        shown = ("image", "mask", "drafts")
+        sample = self.sample._replace(**{name: getattr(self.sample, name).to(device) for name in shown})
+        image, mask = sample.image, sample.mask
         asked = {"return_offsets": True} if network.has_offsets else {}
-        result = network(image, mask, **asked)
+        result = self.complete(network, sample, **asked)
         expected = None if result.error is None else _grey(result.error * mask / _WHITE)
         photos = [image.masked_fill(mask, 1), result.coarse, result.completed, expected, image]
         columns = [to_uint8(photo) for photo in photos if photo is not None]

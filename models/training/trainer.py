@@ -87,7 +87,7 @@ class Trainer:
         if state is not None:  # before anything of a size that a damaged file names
             check_settings(state, config, newest)
         self.samples = make_samples(config, print if fabric.is_global_zero else None)
-        self.gallery = Gallery(self.samples) if fabric.is_global_zero else None
+        self.gallery = Gallery(self.samples, self.recipe.complete) if fabric.is_global_zero else None
         self.validation = Validation(config, fabric)
         self._make_networks(is_new=state is None)
         self.step, self.is_late, position = 0, False, 0
@@ -114,10 +114,14 @@ class Trainer:
         self.shared_critics, self.critic_optimiser = self.fabric.setup(
             self.critics, make("critics", self.critics.parameters())
         )
+        self._rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self._optimisers()]
         decay = get_ema_multi_avg_fn(self.config.optimiser.average)
         # It is looked at and never trained: its batch normalisation must take statistics, not make them.
         self.average = AveragedModel(self.generator, multi_avg_fn=decay).eval()
         self.phases = self.recipe.phases()
+
+    def _optimisers(self) -> tuple[Any, Any]:
+        return self.generator_optimiser, self.critic_optimiser
 
     # The loop
 
@@ -167,6 +171,10 @@ class Trainer:
 
     def iterate(self) -> list[Terms]:
         """One step; the terms of each of its updates in order, means over this process's samples."""
+        share = self.config.optimiser.rate_share(self.step)
+        for optimiser, rates in zip(self._optimisers(), self._rates, strict=True):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = share * rate
         terms: list[Terms] = []
         parts: list[Sample] = []
         for update in self.updates():

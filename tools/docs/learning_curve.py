@@ -165,7 +165,9 @@ def run(experiment: Experiment) -> Curve:
             print(
                 f"{title}, step {until}: {curve.errors[-1]:.2f} %, mean colour {curve.mean:.2f} %", flush=True
             )
-        drawn = Gallery(samples, _EXAMPLES).draw(trainer.average.module, torch.device("cpu"))
+        drawn = Gallery(samples, trainer.recipe.complete, _EXAMPLES).draw(
+            trainer.average.module, torch.device("cpu")
+        )
     curve.examples = drawn.permute(1, 2, 0).numpy()
     return curve
 

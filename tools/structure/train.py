@@ -26,6 +26,7 @@ from contextual_attention.commands.arguments import minutes
 from contextual_attention.files import replace_folder
 from contextual_attention.models.network.pretrained import load_model
 from contextual_attention.models.training.gallery import Gallery
+from contextual_attention.models.training.recipes import make_recipe
 from contextual_attention.models.training.run_log import read_losses, read_validation
 from contextual_attention.models.training.settings import from_dict
 from contextual_attention.models.training.trainer import BEST, MODEL
@@ -146,7 +147,8 @@ def draw_sheet(run: Path, path: Path) -> None:
     config = from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
     best = run / BEST if (run / BEST).is_dir() else run / MODEL
     rows = min(_ROWS, config.validation.samples)
-    drawn = Gallery(held_out_samples(config), rows).draw(load_model(best), torch.device("cpu"))
+    gallery = Gallery(held_out_samples(config), make_recipe(config).complete, rows)
+    drawn = gallery.draw(load_model(best), torch.device("cpu"))
     write_photos({path: drawn})
 
 

@@ -83,6 +83,32 @@ std::tuple<Tensor, Tensor, Tensor> measure_cpu(Tensor image, Tensor hole, int64_
   return {means, variances, known};
 }
 
+// Of what is missing, what can be reached from what is used. Nothing says what the rest would be: its
+// equations have no solution, or any number of them.
+std::vector<uint8_t> reached_of(const uint8_t* missing, const uint8_t* used, int64_t height, int64_t width) {
+  std::vector<uint8_t> reached(height * width);
+  std::vector<Place> open;
+  const auto reach = [&](Place from) {
+    for (int side = 0; side < kSides; ++side) {
+      const Place to = from.beside(side);
+      if (to.y < 0 || to.y >= height || to.x < 0 || to.x >= width) continue;
+      const int64_t at = to.y * width + to.x;
+      if (!missing[at] || reached[at]) continue;
+      reached[at] = 1;
+      open.push_back(to);
+    }
+  };
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; ++x)
+      if (used[y * width + x] && !missing[y * width + x]) reach({y, x});
+  while (!open.empty()) {
+    const Place from = open.back();
+    open.pop_back();
+    reach(from);
+  }
+  return reached;
+}
+
 // Of one plane: what is `missing` such that its steps are those of `slopes`, next to what is `used`.
 void continue_plane(const Numbering& numbering, const uint8_t* missing, const uint8_t* used,
                     const float* slopes, float tolerance, Multigrid& equations, float* plane) {
@@ -106,8 +132,7 @@ void continue_plane(const Numbering& numbering, const uint8_t* missing, const ui
   for_pixels(numbering, [&](Place p, int32_t number) { plane[p.y * width + p.x] += change[number]; });
 }
 
-Multigrid equations_of(const Numbering& numbering, const uint8_t* missing, const uint8_t* used,
-                       float anchor) {
+Multigrid equations_of(const Numbering& numbering, const uint8_t* missing, const uint8_t* used) {
   const int64_t height = numbering.height(), width = numbering.width();
   std::vector<std::array<int32_t, kSides>> beside(numbering.count());
   std::vector<float> known(numbering.count());
@@ -124,11 +149,10 @@ Multigrid equations_of(const Numbering& numbering, const uint8_t* missing, const
       }
     }
   }
-  return {numbering, std::move(beside), std::move(known), std::vector<float>(numbering.count(), anchor)};
+  return {numbering, std::move(beside), std::move(known), std::vector<float>(numbering.count())};
 }
 
-Tensor continue_cpu(Tensor levels, Tensor missing, Tensor used, Tensor slopes, double anchor,
-                    double tolerance) {
+Tensor continue_cpu(Tensor levels, Tensor missing, Tensor used, Tensor slopes, double tolerance) {
   const auto is_mask = [&](const Tensor& x) {
     return x.scalar_type() == ScalarType::Bool && x.dim() == 2 && x.size(0) == levels.size(1) &&
            x.size(1) == levels.size(2);
@@ -141,11 +165,13 @@ Tensor continue_cpu(Tensor levels, Tensor missing, Tensor used, Tensor slopes, d
   const Tensor mask = torch::stable::contiguous(missing), others = torch::stable::contiguous(used);
   const Tensor steps = torch::stable::contiguous(slopes);
   Tensor result = copy_of(torch::stable::contiguous(levels));
-  const uint8_t* const inside = static_cast<const uint8_t*>(mask.data_ptr());
   const uint8_t* const border = static_cast<const uint8_t*>(others.data_ptr());
+  const std::vector<uint8_t> reached =
+      reached_of(static_cast<const uint8_t*>(mask.data_ptr()), border, levels.size(1), levels.size(2));
+  const uint8_t* const inside = reached.data();
   const Numbering numbering(inside, levels.size(1), levels.size(2));
   if (numbering.count() == 0) return result;
-  Multigrid equations = equations_of(numbering, inside, border, static_cast<float>(anchor));
+  Multigrid equations = equations_of(numbering, inside, border);
   const int64_t plane = levels.size(1) * levels.size(2);
   for (int64_t k = 0; k < levels.size(0); ++k)
     continue_plane(numbering, inside, border, steps.const_data_ptr<float>() + 2 * k * plane,
@@ -158,8 +184,8 @@ Tensor continue_cpu(Tensor levels, Tensor missing, Tensor used, Tensor slopes, d
 STABLE_TORCH_LIBRARY_FRAGMENT(contextual_attention_filling, m) {
   m.def("measure_blocks(Tensor image, Tensor hole, int side) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "continue_levels(Tensor levels, Tensor missing, Tensor used, Tensor slopes, float anchor, float "
-      "tolerance) -> Tensor");
+      "continue_levels(Tensor levels, Tensor missing, Tensor used, Tensor slopes, float tolerance) -> "
+      "Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(contextual_attention_filling, CPU, m) {

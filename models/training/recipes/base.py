@@ -92,9 +92,9 @@ class Recipe(ABC):
         """What makes `Sample.drafts` of images and masks, for a network that starts from them; else None."""
         return None
 
-    def complete(self, network: Any, sample: Sample) -> Inpainted:
-        """What a network of the recipe makes of a batch."""
-        return network(sample.image, sample.mask)
+    def complete(self, network: Any, sample: Sample, **options: Any) -> Inpainted:
+        """What a network of the recipe makes of a batch; options are those of its forward."""
+        return network(sample.image, sample.mask, **options)
 
     def make_generator(self) -> nn.Module:
         """The generator, its weights as they are before the first step."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..checks import check
+from ..checks import check, check_not_negative
 from ..updates import Learner
 
 
@@ -22,17 +22,28 @@ class OptimiserConfig(ABC):
         accumulate: Parts in which each process takes its share of a batch, to save memory. Ours: 1.
         average: Decay of the moving average of the generator's weights; 0: the weights themselves. Ours:
             0.999.
+        decay_start: The step from which on the learning rates fall. Ours.
+        decay_steps: In how many steps they fall to 0, along a straight line; 0: they stay. Ours: 0.
     """
 
     batch: int = 16
     accumulate: int = 1
     average: float = 0.999
+    decay_start: int = 0
+    decay_steps: int = 0
 
     def __post_init__(self) -> None:
         check("optimiser.average", self.average, 0 <= self.average < 1, "at least 0, less than 1")
         for name in ("batch", "accumulate"):
             number = getattr(self, name)
             check(f"optimiser.{name}", number, number >= 1, "at least 1")
+        check_not_negative("optimiser", self, "decay_start", "decay_steps")
+
+    def rate_share(self, step: int) -> float:
+        """The share of the learning rates that the step after ``step`` others has."""
+        if not self.decay_steps:
+            return 1.0
+        return min(1.0, max(0.0, 1 - (step - self.decay_start) / self.decay_steps))
 
     @abstractmethod
     def make(self, learner: Learner, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...data.samples import Sample
-from ...network.drafts import DRAFTS, draw_drafts
+from ...filling.structure import draw_copies
+from ...network.drafts import DRAFTS
 from ...network.faces import Inpainted
 from ...network.structure import StructureNetwork
 from ..adversarial import wasserstein_generator_loss
@@ -97,7 +99,8 @@ def structure_terms(sample: Sample, result: Inpainted, scales: int) -> Terms:
         Scalars; "hole_l1", in percent of the range of values, is for the log and has no weight.
     """
     mask = sample.mask.to(result.refined.dtype)
-    levels = list(_halved(result.refined - sample.image, mask, scales))
+    # Known pixels are never wrong: they are taken from the image.
+    levels = list(_halved((result.refined - sample.image) * mask, mask, scales))
     return {
         "l1": torch.stack([_mean(wrong.abs(), weights) for wrong, weights in levels]).mean(),
         "gradient": torch.stack([_gradient_l1(wrong, weights) for wrong, weights in levels]).mean(),
@@ -156,10 +159,10 @@ class Structure(Recipe):
 
     @property
     def draft(self) -> Callable[[Tensor, Tensor], Tensor]:
-        return draw_drafts
+        return draw_copies
 
-    def complete(self, network: StructureNetwork, sample: Sample) -> Inpainted:
-        return network(sample.image, sample.mask, sample.drafts)
+    def complete(self, network: StructureNetwork, sample: Sample, **options: Any) -> Inpainted:
+        return network(sample.image, sample.mask, sample.drafts, **options)
 
     def make_critics(self) -> patch_gan.Critics:
         return patch_gan.Critics(self.config)
