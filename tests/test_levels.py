@@ -12,7 +12,7 @@ TOLERANCE = 2.5e-4
 
 
 def by_hand(levels, missing, used, slopes):
-    """At each pixel that is reached, the steps to those beside it are the slopes: the sum of what is off is 0.
+    """Where it is reached, the steps from each pixel to those beside it, less the slopes, add up to nothing.
 
     Parts of what is missing that touch nothing used stay as they are.
     """
