@@ -10,7 +10,8 @@ from torch import nn
 
 from contextual_attention.models.filling import structure
 from contextual_attention.models.filling.exemplar import ExemplarOptions, fill_exemplar
-from contextual_attention.models.filling.structure import fill_structure
+from contextual_attention.models.filling.structure import draw_copies, fill_structure
+from contextual_attention.models.network.drafts import draw_drafts
 from contextual_attention.models.network.faces import Inpainted
 from contextual_attention.models.network.structure import StructureNetwork
 from contextual_attention.models.patches.scales import Guide
@@ -134,6 +135,24 @@ def test_copies_are_what_the_network_corrects():
     assert torch.equal(drafts[:, 3:], copies)
     assert torch.equal(mask, hole)
     assert seen.max() <= 1
+
+
+def test_what_it_is_trained_with_are_copies_too():
+    """Close to those of the defaults; of crops with nothing known, or nothing missing, there are none."""
+    image = photograph(48, 48).repeat(3, 1, 1, 1)
+    image[0] += torch.linspace(-0.6, 0.6, 48)
+    missing = torch.zeros(3, 1, 48, 48, dtype=torch.bool)
+    missing[0, :, 12:34, 10:36] = missing[2] = True
+    quick, copies = draw_copies(image.double(), missing).split(3, 1)
+    assert torch.equal(quick, draw_drafts(image, missing, count=1))
+    assert torch.equal(copies[1:], quick[1:])
+    assert torch.equal(copies[0][~missing[0].expand(3, -1, -1)], image[0][~missing[0].expand(3, -1, -1)])
+    inside = missing[0].expand(3, -1, -1)
+    errors = [
+        (x[0] - image[0])[inside].square().mean()
+        for x in (copies, fill_exemplar(image[:1], missing[:1]).image)
+    ]
+    assert errors[0] < 1.3 * errors[1]
 
 
 def test_only_what_is_thin_needs_no_network(guides):
