@@ -31,32 +31,43 @@ def numbers(times, count, start=0):
 
 
 class TestOrder:
-    @pytest.mark.parametrize("times", [1, 2, 3, 7, 64])
+    @pytest.mark.parametrize("times", [1, 2, 3, 7, 12, 30, 64])
     def test_each_is_used_so_many_times(self, times):
-        """But for those of the beginning and of the end."""
-        used = Counter(numbers(times, times * 600))
-        reach = max(WINDOW, times) * 2
-        assert {used[number] for number in range(reach, 600 - reach)} == {times}
+        """But for those of the beginning, more often, and of the end."""
+        used = Counter(numbers(times, times * 300))
+        assert {used[number] for number in range(WINDOW + times, 300 - WINDOW - times)} == {times}
+        assert max(used.values()) <= 2 * times - 1
+        assert min(used[number] for number in range(300 - WINDOW - times)) == times
 
     def test_once_is_the_stream_itself(self):
         assert numbers(1, 20, start=5) == list(range(5, 25))
 
     @pytest.mark.parametrize("times", [2, 5, 60])
     def test_uses_lie_apart(self, times):
-        order = numbers(times, times * 400)
-        places = [place for place, number in enumerate(order) if number == 250]
-        apart = times * max(1, WINDOW // (times - 1)) + 1
-        assert {after - before for before, after in itertools.pairwise(places)} == {apart}
+        order = numbers(times, times * 300)
+        groups = [place // times for place, number in enumerate(order) if number == 150]
+        apart = max(1, WINDOW // (times - 1))
+        assert groups == [150 + apart * repeat for repeat in range(times)]
+
+    @pytest.mark.parametrize("times", [2, 3, 6])
+    @pytest.mark.parametrize("updates", [2, 3, 6])
+    def test_every_update_of_a_step_sees_fresh_batches_and_used_ones(self, times, updates):
+        first = 2 * WINDOW * times * updates  # later no fresh one stands in for another
+        order = numbers(times, 200 * times * updates, start=first)
+        fresh = [number == place // times for place, number in enumerate(order, first)]
+        for update in range(updates):
+            assert 0.5 / times < np.mean(fresh[update::updates]) < 1.5 / times
 
     @pytest.mark.parametrize("start", [1, 17, 100, 301])
     def test_goes_on_from_anywhere(self, start):
         assert numbers(4, 400)[start:] == numbers(4, 400 - start, start)
 
-    def test_no_more_is_held_than_is_used_again(self):
-        echo = Echo(numbered, 3, parts=1, seed=0)
-        for batch in range(3 * 300):
+    @pytest.mark.parametrize("times", [3, 30, 64])
+    def test_no_more_is_held_than_is_used_again(self, times):
+        echo = Echo(numbered, times, parts=1, seed=0)
+        for batch in range(times * 150):
             echo.part(batch, 0, slice(0, 1), 1)
-            assert len(echo._held) <= WINDOW + 1
+            assert len(echo._held) <= max(WINDOW, times) + 1
 
 
 def by_hand(x, symmetry):
@@ -118,31 +129,40 @@ class Process:
         return x
 
 
+def collate_parts(parts):
+    """One batch of parts of it."""
+    return Sample(*(torch.cat(tensors) for tensors in zip(*(part[:-1] for part in parts), strict=True)), ())
+
+
 def take(count, fabric=None, position=0, **changes):
     config = tiny(data__echo="3", **changes)
     feed = Feed(make_samples(config), config, fabric or Fabric(accelerator="cpu"), position)
     return [feed.next() for _ in range(count)]
 
 
+def assert_same(one, other):
+    assert all(torch.equal(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
+
+
 class TestFeed:
-    def test_repeats_are_turned_and_new_ones_are_not(self):
-        batches = take(9)
-        first = batches[0].image
-        assert all(
-            sorted(one.flatten().tolist()) == sorted(other.flatten().tolist())
-            for one, other in zip(first, batches[1].image, strict=True)
-        )
-        assert not torch.equal(first, batches[1].image)
+    def test_what_is_used_again_is_turned(self):
         plain = tiny()
         feed = Feed(make_samples(plain), plain, Fabric(accelerator="cpu"), 0)
-        for fresh in batches[::3]:
-            assert torch.equal(fresh.image, feed.next().image)
+        fresh = [feed.next() for _ in range(8)]
+        colours = [sample.image.flatten(1).sort().values for sample in fresh]
+        found = []
+        for sample in take(24):
+            same = [torch.equal(sample.image.flatten(1).sort().values, each) for each in colours]
+            number = same.index(True)
+            found.append((number, torch.equal(sample.image, fresh[number].image)))
+        assert Counter(number for number, _ in found) == dict.fromkeys(range(8), 3)
+        assert Counter(number for number, is_plain in found if is_plain) == dict.fromkeys(range(8), 1)
 
-    @pytest.mark.parametrize("workers", ["0", "2"])
-    def test_goes_on_from_any_position(self, workers):
-        whole, rest = take(14), take(9, position=5 * 4, data__workers=workers)
-        for one, other in zip(whole[5:], rest, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
+    @pytest.mark.parametrize(("position", "workers"), [(5, "0"), (5, "2"), (160, "1")])
+    def test_goes_on_from_any_position(self, position, workers):
+        whole, rest = take(position + 9), take(9, position=position * 4, data__workers=workers)
+        for one, other in zip(whole[position:], rest, strict=True):
+            assert_same(one, other)
 
     @pytest.mark.parametrize(("processes", "parts"), [(2, 1), (1, 2), (2, 2)])
     def test_processes_and_parts_share_what_one_would_take(self, processes, parts):
@@ -155,13 +175,18 @@ class TestFeed:
             pieces = [
                 shared[rank][number * parts + part] for part in range(parts) for rank in range(processes)
             ]
-            assert torch.equal(torch.cat([piece.image for piece in pieces]), batch.image)
+            assert_same(batch, collate_parts(pieces))
+
+    def test_what_is_held_is_not_the_workers(self):
+        """Of shared memory little is there, and each tensor in it takes an open file."""
+        config = tiny(data__echo="2", data__workers="1")
+        feed = Feed(make_samples(config), config, Fabric(accelerator="cpu"), 0)
+        feed.next()
+        ((held,),) = feed._echo._held.values()
+        assert not any(x.is_shared() for x in held[:-1])
 
     def test_a_resumed_run_is_the_run(self, tmp_path):
-        whole, resumed = (
-            make_trainer(tmp_path / "a", data__echo="3"),
-            make_trainer(tmp_path / "b", data__echo="3"),
-        )
+        whole, resumed = (make_trainer(tmp_path / name, data__echo="3") for name in ("a", "b"))
         whole.run(4)
         resumed.run(2)
         resumed = make_trainer(tmp_path / "b", resume=True, data__echo="3")

@@ -308,7 +308,7 @@ def test_nan_ends_a_run_that_has_workers(tmp_path, echo):
 
 
 def test_learning_rates_fall(tmp_path):
-    """From the step on, along a line, of both networks; and as far when the run is taken up again."""
+    """From a step on, along a line, of both networks; and as far when the run is taken up again."""
     changes = {
         "optimiser__decay_start": "1",
         "optimiser__decay_steps": "4",
@@ -318,17 +318,34 @@ def test_learning_rates_fall(tmp_path):
 
     def look(trainer, until):
         while trainer.step < until:
+            before = weights(trainer)
             trainer.iterate()
-            found.append(
-                [o.param_groups[0]["lr"] for o in (trainer.generator_optimiser, trainer.critic_optimiser)]
-            )
+            optimisers = trainer.generator_optimiser, trainer.critic_optimiser
+            found.append([optimiser.param_groups[0]["lr"] for optimiser in optimisers])
+            learnt = {
+                name.split(".")[0] for name, x in weights(trainer).items() if not torch.equal(x, before[name])
+            }
+            assert ({"generator", "critics"} & learnt == set()) == (found[-1] == [0, 0])
 
-    trainer = make_trainer(tmp_path, **changes)
+    trainer = make_trainer(tmp_path, steps="5", **changes)
     look(trainer, 3)
     trainer.save()
-    look(make_trainer(tmp_path, resume=True, **changes), 7)
-    expected = [8e-4, 8e-4, 6e-4, 4e-4, 2e-4, 0, 0]
-    assert found == [pytest.approx([rate, rate]) for rate in expected]
+    look(make_trainer(tmp_path, resume=True, steps="5", **changes), 6)
+    assert found == [pytest.approx([rate, rate]) for rate in (8e-4, 8e-4, 6e-4, 4e-4, 2e-4, 0)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decay_start": "2"}, r"optimiser\.decay_start: expected 0 without optimiser\.decay_steps, got 2"),
+        ({"decay_steps": "3"}, r"steps: expected at most 3, where learning rates have fallen to 0, got 4"),
+        ({"decay_start": "4", "decay_steps": "3"}, r"optimiser\.decay_start: expected at most 3, got 4"),
+        ({"decay_steps": "-1"}, r"optimiser\.decay_steps: expected at least 0, got -1"),
+    ],
+)
+def test_decays_that_make_no_sense(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**{f"optimiser__{name}": text for name, text in changes.items()})
 
 
 def test_nan_in_a_weight_is_not_saved(tmp_path):

@@ -16,18 +16,23 @@ from torch import Tensor
 
 from .samples import Sample
 
+_PLANES = ("image", "mask", "discount", "drafts")
 # The symmetries of a square are the sums of these.
 _MIRRORED, _UPSIDE_DOWN, _TRANSPOSED = 1, 2, 4
 _SYMMETRIES = 8
-# How many fresh batches lie between the first use of one and the last, or one for each use.
+# A batch is used again while this many fresh ones come, or one for each use if those are more.
 WINDOW = 48
+# Spawn keys: these are the seeds of no sample, and of no order of samples.
+_ORDER, _TURNS = 2, 3
 
 
 class Echo:
     """A process's parts of batches, each batch used so many times.
 
-    Which batch comes when depends on its number alone: every ``times``-th is a fresh one, those between are
-    earlier fresh ones, evenly spaced over the last `WINDOW`; at the beginning they are nearer.
+    Which batch comes when depends on its number alone. Of ``times`` batches one is fresh and the others are
+    earlier ones, evenly spaced, in an order of their own: else the updates of a step, of which each takes a
+    batch, might see only what is fresh, or none of it. At the beginning, when there are no earlier ones, the
+    fresh one stands in: the first batches are used up to 2 ``times`` - 1 times.
 
     Args:
         fresh: From the number of a fresh batch to this process's parts of all batches from that one on.
@@ -35,8 +40,8 @@ class Echo:
         parts: What a process's part of a batch is divided into.
         seed: Of the symmetries.
 
-    Cost: each process holds up to `WINDOW` batches, ``times`` if that is more, and decodes as many anew where
-    a run is taken up again.
+    Cost: each process holds up to max(`WINDOW`, times) batches and one, and decodes them anew where a run is
+    taken up again.
     """
 
     def __init__(self, fresh: Callable[[int], Iterator[Sample]], times: int, parts: int, seed: int) -> None:
@@ -54,11 +59,15 @@ class Echo:
             places: Of its samples among all of the batch's.
             size: Of the batch, over all processes.
         """
-        newest, repeat = divmod(batch, self.times)
+        newest, turn = divmod(batch, self.times)
         self._hold(newest)
-        spacing = min(self._spacing, newest // max(1, self.times - 1))
-        sample = self._held[newest - repeat * spacing][part]
-        return turned(sample, self._symmetries(batch, size)[places]) if repeat else sample
+        repeat = int(torch.randperm(self.times, generator=self._generator(newest, _ORDER))[turn])
+        earlier = newest - repeat * self._spacing
+        sample = self._held[earlier if earlier >= 0 else newest][part]
+        if not repeat:
+            return sample
+        symmetries = torch.randint(_SYMMETRIES, (size,), generator=self._generator(batch, _TURNS))
+        return turned(sample, symmetries[places])
 
     def _hold(self, newest: int) -> None:
         """Decode up to a fresh batch, and let go of those that are not used again."""
@@ -67,15 +76,21 @@ class Echo:
             self._next = oldest
             self._stream = self._fresh(oldest)
         while self._next <= newest:
-            self._held[self._next] = [next(self._stream) for _ in range(self.parts)]
+            parts = [next(self._stream) for _ in range(self.parts)]
+            self._held[self._next] = parts if self.times == 1 else [_own(each) for each in parts]
             self._next += 1
         for number in [number for number in self._held if number < oldest]:
             del self._held[number]
 
-    def _symmetries(self, batch: int, size: int) -> Tensor:
-        # A spawn key, so that this is the seed of no sample and of no order.
-        state = np.random.SeedSequence([self.seed, batch], spawn_key=(2,)).generate_state(1, np.uint64)
-        return torch.randint(_SYMMETRIES, (size,), generator=torch.Generator().manual_seed(int(state[0])))
+    def _generator(self, number: int, key: int) -> torch.Generator:
+        state = np.random.SeedSequence([self.seed, number], spawn_key=(key,)).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(state[0]))
+
+
+def _own(sample: Sample) -> Sample:
+    """A batch in memory of its own: that of workers is shared, and each tensor there keeps a file open."""
+    tensors = {name: x.clone() for name, x in sample._asdict().items() if isinstance(x, Tensor)}
+    return sample._replace(**tensors)
 
 
 def turned(sample: Sample, symmetries: Tensor) -> Sample:
@@ -97,7 +112,7 @@ def turned(sample: Sample, symmetries: Tensor) -> Sample:
         (_UPSIDE_DOWN, lambda x: x.flip(2)),
         (_TRANSPOSED, lambda x: x.transpose(2, 3)),
     )
-    planes = {name: turn(getattr(sample, name)) for name in ("image", "mask", "discount", "drafts")}
+    planes = {name: turn(getattr(sample, name)) for name in _PLANES}
     return sample._replace(**planes, box=_turned_boxes(sample.box, symmetries, sample.image.shape[2]))
 
 

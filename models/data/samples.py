@@ -2,6 +2,7 @@
 
 All that is random about a sample comes from (seed, epoch, index) of its picture. The stream of samples is
 therefore the same whatever the numbers of workers and processes are, and its position is a single number.
+What is used more than once is turned anew each time (echo.py).
 
 Shape legend: B samples; H, W the crop; a box is (top, left, height, width).
 """

@@ -25,7 +25,7 @@ _GRAIN_SHARE = 0.1
 _LEAST_GRAIN, _MOST_GRAIN = 0.3 / 127.5, 6 / 127.5
 # Grain whose pixels are not independent changes the means of blocks by up to so many times as much.
 _MOST_COARSENESS = 3.0
-# Of continued levels, in colours.
+# Accuracy of continued levels, in colours.
 _TOLERANCE = 2.5e-4
 # Of the slopes around a hole so much goes on into it. With none of it, a membrane, what bulges is flattened;
 # with all of it, a slope that only the border has goes too far. Measured on skies and photographs.
@@ -128,7 +128,7 @@ def continue_into(smooth: Smooth, through: Tensor, otherwise: Tensor) -> tuple[T
         otherwise: (C, h, w): the levels of blocks that nothing smooth is continued to.
 
     Returns:
-        (1, h, w) in [0, 1] and (C, h, w).
+        (1, h, w) in [0, 1], 0 where nothing smooth is continued to, and (C, h, w).
     """
     known, even = smooth.known[0, 0] > 0, smooth.share[0] > 0.5
     border, missing = known & even[0], ~known & through
@@ -137,6 +137,7 @@ def continue_into(smooth: Smooth, through: Tensor, otherwise: Tensor) -> tuple[T
         slopes = x.new_zeros((len(x), 2, *x.shape[1:])) if slopes is None else slopes
         return operators().continue_levels(x, missing, used, slopes, _TOLERANCE)
 
-    share = membrane(smooth.share[0] * known, known)
+    reached = membrane(border[None].to(smooth.share.dtype), border) > 0.5
+    share = membrane(smooth.share[0] * known, known) * reached
     slopes = membrane(_COURSE * smooth.slopes[0] * known, border).unflatten(0, (2, -1)).transpose(0, 1)
     return share.clamp(0, 1), membrane(torch.where(known, smooth.levels[0], otherwise), border, slopes)

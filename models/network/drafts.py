@@ -1,5 +1,8 @@
 """Quick fillings with patches of the picture, at a low resolution: what the structure network starts from.
 
+It is trained with the first, and with copies of the method `exemplar` (filling/structure.py) in place of the
+second, which stands in for them where nobody gives any.
+
 Shape legend: B samples; C channels; (H, W) the image.
 """
 
@@ -14,8 +17,8 @@ from ..patches.rings import fill_rings
 from ..patches.scales import finest_scale
 from ..patches.search import Preferences, Search
 
-# Networks are trained with these: other numbers need other weights. Small patches follow edges, larger ones
-# patterns; the mean of three candidates is nearer to what was there.
+# Networks are trained with the first: other numbers need other weights. Small patches follow edges, larger
+# ones patterns; the mean of three candidates is nearer to what was there.
 _PREFERENCES = Preferences(proximity=600, trust=3.0)
 _SETTINGS = (
     Settings(

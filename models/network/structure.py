@@ -84,7 +84,7 @@ class StructureNetwork(
 ):
     """A gated, dilated network that restores structure, and says how sure it is.
 
-        d_1, d_2  = the image, its holes filled with patches in two quick ways (`draw_drafts`)
+        d_1, d_2  = the image, its holes filled with patches in two ways
         s         = the image, its holes filled smoothly (`smooth_fill`)
         c, r, e   = S(d_1, d_2, s, m), m = 1 in the holes
         refined   = w_1 d_1 + w_2 d_2 + w_3 s + r, w = softmax(4 c)
@@ -155,7 +155,9 @@ class StructureNetwork(
         Args:
             image: (B, 3, H, W), H, W >= 8, floating, RGB in [-1, 1]; what it holds in the holes is not read.
             mask: (B or 1, 1, H, W), bool or floating, non-zero = missing. Any number of holes of any shape.
-            drafts: (B, 6, H, W), what `draw_drafts` makes of both. Default: it is asked.
+            drafts: (B, 6, H, W): d_1, the first of `draw_drafts`, and d_2, better copies: the network is
+                trained with those of `filling.structure.draw_copies`. Default: both of `draw_drafts`, with
+                which it is less sure.
 
         Returns:
             `Inpainted` with ``error``, without ``coarse``, in the dtype of the image, under autocast too;
@@ -198,7 +200,7 @@ class StructureNetwork(
 
 
 def _checked_drafts(drafts: Any, image: Tensor) -> Tensor:
-    """Refuse what `draw_drafts` does not make of images (B, 3, H, W)."""
+    """Refuse what is no two fillings of images (B, 3, H, W)."""
     expected = (image.shape[0], 3 * DRAFTS, *image.shape[2:])
     if not isinstance(drafts, Tensor) or not drafts.is_floating_point() or drafts.shape != expected:
         given = tuple(drafts.shape) if isinstance(drafts, Tensor) else type(drafts).__name__

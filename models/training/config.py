@@ -179,6 +179,17 @@ class TrainConfig:
         box, at_most = self.masks.box, self.data.size - 1
         check("masks.box", box, box <= at_most, f"at most {at_most}, less than data.size")
         self._take_groups()
+        decay = self.optimiser
+        if decay.decay_steps:
+            end = decay.decay_start + decay.decay_steps
+            check(
+                "steps",
+                self.steps,
+                self.steps <= end,
+                f"at most {end}, where learning rates have fallen to 0",
+            )
+            last = self.steps - 1
+            check("optimiser.decay_start", decay.decay_start, decay.decay_start <= last, f"at most {last}")
         make_recipe(self)  # which refuses groups that do not go together
 
     def _take_groups(self) -> None:

@@ -69,10 +69,11 @@ class Feed:
         self.fabric, self.position = fabric, position
         batch, parts = config.optimiser.batch, config.optimiser.accumulate
         self._batch, self._chunk = batch, _chunk(batch, fabric.world_size, parts)
-        # Without this feed: workers end when nothing refers to the loader any more, and a circle would.
         turns = self._chunk, fabric.world_size, fabric.global_rank
         workers, pin_memory = config.data.workers, fabric.device.type == "cuda"
 
+        # Does not refer to self: in a circle of references the loader would outlive the feed, and its
+        # workers, which take no signals, would be waited for.
         def fresh(first: int) -> Iterator[Sample]:
             stream = Stream(len(samples), config.seed, *turns, position=first * batch)
             return iter(make_loader(samples, stream, workers, pin_memory))

@@ -38,6 +38,8 @@ class OptimiserConfig(ABC):
             number = getattr(self, name)
             check(f"optimiser.{name}", number, number >= 1, "at least 1")
         check_not_negative("optimiser", self, "decay_start", "decay_steps")
+        has_decay = self.decay_steps or not self.decay_start
+        check("optimiser.decay_start", self.decay_start, has_decay, "0 without optimiser.decay_steps")
 
     def rate_share(self, step: int) -> float:
         """The share of the learning rates that the step after ``step`` others has."""
