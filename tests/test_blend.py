@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from contextual_attention.models.filling.blend import blend_copies, copy_pixels
-from contextual_attention.models.filling.smooth import BLOCK, continue_into, find_smooth
+from contextual_attention.models.filling.smooth import BLOCK, Smooth, continue_into, find_smooth
 
 SCREENING, SMOOTH_SCREENING, TORN, TOLERANCE = 0.01, 0.3, 30 / 127.5, 2.5e-5
 
@@ -214,6 +214,26 @@ def test_texture_and_edges_are_not_smooth():
     assert around.shape == smooth.share.shape[1:]
     assert wanted.shape == smooth.levels.shape[1:]
     assert around[0, 16, 27] > 0.8
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_what_nothing_even_leads_to_stays_as_it_is(even):
+    """Blocks that are only half smooth have no levels to go on with; a single even one has."""
+    known = torch.ones(1, 1, 9, 12)
+    known[..., 2:7, 3:9] = 0
+    share = 0.4 * known
+    share[..., 4, 2] = 1.0 if even else 0.4
+    levels = torch.rand(1, 3, 9, 12, generator=torch.Generator().manual_seed(0))
+    smooth = Smooth(share, levels, torch.zeros(1, 6, 9, 12), known)
+    otherwise = levels[0] + 1
+    missing = known[0, 0] == 0
+    around, wanted = continue_into(smooth, torch.ones(9, 12, dtype=torch.bool), otherwise)
+    if even:
+        assert (around[0][missing] > 0.3).all()
+        assert torch.allclose(wanted[:, missing], levels[0, :, 4, 2, None].expand(-1, 30), atol=1e-3)
+    else:
+        assert (around[0][missing] == 0).all()
+        assert torch.equal(wanted[:, missing], otherwise[:, missing])
 
 
 def copies_from_the_left(image):
