@@ -19,19 +19,25 @@ from contextual_attention.models.patches.scales import Guide
 QUICK = ExemplarOptions(rounds=2, iterations=1, start_depths=(7,))
 
 
+TEXTURE = 0.08
+
+
 class Prophet(nn.Module):
-    """A network that gives every window one colour, and says how far off it may be."""
+    """A network that gives every window one colour, with more texture than `photograph`, or with none, and
+    says how far off it may be.
+    """
 
     least = 8
 
-    def __init__(self, colour: float, error: float) -> None:
+    def __init__(self, colour: float, error: float, texture: float = TEXTURE) -> None:
         super().__init__()
-        self.colour, self.error, self.seen = colour, error, []
+        self.colour, self.error, self.texture, self.seen = colour, error, texture, []
 
     def forward(self, image, mask, drafts):
         assert drafts.shape == (image.shape[0], 6, *image.shape[2:])
         self.seen.append((image, mask, drafts))
-        refined = torch.full_like(image, self.colour)
+        checkers = torch.arange(image.shape[2])[:, None] + torch.arange(image.shape[3])
+        refined = (self.colour + self.texture * (2 * (checkers % 2) - 1)).to(image).expand_as(image)
         completed = torch.where(mask, refined, image)
         return Inpainted(None, refined, completed, error=torch.full_like(image[:, :1], self.error))
 
@@ -39,7 +45,7 @@ class Prophet(nn.Module):
 def photograph(height=96, width=120, channels=3, seed=0):
     """Noise around a mid grey: copies of it are never of one colour."""
     generator = torch.Generator().manual_seed(seed)
-    return 0.4 * torch.rand(1, channels, height, width, generator=generator) - 0.2
+    return 0.2 * torch.rand(1, channels, height, width, generator=generator) - 0.1
 
 
 def holes(height, width, *boxes):
@@ -69,8 +75,9 @@ def test_a_network_that_is_sure_corrects_everything(guides, channels):
     assert torch.equal(filled.image[~hole.expand_as(image)], image[~hole.expand_as(image)])
     first, second = guides
     assert first is None
-    assert (second.colours[hole.expand_as(image)] - 0.9).abs().max() < 1e-5  # nothing was halved
-    assert torch.equal(second.weight, hole.to(torch.float32))
+    said = (second.colours[hole.expand_as(image)] - 0.9).abs()
+    assert (said - TEXTURE).abs().max() < 1e-5  # nothing was halved
+    assert torch.equal(second.weight, hole.to(torch.float32) * (2 / 3))
 
 
 def test_patches_are_chosen_by_what_was_corrected():
@@ -96,7 +103,7 @@ def test_a_network_that_doubts_itself_corrects_nothing(guides, colour, error):
     filled = fill_structure(image, hole, Prophet(colour, error), QUICK)
     copies = fill_exemplar(image, hole, QUICK)
     assert torch.equal(guides[1].colours, copies.image)
-    again = fill_exemplar(image, hole, QUICK, guide=Guide(copies.image, hole.to(torch.float32)))
+    again = fill_exemplar(image, hole, QUICK, guide=Guide(copies.image, hole.to(torch.float32) * (2 / 3)))
     assert torch.equal(filled.image, again.image)
     assert torch.equal(filled.offsets, again.offsets)
 
@@ -121,7 +128,8 @@ def test_every_part_has_a_window_of_its_own(guides):
     assert len(prophet.seen) == 2  # a scratch has none
     corrected = guides[1].colours
     for top, left, rows, columns in parts:
-        assert (corrected[..., top : top + rows, left : left + columns] - 0.9).abs().max() < 1e-5
+        said = (corrected[..., top : top + rows, left : left + columns] - 0.9).abs()
+        assert (said - TEXTURE).abs().max() < 1e-5
     assert corrected[..., 10:13, 150:270].max() < 0.5
 
 
@@ -199,11 +207,14 @@ def test_progress_ends_at_one_and_never_goes_back():
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_the_share_is_that_of_the_equation(guides, share):
-    """Worked out pixel by pixel, for an error that makes about that share due."""
+    """Worked out pixel by pixel, for an error that makes about that share due, where no texture is lost."""
     image, hole = photograph(), holes(96, 120, (30, 40, 12, 15))
     copies = fill_exemplar(image, hole, QUICK).image
-    error = math.sqrt((1 - share) * (0.5**2 + 0.4**2 / 12))
-    fill_structure(image, hole, Prophet(0.5, error), QUICK)
+    error = math.sqrt((1 - share) * (0.5**2 + 0.2**2 / 12 + TEXTURE**2) / 0.35)
+    prophet = Prophet(0.5, error)
+    fill_structure(image, hole, prophet, QUICK)
+    said = prophet(*prophet.seen[0]).refined[0]
+    top, left = (int(n) for n in prophet.seen[0][1][0, 0].nonzero().min(0).values)
     corrected, taken = guides[1].colours, []
     for row in range(30, 42):
         for column in range(40, 55):
@@ -211,12 +222,34 @@ def test_the_share_is_that_of_the_equation(guides, share):
                 slice(max(30, row - 2), min(42, row + 3)),
                 slice(max(40, column - 2), min(55, column + 3)),
             )
-            apart = (0.5 - copies[(0, slice(None), *beside)]).square().mean()
-            due = max(0.0, 1 - error**2 / float(apart))
-            own = copies[0, :, row, column]
-            assert torch.allclose(corrected[0, :, row, column], own + due * (0.5 - own), atol=1e-5)
+            there = [
+                slice(at.start - n + m, at.stop - n + m)
+                for at, n, m in zip(beside, (30, 40), (top, left), strict=True)
+            ]
+            apart = (said[(slice(None), *there)] - copies[(0, slice(None), *beside)]).square().mean()
+            due = max(0.0, 1 - 0.35 * error**2 / float(apart))
+            own, network = copies[0, :, row, column], said[:, row - 30 + top, column - 40 + left]
+            assert torch.allclose(corrected[0, :, row, column], own + due * (network - own), atol=1e-5)
             taken.append(due)
     assert abs(sum(taken) / len(taken) - share) < 0.1
+
+
+@pytest.mark.parametrize("texture", [0.0, 0.02, 0.05, 0.2])
+def test_less_is_due_where_the_network_has_lost_texture(guides, texture):
+    """Around the hole all steps are alike, and in its middle those of the network are."""
+    around = 0.1
+    checkers = torch.arange(96)[:, None] + torch.arange(120)
+    image = (around * (2 * (checkers % 2) - 1)).expand(1, 3, -1, -1).contiguous()
+    hole = holes(96, 120, (30, 40, 24, 30))
+    prophet = Prophet(0.4, 0.0, texture)
+    fill_structure(image, hole, prophet, QUICK)
+    said = prophet(*prophet.seen[0]).refined[0]
+    middle = (slice(None), slice(37, 47), slice(47, 63))
+    copies, corrected = fill_exemplar(image, hole, QUICK).image[0][middle], guides[1].colours[0][middle]
+    share = max(1 / 127.5, texture * math.sqrt(8)) / (around * math.sqrt(8))
+    top, left = (int(n) for n in prophet.seen[0][1][0, 0].nonzero().min(0).values)
+    said = said[:, 37 - 30 + top : 47 - 30 + top, 47 - 40 + left : 63 - 40 + left]
+    assert torch.allclose(corrected, copies + min(1.0, share) * (said - copies), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(151, 203), (158, 180)])

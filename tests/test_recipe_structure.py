@@ -210,7 +210,7 @@ class TestSettings:
     def test_the_preset(self):
         preset = PRESETS["structure"]
         assert preset.generator == StructureNetwork.Config()
-        assert (preset.data.size, preset.masks.kind) == (64, "varied")
+        assert (preset.data.size, preset.masks.kind) == (96, "varied")
         assert preset.loss == LOSS
 
 

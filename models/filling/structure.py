@@ -20,7 +20,7 @@ from torch import Tensor
 from ..network.drafts import draw_drafts
 from ..patches.blank import blank
 from ..patches.completion import Progress
-from ..patches.pyramid import Level, finest_level, halve
+from ..patches.pyramid import Level, finest_level, halve, smooth_fill
 from ..patches.scales import Guide
 from .exemplar import ExemplarOptions, Filled, fill_exemplar
 from .hole_parts import Part, wide_parts
@@ -33,8 +33,15 @@ _SMALLEST_PART, _MOST_PARTS = 64, 64
 # As the network was trained: a part of the hole spans at most so many pixels of its window, with at least so
 # many known ones around it where the picture has them.
 _SPAN, _MARGIN = 72, 32
-# Over so many pixels of a window it is judged whether patches are wrong.
-_JUDGED = 5
+# Over so many pixels of a window it is judged whether patches are wrong, and which texture there is.
+_JUDGED, _TEXTURE = 5, 9
+# Of the squared error that the network expects, so much is allowed for: with less of it figures are better
+# and all is softer.
+_ALLOWED = 0.35
+# Steps between pixels with colours in [-1, 1]: what is less than rounding to 8 bits is no texture.
+_LEAST_STEP = 1 / 127.5
+# Of what was corrected, as a guide: a third at the finest scale, where texture is chosen.
+_TRUST = 2 / 3
 # Copies that are within 0.1 dB of those of the defaults, in a third of the time.
 _QUICK = ExemplarOptions(rounds=4, full_search=0, start_depths=(10,))
 # Which share of the time either filling takes, about.
@@ -71,10 +78,13 @@ def fill_structure(
     be the colours of the copies, n what the network makes of the picture around them, with c as one of its
     drafts, and e the error that it expects. To the copies is added, at the full resolution, s (n - c) with
 
-        s = max(0, 1 - E[e^2] / E[(n - c)^2]),
+        s = max(0, 1 - 0.35 E[e^2] / E[(n - c)^2]) * min(1, G[n] / G[around]),
 
-    means over 5 x 5 pixels of the window: how far the copies are off beyond what the network may be, as James
-    and Stein estimate it ("Estimation with quadratic loss", 1961). Parts less than 8 pixels wide are not
+    means over 5 x 5 pixels of the window: how far the copies are off beyond what the network may be, after
+    James and Stein ("Estimation with quadratic loss", 1961), who would allow for all of the error. Less of it
+    is added where the network has lost texture: G[n] is the mean length of its steps from pixel to pixel over
+    9 x 9 pixels, G[around] that of known ones, smoothly continued into the hole, both no less than a step of
+    8 bits. Parts less than 8 pixels wide are not
     corrected, nor those in whose window nothing is known once it is halved; if none is left, nothing is
     filled anew.
 
@@ -114,7 +124,7 @@ def fill_structure(
             progress(_COPYING + (1 - 2 * _COPYING) * number / len(windows))
         corrected |= _correct(copies.image, image, hole, window, network)
     if corrected:
-        weight = blank(hole.shape, np.float32).masked_fill_(hole.cpu(), 1)
+        weight = blank(hole.shape, np.float32).masked_fill_(hole.cpu(), _TRUST)
         guide = Guide(copies.image.cpu(), weight)
         copies = fill_exemplar(image, hole, options, partly(1 - _COPYING), guide)
     elif progress is not None:
@@ -192,9 +202,29 @@ def _due(seen: Level, copies: Tensor, network: StructureNetwork) -> Tensor:
     apart = (result.completed - found) * missing
     inside = missing.to(found.dtype)
     power = _mean_inside(apart.square().mean(1, keepdim=True), inside)
-    allowed = _mean_inside(result.error.square(), inside)
+    allowed = _ALLOWED * _mean_inside(result.error.square(), inside)
     share = (1 - allowed / power.clamp(min=torch.finfo(power.dtype).tiny)).clamp(0, 1)
+    share = share * _kept_texture(image, result.completed, missing)
     return _from_rgb(share * apart, copies.shape[1])
+
+
+def _kept_texture(image: Tensor, completed: Tensor, missing: Tensor) -> Tensor:
+    """Which share of the texture around a hole completed images have in it, at most 1: (G, 1, h, w)."""
+    # A step that leads into the hole is not known.
+    unknown = F.max_pool2d(missing.to(image.dtype), 3, 1, 1) > 0
+    around = smooth_fill(_steps(image), unknown)
+    found = F.avg_pool2d(_steps(completed), _TEXTURE, 1, _TEXTURE // 2, count_include_pad=False)
+    return (found.clamp(min=_LEAST_STEP) / around.clamp(min=_LEAST_STEP)).clamp(max=1)
+
+
+def _steps(x: Tensor) -> Tensor:
+    """The length of the step to the next pixels, right and down, root mean square of channels: (G, 1, h, w).
+
+    From the last ones it is as long as to them.
+    """
+    across = F.pad(x.diff(dim=3), (0, 1, 0, 0), mode="replicate")
+    down = F.pad(x.diff(dim=2), (0, 0, 0, 1), mode="replicate")
+    return (across.square() + down.square()).mean(1, keepdim=True).sqrt()
 
 
 def _as_rgb(x: Tensor) -> Tensor:

@@ -48,9 +48,10 @@ FAMILIES = {
     ),
     "structure": (
         "structure",
-        _BRIEF | {"data.size": "24", "data.scenes": "0", "data.workers": "0", "masks.box": "12",
-                  "masks.shrink": "4", "generator.cnum": "2", "generator.dilations": "1,2",
-                  "critics.channels": "4,4", "optimiser.completion_steps": "2"},
+        _BRIEF | {"data.size": "24", "data.scenes": "0", "data.workers": "0", "data.echo": "1",
+                  "masks.box": "12", "masks.shrink": "4", "generator.cnum": "2", "generator.dilations": "1,2",
+                  "critics.channels": "4,4", "optimiser.completion_steps": "2",
+                  "optimiser.learning_rate": "1e-3"},
     ),
 }  # fmt: skip
 
