@@ -42,7 +42,7 @@ _ALLOWED = 0.35
 _LEAST_STEP = 1 / 127.5
 # Of what was corrected, as a guide: a third at the finest scale, where texture is chosen.
 _TRUST = 2 / 3
-# Copies that are within 0.1 dB of those of the defaults, in a third of the time.
+# On 48 crops of 64 x 64 of validation within 0.1 dB of the defaults, in a third of the time.
 _QUICK = ExemplarOptions(rounds=4, full_search=0, start_depths=(10,))
 # Which share of the time either filling takes, about.
 _COPYING = 0.45
@@ -84,9 +84,8 @@ def fill_structure(
     James and Stein ("Estimation with quadratic loss", 1961), who would allow for all of the error. Less of it
     is added where the network has lost texture: G[n] is the mean length of its steps from pixel to pixel over
     9 x 9 pixels, G[around] that of known ones, smoothly continued into the hole, both no less than a step of
-    8 bits. Parts less than 8 pixels wide are not
-    corrected, nor those in whose window nothing is known once it is halved; if none is left, nothing is
-    filled anew.
+    8 bits. Parts less than 8 pixels wide are not corrected, nor those in whose window nothing is known once
+    it is halved; if none is left, nothing is filled anew.
 
     Args:
         image: (1, C, H, W) float32 in [-1, 1]. The network sees three channels at once, others as grey.
