@@ -137,7 +137,8 @@ def continue_into(smooth: Smooth, through: Tensor, otherwise: Tensor) -> tuple[T
         slopes = x.new_zeros((len(x), 2, *x.shape[1:])) if slopes is None else slopes
         return operators().continue_levels(x, missing, used, slopes, _TOLERANCE)
 
-    reached = membrane(border[None].to(smooth.share.dtype), border) > 0.5
+    # With the slopes, from the same border: 1 where it leads to, 0 elsewhere.
+    both = membrane(torch.cat((_COURSE * smooth.slopes[0] * known, border[None])), border)
+    slopes, reached = both[:-1].unflatten(0, (2, -1)).transpose(0, 1), both[-1] > 0.5
     share = membrane(smooth.share[0] * known, known) * reached
-    slopes = membrane(_COURSE * smooth.slopes[0] * known, border).unflatten(0, (2, -1)).transpose(0, 1)
     return share.clamp(0, 1), membrane(torch.where(known, smooth.levels[0], otherwise), border, slopes)

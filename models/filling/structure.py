@@ -146,7 +146,7 @@ def draw_copies(image: Tensor, missing: Tensor) -> Tensor:
     """
     quick = draw_drafts(image, missing, count=1)
     copies = [
-        first if not bool(hole.any()) or bool(hole.all()) else fill_exemplar(picture, hole, _QUICK).image
+        first if bool(hole.all()) else fill_exemplar(picture, hole, _QUICK).image
         for picture, hole, first in zip(
             image.cpu().float().split(1), missing.cpu().split(1), quick.split(1), strict=True
         )
