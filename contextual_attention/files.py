@@ -116,6 +116,21 @@ def check_writable(path: Path) -> None:
         raise OSError("its folder cannot be written to")
 
 
+def check_new_folder(path: Path) -> None:
+    """Find out before a long computation that `replace_folder` would fail, or mix with what is there.
+
+    Raises:
+        OSError: Something is at ``path`` other than an empty folder, or there is no folder for it, or none
+            that can be written to. Its text does not name the path.
+    """
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise OSError("exists; remove it, or name another folder")
+    if not path.absolute().parent.is_dir():
+        raise OSError(f"there is no folder {path.parent}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OSError("its folder cannot be written to")
+
+
 def check_distinct(written: Mapping[str, Path], read: Mapping[str, Path]) -> None:
     """Find out, before anything is read, that a file would be written over one that is read, or twice.
 

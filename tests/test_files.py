@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from contextual_attention.files import check_distinct, check_writable, replace_file, replace_folder
+from contextual_attention.files import (
+    check_distinct,
+    check_new_folder,
+    check_writable,
+    replace_file,
+    replace_folder,
+)
 
 
 def writes(content):
@@ -127,6 +133,32 @@ def test_what_can_be_written(tmp_path):
     check_writable(tmp_path / "old")
     check_writable(tmp_path / "new")
     assert os.listdir(tmp_path) == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no/new", "there is no folder .*no$"),
+        ("file", "exists; remove it, or name another folder"),
+        ("full", "exists"),
+        ("dangling", "exists"),
+    ],
+)
+def test_where_no_new_folder_can_be(tmp_path, name, says):
+    (tmp_path / "file").touch()
+    (tmp_path / "full" / "folder").mkdir(parents=True)
+    (tmp_path / "dangling").symlink_to("nothing")
+    with pytest.raises(OSError, match=says):
+        check_new_folder(tmp_path / name)
+
+
+def test_where_a_new_folder_can_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    for name in ("new", "empty"):
+        check_new_folder(Path(name))
+        replace_folder(Path(name), fill("a"))
+        assert os.listdir(name) == ["a"]
 
 
 @pytest.mark.parametrize("name", ["a", "./a", "there/../a", "link", "hard", "linked folder/a"])

@@ -102,6 +102,33 @@ def test_some_methods_run_on_some_lists_only(monkeypatch):
     ]
 
 
+def test_methods_take_turns(monkeypatch):
+    """So that a machine which becomes slower does so for all; what fails late leaves nothing behind."""
+    calls = []
+    fill = fake_fill(calls)
+
+    def fill_or_fail(method, cases, limit):
+        if method == "late" and cases[0].name == "c":
+            raise RuntimeError("late: too late")
+        return fill(method, cases, limit)
+
+    monkeypatch.setattr(race, "fill", fill_or_fail)
+    cases = {"judged": [make_case("a"), make_case("b")], "trained": [make_case("c"), make_case("d")]}
+    cases["trained"].append(make_case("e"))
+    results = race.race(cases, ["late", "one", "two"], Kept(None), 1, {"trained": ["late", "two"]}, turn=2)
+    assert calls == [
+        *((method, ["a", "b"]) for method in ("late", "one", "two")),
+        ("two", ["c", "d"]),
+        ("two", ["e"]),
+    ]
+    assert results.left_out == ["late: too late"]
+    assert {(row.method, row.case) for row in results.rows} == {
+        (method, case) for case, method in results.pictures
+    }
+    assert {row.method for row in results.rows} == {"one", "two"}
+    assert len(results.rows) == 7
+
+
 def test_sizes_are_run_in_turns(monkeypatch):
     calls, seconds = [], iter([3.0, 30.0, 1.0, 10.0, 2.0, 20.0])
 

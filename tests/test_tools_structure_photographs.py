@@ -115,7 +115,7 @@ def test_an_empty_folder_may_be_there(packages, tmp_path):
 
 def test_of_an_older_list_nothing_is_left(packages, tmp_path):
     (tmp_path / "older.png").touch()
-    with pytest.raises(FileExistsError, match="is not empty; give --out a new folder"):
+    with pytest.raises(OSError, match="exists; remove it, or name another folder"):
         collect(packages[1], packages[0], tmp_path)
 
 
@@ -139,8 +139,9 @@ def test_the_command(packages, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     command.main(["--packages", str(packages[0]), "--out", str(out)])
     assert capsys.readouterr().out == f"{out}: 2 photographs\n"
-    with pytest.raises(SystemExit, match="is not empty"):
-        command.main(["--packages", str(packages[0]), "--out", str(out)])
+    for other, message in ((out, "exists; remove it"), (tmp_path / "no" / "out", "there is no folder")):
+        with pytest.raises(SystemExit, match=f"--out {re.escape(str(other))}: {message}"):
+            command.main(["--packages", str(packages[0]), "--out", str(other)])
 
 
 # What is said of them

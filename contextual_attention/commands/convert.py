@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..files import replace_folder
+from ..files import check_new_folder, replace_folder
 from ..options import PRESETS
 from .errors import CommandError
 from .needs import need
@@ -54,10 +54,10 @@ def _colour(text: str) -> tuple[float, ...]:
 def run(given: argparse.Namespace) -> None:
     """Read, recognise and convert a checkpoint, and write it whole or not at all."""
     convert = need("models.network.convert", "models")
-    if given.output.exists():
-        raise CommandError(f"{given.output}: exists; remove it, or name another folder")
-    if not given.output.absolute().parent.is_dir():
-        raise CommandError(f"{given.output}: there is no folder {given.output.parent}")
+    try:
+        check_new_folder(given.output)
+    except OSError as error:
+        raise CommandError(f"{given.output}: {error}") from error
     is_bgr = None if given.channels is None else given.channels == "bgr"
     try:
         with progress("converting"):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from contextual_attention.files import replace_folder
+from contextual_attention.files import check_new_folder, replace_folder
 
 from .photographs import TrainingPhotograph, training_photographs
 
@@ -29,15 +29,17 @@ def collect(photographs: Sequence[TrainingPhotograph], packages: Path, out: Path
 
     Args:
         packages: Holds each package, unpacked into a folder of its name.
-        out: Is not there, or empty.
+        out: Is not there, or empty; its parent is there.
 
     Raises:
-        FileExistsError: There is something in ``out``.
         FileNotFoundError: A package, or a file of one, is missing.
+        OSError: ``out`` is not as it should be, or cannot be written.
         ValueError: A package has other pictures than those that are listed.
     """
-    if out.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty; give --out a new folder")
+    try:
+        check_new_folder(out)
+    except OSError as error:
+        raise OSError(f"--out {out}: {error}") from error
     missing = sorted({one.package for one in photographs if not (packages / one.package).is_dir()})
     if missing:
         raise FileNotFoundError(

@@ -35,8 +35,11 @@ def _pypatchmatch(radius: int) -> Method:
     def make() -> Fill:
         from patchmatch import patch_match
 
-        patch_match.set_random_seed(0)
-        return lambda image, hole: patch_match.inpaint(image, _mask(hole), patch_size=radius)
+        def fill(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+            patch_match.set_random_seed(0)  # each time: what it makes of a picture hinges on no other
+            return patch_match.inpaint(image, _mask(hole), patch_size=radius)
+
+        return fill
 
     return Method(make, "pypatchmatch")
 

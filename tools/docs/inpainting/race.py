@@ -61,6 +61,11 @@ class Results:
         ]
         return statistics.fmean(numbers) if numbers else None
 
+    def drop(self, methods: Collection[str]) -> None:
+        """Remove what some methods made."""
+        self.rows = [row for row in self.rows if row.method not in methods]
+        self.pictures = {of: picture for of, picture in self.pictures.items() if of[1] not in methods}
+
 
 def installed(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The methods that can run here, and why each of the others cannot."""
@@ -111,6 +116,7 @@ def race(
     kept: Kept,
     limit: float,
     only: Mapping[str, Collection[str]] | None = None,
+    turn: int = 20,
 ) -> Results:
     """Every method on every case of some lists; one that fails is left out as a whole.
 
@@ -120,27 +126,32 @@ def race(
         kept: What they have done before.
         limit: Seconds that each may need for a case.
         only: Of some lists the methods that run on them. Default: all on all.
+        turn: So many cases, then it is the next method's turn: a machine that becomes slower or faster in
+            the course of a race does so for all of them.
     """
     results, only = Results(), only or {}
-    for method in methods:
-        flat = [
-            (name, case)
-            for name, listed in cases.items()
-            if method in only.get(name, methods)
-            for case in listed
-        ]
-        todo = [case for _, case in flat if kept.load(method, case) is None]
-        try:
-            made = _fill_and_measure(method, todo, kept, limit) if todo else {}
-        except RuntimeError as error:
-            results.left_out.append(str(error))
-            print(error, flush=True)
-            continue
-        print(f"{method}: {len(todo)} cases run, {len(flat) - len(todo)} taken from earlier", flush=True)
-        for name, case in flat:
-            picture, measures = made.get(case.name) or kept.load(method, case)
-            results.rows.append(Row(name, case.group, case.name, case.photograph, method, measures))
-            results.pictures[case.name, method] = picture
+    flat = [(name, case) for name, listed in cases.items() for case in listed]
+    failed: set[str] = set()
+    for start in range(0, len(flat), turn):
+        for method in methods:
+            if method in failed:
+                continue
+            in_turn = flat[start : start + turn]
+            due = [(name, case) for name, case in in_turn if method in only.get(name, methods)]
+            todo = [case for _, case in due if kept.load(method, case) is None]
+            try:
+                made = _fill_and_measure(method, todo, kept, limit) if todo else {}
+            except RuntimeError as error:
+                failed.add(method)
+                results.left_out.append(str(error))
+                print(error, flush=True)
+                continue
+            for name, case in due:
+                picture, measures = made.get(case.name) or kept.load(method, case)
+                results.rows.append(Row(name, case.group, case.name, case.photograph, method, measures))
+                results.pictures[case.name, method] = picture
+        print(f"{min(start + turn, len(flat))} of {len(flat)} cases: done", flush=True)
+    results.drop(failed)
     return results
 
 
