@@ -118,9 +118,10 @@ def describe(device: str) -> str:
         )
     extension = backends.extension
     simd = f", kernels for {extension.simd_level()}" if extension is not None else ""
-    return f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs{simd}"
+    return f"{processor()}, {len(os.sched_getaffinity(0))} CPUs{simd}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model of the processor."""
     model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     return model[1] if model else platform.machine()

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from attention_bench.devices import processor
+
 from .cases import DRAWN, JUDGED_AGAIN, TEXTURE, Case
 from .goals import exemplar_goals, structure_goals
 from .measures import MEASURES
@@ -84,7 +86,7 @@ def sizes_table(sizes: Sequence[Timed]) -> str:
         cells = " | ".join(_size_text(of_case[method]) for method in methods)
         lines.append(f"| {case} | {100 * missing:.1f} % | {cells} |")
     told = "Seconds of processor time of all threads, seconds that pass, and MiB of the process at most"
-    return "\n".join([*lines, "", f"*{told}; {os.cpu_count()} processors.*"])
+    return "\n".join([*lines, "", f"*{told}; {processor()}, {os.cpu_count()} CPUs.*"])
 
 
 def _size_text(timed: Timed) -> str:
