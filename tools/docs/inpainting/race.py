@@ -138,16 +138,14 @@ def race(
                 continue
             in_turn = flat[start : start + turn]
             due = [(name, case) for name, case in in_turn if method in only.get(name, methods)]
-            todo = [case for _, case in due if kept.load(method, case) is None]
             try:
-                made = _fill_and_measure(method, todo, kept, limit) if todo else {}
+                made = _made(method, [case for _, case in due], kept, limit)
             except RuntimeError as error:
                 failed.add(method)
                 results.left_out.append(str(error))
                 print(error, flush=True)
                 continue
-            for name, case in due:
-                picture, measures = made.get(case.name) or kept.load(method, case)
+            for (name, case), (picture, measures) in zip(due, made, strict=True):
                 results.rows.append(Row(name, case.group, case.name, case.photograph, method, measures))
                 results.pictures[case.name, method] = picture
         print(f"{min(start + turn, len(flat))} of {len(flat)} cases: done", flush=True)
@@ -155,17 +153,26 @@ def race(
     return results
 
 
-def _fill_and_measure(
-    method: str, cases: Sequence[Case], kept: Kept, limit: float
-) -> dict[str, tuple[np.ndarray, dict[str, float]]]:
-    """Picture and measures by the case's name; seconds of processor time and MiB at most among them."""
+# A picture and its measures; seconds of processor time and MiB at most are among them.
+Made = tuple[np.ndarray, dict[str, float]]
+
+
+def _made(method: str, cases: Sequence[Case], kept: Kept, limit: float) -> list[Made]:
+    """What a method made of each case, now or before."""
+    found = [kept.load(method, case) for case in cases]
+    todo = [case for case, one in zip(cases, found, strict=True) if one is None]
+    new = iter(_fill_and_measure(method, todo, kept, limit) if todo else ())
+    return [next(new) if one is None else one for one in found]
+
+
+def _fill_and_measure(method: str, cases: Sequence[Case], kept: Kept, limit: float) -> list[Made]:
     filled = fill(method, cases, limit)
     with ProcessPoolExecutor() as pool:
         measured = list(pool.map(_measure, cases, [one.picture for one in filled]))
-    made = {}
+    made = []
     for case, one, measures in zip(cases, filled, measured, strict=True):
-        made[case.name] = one.picture, {**measures, "seconds": one.seconds, "MiB": one.peak}
-        kept.store(method, case, *made[case.name])
+        made.append((one.picture, {**measures, "seconds": one.seconds, "MiB": one.peak}))
+        kept.store(method, case, *made[-1])
     return made
 
 
